@@ -1,0 +1,32 @@
+"""What the world looks like: addresses, tokens and folders, from the environment and `.env`."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read anew by whoever needs it; `.env.example` lists every variable."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True)
+
+    workspace: Path | None = Field(default=None, alias="HONE_WORKSPACE")
+    database_url: SecretStr | None = Field(default=None, alias="HONE_DATABASE_URL")
+    threads: int = Field(default=1, ge=1, alias="HONE_THREADS")
+    traffic: Path | None = Field(default=None, alias="HONE_TRAFFIC")
+    # Below this confidence a served answer is marked for a person: at 0.8 a model that knows what
+    # it does not know is wrong in one of five answers at worst.
+    needs_review_below: float = Field(default=0.8, ge=0, le=1, alias="HONE_NEEDS_REVIEW_BELOW")
+
+    label_studio_url: str | None = Field(default=None, alias="LABEL_STUDIO_URL")
+    label_studio_api_key: SecretStr | None = Field(default=None, alias="LABEL_STUDIO_API_KEY")
+    label_studio_document_root: Path | None = Field(
+        default=None, alias="LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
+    )
+    label_studio_command: Path | None = Field(default=None, alias="HONE_LABEL_STUDIO_COMMAND")
+
+    wandb_api_key: SecretStr | None = Field(default=None, alias="WANDB_API_KEY")
+    wandb_project: str = Field(default="hone", alias="WANDB_PROJECT")
+
+    prefect_api_url: str | None = Field(default=None, alias="PREFECT_API_URL")
