@@ -1,0 +1,1 @@
+"""What labeling and models both stand on: files, images, shards, the database, the workspace."""

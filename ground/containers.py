@@ -1,0 +1,220 @@
+"""What a file is by its first bytes, and JPEG and PNG without anything that is not picture."""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Literal
+
+MAX_SCANS = 100  # a progressive JPEG has about ten; thousands keep a decoder busy for minutes
+
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+_OTHERS: tuple[tuple[bytes, str, bool], ...] = (  # first bytes, name, is it an image
+    (b"GIF8", "GIF", True),
+    (b"8BPS", "Photoshop", True),
+    (b"\x00\x00\x01\x00", "ICO", True),
+    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000", True),
+    (b"\x00\x00\x00\x0cJXL ", "JPEG XL", True),
+    (b"\xff\x0a", "JPEG XL", True),
+    (b"<svg", "SVG", True),
+    (b"<?xml", "XML", False),
+    (b"<!doctype html", "HTML", False),
+    (b"<html", "HTML", False),
+    (b"%pdf", "PDF", False),
+    (b"pk\x03\x04", "a ZIP archive", False),
+    (b"\x1f\x8b", "a gzip archive", False),
+)
+_PICTURES_IN_FTYP = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF"}
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_LACES = (  # the seven passes of an interlaced PNG: first column and row, steps between them
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+_JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"  # no density, no thumbnail
+_MARKER = re.compile(rb"\xff+[^\x00\xff]")
+_SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+
+
+Reason = Literal[
+    "EMPTY",
+    "NOT_AN_IMAGE",
+    "TRUNCATED",
+    "TOO_MANY_PIXELS",
+    "TOO_MANY_BYTES",
+    "ANIMATED",
+    "UNSUPPORTED",
+    "UNREADABLE",  # this and the next are of files, not of their bytes
+    "CHANGED",
+]
+
+
+class Refused(ValueError):
+    """An image that is not taken: `reason` is one of `Reason`, `detail` says it in a sentence."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)  # as they came: an exception is pickled by its arguments
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+def kind_of(received: bytes) -> tuple[str, bool]:
+    """What the bytes are by their beginning, and whether that is an image."""
+    if received.startswith(b"\xff\xd8"):
+        return "JPEG", True
+    if received.startswith(_PNG[:4]):
+        return "PNG", True
+    if received[:4] == b"RIFF" and received[8:12] == b"WEBP":
+        return "WebP", True
+    if received[:2] == b"BM" and int.from_bytes(received[14:18], "little") in _BMP_HEADERS:
+        return "BMP", True
+    if received[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF", True
+    return _other_kind(received)
+
+
+def _other_kind(received: bytes) -> tuple[str, bool]:
+    start = received[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for magic, name, is_image in _OTHERS:
+        if start.startswith(magic.lower()):
+            return name, is_image
+    if received[4:8] == b"ftyp":
+        picture = _PICTURES_IN_FTYP.get(received[8:12])
+        return (picture, True) if picture else ("a video", False)
+    if start.isascii() and not set(start) & set(range(9)):
+        return "text", False
+    return f"of no known kind (it begins with {received[:8].hex(' ')})", False
+
+
+def webp_size(received: bytes) -> tuple[int, int]:
+    """Width and height that a WebP's header claims."""
+    kind, head = received[12:16], received[20:30]
+    if len(head) == 10 and kind == b"VP8X":
+        return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
+    if len(head) == 10 and kind == b"VP8 " and head[3:6] == b"\x9d\x01\x2a":
+        width, height = struct.unpack("<HH", head[6:])
+        return width & 0x3FFF, height & 0x3FFF
+    if len(head) >= 5 and kind == b"VP8L" and head[0] == 0x2F:
+        bits = int.from_bytes(head[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    raise Refused("TRUNCATED", "the WebP's header is cut short or damaged")
+
+
+def bare_jpeg(received: bytes) -> tuple[bytes, bytes | None, bool]:
+    """A JPEG of tables and scans only, the EXIF block that was in it, and True: it may be kept.
+
+    What follows the end marker (a second image, a film) goes too.
+    """
+    kept, exif, at, scans = [b"\xff\xd8"], None, 2, 0
+    while True:
+        code, at = _next_marker(received, at)
+        if code == 0xD9:
+            return b"".join([*kept, b"\xff\xd9"]), exif, True
+        if code == 0x01 or 0xD0 <= code <= 0xD8:  # markers that stand alone; none belongs here
+            continue
+        end = at + int.from_bytes(received[at : at + 2], "big")
+        if end < at + 2 or end > len(received):
+            raise Refused("TRUNCATED", f"the JPEG ends inside the segment at byte {at - 2}")
+        if code == 0xE1 and exif is None and received[at + 2 : at + 8] == b"Exif\0\0":
+            exif = received[at + 8 : end]
+        kept.append(_kept_segment(code, received[at + 2 : end]))
+        at = end
+        if code == 0xDA:
+            scans += 1
+            if scans > MAX_SCANS:
+                raise Refused("UNSUPPORTED", f"a JPEG of more than {MAX_SCANS} scans")
+            at = _scan_end(received, at)
+            kept.append(received[end:at])
+
+
+def _next_marker(received: bytes, at: int) -> tuple[int, int]:
+    found = _MARKER.search(received, at)
+    if found is None:
+        raise Refused("TRUNCATED", f"the JPEG has no end marker in its {len(received)} bytes")
+    return received[found.end() - 1], found.end()
+
+
+def _scan_end(received: bytes, at: int) -> int:
+    found = _SCAN_END.search(received, at)
+    if found is None:
+        raise Refused("TRUNCATED", f"the JPEG stops inside the picture, at byte {len(received)}")
+    return found.start()
+
+
+def _kept_segment(code: int, body: bytes) -> bytes:
+    """The segment to write for one that was read; the decoder needs to know JFIF and Adobe."""
+    if code == 0xE0 and body[:5] == b"JFIF\0":
+        return _JFIF
+    if code == 0xEE and body[:5] == b"Adobe":
+        body = body[:12]
+    elif 0xE0 <= code <= 0xEF or code == 0xFE:
+        return b""
+    return bytes((0xFF, code)) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+def bare_png(received: bytes) -> tuple[bytes, bytes | None, bool]:
+    """A PNG of its critical chunks only, its EXIF block, and whether it is 8-bit grey or RGB."""
+    kept, exif = [_PNG], None
+    for name, chunk in _chunks(received):
+        body = chunk[8:-4]
+        if name == b"acTL" and int.from_bytes(body[:4], "big") > 1:
+            raise Refused("ANIMATED", "an animated PNG; save the frame that counts by itself")
+        if name == b"eXIf":
+            exif = body
+        if name in _PNG_KEPT:
+            if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+                raise Refused("TRUNCATED", f"the PNG's chunk {name.decode()} fails its checksum")
+            kept.append(chunk)
+    return b"".join(kept), exif, _is_plain(kept)
+
+
+def _chunks(received: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and bytes of each chunk up to the end chunk; a PNG without one is cut short."""
+    at, name = len(_PNG), b""
+    while name != b"IEND":
+        if at + 8 > len(received):
+            raise Refused("TRUNCATED", f"the PNG has no end chunk in its {len(received)} bytes")
+        length, name = struct.unpack_from(">I4s", received, at)
+        end = at + 12 + length
+        if end > len(received):
+            raise Refused("TRUNCATED", f"the PNG stops inside the chunk that begins at byte {at}")
+        yield name, received[at:end]
+        at = end
+
+
+def _is_plain(kept: list[bytes]) -> bool:
+    if kept[1][4:8] != b"IHDR" or len(kept[1]) != 25:
+        raise Refused("TRUNCATED", "the PNG does not begin with its header")
+    depth, colour = kept[1][16:18]
+    transparent = any(chunk[4:8] == b"tRNS" for chunk in kept)
+    if transparent and depth != 8 and colour != 3:  # Pillow compares it with the scaled values
+        raise Refused("UNSUPPORTED", f"a transparent colour in {depth} bits; save it with alpha")
+    return depth == 8 and colour in (0, 2) and not transparent
+
+
+def check_rows(bare: bytes) -> None:
+    """Refuse a bare PNG whose picture has fewer rows than its header says; Pillow lets it pass."""
+    width, height, depth, colour, _, _, laced = struct.unpack_from(">IIBBBBB", bare, 16)
+    bits = depth * _PNG_SAMPLES.get(colour, 1)
+    missing = 0
+    for left, top, across, down in _LACES if laced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        missing += rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
+    inflater = zlib.decompressobj()
+    for name, chunk in _chunks(bare):
+        rest = chunk[8:-4] if name == b"IDAT" else b""
+        while rest and missing > 0 and not inflater.eof:
+            missing -= len(inflater.decompress(rest, 2**20))
+            rest = inflater.unconsumed_tail
+    if missing > 0:
+        raise Refused("TRUNCATED", f"the PNG lacks {missing} bytes of its picture")

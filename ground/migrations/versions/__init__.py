@@ -1,0 +1,1 @@
+"""One file a change; a change that has landed is never edited."""

@@ -1,0 +1,70 @@
+"""Every test runs away from home: no account, no telemetry, no folder of the user's, one thread."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DVC_NO_ANALYTICS": "1",
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "COLLECT_ANALYTICS": "0",
+}
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+FOLDERS = (
+    "HOME", "PREFECT_HOME", "BENTOML_HOME", "WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR",
+    "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR",
+    "DVC_SITE_CACHE_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "MPLCONFIGDIR",
+    "TORCH_HOME", "HF_HOME",
+)  # fmt: skip
+KEPT = {"HONE_NO_SKIPS", "HONE_LABEL_STUDIO_COMMAND"}  # of the test run, not of what is tested
+OURS = ("HONE_", "LABEL_STUDIO_", "WANDB_", "PREFECT_", "BENTOML_", "AWS_", "GIT_")
+
+settings.register_profile(
+    "hone",
+    derandomize=True,  # a test that fails once fails always
+    deadline=None,  # nothing here asserts a time
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("hone")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the environment before any test module is imported: some libraries read it only once."""
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        if name not in KEPT:
+            del os.environ[name]
+    away = config.stash[AWAY] = tempfile.TemporaryDirectory(prefix="hone-tests-")
+    for name in FOLDERS:
+        folder = Path(away.name) / name.lower()
+        folder.mkdir()
+        os.environ[name] = str(folder)
+    os.environ.update(QUIET)
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take the folders away again."""
+    config.stash[AWAY].cleanup()
+
+
+AWAY = pytest.StashKey[tempfile.TemporaryDirectory]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+    """Count a skipped test as failed where HONE_NO_SKIPS is set: there everything is installed."""
+    report = yield
+    if report.skipped and os.environ.get("HONE_NO_SKIPS") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, HONE_NO_SKIPS forbids it: {report.longrepr}"
+    return report
