@@ -1,0 +1,1 @@
+"""What people said about samples: numpy and pandas in, numpy and pandas out; no Prefect."""

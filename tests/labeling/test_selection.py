@@ -1,0 +1,258 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labeling.selection import (
+    BATCH_COLUMNS,
+    STRATEGIES,
+    SelectionConfig,
+    entropy,
+    least_confidence,
+    margin,
+    select_batch,
+)
+
+SURE, TORN, EVEN = [0.98, 0.01, 0.01], [0.5, 0.48, 0.02], [1 / 3, 1 / 3, 1 / 3]
+
+
+def make_pool(
+    size: int, *, groups: int | None = None, served: float = 0.0, seed: int = 0
+) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "sample_id": [f"sample-{i:04}" for i in range(size)],
+            "group_id": [f"group-{i % (groups or size or 1)}" for i in range(size)],
+            "origin": np.where(rng.random(size) < served, "served", "ingest"),
+        }
+    )
+
+
+def make_probs(size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet([1.0, 1.0, 1.0], size).astype(np.float32)
+
+
+def pick(
+    pool: pd.DataFrame, probs: np.ndarray | None, config: SelectionConfig, seed: int = 0
+) -> pd.DataFrame:
+    return select_batch(pool, probs, config, np.random.default_rng(seed))
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[pd.DataFrame, np.ndarray | None, SelectionConfig]:
+    size = draw(st.integers(0, 40))
+    pool = make_pool(
+        size,
+        groups=draw(st.integers(1, 40)),
+        served=draw(st.floats(0, 1)),
+        seed=draw(st.integers(0, 9)),
+    )
+    # Few different rows of probabilities, so that ties are common.
+    rows = draw(st.lists(st.sampled_from([SURE, TORN, EVEN]), min_size=size, max_size=size))
+    probs = np.array(rows).reshape(size, 3) if draw(st.booleans()) else None
+    config = SelectionConfig(
+        strategy=draw(st.sampled_from([*STRATEGIES, "random"])),
+        size=draw(st.integers(1, 30)),
+        audit_share=draw(st.floats(0, 0.5)),
+        random_share=draw(st.floats(0, 0.5)),
+        served_share=draw(st.floats(0, 1)),
+    )
+    return pool, probs, config
+
+
+def test_a_score_is_higher_the_less_the_model_knows() -> None:
+    probs = np.array([SURE, TORN, EVEN])
+    assert np.allclose(margin(probs), [0.03, 0.98, 1.0])
+    assert np.allclose(entropy(probs), [0.1119, 0.7771, math.log(3)], atol=1e-4)
+    assert np.allclose(least_confidence(probs), [0.02, 0.5, 2 / 3])
+
+
+def test_a_certain_prediction_scores_nothing_in_every_strategy() -> None:
+    assert [score(np.array([[1.0, 0.0]]))[0] for score in STRATEGIES.values()] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_strategy_asks_about_the_highest_scores_first(strategy: str) -> None:
+    probs = make_probs(100)
+    batch = pick(make_pool(100), probs, SelectionConfig(strategy, size=10, audit_share=0))
+    assert set(batch["reason"]) == {strategy}
+    assert np.allclose(batch["score"], np.sort(STRATEGIES[strategy](probs))[::-1][:10])
+
+
+@given(situations())
+def test_a_batch_has_its_size_no_sample_twice_and_positions_in_order(situation: tuple) -> None:
+    pool, probs, config = situation
+    batch = pick(pool, probs, config)
+    assert list(batch.columns) == BATCH_COLUMNS
+    assert batch["sample_id"].is_unique
+    assert set(batch["sample_id"]) <= set(pool["sample_id"])
+    assert batch["position"].tolist() == list(range(len(batch)))
+    group = pool.set_index("sample_id")["group_id"]
+    held = group[batch.loc[batch["reason"] == "audit", "sample_id"]]
+    audited = (batch["reason"] == "audit").sum()
+    free = (~group.isin(held)).sum()
+    assert len(batch) == min(config.size, audited + free)
+
+
+@given(situations(), st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(situation: tuple, shuffler: object) -> None:
+    pool, probs, config = situation
+    order = list(range(len(pool)))
+    shuffler.shuffle(order)  # type: ignore[attr-defined]
+    shuffled = pick(pool.iloc[order], None if probs is None else probs[order], config)
+    pd.testing.assert_frame_equal(shuffled, pick(pool, probs, config))
+
+
+@given(situations())
+def test_what_is_chosen_for_training_never_resembles_an_audit_sample(situation: tuple) -> None:
+    pool, probs, config = situation
+    batch = pick(pool, probs, config).merge(pool, on="sample_id")
+    audit = batch["reason"] == "audit"
+    assert not set(batch.loc[audit, "group_id"]) & set(batch.loc[~audit, "group_id"])
+
+
+@given(situations())
+def test_a_group_is_asked_about_twice_only_when_all_groups_are_in(situation: tuple) -> None:
+    pool, probs, config = situation
+    batch = pick(pool, probs, config).merge(pool, on="sample_id")
+    chosen = batch.loc[batch["reason"] != "audit", "group_id"]
+    if chosen.duplicated().any():
+        assert set(batch["group_id"]) == set(pool["group_id"])
+
+
+@given(situations())
+def test_the_parts_of_a_batch_have_their_shares_while_the_pool_lasts(situation: tuple) -> None:
+    _, _, config = situation
+    pool = make_pool(300)
+    pool["origin"] = np.where(np.arange(300) % 2, "served", "ingest")
+    counts = pick(pool, make_probs(300), config)["reason"].value_counts()
+    audit = math.ceil(round(config.size * config.audit_share, 9))
+    random = min(config.size - audit, math.ceil(round(config.size * config.random_share, 9)))
+    rest = config.size - audit - random
+    served = math.ceil(round(rest * config.served_share, 9))
+    assert counts.get("audit", 0) == audit
+    assert counts.get("served", 0) == served
+    if config.strategy != "random":
+        assert counts.get("random", 0) == random
+        assert counts.get(config.strategy, 0) == rest - served
+
+
+def test_the_same_seed_gives_the_same_batch_and_another_seed_another() -> None:
+    pool = make_pool(200)
+    config = SelectionConfig("random", size=20)
+    pd.testing.assert_frame_equal(pick(pool, None, config), pick(pool, None, config))
+    assert set(pick(pool, None, config)["sample_id"]) != set(
+        pick(pool, None, config, 1)["sample_id"]
+    )
+
+
+def test_equal_scores_are_chosen_by_chance_and_not_by_name() -> None:
+    pool, probs = make_pool(100), np.tile(EVEN, (100, 1))
+    batch = pick(pool, probs, SelectionConfig(size=50, audit_share=0))
+    names = sorted(batch["sample_id"])
+    assert names != pool["sample_id"].tolist()[:50]
+    assert 15 < sum(name < "sample-0050" for name in names) < 35
+
+
+def test_every_sample_is_as_likely_to_be_audited_whatever_its_score() -> None:
+    pool, probs = make_pool(20), make_probs(20)
+    config = SelectionConfig(size=10, audit_share=0.5)
+    rng = np.random.default_rng(0)
+    drawn = pd.Series(0, index=pool["sample_id"])
+    for _ in range(1000):
+        batch = select_batch(pool, probs, config, rng)
+        audit = batch[batch["reason"] == "audit"]
+        assert set(audit["inclusion_probability"]) == {0.25}
+        assert batch.loc[batch["reason"] != "audit", "inclusion_probability"].isna().all()
+        drawn[audit["sample_id"]] += 1
+    # 20 binomials of 1000 trials at 0.25: five standard deviations are 68.
+    assert drawn.between(182, 318).all()
+
+
+def test_without_predictions_all_is_random_and_nothing_is_scored() -> None:
+    batch = pick(make_pool(50), None, SelectionConfig(size=10, audit_share=0.2))
+    assert batch["reason"].tolist() == ["audit"] * 2 + ["random"] * 8
+    assert batch["score"].isna().all()
+
+
+def test_served_images_come_in_by_their_score_and_others_fill_what_is_missing() -> None:
+    pool, probs = make_pool(60), make_probs(60)
+    pool["origin"] = ["served"] * 3 + ["ingest"] * 57
+    config = SelectionConfig(size=20, audit_share=0, served_share=0.5)
+    batch = pick(pool, probs, config)
+    served = batch[batch["reason"] == "served"]
+    assert set(served["sample_id"]) == set(pool["sample_id"][:3])
+    assert served["score"].is_monotonic_decreasing
+    assert (batch["reason"] == "margin").sum() == 17
+
+
+def test_a_small_share_of_a_small_batch_is_not_rounded_to_nothing() -> None:
+    batch = pick(make_pool(50), None, SelectionConfig(size=3, audit_share=0.1))
+    assert batch["reason"].tolist() == ["audit", "random", "random"]
+
+
+def test_an_audit_share_of_one_draws_an_audit_set() -> None:
+    batch = pick(make_pool(200), None, SelectionConfig(size=50, audit_share=1.0))
+    assert set(batch["reason"]) == {"audit"}
+    assert set(batch["inclusion_probability"]) == {0.25}
+
+
+def test_an_empty_pool_gives_an_empty_batch() -> None:
+    for probs in (None, make_probs(0), np.empty(0)):
+        batch = pick(make_pool(0), probs, SelectionConfig())
+        assert list(batch.columns) == BATCH_COLUMNS
+        assert batch.empty
+
+
+def test_a_pool_smaller_than_the_batch_is_asked_about_whole() -> None:
+    pool = make_pool(7)
+    assert set(pick(pool, make_probs(7), SelectionConfig())["sample_id"]) == set(pool["sample_id"])
+
+
+def test_probabilities_that_are_none_are_refused_by_the_first_sample() -> None:
+    pool, good = make_pool(4), make_probs(4)
+    for row, value, words in (
+        (2, math.nan, "1 of 4 samples have a probability that is not finite"),
+        (1, math.inf, "not finite"),
+        (3, 0.9, "do not sum to one"),
+        (2, -0.5, "do not sum to one"),
+    ):
+        probs = good.copy()
+        probs[row, 0] = value
+        with pytest.raises(ValueError, match=words) as error:
+            pick(pool, probs, SelectionConfig())
+        assert f"sample-{row:04}" in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 1), (4,)])
+def test_probabilities_of_the_wrong_shape_are_refused_with_the_counts(
+    shape: tuple[int, ...],
+) -> None:
+    with pytest.raises(ValueError, match=r"have shape .* for 4 samples"):
+        pick(make_pool(4), np.ones(shape), SelectionConfig())
+
+
+def test_a_sample_that_is_in_the_pool_twice_is_refused() -> None:
+    pool = pd.concat([make_pool(3), make_pool(1)])
+    with pytest.raises(ValueError, match=r"1 of 4 samples are in the pool twice, .* sample-0000"):
+        pick(pool, None, SelectionConfig())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"strategy": "best"}, "'best'; choose from margin, entropy, least_confidence, random"),
+        ({"size": 0}, "size is 0"),
+        ({"audit_share": 1.5}, "audit_share is 1.5"),
+        ({"random_share": -0.1}, "random_share is -0.1"),
+        ({"served_share": math.nan}, "served_share is nan"),
+        ({"audit_share": 0.6, "random_share": 0.6}, "more than the batch"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_choices(wrong: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        SelectionConfig(**wrong)
