@@ -1,0 +1,108 @@
+"""What went wrong with Label Studio, in one sentence with the remedy and without the token."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+NEW_TOKEN = "make a new one in Label Studio under Account & Settings > Personal Access Token"  # noqa: S105
+
+
+def check_address(url: str, api_key: str) -> None:
+    """Refuse an address or a token that cannot be one, before anything is sent."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(
+            f"LABEL_STUDIO_URL is {url!r}; an address like http://127.0.0.1:8080 is needed"
+        )
+    if not re.fullmatch(r"[\x21-\x7e]+", api_key):
+        raise ValueError(
+            "LABEL_STUDIO_API_KEY is empty or has blanks, line breaks or signs that no token has; "
+            f"copy it again, or {NEW_TOKEN}"
+        )
+
+
+def token_kind(api_key: str) -> str:
+    """What a token is by its looks: the two kinds that work, and what gets mistaken for them."""
+    if re.fullmatch(r"[0-9a-f]{40}", api_key):
+        return "legacy token"
+    claims = _claims(api_key)
+    if claims is None:
+        return "text that is neither a personal access token (JWT) nor a legacy one (40 hex digits)"
+    if claims.get("token_type") == "access":
+        return "short-lived access token"
+    return "personal access token"
+
+
+@contextmanager
+def plain_words(url: str, api_key: str) -> Iterator[None]:
+    """Let failures of the client leave the block as one sentence each."""
+    import httpx
+    from label_studio_sdk.core.api_error import ApiError
+
+    try:
+        yield
+    except httpx.ConnectError as error:
+        raise ConnectionError(
+            f"nothing answers at {url}: start Label Studio, wait if it is still starting (the "
+            f"first time takes a minute), or correct LABEL_STUDIO_URL ({error})"
+        ) from error
+    except httpx.TimeoutException as error:
+        raise ConnectionError(
+            f"Label Studio at {url} took too long to answer; try again"
+        ) from error
+    except httpx.TransportError as error:
+        raise ConnectionError(
+            f"Label Studio at {url} broke off the connection ({error})"
+        ) from error
+    except ApiError as error:
+        raise _sentence(error, url, api_key) from error
+
+
+def _sentence(error: Any, url: str, api_key: str) -> Exception:
+    status, said = error.status_code or 0, _detail(error.body)
+    if status in {401, 403}:
+        return ValueError(
+            f"Label Studio at {url} does not accept LABEL_STUDIO_API_KEY, a {token_kind(api_key)} "
+            f"({said}); {_remedy(api_key)}"
+        )
+    if 300 <= status < 400:
+        target = (error.headers or {}).get("location", "another address")
+        return ValueError(f"{url} sends us on to {target}; set LABEL_STUDIO_URL to what is meant")
+    if status in {429, 408} or status >= 500:
+        return ConnectionError(
+            f"Label Studio at {url} failed with status {status} ({said}); try again"
+        )
+    if not isinstance(error.body, dict):
+        return ValueError(
+            f"{url} answers, but not as Label Studio does (status {status}); check LABEL_STUDIO_URL"
+        )
+    return ValueError(f"Label Studio at {url} refused a request with status {status}: {said}")
+
+
+def _remedy(api_key: str) -> str:
+    if token_kind(api_key) == "legacy token":
+        return f"legacy tokens may be switched off there: {NEW_TOKEN}"
+    return NEW_TOKEN
+
+
+def _detail(body: Any) -> str:
+    """What the server said, short; a page of HTML says nothing."""
+    if not isinstance(body, dict):
+        return "no reason given"
+    said = " ".join(str(body[key]) for key in ("detail", "validation_errors") if body.get(key))
+    return re.sub(r"\s+", " ", said or json.dumps(body))[:300]
+
+
+def _claims(token: str) -> dict[str, Any] | None:
+    """What a JWT says about itself, None for anything else."""
+    parts = token.split(".")
+    try:
+        found = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (IndexError, binascii.Error, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
