@@ -1,0 +1,1 @@
+"""What the machine says: torch and numpy in and out; no Prefect."""

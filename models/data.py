@@ -1,0 +1,132 @@
+"""Snapshot rows -> batches of small images, the same way for training, scoring and serving."""
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torchvision.transforms.v2.functional import resize
+
+from ground.images import pixels
+from ground.shards import Place, read_images
+
+# ImageNet's, in units of 255: what torchvision's weights expect, and as good as any without them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+MEMORY_BOUND = 2 * 2**30  # bytes of decoded images kept; more are decoded anew, batch by batch
+_AT_ONCE = 512  # decoded at a time on the way into memory
+
+# Small enough that no upright digit, sign or face turns into another class.
+TURN = math.radians(10)
+SHIFT = 0.1  # of the image's side
+SCALE = 0.1
+BRIGHTNESS = 0.2
+
+
+def prepare(picture: np.ndarray, image_size: int) -> torch.Tensor:
+    """The picture [height, width, 3] as uint8 [3, image_size, image_size].
+
+    All of it is squeezed into the square, antialiased: a crop would drop borders that the
+    annotators saw.
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(
+            f"the picture is {picture.dtype} {picture.shape}; uint8 [height, width, 3] is needed"
+        )
+    copied = torch.tensor(picture).permute(2, 0, 1)  # decoders give read-only memory
+    return resize(copied, [image_size, image_size], antialias=True)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a table's rows, addressed by row number."""
+
+    places: Sequence[Place]
+    shards: Path
+    image_size: int
+    threads: int
+    kept: torch.Tensor | None  # all of them, decoded once, when they fit
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, rows: np.ndarray) -> torch.Tensor:
+        """The images of `rows` as uint8 [n, 3, image_size, image_size]."""
+        if self.kept is not None:
+            return self.kept[torch.from_numpy(rows)]
+        return _decode([self.places[row] for row in rows], self)
+
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        """Every image once and in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
+
+def open_images(
+    table: pd.DataFrame,
+    shards: Path,
+    image_size: int,
+    *,
+    threads: int = 1,
+    memory_bound: int = MEMORY_BOUND,
+) -> Images:
+    """The images of `table` (columns shard, offset, length, stored_sha256), kept if they fit."""
+    columns = [table[name] for name in ("shard", "offset", "length", "stored_sha256")]
+    places = [Place(str(s), int(o), int(n), str(d)) for s, o, n, d in zip(*columns, strict=True)]
+    images = Images(places, shards, image_size, threads, kept=None)
+    if len(places) * 3 * image_size**2 > memory_bound:
+        return images
+    kept = torch.empty(len(places), 3, image_size, image_size, dtype=torch.uint8)
+    for start in range(0, len(places), _AT_ONCE):
+        kept[start : start + _AT_ONCE] = _decode(places[start : start + _AT_ONCE], images)
+    return Images(places, shards, image_size, threads, kept)
+
+
+def targets(labels: pd.Series, classes: Sequence[str]) -> torch.Tensor:
+    """The number of each label's class; a label that is no class is an error that says which."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    strange = sorted({str(label) for label in labels if label not in numbers})
+    if strange:
+        raise ValueError(f"{strange[0]!r} is no class; the classes are {', '.join(classes)}")
+    return torch.tensor([numbers[label] for label in labels], dtype=torch.int64)
+
+
+def augment(images: torch.Tensor, rng: np.random.Generator, *, flip: bool = False) -> torch.Tensor:
+    """Each image a little turned, moved, scaled, brightened; half of them mirrored if `flip`.
+
+    Takes uint8 or float pixels, returns float ones of the same range; seeded by `rng` alone.
+    """
+    count = len(images)
+    draw = rng.uniform(-1, 1, size=(5, count)).astype(np.float32)
+    turn, scale, brightness = TURN * draw[0], 1 + SCALE * draw[1], 1 + BRIGHTNESS * draw[2]
+    mirror = np.where(rng.random(count) < 0.5, -1, 1) if flip else np.ones(count)
+    theta = np.empty((count, 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 0, 1] = mirror * np.cos(turn) * scale, -np.sin(turn) * scale
+    theta[:, 1, 0], theta[:, 1, 1] = mirror * np.sin(turn) * scale, np.cos(turn) * scale
+    theta[:, :, 2] = 2 * SHIFT * draw[3:].T  # the grid goes from -1 to 1
+    grid = F.affine_grid(
+        torch.from_numpy(theta).to(images.device), list(images.shape), align_corners=False
+    )
+    moved = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    bright = torch.from_numpy(brightness).to(images.device).view(-1, 1, 1, 1)
+    return (moved * bright).clamp_(0, 255)
+
+
+def _decode(places: Sequence[Place], images: Images) -> torch.Tensor:
+    def prepared(part: Sequence[Place]) -> list[torch.Tensor]:
+        contents = read_images(images.shards, part)
+        return [prepare(pixels(content), images.image_size) for content in contents]
+
+    size = max(1, math.ceil(len(places) / images.threads))
+    parts = [places[start : start + size] for start in range(0, len(places), size)]
+    with ThreadPoolExecutor(images.threads) as pool:
+        decoded = [picture for part in pool.map(prepared, parts) for picture in part]
+    if not decoded:
+        return torch.empty(0, 3, images.image_size, images.image_size, dtype=torch.uint8)
+    return torch.stack(decoded)

@@ -1,0 +1,117 @@
+"""The number format and memory layout a network runs in: chosen by trying, or as told."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+PRECISIONS = ("auto", "fp32", "bf16")
+PROBE_STEPS = 3  # of each candidate, after one that warms up; the fastest counts
+WORTH_IT = 1.1  # a candidate must beat plain fp32 by this: less is the noise of a busy machine
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What to compute in, and where."""
+
+    bf16: bool = False
+    channels_last: bool = False
+    device: str = "cpu"
+
+    def __str__(self) -> str:
+        layout = " channels_last" if self.channels_last else ""
+        return f"{'bf16' if self.bf16 else 'fp32'}{layout} on {self.device}"
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """The network, moved to the device and laid out; its weights stay fp32."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return network.to(self.device).to(memory_format=layout)
+
+    def put(self, batch: torch.Tensor) -> torch.Tensor:
+        """A batch on the device and, if it is of images, in the layout of the network."""
+        if self.channels_last and batch.ndim == 4:
+            return batch.to(self.device, memory_format=torch.channels_last)
+        return batch.to(self.device)
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the forward pass runs."""
+        device = torch.device(self.device).type
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.bf16)
+
+
+def choose_precision(
+    asked: str,
+    network: nn.Module,
+    batch: torch.Tensor,
+    *,
+    step: Callable[[Any, torch.Tensor, Precision], object],
+    steps: int,
+    device: str | None = None,
+) -> Precision:
+    """What `asked` ("auto", "fp32", "bf16") means for this network on this device.
+
+    "fp32" is the reference: on one processor the same seed gives the same bits. "auto" times a few
+    steps of each candidate on a copy, and only where the `steps` to come repay that.
+    """
+    if asked not in PRECISIONS:
+        raise ValueError(f"precision is {asked!r}; choose one of {', '.join(PRECISIONS)}")
+    device = device or default_device()
+    plain = Precision(device=device)
+    if asked == "fp32":
+        return plain
+    if asked == "bf16" or device != "cpu":
+        return Precision(bf16=True, channels_last=True, device=device)
+    candidates = [Precision(channels_last=True)]
+    if _computes_bf16():
+        candidates += [Precision(bf16=True), Precision(bf16=True, channels_last=True)]
+    if steps < 10 * PROBE_STEPS * len(candidates):
+        return plain
+    seconds = _race([plain, *candidates], network, batch, step)
+    best = min(candidates, key=seconds.__getitem__)
+    return best if seconds[best] * WORTH_IT < seconds[plain] else plain
+
+
+def default_device() -> str:
+    """The first CUDA device where there is one, else the processor."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def threads_set(threads: int) -> Iterator[None]:
+    """Torch computes with so many threads inside; two can be slower than one on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _computes_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself; where it is emulated, nothing is gained."""
+    can = torch.cpu.get_capabilities()
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16") or can.get("bf16"))
+
+
+def _race(
+    candidates: list[Precision],
+    network: nn.Module,
+    batch: torch.Tensor,
+    step: Callable[[Any, torch.Tensor, Precision], object],
+) -> dict[Precision, float]:
+    """The seconds of each candidate's fastest step; they take turns, so noise hits them all."""
+    copies = {candidate: candidate.place(copy.deepcopy(network)) for candidate in candidates}
+    seconds = dict.fromkeys(candidates, float("inf"))
+    with torch.random.fork_rng():
+        for turn in range(PROBE_STEPS + 1):
+            for candidate, twin in copies.items():
+                began = time.perf_counter()
+                step(twin, candidate.put(batch), candidate)
+                if turn:
+                    seconds[candidate] = min(seconds[candidate], time.perf_counter() - began)
+    return seconds
