@@ -1,0 +1,1 @@
+"""The story of the loop: one file per flow, read top to bottom."""

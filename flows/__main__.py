@@ -1,0 +1,313 @@
+"""The command line `hone`: parses, calls a flow, prints, sets the exit code."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Hone sharpens a vision model with the labels that matter.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Annotators(StrEnum):
+    """Who answers."""
+
+    label_studio = "label-studio"
+    simulated = "simulated"
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on the last line.")]
+Answering = Annotated[Annotators, typer.Option(help="Who answers.")]
+
+
+@app.callback()
+def choose_workspace(
+    workspace: Annotated[
+        Path | None, typer.Option(help="The workspace; default: HONE_WORKSPACE, else this folder.")
+    ] = None,
+) -> None:
+    """Say which workspace the command means."""
+    if workspace is not None:
+        os.environ["HONE_WORKSPACE"] = str(workspace.expanduser().resolve())
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the workspace is made.")],
+    classes: Annotated[str, typer.Option(help="Class names, separated by commas.")],
+    title: Annotated[
+        str, typer.Option(help="What annotators see; default: the folder's name.")
+    ] = "",
+    purpose: Annotated[str, typer.Option(help="One line: what the labels are for.")] = "",
+    image_size: Annotated[int, typer.Option(help="Side of the model's input, in pixels.")] = 224,
+    remote: Annotated[str | None, typer.Option(help="DVC remote; default: a local folder.")] = None,
+) -> None:
+    """Make a workspace: git, DVC with a remote, database, hone.toml."""
+    from ground.workspace import init_workspace
+
+    made = init_workspace(
+        folder,
+        [name.strip() for name in classes.split(",")],
+        title=title,
+        purpose=purpose,
+        image_size=image_size,
+        remote=remote,
+    )
+    os.environ["HONE_WORKSPACE"] = str(made.root)
+    from tasks.house import house
+
+    house()  # makes the database
+    typer.echo(f"workspace {made.root} with {len(made.classes)} classes; next: hone ingest PATH")
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Folders or files.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Default: one a core.")] = None,
+) -> None:
+    """Take in images: folders, recursively; also what the service was sent."""
+    with _one_run():
+        from flows.ingest_images import ingest_images
+
+        ingest_images([str(path.expanduser().resolve()) for path in paths or []] or None, processes)
+
+
+@app.command()
+def label(
+    strategy: Annotated[
+        str, typer.Option(help="margin, entropy, least_confidence or random.")
+    ] = "margin",
+    size: Annotated[int, typer.Option(help="Samples in the batch.")] = 50,
+    audit_share: Annotated[float, typer.Option(help="Share drawn at random for the audit.")] = 0.1,
+    seed: int = 0,
+    round_id: Annotated[str | None, typer.Option("--round", help="Default: the next.")] = None,
+    annotators: Answering = Annotators.label_studio,
+) -> None:
+    """Choose the next batch and put it before the annotators."""
+    with _one_run():
+        from flows.label_round import label_round
+        from labeling.selection import SelectionConfig
+
+        selection = SelectionConfig(strategy=strategy, size=size, audit_share=audit_share)
+        label_round(round_id, selection, seed, annotators=annotators.value)
+
+
+@app.command()
+def collect(
+    annotators: Answering = Annotators.label_studio,
+    every: Annotated[int, typer.Option(help="Cut a snapshot after so many changed labels.")] = 50,
+) -> None:
+    """Fetch answers, settle labels, cut a snapshot."""
+    with _one_run():
+        from flows.collect_labels import collect_labels
+
+        collect_labels(annotators.value, every=every)
+
+
+@app.command()
+def retrain(
+    snapshot: Annotated[str | None, typer.Option(help="Default: the newest.")] = None,
+    backbone: Annotated[str, typer.Option(help="A torchvision classification model.")] = "resnet18",
+    weights: Annotated[
+        str | None, typer.Option(help="'default', a weights file, or nothing.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Default: the configuration's.")] = None,
+    seed: int = 0,
+    approval: Annotated[bool, typer.Option(help="Wait for `hone release` by a person.")] = False,
+) -> None:
+    """Train a challenger, judge it against the champion, release the winner."""
+    with _one_run():
+        from flows.retrain import retrain as run
+        from models.network import NetworkConfig
+        from models.train import TrainConfig
+
+        config = TrainConfig(seed=seed)
+        if epochs is not None:
+            config = replace(config, epochs=epochs)
+        run(
+            snapshot,
+            NetworkConfig(backbone=backbone, weights=weights),
+            config,
+            approval="person" if approval else "verdict",
+        )
+
+
+@app.command()
+def watch(
+    window: Annotated[int | None, typer.Option(help="Predictions in one window.")] = None,
+) -> None:
+    """Check the served traffic for drift and decide."""
+    with _one_run():
+        from flows.watch_traffic import watch_traffic
+        from models.drift import WatchPolicy
+
+        watch_traffic(WatchPolicy() if window is None else WatchPolicy(window=window))
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Say how the loop stands."""
+    from tasks.house import house
+    from tasks.report import status as look
+
+    _show(look(house().engine), as_json)
+
+
+@app.command()
+def snapshots(as_json: AsJson = False) -> None:
+    """List the snapshots."""
+    from labeling.snapshot import list_snapshots
+    from tasks.house import house
+
+    rows = list_snapshots(house().engine).to_dict("records")
+    if as_json:
+        typer.echo(json.dumps(rows))
+    for row in [] if as_json else rows:
+        print_ = row["fingerprint"][:12]
+        typer.echo(f"{row['name']}  {row['rows']:>7} rows  {print_}  {row['created_at']}")
+
+
+@app.command()
+def trace(prediction_id: str, as_json: AsJson = False) -> None:
+    """Trace a served prediction back to image, model, snapshot, label and annotators."""
+    from tasks.house import house
+    from tasks.report import trace as follow
+
+    _show(follow(house().engine, prediction_id), as_json)
+
+
+@app.command()
+def release(
+    version: str,
+    who: Annotated[str, typer.Option(help="The person who takes responsibility.")],
+    why: Annotated[str, typer.Option(help="The reason, kept for good.")],
+) -> None:
+    """Put a version into service by a named person's word, whatever the verdict."""
+    from tasks.training import release_by_hand
+
+    release_by_hand(version, who=who, why=why)
+    typer.echo(f"{version} is in service, by {who}")
+
+
+@app.command()
+def fsck(as_json: AsJson = False) -> None:
+    """Check every promise over database, stores and remotes; exit 1 when one is broken."""
+    from tasks.fsck import check
+
+    found = check()
+    if as_json:
+        typer.echo(json.dumps([problem.__dict__ for problem in found]))
+    for problem in [] if as_json else found:
+        typer.echo(f"{problem.promise}  {problem.what}: {problem.remedy}")
+    if not found and not as_json:
+        typer.echo("every promise holds")
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def demo(
+    as_json: AsJson = False,
+    studio: Annotated[
+        bool, typer.Option("--studio", help="A person answers in Label Studio.")
+    ] = False,
+    seed: int = 0,
+    folder: Annotated[Path | None, typer.Option(help="Default: a new folder hone-demo-...")] = None,
+) -> None:
+    """Run the whole loop on scikit-learn's handwritten digits."""
+    home = (folder or Path(tempfile.mkdtemp(prefix="hone-demo-"))).expanduser().resolve()
+    if home.exists() and any(home.iterdir()):
+        raise ValueError(f"{home} is not empty; name a new folder for the demo")
+    (home / "prefect").mkdir(parents=True, exist_ok=True)
+    os.environ["HONE_WORKSPACE"] = str(home / "workspace")
+    os.environ |= {"PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_LEVEL": "WARNING"}
+    os.environ.pop("PREFECT_API_URL", None)  # the demo leaves nothing in anybody's server
+    from flows.run_demo import run_demo
+
+    with _quick_flows():
+        facts = run_demo(home, seed, studio)
+    if as_json:
+        typer.echo(json.dumps(facts, default=str))
+
+
+@contextmanager
+def _one_run() -> Iterator[None]:
+    """Run a flow with or without a Prefect server; without one, refuse to overlap another run."""
+    from contextlib import ExitStack
+
+    from ground.journal import Busy, only_writer
+    from tasks.house import house
+
+    place = house()
+    with ExitStack() as stack:
+        if not place.settings.prefect_api_url:
+            try:
+                stack.enter_context(only_writer(place.engine, "run-without-server", patience=0))
+            except Busy as error:
+                raise ValueError(
+                    f"another run is under way in {place.workspace.root} ({error}), and "
+                    "PREFECT_API_URL is not set; overlapping runs need a server: start one with "
+                    "`prefect server start` and set PREFECT_API_URL to it, or wait"
+                ) from error
+        stack.enter_context(_quick_flows())
+        yield
+
+
+@contextmanager
+def _quick_flows() -> Iterator[None]:
+    """Flows without the heartbeat thread, which holds up the end of each by up to a second.
+
+    Nothing here listens to it: promises rest on the database, not on a run's state.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+def _show(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts, default=str))
+        return
+    for key, value in facts.items():
+        text = json.dumps(value, indent=2, default=str) if isinstance(value, dict | list) else value
+        typer.echo(f"{key}: {text}")
+
+
+def main() -> None:
+    """Run a command; an error of ours is one line on standard error and exit code 1."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        app()
+    except (ValueError, RuntimeError, OSError) as error:
+        typer.echo(f"hone: {error}", err=True)
+        if os.environ.get("HONE_TRACEBACK"):
+            raise
+        sys.exit(1)
+
+
+# no tool of ours reports to anybody unless its user says so
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DVC_NO_ANALYTICS": "1",
+    "WANDB_SILENT": "true",
+    "PREFECT_LOGGING_LEVEL": "INFO",
+}
+
+if __name__ == "__main__":
+    main()

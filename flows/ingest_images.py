@@ -1,0 +1,18 @@
+"""New files and served images become samples: checked, cleaned, known by their bytes."""
+
+import os
+
+from prefect import flow
+
+from tasks.house import house
+from tasks.ingesting import adopt_traffic, ingest_files
+from tasks.names import ingest_name
+
+
+@flow(name="ingest-images", flow_run_name=ingest_name, log_prints=True)
+def ingest_images(folders: list[str] | None = None, processes: int | None = None) -> int:
+    """Take in folders (default: the inbox) and what was served; return how many are new."""
+    inbox = house().workspace.inbox
+    inbox.mkdir(exist_ok=True)
+    added = ingest_files(folders or [str(inbox)], processes or os.cpu_count() or 1)
+    return added + adopt_traffic()

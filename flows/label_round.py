@@ -1,0 +1,29 @@
+"""Choose the next batch and put it before the annotators."""
+
+from typing import Literal
+
+from prefect import flow
+
+from labeling.selection import SelectionConfig
+from tasks.choosing import choose_batch, name_round, publish_batch, send_batch
+from tasks.names import label_name
+
+
+@flow(name="label-round", flow_run_name=label_name, log_prints=True)
+def label_round(
+    round_id: str | None = None,
+    selection: SelectionConfig = SelectionConfig(),  # noqa: B008 - frozen
+    seed: int = 0,
+    queue_limit: int = 500,
+    annotators: Literal["label-studio", "simulated"] = "label-studio",
+) -> str:
+    """Put the next batch before the annotators; return the round's id.
+
+    A round that was chosen and not wholly sent is finished first. Collecting the answers is the
+    job of `collect_labels`.
+    """
+    round_id = name_round(round_id)
+    if choose_batch(round_id, selection, seed, queue_limit):
+        send_batch(round_id, annotators)
+        publish_batch(round_id)
+    return round_id

@@ -1,0 +1,123 @@
+"""The whole loop on scikit-learn's handwritten digits: an empty folder to recovery from drift."""
+
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import flow
+
+from flows.collect_labels import collect_labels
+from flows.ingest_images import ingest_images
+from flows.label_round import label_round
+from flows.retrain import retrain
+from flows.watch_traffic import watch_traffic
+from labeling.selection import SelectionConfig
+from tasks import demo, studio_desk, traffic
+from tasks.house import house
+from tasks.report import trace
+from tasks.watching import was_drift
+
+
+@flow(name="demo", flow_run_name="demo-{seed}")
+def run_demo(home: Path, seed: int = 0, studio: bool = False) -> dict[str, Any]:
+    """Three rounds beside random ones, then traffic, drift and recovery; return the facts."""
+    story = demo.Story()
+    recipe = demo.Recipe(seed=seed)
+    sets = demo.make_workspace(home, recipe)
+    story(f"workspace {home / 'workspace'}")
+    with ExitStack() as stack:
+        person = stack.enter_context(studio_desk.person(home, story)) if studio else None
+        beside = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
+        story(f"{ingest_images([str(home / 'digits')])} images ingested")
+        play_round(recipe, recipe.start)
+        first = demo.round_facts(0)
+        story(
+            f"start: {first['labels']} random labels, audit accuracy {first['accuracy']:.3f}, "
+            f"{first['verdict']}"
+        )
+        rounds = [
+            round_beside_random(story, recipe, number, beside=beside, person=person)
+            for number in range(1, demo.ROUNDS + 1)
+        ]
+        service = stack.enter_context(demo.serve(home))
+        story(f"bentoml serve answers at {service.url}")
+        drift = watch_both(story, sets, service.url)
+        recovery, prediction_id = recover(story, sets, recipe, service.url)
+    chain = trace(house().engine, prediction_id)
+    facts = {
+        "rounds": rounds,
+        "drift": drift,
+        "recovery": recovery,
+        "trace": demo.trace_ids(chain),
+        "workspace": str(home / "workspace"),
+        "seconds": round(story.seconds, 1),
+    }
+    demo.draw_curves(facts, first, home / "learning-curves.png")
+    demo.show_facts(story, facts, home / "learning-curves.png", chain)
+    return facts
+
+
+def play_round(
+    recipe: demo.Recipe, selection: SelectionConfig, person: "studio_desk.Person | None" = None
+) -> str:
+    """Choose, answer, settle and freeze one round; return the snapshot."""
+    who: Literal["label-studio", "simulated"] = "label-studio" if person else "simulated"
+    label_round(selection=selection, seed=recipe.seed, annotators=who)
+    snapshot = None
+    while snapshot is None:
+        if person:
+            person.wait()
+        snapshot = collect_labels(who, recipe.settling_for(person is not None), recipe.snapshot)
+    retrain(snapshot, recipe.network, recipe.train, recipe.gate)
+    return snapshot
+
+
+def round_beside_random(
+    story: demo.Story,
+    recipe: demo.Recipe,
+    number: int,
+    *,
+    beside: Executor,
+    person: "studio_desk.Person | None",
+) -> dict[str, Any]:
+    """One round, and the same budget chosen at random and trained the same way beside it."""
+    random_arm = demo.start_random_arm(beside, recipe, number * recipe.batch(person is not None))
+    play_round(recipe, recipe.round(person is not None), person)
+    facts = demo.round_facts(number) | {"random_accuracy": random_arm.result()}
+    story(
+        f"round {number}: {facts['labels']} labels, audit accuracy {facts['accuracy']:.3f}, "
+        f"random {facts['random_accuracy']:.3f}, {facts['verdict']}"
+    )
+    return facts
+
+
+def watch_both(story: demo.Story, sets: dict[str, list[Any]], url: str) -> dict[str, bool]:
+    """Send clean images, then shifted ones; return in which of the two windows drift was seen."""
+    found = {}
+    for window in ("clean", "shifted"):
+        traffic.send_images(url, [(one.name, one.png) for one in sets[window]])
+        decision = was_drift(watch_traffic())
+        found[f"{window}_window"] = decision.drift
+        story(f"{window} window: {decision.action}, {decision.reason}")
+    return found
+
+
+def recover(
+    story: demo.Story, sets: dict[str, list[Any]], recipe: demo.Recipe, url: str
+) -> tuple[dict[str, float], str]:
+    """Label what drifted and retrain; return accuracies before and after, and a prediction."""
+    before = demo.champion()
+    story(f"{ingest_images()} served images are samples now; the next round takes from them")
+    play_round(recipe, recipe.after_drift)
+    after = demo.champion()
+    traffic.wait_for_model(url, after)
+    facts = demo.round_facts(demo.ROUNDS + 1)
+    recovery = {
+        f"{what}_{when}": demo.accuracy_of(version, sets[f"scored-{what}"])
+        for what in ("shifted", "clean")
+        for when, version in (("before", before), ("after", after))
+    }
+    story(f"drift round: {facts['labels']} labels, {facts['verdict']}, the service runs {after}")
+    return recovery, demo.labelled_prediction()

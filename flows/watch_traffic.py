@@ -1,0 +1,17 @@
+"""A window of served predictions, the signals in it, a decision, and the event it raises."""
+
+from prefect import flow
+
+from models.drift import WatchPolicy
+from tasks.names import watch_name
+from tasks.watching import act_on, check_window, drain_traffic
+
+
+@flow(name="watch-traffic", flow_run_name=watch_name, log_prints=True)
+def watch_traffic(policy: WatchPolicy = WatchPolicy()) -> str | None:  # noqa: B008 - frozen
+    """Look at the traffic since the last check; return the decision's id, None without enough."""
+    drain_traffic()
+    decision_id = check_window(policy)
+    if decision_id is not None:
+        act_on(decision_id)
+    return decision_id

@@ -1,0 +1,148 @@
+"""The next batch: the champion looks at the pool, a strategy chooses, annotators get it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from prefect import task
+
+from ground.database import writing
+from ground.journal import only_writer
+from labeling import label_studio, rounds
+from labeling.selection import SelectionConfig, select_batch
+from models import decisions, registry
+from tasks.desk import lay_out
+from tasks.house import House, house
+from tasks.pictures import progress, show_batch
+
+DRIFT_SHARE = 0.8  # of a batch that answers a drift signal: most of it from the drifted traffic
+
+
+@task
+def name_round(round_id: str | None) -> str:
+    """The round this run works on: the one asked for, an unfinished one, or the next."""
+    with house().engine.connect() as connection:
+        return round_id or rounds.next_round(connection)
+
+
+@task(timeout_seconds=6 * 3600)
+def choose_batch(round_id: str, selection: SelectionConfig, seed: int, queue_limit: int) -> int:
+    """Write down who is asked in this round and why; return how many are before annotators.
+
+    Idempotent: a round that was chosen stays as it was chosen. Nothing is chosen while
+    `queue_limit` samples wait for annotators already.
+    """
+    place = house()
+    with only_writer(place.engine, "rounds") as token:
+        with place.engine.connect() as connection:
+            if rounds.is_open(connection, round_id):
+                return len(rounds.open_assignments(connection, round_id))
+            waiting = rounds.count_open(connection)
+            pool = rounds.load_pool(connection)
+        if waiting >= queue_limit:
+            print(f"{waiting} samples wait for annotators (limit {queue_limit}): nothing chosen")
+            return 0
+        if pool.empty:
+            print("nothing to choose: the pool is empty; `hone ingest PATH` brings images in")
+            return 0
+        drift = decisions.unanswered_drift(place.engine)
+        if drift is not None:
+            selection = replace(selection, served_share=max(selection.served_share, DRIFT_SHARE))
+        batch, model = _choose(place, pool, selection, seed=seed, number=int(round_id[-4:]))
+        with writing(place.engine) as connection:
+            rounds.open_round(
+                connection,
+                token,
+                round_id,
+                batch,
+                config=selection,
+                model=model,
+                seed=seed,
+                why=drift["reason"] if drift is not None else "scheduled",
+            )
+            if drift is not None:
+                decisions.answer_decision(connection, drift["decision_id"], round_id)
+    print(
+        f"{round_id}: {len(batch)} of {len(pool)} chosen by {selection.strategy}"
+        f"{' with ' + model if model else ', no model yet'}"
+    )
+    return len(batch)
+
+
+@task(retries=3, retry_delay_seconds=[2, 10, 30], timeout_seconds=3600)
+def send_batch(round_id: str, annotators: str) -> int:
+    """Put the round before its annotators, the model's guess beside each image.
+
+    Idempotent: a retry, or a second run of the round, sends only what is missing.
+    """
+    place = house()
+    with only_writer(place.engine, "rounds") as token:
+        with place.engine.connect() as connection:
+            batch = rounds.open_assignments(connection, round_id)
+        batch["file"] = [lay_out(place, row) for row in batch.itertuples()]
+        if annotators == "simulated" or batch.empty:
+            outside = dict(zip(batch["sample_id"], batch["sample_id"], strict=True))
+        else:
+            with label_studio.connect(**studio_address(place)) as studio:
+                studio.project(place.workspace)
+                sent = studio.assign(batch)
+            outside = {sample_id: str(number) for sample_id, number in sent.items()}
+        rounds.record_sent(place.engine, token, round_id, outside)
+    print(f"{round_id}: {len(outside)} before the annotators")
+    return len(outside)
+
+
+@task
+def publish_batch(round_id: str) -> None:
+    """Show the batch, its images and why each was chosen, as an artifact in Prefect."""
+    place = house()
+    with place.engine.connect() as connection:
+        batch = rounds.open_assignments(connection, round_id)
+    show_batch(round_id, batch, place.workspace.shards)
+
+
+def studio_address(place: House) -> dict[str, str]:
+    """Where Label Studio is, and the token; a missing one is an error that says what to set."""
+    url, key = place.settings.label_studio_url, place.settings.label_studio_api_key
+    if not url or not key:
+        missing = "LABEL_STUDIO_URL" if not url else "LABEL_STUDIO_API_KEY"
+        raise ValueError(
+            f"{missing} is not set, so no annotator can be asked; set it in the environment or "
+            "in .env (see .env.example)"
+        )
+    return {"url": url, "api_key": key.get_secret_value()}
+
+
+def _choose(
+    place: House, pool: pd.DataFrame, selection: SelectionConfig, *, seed: int, number: int
+) -> tuple[pd.DataFrame, str | None]:
+    """The batch with the champion's guesses beside it, and the champion's version."""
+    rng = np.random.default_rng([seed, number])
+    model = registry.champion(place.engine)
+    if model is None:
+        return select_batch(pool, None, selection, rng), None
+    probs, classes = _score(place, pool, model)
+    batch = select_batch(pool, probs, selection, rng)
+    seen = pd.DataFrame(probs, index=pd.Index(pool["sample_id"])).loc[batch["sample_id"]].to_numpy()
+    batch["guess"] = [classes[best] for best in seen.argmax(axis=1)]
+    batch["confidence"] = seen.max(axis=1)
+    batch["guess_model"] = model
+    return batch, model
+
+
+def _score(place: House, pool: pd.DataFrame, model: str) -> tuple[np.ndarray, list[str]]:
+    from models.model_store import load_model
+    from models.predict import predict_table
+
+    show = progress(f"Scoring the pool with {model}")
+    loaded = load_model(place.engine, place.workspace.bento_home, model)
+    scored = predict_table(
+        loaded.network,
+        pool,
+        place.workspace.shards,
+        loaded.card.image_size,
+        threads=place.settings.threads,
+        on_progress=show,
+    )
+    show(1, 1)
+    return scored.probs, list(loaded.card.classes)

@@ -1,0 +1,36 @@
+"""The workspace a run is about: its settings, its `hone.toml` and its database, opened together."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from ground.database import connect, upgrade
+from ground.workspace import Workspace, load_workspace
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class House:
+    """Everything a task needs to know about where it works."""
+
+    settings: Settings
+    workspace: Workspace
+    engine: Engine
+
+
+def house() -> House:
+    """The workspace that `HONE_WORKSPACE` names, its database at the newest schema."""
+    settings = Settings()
+    workspace = load_workspace(settings.workspace or Path.cwd())
+    url = settings.database_url.get_secret_value() if settings.database_url else workspace.database
+    return House(settings, workspace, _engine(url))
+
+
+@cache
+def _engine(url: str) -> Engine:
+    """One pool of connections a process and address; the schema is brought up to date once."""
+    engine = connect(url)
+    upgrade(engine)
+    return engine

@@ -1,0 +1,343 @@
+"""Snapshot to challenger, challenger to verdict, verdict to release."""
+
+import hashlib
+import json
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from prefect import task
+from sqlalchemy import func, select
+
+from ground.database import now, writing
+from ground.images import pixels
+from ground.journal import acted, confirm, intend, only_writer, outcome_of
+from ground.shards import read_image
+from labeling import snapshot as frozen
+from labeling.ledger import place_of, rounds, snapshots
+from models import registry
+from models.evaluate import GatePolicy
+from models.network import NetworkConfig
+from models.train import TrainConfig
+from tasks.house import House, house
+from tasks.pictures import progress, show_verdict, verdict_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from models.model_store import LoadedModel
+    from models.tracking import Run
+    from models.train import Trained
+
+TRAIN = "train"  # kind of intent: one training for each (snapshot, configuration, code)
+
+
+@task
+def newest_snapshot(name: str | None) -> str:
+    """The snapshot asked for, or the newest one."""
+    with house().engine.connect() as connection:
+        names = connection.scalars(select(snapshots.c.name).order_by(snapshots.c.number)).all()
+    if not names:
+        raise ValueError(
+            "there is no snapshot to train on; `hone collect` cuts one from the answers"
+        )
+    if name is not None and name not in names:
+        raise ValueError(f"no snapshot {name!r}; there are {', '.join(names)}")
+    return name or names[-1]
+
+
+@task(timeout_seconds=24 * 3600)
+def train_challenger(snapshot: str, network: NetworkConfig, config: TrainConfig) -> str:
+    """Fine-tune on a snapshot and keep the model; return its version.
+
+    Idempotent: the same snapshot, configuration and code are trained once. Not retried: what
+    stops a training (a loss that is not finite, too little memory) would stop it again.
+    """
+    place = house()
+    commit = code_commit()
+    words = [snapshot, asdict(network), asdict(config), commit]
+    key = hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()[:16]
+    with only_writer(place.engine, "training") as token:
+        with writing(place.engine) as connection:
+            done = outcome_of(connection, kind=TRAIN, key=key)
+            if done is None:
+                intend(connection, token, kind=TRAIN, key=key, payload={"snapshot": snapshot})
+        if done is not None:
+            print(f"{snapshot} was trained with this configuration and code: {done}")
+            return done
+        version = _train(place, snapshot, network, config, key=key, commit=commit)
+        with writing(place.engine) as connection:
+            acted(connection, token, kind=TRAIN, key=key)
+            confirm(connection, token, kind=TRAIN, key=key, outcome=version)
+    return version
+
+
+@task(timeout_seconds=6 * 3600)
+def judge(challenger: str, snapshot: str, policy: GatePolicy) -> str:
+    """Score challenger and champion on the same audit rows; return the verdict's id.
+
+    Idempotent: the same judgement is kept once, and a model that was in service is not judged
+    anew when an old run is repeated.
+    """
+    place = house()
+    past = _past_release(place, challenger)
+    if past is not None:
+        print(f"{challenger} was released already ({past}); a person may do so again")
+        return past
+    return _judge(place, challenger, snapshot, policy)
+
+
+@task(retries=2, retry_delay_seconds=[2, 10])
+def release_winner(verdict_id: str) -> str | None:
+    """Put a promoted challenger into service; return its version, None when it was not promoted.
+
+    Idempotent: the release pointer moves once for a verdict, and only from the champion that the
+    challenger was compared with.
+    """
+    place = house()
+    with place.engine.connect() as connection:
+        verdict = connection.execute(
+            select(registry.verdicts).where(registry.verdicts.c.verdict_id == verdict_id)
+        ).one()
+    if verdict.outcome != "PROMOTE":
+        print(f"{verdict.challenger} is not released: {verdict.outcome}")
+        return None
+    current = registry.current_release(place.engine)
+    if _past_release(place, verdict.challenger) is not None:
+        in_service = current is not None and current.champion == verdict.challenger
+        return str(verdict.challenger) if in_service else None
+    registry.release(
+        place.engine,
+        version=verdict.challenger,
+        verdict_id=verdict_id,
+        who=registry.AUTOMATIC,
+        why="; ".join(json.loads(verdict.reasons)),
+        expected=current.number if current else 0,
+    )
+    print(f"{verdict.challenger} is in service")
+    return str(verdict.challenger)
+
+
+@task(retries=1, retry_delay_seconds=5, timeout_seconds=1800)
+def package_release(version: str) -> str:
+    """Build the bento of a release; return its tag. Idempotent: built once for a version."""
+    from models.packaging import package
+
+    place = house()
+    tag = package(place.workspace, version)
+    print(f"packaged as {tag}")
+    return tag
+
+
+def release_by_hand(version: str, *, who: str, why: str) -> str:
+    """Put a version into service by a person's word and package it; return the bento's tag."""
+    from models.packaging import package
+
+    place = house()
+    current = registry.current_release(place.engine)
+    registry.release(
+        place.engine,
+        version=version,
+        verdict_id=None,
+        who=who,
+        why=why,
+        override=True,
+        expected=current.number if current else 0,
+    )
+    return package(place.workspace, version)
+
+
+def code_commit() -> str:
+    """The commit of the running code, marked when the tree has changes; else the version."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return installed("hone")
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or installed("hone")
+
+
+def _train(
+    place: House,
+    snapshot: str,
+    network: NetworkConfig,
+    config: TrainConfig,
+    *,
+    key: str,
+    commit: str,
+) -> str:
+    from models.tracking import tracked_run
+    from models.train import train
+
+    table = frozen.load_snapshot(place.engine, place.workspace, snapshot)
+    frozen.fetch_shards(place.engine, place.workspace, snapshot)
+    show = progress(f"Training on {snapshot}")
+    secret = place.settings.wandb_api_key
+    about = {
+        "snapshot": snapshot,
+        "commit": commit,
+        "seed": config.seed,
+        "strategy": _strategy(place),
+        "network": asdict(network),
+        "train": asdict(config),
+    }
+    with tracked_run(
+        place.workspace.runs,
+        f"{snapshot}-{key[:6]}",
+        about,
+        project=place.settings.wandb_project,
+        online=secret is not None,
+        api_key=secret.get_secret_value() if secret else None,
+    ) as run:
+
+        def each_epoch(numbers: dict[str, Any]) -> None:
+            run.log(numbers)
+            show(numbers["epoch"], config.epochs)
+
+        trained = train(
+            table,
+            place.workspace.shards,
+            place.workspace.class_names,
+            place.workspace.image_size,
+            config,
+            network=network,
+            on_epoch=each_epoch,
+            threads=place.settings.threads,
+        )
+        version = _keep(place, table, trained, about, run)
+    show(1, 1)
+    print(f"trained {version} on {snapshot}, {trained.precision}, best epoch {trained.best_epoch}")
+    return version
+
+
+def _keep(
+    place: House, table: pd.DataFrame, trained: "Trained", about: dict[str, Any], run: "Run"
+) -> str:
+    """Save the model with what it says about rows it did not train on, and show its results."""
+    from models.model_store import entry, save_model
+    from models.predict import predict_table
+
+    classes, size = place.workspace.class_names, place.workspace.image_size
+    unseen = table[table["split"].isin(["val", "test"])].reset_index(drop=True)
+    reference = predict_table(
+        trained.network, unseen, place.workspace.shards, size, threads=place.settings.threads
+    )
+    card = registry.ModelCard(
+        classes=tuple(classes),
+        image_size=size,
+        network=about["network"],
+        train=about["train"],
+        snapshot=about["snapshot"],
+        code_commit=about["commit"],
+        seed=about["seed"],
+        parent=None,
+        strategy=about["strategy"],
+        metrics=trained.history[trained.best_epoch - 1],
+        created_at=now(),
+    )
+    version = save_model(place.engine, place.workspace.bento_home, trained.network, card, reference)
+    _show_results(run, unseen, reference.probs, place)
+    stored = entry(place.workspace.bento_home, version)
+    run.model(
+        version.replace(":", "-"),
+        sorted(path for path in stored.iterdir() if path.is_file()),
+        version=version,
+        snapshot=about["snapshot"],
+    )
+    run.summarise(version=version, best_epoch=trained.best_epoch, absent=trained.absent_classes)
+    return version
+
+
+def _show_results(run: "Run", unseen: pd.DataFrame, probs: "np.ndarray", place: House) -> None:
+    """The confusion matrix and the worst mistakes on the rows that were not trained on."""
+    from models.evaluate import confusion, worst_mistakes
+
+    classes = place.workspace.class_names
+    truths = unseen["label"].tolist()
+    run.confusion(confusion(truths, probs, classes), classes)
+    worst = worst_mistakes(truths, probs, classes)
+    pictures = [
+        pixels(read_image(place.workspace.shards, place_of(unseen.iloc[row])))
+        for row in worst["row"]
+    ]
+    captions = [
+        f"{row.truth} taken for {row.predicted} ({row.confidence:.2f})"
+        for row in worst.itertuples()
+    ]
+    run.mistakes(pictures, captions)
+
+
+def _past_release(place: House, version: str) -> str | None:
+    """The verdict that put `version` into service at some time."""
+    with place.engine.connect() as connection:
+        return connection.scalar(
+            select(registry.releases.c.verdict_id).where(registry.releases.c.champion == version)
+        )
+
+
+def _judge(place: House, challenger: str, snapshot: str, policy: GatePolicy) -> str:
+    from models.evaluate import compare
+    from models.model_store import load_model
+
+    table = frozen.load_snapshot(place.engine, place.workspace, snapshot)
+    rows = table[table["split"] == "test"].sort_values("sample_id").reset_index(drop=True)
+
+    def scored(version: str) -> "tuple[LoadedModel, np.ndarray]":
+        from models.predict import predict_table
+
+        loaded = load_model(place.engine, place.workspace.bento_home, version)
+        return loaded, predict_table(
+            loaded.network,
+            rows,
+            place.workspace.shards,
+            loaded.card.image_size,
+            threads=place.settings.threads,
+        ).probs
+
+    champion = registry.champion(place.engine)
+    new, new_probs = scored(challenger)
+    old_probs = scored(champion)[1] if champion else None
+    verdict = compare(
+        rows["label"].tolist(),
+        new_probs,
+        old_probs,
+        list(new.card.classes),
+        policy,
+        slices=rows["origin"].tolist(),
+        inclusion_probability=rows["inclusion_probability"].to_numpy(dtype=float),
+    )
+    verdict_id = registry.record_verdict(
+        place.engine,
+        challenger=challenger,
+        champion=champion,
+        snapshot=snapshot,
+        rows_fingerprint=_fingerprint(rows),
+        outcome=verdict.outcome,
+        reasons=verdict.reasons,
+        metrics=verdict.metrics,
+    )
+    text = verdict_text(verdict, challenger=challenger, champion=champion, snapshot=snapshot)
+    show_verdict(text, challenger=challenger)
+    print(f"{verdict.outcome}: {'; '.join(verdict.reasons)}")
+    return verdict_id
+
+
+def _fingerprint(rows: pd.DataFrame) -> str:
+    words = rows[["sample_id", "label", "stored_sha256"]].to_csv(index=False)
+    return hashlib.sha256(words.encode()).hexdigest()
+
+
+def _strategy(place: House) -> str:
+    """The strategy of the latest round, which the run is compared by in W&B."""
+    with place.engine.connect() as connection:
+        last = connection.scalar(select(func.max(rounds.c.number)))
+        found = connection.scalar(select(rounds.c.strategy).where(rounds.c.number == last))
+    return found or "none"
