@@ -1,0 +1,129 @@
+"""Real servers and a real browser, each started once and only when a test asks for it.
+
+What is missing on a machine skips with the command that installs it; `.ci/run` installs everything
+and fails when anything skipped.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tasks import servers
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+REPOSITORY = Path(__file__).parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_OPTIONS = [
+    "--no-sandbox",  # it shows pages of our own loopback servers only
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def studio_command() -> Path:
+    """The `label-studio` program of its own environment."""
+    beside = REPOSITORY / ".venv-studio" / "bin" / "label-studio"
+    on_path = shutil.which("label-studio")
+    named = os.environ.get("HONE_LABEL_STUDIO_COMMAND")
+    for candidate in (named, beside, on_path):
+        if candidate and Path(candidate).is_file():
+            return Path(candidate)
+    pytest.skip("Label Studio is not installed; `make studio` installs it")
+
+
+@pytest.fixture(scope="session")
+def studio_template(studio_command: Path, request: pytest.FixtureRequest) -> Path:
+    """The folder of a stopped Label Studio with a migrated database and one user; copy it.
+
+    Migrating takes half a minute, so the folder is kept from one test session to the next.
+    """
+    kept = request.config.cache.mkdir("label-studio")
+    installed = sorted(
+        path.name for path in studio_command.parents[1].rglob("label_studio-*.dist-info")
+    )
+    key = hashlib.sha256(f"{studio_command.resolve()} {installed}".encode()).hexdigest()[:12]
+    template = kept / key
+    if not template.exists():
+        fresh = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=kept))
+        with servers.label_studio(studio_command, fresh / "new", document_root=fresh):
+            pass
+        (fresh / "new").rename(template)
+        shutil.rmtree(fresh)
+    return template
+
+
+@pytest.fixture(scope="session")
+def document_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder below which the Label Studio server may show files: workspaces go here."""
+    return tmp_path_factory.mktemp("desks")
+
+
+@pytest.fixture(scope="session")
+def label_studio(
+    studio_command: Path,
+    studio_template: Path,
+    document_root: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[servers.LabelStudioServer]:
+    """A running Label Studio server."""
+    folder = tmp_path_factory.mktemp("label-studio") / "server"
+    shutil.copytree(studio_template, folder)
+    with servers.label_studio(studio_command, folder, document_root) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """Headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip("no Chromium; `apt-get install chromium fonts-liberation` installs it")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=BROWSER_OPTIONS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of a running PostgreSQL."""
+    if servers.postgres_programs() is None:
+        pytest.skip("no PostgreSQL; `apt-get install postgresql` installs it")
+    folder = Path(tempfile.mkdtemp(prefix="hone-postgres-"))
+    folder.chmod(0o755)  # its own user must reach it
+    with servers.postgres(folder / "server") as server:
+        yield server.url
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """The address of a new, empty PostgreSQL database."""
+    name = f"hone_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return postgres_server.rpartition("/")[0] + f"/{name}"
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """A running Prefect server; its `url` is what PREFECT_API_URL wants."""
+    with servers.prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+        yield server

@@ -1,0 +1,108 @@
+"""A whole round, killed after each of its tasks in turn: `python -m tests.system.one_round`.
+
+Every task of the flows is wrapped from outside: the task runs as it is, and when it has returned
+for the Nth time, the process gets SIGKILL, as from an out-of-memory killer. Then `hone fsck` looks
+at what is left, and the whole is run again, to be killed one task later. Each attempt is a fork of
+one process that has imported everything, or the imports would take most of the time.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from prefect import Task
+
+from flows import collect_labels, ingest_images, label_round, retrain
+from labeling.selection import SelectionConfig
+from labeling.snapshot import SnapshotConfig
+from models.evaluate import GatePolicy
+from models.network import NetworkConfig
+from models.train import TrainConfig
+from tasks import fsck
+
+TRAIN = TrainConfig(epochs=1, min_steps=4, batch_size=16, precision="fp32")
+
+
+def play(images: str, annotators: str) -> None:
+    """Ingest, choose, send, collect, freeze, train, judge, release, package."""
+    ingest_images.ingest_images([images], processes=1)
+    for number, share in ((1, 0.5), (2, 0.0)):
+        label_round.label_round(
+            f"round-{number:04d}",
+            SelectionConfig(strategy="margin", size=40 // number, audit_share=share),
+            annotators=annotators,  # type: ignore[arg-type]
+        )
+        snapshot = collect_labels.collect_labels(annotators, snapshot=SnapshotConfig())  # type: ignore[arg-type]
+        retrain.retrain(
+            snapshot or f"snapshot-{number:04d}", NetworkConfig(), TRAIN, GatePolicy(min_rows=10)
+        )
+
+
+def die_after(count: int, modules: list[ModuleType]) -> None:
+    """Wrap every task so that the `count`th one to return is the last thing this process does."""
+    returned = 0
+
+    def wrapped(task: Task[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **named: Any) -> Any:
+            nonlocal returned
+            result = task(*arguments, **named)
+            returned += 1
+            if returned == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return run
+
+    for module in modules:
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Task):
+                setattr(module, name, wrapped(value))
+
+
+def in_a_fork(work: Callable[[], None]) -> int:
+    """Run `work` in a process of its own; return the signal that ended it, 0 for none."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        sys.stdout.flush()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return os.WTERMSIG(status)
+    if os.WEXITSTATUS(status):
+        raise SystemExit(f"an attempt ended with exit code {os.WEXITSTATUS(status)}")
+    return 0
+
+
+def attempt(images: str, annotators: str, deadly: int) -> None:
+    """Play, to be killed after task number `deadly`; 0 is to the end."""
+    die_after(deadly, [ingest_images, label_round, collect_labels, retrain])
+    play(images, annotators)
+
+
+def look() -> None:
+    """Every promise holds in the state that the kill left."""
+    problems = fsck.check()
+    if problems:
+        raise AssertionError(f"fsck after a kill: {problems}")
+
+
+if __name__ == "__main__":
+    folder, who, how = sys.argv[1:]
+    kills = 0
+    if how == "killed":
+        while in_a_fork(partial(attempt, folder, who, kills + 1)) == signal.SIGKILL:
+            kills += 1
+            in_a_fork(look)
+    in_a_fork(lambda: attempt(folder, who, 0))  # once more: nothing may change
+    in_a_fork(look)
+    print(f"killed {kills} times")

@@ -1,0 +1,121 @@
+"""Snapshots against an S3 API, and killed at every single outside act."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ground.git import tags
+from ground.objects import ObjectStore, StoreError
+from labeling.snapshot import fetch_shards, verify_remote
+from tests.labeling.snapshot_house import House, house_at, kill_and_run_again
+
+pytestmark = pytest.mark.system
+
+
+def test_killed_at_any_outside_act_and_run_again_a_snapshot_ends_the_same(tmp_path):
+    second = house_at(tmp_path / "ws")
+    second.second()
+    ended, whole = kill_and_run_again(second, tmp_path / "whole", "never")
+    for point in itertools.count():
+        ended, left = kill_and_run_again(second, tmp_path / "killed", point)
+        assert left == whole, f"killed at point {point}"
+        if ended == 0:
+            break
+    assert point > 40
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """An S3 API on this machine, named by the environment, with the bucket `hone`."""
+    from boto3 import client
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "canary-5e1f",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
+            patch.setenv(name, value)
+        client("s3").create_bucket(Bucket="hone")
+        yield url
+        server.stop()
+
+
+@pytest.fixture
+def house(tmp_path: Path, s3: str) -> Iterator[House]:
+    house = house_at(tmp_path / "ws", remote=f"s3://hone/{tmp_path.name}")
+    yield house
+    house.engine.dispose()
+
+
+def bucket(house: House) -> dict[str, bytes]:
+    """Every object of this house in the bucket."""
+    from boto3 import client
+
+    s3 = client("s3")
+    prefix = house.root.parent.name
+    found = s3.list_objects_v2(Bucket="hone", Prefix=prefix).get("Contents", [])
+    keys = [each["Key"] for each in found]
+    return {key: s3.get_object(Bucket="hone", Key=key)["Body"].read() for key in keys}
+
+
+def put(key: str, content: bytes | None) -> None:
+    """Replace an object in the bucket behind everybody's back; None removes it."""
+    from boto3 import client
+
+    if content is None:
+        client("s3").delete_object(Bucket="hone", Key=key)
+    else:
+        client("s3").put_object(Bucket="hone", Key=key, Body=content)
+
+
+def test_a_snapshot_goes_to_s3_and_comes_back_from_there_alone(house):
+    assert house.cut() == "snapshot-0001"
+    assert len(bucket(house)) == 3
+    assert verify_remote(house.workspace, "snapshot-0001") == []
+    before = house.load("snapshot-0001")
+    (shard,) = house.workspace.shards.iterdir()
+    shard.unlink()
+    for path in (house.root / ".dvc" / "cache").rglob("*.*"):
+        path.unlink()
+    with ObjectStore(house.root) as store:
+        for known in store.objects(tags(house.root)["snapshot-0001"]):
+            (house.root / ".dvc/cache/files/md5" / known.md5[:2] / known.md5[2:]).unlink(True)
+    assert house.load("snapshot-0001").equals(before)
+    assert fetch_shards(house.engine, house.workspace, "snapshot-0001") == [shard.name]
+
+
+def test_missing_and_damaged_objects_on_s3_are_named_and_those_still_needed_sent_again(house):
+    house.cut()
+    good = bucket(house)
+    _, *others = sorted(good, key=lambda key: not key.endswith(".dir"))
+    put(others[0], None)
+    put(others[1], b"damaged")
+    assert len(verify_remote(house.workspace, "snapshot-0001")) == 2
+    house.label("s0002")
+    assert house.cut() == "snapshot-0002"
+    assert verify_remote(house.workspace, "snapshot-0002") == []
+
+
+def test_an_s3_that_does_not_answer_leaves_nothing_visible_and_is_named(house, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(StoreError, match=r"remote s3://hone/.*run the command again"):
+        house.cut()
+    assert tags(house.root) == {}
+
+
+def test_no_key_of_s3_is_in_what_git_keeps(house):
+    house.cut()
+    texts = [path.read_bytes() for path in house.root.rglob("*") if path.is_file()]
+    assert not any(os.environ["AWS_SECRET_ACCESS_KEY"].encode() in text for text in texts)

@@ -1,0 +1,184 @@
+"""One whole round with every organ real, the database in PostgreSQL."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from sqlalchemy import select
+
+from ground.database import connect
+from ground.workspace import Workspace
+from labeling import label_studio as exchange
+from labeling import oracle
+from labeling.ledger import answers, assignments
+from tasks import digits, servers
+from tasks.servers import LabelStudioServer, Server
+from tasks.traffic import send_images, wait_for_model
+from tests.system.annotators import annotating, sign_up
+from tests.system.world import as_json, environment, hone, make_world
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+BY_HAND = 3  # images that the person in the browser labels
+PERSON = "ann@example.com"
+
+
+class Play:
+    """The workspace, the people who answer, and the commands, as a team would use them."""
+
+    def __init__(
+        self, workspace: Workspace, studio: LabelStudioServer, more: dict[str, str]
+    ) -> None:
+        self.workspace = workspace
+        self.studio = studio
+        self.environment = more
+        self.engine = connect(more["HONE_DATABASE_URL"])
+        self.truths = oracle.load(workspace.root)[0]
+
+    def hone(self, *words: str) -> Any:
+        return hone(self.workspace, *words, **self.environment)
+
+    def status(self) -> Any:
+        return as_json(self.hone("status", "--json"))
+
+    def open(self) -> "pd.DataFrame":
+        query = select(assignments).where(assignments.c.closed_at.is_(None))
+        with self.engine.connect() as connection:
+            return pd.read_sql(query, connection)
+
+    def answer_by_hand(self, browser: "Browser", count: int) -> None:
+        """A person looks at each image and presses the key of its class."""
+        keys = {known.name: known.hotkey for known in self.workspace.classes}
+        shown = {row.outside_id: row.sample_id for row in self.open().itertuples()}
+        guesses = dict(zip(self.open()["outside_id"], self.open()["guess"], strict=True))
+        with annotating(browser, self.studio, self.project(), PERSON) as person:
+            for _ in range(count):
+                task = str(person.task())
+                truth = self.truths[shown[task]]
+                if guesses[task] != truth:  # the guess is ticked; its key would take it back
+                    person.press(keys[truth])
+                person.submit()
+
+    def answer_the_rest(self) -> None:
+        """The other annotators, through Label Studio's API."""
+        with self.connected() as studio:
+            done = set(studio.answers_since(None).answers["sample_id"])
+            for row in self.open().itertuples():
+                if row.sample_id in done:
+                    continue
+                value = {"choices": [self.truths[row.sample_id]]}
+                result = {
+                    "from_name": "label",
+                    "to_name": "image",
+                    "type": "choices",
+                    "value": value,
+                }
+                studio.client.annotations.create(id=int(str(row.outside_id)), result=[result])
+
+    def project(self) -> int:
+        with self.connected() as studio:
+            return studio.project_id
+
+    @contextmanager
+    def connected(self) -> Iterator[exchange.Studio]:
+        with exchange.connect(self.studio.url, self.studio.api_key) as studio:
+            studio.project(self.workspace)
+            yield studio
+
+
+@pytest.fixture
+def play(
+    label_studio: LabelStudioServer,
+    document_root: Path,
+    postgres: str,
+    prefect_server: Server,
+    request: pytest.FixtureRequest,
+) -> Play:
+    folder = document_root / request.node.name[:20]
+    workspace = make_world(folder, images=400)
+    sign_up(label_studio, PERSON)
+    return Play(
+        workspace,
+        label_studio,
+        {
+            "HONE_DATABASE_URL": postgres,
+            "LABEL_STUDIO_URL": label_studio.url,
+            "LABEL_STUDIO_API_KEY": label_studio.api_key,
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(document_root),
+            "PREFECT_API_URL": prefect_server.url,
+        },
+    )
+
+
+def test_a_round_goes_from_files_to_a_served_answer_and_back(
+    play: Play, browser: "Browser", tmp_path: Path
+) -> None:
+    play.hone("ingest", str(play.workspace.root.parent / "images"))
+    first = a_round(play, browser, size=160, by_hand=BY_HAND)
+    assert first["champion"] is not None, first["said"]
+    second = a_round(play, browser, size=20, by_hand=1)
+    assert second["snapshots"] == ["snapshot-0001", "snapshot-0002"]
+    prediction = served_and_watched(play, tmp_path)
+    drift_is_answered(play)
+    chain = as_json(play.hone("trace", prediction, "--json"))
+    assert chain["model"]["version"] == play.status()["champion"]
+    assert chain["snapshot"]["name"] in second["snapshots"]
+    assert chain["image"]["sample"]["origin"] == "served"
+    assert "every promise holds" in play.hone("fsck").stdout
+
+
+def a_round(play: Play, browser: "Browser", *, size: int, by_hand: int) -> Any:
+    """Choose, answer in Label Studio, collect, retrain; return the status."""
+    play.hone("label", "--size", str(size), "--audit-share", "0.5")
+    assert len(play.open()) == size
+    play.answer_by_hand(browser, by_hand)
+    play.answer_the_rest()
+    play.hone("collect")
+    with play.engine.connect() as connection:
+        people = set(connection.scalars(select(answers.c.annotator)))
+    assert PERSON in people
+    retrained = play.hone("retrain", "--seed", "1")
+    status = play.status()
+    assert (status["assigned"], len(status["refused"])) == (0, 0)
+    return status | {"said": retrained.stdout + retrained.stderr}
+
+
+def served_and_watched(play: Play, folder: Path) -> str:
+    """Turned and noisy images through a real `bentoml serve`; the watch sees them."""
+    shifted = digits.shifted(digits.load_digits(seed=0)[0][-220:], seed=2)
+    champion = play.status()["champion"]
+    more = environment(play.workspace, **play.environment)
+    with servers.bentoml(Path(__file__).parents[2], folder / "service", more) as service:
+        wait_for_model(service.url, champion)
+        found = send_images(service.url, [(one.name, one.png) for one in shifted])
+    assert len(found) == len(shifted)
+    play.hone("watch")
+    decision = play.status()["last_decision"]
+    assert decision["action"] == "label-served", decision
+    return str(found[0]["prediction_id"])
+
+
+def drift_is_answered(play: Play) -> None:
+    """What was served becomes samples, and most of the next batch is taken from them."""
+    play.hone("ingest")
+    play.hone("label", "--size", "20", "--audit-share", "0.2")
+    with play.engine.connect() as connection:
+        newest = (
+            connection.execute(
+                select(assignments.c.reason).where(assignments.c.round_id == "round-0003")
+            )
+            .scalars()
+            .all()
+        )
+    assert newest.count("served") >= 10, newest
+    assert (
+        json.loads(play.hone("status", "--json").stdout)["last_decision"]["answered_by"]
+        == "round-0003"
+    )
