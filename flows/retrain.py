@@ -8,7 +8,8 @@ from models.evaluate import GatePolicy
 from models.network import NetworkConfig
 from models.train import TrainConfig
 from tasks.names import retrain_name
-from tasks.training import judge, newest_snapshot, package_release, release_winner, train_challenger
+from tasks.releasing import judge, package_release, release_winner
+from tasks.training import newest_snapshot, train_challenger
 
 
 @flow(name="retrain", flow_run_name=retrain_name, log_prints=True)

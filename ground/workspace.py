@@ -13,7 +13,10 @@ from ground.git import commit, git, has_commits, start_repository
 
 HOTKEYS = "1234567890qwertyuiopasdfghjklzxcvbnm"
 
-GITIGNORE = "/hone.sqlite*\n/desk/\n/traffic/\n/bento/\n/runs/\n/remote/\n/inbox/\n/.env\n"
+GITIGNORE = (
+    "/hone.sqlite*\n/desk/\n/traffic/\n/bento/\n/runs/\n/remote/\n/inbox/\n/.env\n"
+    "/label-studio.json\n/simulated-annotators.json\n"
+)
 DVCIGNORE = "# What is being written just now, or was when it was killed.\n.*.part\n"
 DVC_GITIGNORE = "/config.local\n/tmp\n/cache\n"
 DVC_CONFIG = """\

@@ -26,7 +26,8 @@ _AT_ONCE = 512  # decoded at a time on the way into memory
 TURN = math.radians(10)
 SHIFT = 0.1  # of the image's side
 SCALE = 0.1
-BRIGHTNESS = 0.2
+CONTRAST = 0.2
+BRIGHTNESS = 25  # of 255
 
 
 def prepare(picture: np.ndarray, image_size: int) -> torch.Tensor:
@@ -100,22 +101,23 @@ def targets(labels: pd.Series, classes: Sequence[str]) -> torch.Tensor:
 def augment(images: torch.Tensor, rng: np.random.Generator, *, flip: bool = False) -> torch.Tensor:
     """Each image a little turned, moved, scaled, brightened; half of them mirrored if `flip`.
 
-    Takes uint8 or float pixels, returns float ones of the same range; seeded by `rng` alone.
+    Takes uint8 or float pixels and returns float ones, a few below 0 or above 255; seeded by `rng`.
     """
     count = len(images)
-    draw = rng.uniform(-1, 1, size=(5, count)).astype(np.float32)
-    turn, scale, brightness = TURN * draw[0], 1 + SCALE * draw[1], 1 + BRIGHTNESS * draw[2]
+    draw = rng.uniform(-1, 1, size=(6, count)).astype(np.float32)
+    turn, scale = TURN * draw[0], 1 + SCALE * draw[1]
     mirror = np.where(rng.random(count) < 0.5, -1, 1) if flip else np.ones(count)
     theta = np.empty((count, 2, 3), np.float32)
     theta[:, 0, 0], theta[:, 0, 1] = mirror * np.cos(turn) * scale, -np.sin(turn) * scale
     theta[:, 1, 0], theta[:, 1, 1] = mirror * np.sin(turn) * scale, np.cos(turn) * scale
-    theta[:, :, 2] = 2 * SHIFT * draw[3:].T  # the grid goes from -1 to 1
+    theta[:, :, 2] = 2 * SHIFT * draw[2:4].T  # the grid goes from -1 to 1
     grid = F.affine_grid(
         torch.from_numpy(theta).to(images.device), list(images.shape), align_corners=False
     )
     moved = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
-    bright = torch.from_numpy(brightness).to(images.device).view(-1, 1, 1, 1)
-    return (moved * bright).clamp_(0, 255)
+    light = np.stack([1 + CONTRAST * draw[4], BRIGHTNESS * draw[5]])
+    contrast, brightness = torch.from_numpy(light).to(images.device).view(2, count, 1, 1, 1)
+    return moved * contrast + brightness
 
 
 def _decode(places: Sequence[Place], images: Images) -> torch.Tensor:

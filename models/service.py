@@ -214,7 +214,9 @@ class Hone:
         workspace = _workspace(settings)
         if workspace is None and _bento() is None:
             raise ValueError("HONE_WORKSPACE is not set: it says whose champion to serve")
-        if workspace is not None:
+        if workspace is None:
+            _bundled(settings.threads)
+        else:
             os.environ["HONE_WORKSPACE"] = str(workspace.root)
         os.environ["HONE_TRAFFIC"] = str(_traffic(settings, workspace).resolve())
 

@@ -30,6 +30,7 @@ class Run:
     def __init__(self, folder: Path, mirror: Any) -> None:
         self.folder = folder
         self.mirrored_to = _address(mirror)
+        self.mirror_failed = ""
         self._mirror = mirror
         self._summary: dict[str, Any] = {}
 
@@ -86,12 +87,13 @@ class Run:
             act(self._mirror)
         except Exception as error:  # W&B raises what its sockets, disk and server raise
             self._mirror = None
+            self.mirror_failed = f"at {what}: {type(error).__name__}: {error}"
             _warn(what, error, self.folder)
 
     def _end(self, state: str) -> None:
-        told = {"state": state, "mirrored_to": self.mirrored_to, **self._summary}
-        text = json.dumps(_plain(told), indent=1, allow_nan=False)
-        write_whole(self.folder / SUMMARY, text.encode())
+        mirror = {"mirrored_to": self.mirrored_to, "mirror_failed": self.mirror_failed}
+        told = _plain({"state": state, **mirror, **self._summary})
+        write_whole(self.folder / SUMMARY, json.dumps(told, indent=1, allow_nan=False).encode())
         self._send("the end", lambda mirror: mirror.finish(exit_code=int(state != "finished")))
 
 
@@ -118,14 +120,14 @@ def tracked_run(
     for stale in (METRICS, SUMMARY):
         (folder / stale).unlink(missing_ok=True)
     write_whole(folder / "config.json", json.dumps(_plain(config), indent=1).encode())
-    with _kept_under(runs):
-        run = Run(folder, _open_mirror(folder, name, config, project, api_key if online else None))
-        try:
-            yield run
-        except BaseException as error:
-            run._end(f"failed: {type(error).__name__}: {error}")
-            raise
-        run._end("finished")
+    _keep_under(runs)
+    run = Run(folder, _open_mirror(folder, name, config, project, api_key if online else None))
+    try:
+        yield run
+    except BaseException as error:
+        run._end(f"failed: {type(error).__name__}: {error}")
+        raise
+    run._end("finished")
 
 
 def _open_mirror(
@@ -175,22 +177,16 @@ def _address(mirror: Any) -> str | None:
     return str(Path(mirror.dir).parent) if mirror.offline else str(mirror.url)
 
 
-@contextmanager
-def _kept_under(runs: Path) -> Iterator[None]:
-    """Inside, W&B keeps its caches and settings in `runs` instead of the home folder."""
+def _keep_under(runs: Path) -> None:
+    """Give W&B its caches and settings in `runs` instead of the home folder.
+
+    For good: it reads these whenever it likes, also at exit and from other threads' runs.
+    """
     home = runs / "wandb-home"
-    wanted = {f"WANDB_{part}_DIR": str(home / part.lower()) for part in ("DATA", "CACHE", "CONFIG")}
-    wanted |= {"WANDB_DIR": str(runs), "WANDB_ERROR_REPORTING": "false"}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    for part in ("DATA", "CACHE", "CONFIG"):
+        os.environ[f"WANDB_{part}_DIR"] = str(home / part.lower())
+    os.environ["WANDB_DIR"] = str(runs)
+    os.environ["WANDB_ERROR_REPORTING"] = "false"
 
 
 def _chart(counts: np.ndarray, classes: Sequence[str]) -> Any:

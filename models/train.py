@@ -77,7 +77,7 @@ class Trained:
     """The network of the best epoch, and how it came to be."""
 
     network: Network
-    history: list[dict[str, Any]]  # one row an epoch
+    history: list[dict[str, Any]]  # one row an epoch, without times: the same seed, the same rows
     best_epoch: int  # from 1
     precision: str  # as it was run: with it in TrainConfig the training can be repeated
     absent_classes: list[str]  # without a row to learn from: it can hardly answer them
@@ -110,7 +110,7 @@ def train(
 ) -> Trained:
     """A network trained on the "train" rows of `table`, its best epoch chosen on the "val" rows.
 
-    Seeded: the same rows, threads and processor give the same network (on a CPU in "fp32").
+    Seeded: the same rows, threads and processor give the same result (on a CPU in "fp32").
     With few "val" rows the training loss chooses. `start` is the state of a network to go on from.
     """
     _check(table, config, network, start)
@@ -172,14 +172,14 @@ def _fit(
             loss.backward()
             optimizer.step()
         pace = steps * size / (time.perf_counter() - began)
-        row = {"epoch": epoch, "step": epoch * steps, "lr": rate, "images_per_second": pace}
-        row |= {"train_loss": fmean(losses), **_score(part, held, precision)}
+        row = {"epoch": epoch, "step": epoch * steps, "lr": rate, "train_loss": fmean(losses)}
+        row |= _score(part, held, precision)
         watched = row["val_loss"] if len(held) >= LEAST_HELD else row["train_loss"]
         if not (math.isfinite(watched) and _is_finite(part)):
             raise _broken("a weight", losses, epoch=epoch, step=epoch * steps, rate=rate)
         history.append(row)
         if on_epoch:
-            on_epoch(row)
+            on_epoch({**row, "images_per_second": pace})
         if watched <= best_loss:  # of equals the later: its learning rate was lower
             best_loss, best_epoch, best = watched, epoch, copy.deepcopy(part.state_dict())
         elif epoch - best_epoch >= config.patience:

@@ -1,4 +1,4 @@
-"""Snapshot to challenger, challenger to verdict, verdict to release."""
+"""Snapshot to challenger: one training, tracked and kept."""
 
 import hashlib
 import json
@@ -19,16 +19,14 @@ from ground.shards import read_image
 from labeling import snapshot as frozen
 from labeling.ledger import place_of, rounds, snapshots
 from models import registry
-from models.evaluate import GatePolicy
 from models.network import NetworkConfig
 from models.train import TrainConfig
 from tasks.house import House, house
-from tasks.pictures import progress, show_verdict, verdict_text
+from tasks.pictures import progress
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from models.model_store import LoadedModel
     from models.tracking import Run
     from models.train import Trained
 
@@ -75,81 +73,6 @@ def train_challenger(snapshot: str, network: NetworkConfig, config: TrainConfig)
     return version
 
 
-@task(timeout_seconds=6 * 3600)
-def judge(challenger: str, snapshot: str, policy: GatePolicy) -> str:
-    """Score challenger and champion on the same audit rows; return the verdict's id.
-
-    Idempotent: the same judgement is kept once, and a model that was in service is not judged
-    anew when an old run is repeated.
-    """
-    place = house()
-    past = _past_release(place, challenger)
-    if past is not None:
-        print(f"{challenger} was released already ({past}); a person may do so again")
-        return past
-    return _judge(place, challenger, snapshot, policy)
-
-
-@task(retries=2, retry_delay_seconds=[2, 10])
-def release_winner(verdict_id: str) -> str | None:
-    """Put a promoted challenger into service; return its version, None when it was not promoted.
-
-    Idempotent: the release pointer moves once for a verdict, and only from the champion that the
-    challenger was compared with.
-    """
-    place = house()
-    with place.engine.connect() as connection:
-        verdict = connection.execute(
-            select(registry.verdicts).where(registry.verdicts.c.verdict_id == verdict_id)
-        ).one()
-    if verdict.outcome != "PROMOTE":
-        print(f"{verdict.challenger} is not released: {verdict.outcome}")
-        return None
-    current = registry.current_release(place.engine)
-    if _past_release(place, verdict.challenger) is not None:
-        in_service = current is not None and current.champion == verdict.challenger
-        return str(verdict.challenger) if in_service else None
-    registry.release(
-        place.engine,
-        version=verdict.challenger,
-        verdict_id=verdict_id,
-        who=registry.AUTOMATIC,
-        why="; ".join(json.loads(verdict.reasons)),
-        expected=current.number if current else 0,
-    )
-    print(f"{verdict.challenger} is in service")
-    return str(verdict.challenger)
-
-
-@task(retries=1, retry_delay_seconds=5, timeout_seconds=1800)
-def package_release(version: str) -> str:
-    """Build the bento of a release; return its tag. Idempotent: built once for a version."""
-    from models.packaging import package
-
-    place = house()
-    tag = package(place.workspace, version)
-    print(f"packaged as {tag}")
-    return tag
-
-
-def release_by_hand(version: str, *, who: str, why: str) -> str:
-    """Put a version into service by a person's word and package it; return the bento's tag."""
-    from models.packaging import package
-
-    place = house()
-    current = registry.current_release(place.engine)
-    registry.release(
-        place.engine,
-        version=version,
-        verdict_id=None,
-        who=who,
-        why=why,
-        override=True,
-        expected=current.number if current else 0,
-    )
-    return package(place.workspace, version)
-
-
 def code_commit() -> str:
     """The commit of the running code, marked when the tree has changes; else the version."""
     folder = Path(__file__).parent.parent
@@ -181,14 +104,8 @@ def _train(
     frozen.fetch_shards(place.engine, place.workspace, snapshot)
     show = progress(f"Training on {snapshot}")
     secret = place.settings.wandb_api_key
-    about = {
-        "snapshot": snapshot,
-        "commit": commit,
-        "seed": config.seed,
-        "strategy": _strategy(place),
-        "network": asdict(network),
-        "train": asdict(config),
-    }
+    about = {"snapshot": snapshot, "commit": commit, "seed": config.seed}
+    about |= {"strategy": _strategy(place), "network": asdict(network), "train": asdict(config)}
     with tracked_run(
         place.workspace.runs,
         f"{snapshot}-{key[:6]}",
@@ -273,66 +190,6 @@ def _show_results(run: "Run", unseen: pd.DataFrame, probs: "np.ndarray", place: 
         for row in worst.itertuples()
     ]
     run.mistakes(pictures, captions)
-
-
-def _past_release(place: House, version: str) -> str | None:
-    """The verdict that put `version` into service at some time."""
-    with place.engine.connect() as connection:
-        return connection.scalar(
-            select(registry.releases.c.verdict_id).where(registry.releases.c.champion == version)
-        )
-
-
-def _judge(place: House, challenger: str, snapshot: str, policy: GatePolicy) -> str:
-    from models.evaluate import compare
-    from models.model_store import load_model
-
-    table = frozen.load_snapshot(place.engine, place.workspace, snapshot)
-    rows = table[table["split"] == "test"].sort_values("sample_id").reset_index(drop=True)
-
-    def scored(version: str) -> "tuple[LoadedModel, np.ndarray]":
-        from models.predict import predict_table
-
-        loaded = load_model(place.engine, place.workspace.bento_home, version)
-        return loaded, predict_table(
-            loaded.network,
-            rows,
-            place.workspace.shards,
-            loaded.card.image_size,
-            threads=place.settings.threads,
-        ).probs
-
-    champion = registry.champion(place.engine)
-    new, new_probs = scored(challenger)
-    old_probs = scored(champion)[1] if champion else None
-    verdict = compare(
-        rows["label"].tolist(),
-        new_probs,
-        old_probs,
-        list(new.card.classes),
-        policy,
-        slices=rows["origin"].tolist(),
-        inclusion_probability=rows["inclusion_probability"].to_numpy(dtype=float),
-    )
-    verdict_id = registry.record_verdict(
-        place.engine,
-        challenger=challenger,
-        champion=champion,
-        snapshot=snapshot,
-        rows_fingerprint=_fingerprint(rows),
-        outcome=verdict.outcome,
-        reasons=verdict.reasons,
-        metrics=verdict.metrics,
-    )
-    text = verdict_text(verdict, challenger=challenger, champion=champion, snapshot=snapshot)
-    show_verdict(text, challenger=challenger)
-    print(f"{verdict.outcome}: {'; '.join(verdict.reasons)}")
-    return verdict_id
-
-
-def _fingerprint(rows: pd.DataFrame) -> str:
-    words = rows[["sample_id", "label", "stored_sha256"]].to_csv(index=False)
-    return hashlib.sha256(words.encode()).hexdigest()
 
 
 def _strategy(place: House) -> str:

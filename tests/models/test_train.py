@@ -33,6 +33,7 @@ def test_a_training_learns_and_reports_every_epoch(tmp_path, device):
     config = replace(SHORT, epochs=6, min_steps=48, batch_size=16)
     seen = []
     trained = run(table, tmp_path, config, on_epoch=seen.append, device=device)
+    assert all(row.pop("images_per_second") > 0 for row in seen)
     assert trained.history == seen and trained.precision == f"fp32 on {device}"
     assert [row["epoch"] for row in seen] == [1, 2, 3, 4, 5, 6]
     assert seen[-1]["step"] == 48
@@ -48,8 +49,9 @@ def test_a_training_learns_and_reports_every_epoch(tmp_path, device):
 
 def test_the_same_seed_gives_the_same_network_and_another_seed_another(tmp_path):
     table = snapshot(tmp_path, train=12)
-    once, again, other = (run(table, tmp_path, replace(SHORT, seed=s)).network for s in (3, 3, 4))
-    assert same(once, again) and not same(once, other)
+    once, again, other = (run(table, tmp_path, replace(SHORT, seed=s)) for s in (3, 3, 4))
+    assert same(once.network, again.network) and once.history == again.history
+    assert not same(once.network, other.network)
 
 
 def test_a_training_leaves_the_callers_random_state_alone(tmp_path):
