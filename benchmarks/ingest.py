@@ -142,7 +142,7 @@ def print_table(runs: dict[str, list[Run]], count: int) -> None:
         resource.getrusage(who).ru_maxrss // 1024
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    print(f"peak memory: {ours} MiB in the writer, {readers} MiB in the largest reader")
+    print(f"peak memory: {ours} MiB in the writer, at most {readers} MiB in a reader")
 
 
 def draw(runs: dict[str, list[Run]], count: int, picture: Path) -> None:

@@ -244,8 +244,9 @@ def _read_checked(folder: Path, version: str, sha256: str) -> dict[str, bytes]:
         manifest = json.loads(read_checked(folder / MANIFEST, sha256))
         return {name: read_checked(folder / name, manifest[name]) for name in FILES}
     except (ValueError, OSError) as error:
+        what = str(error).partition(";")[0]  # the remedy that follows is for data under DVC
         raise ValueError(
-            f"model {version} is damaged and was not loaded: {error}. Put its folder {folder} back "
+            f"model {version} is damaged and was not loaded: {what}. Put its folder {folder} back "
             "from a copy, or release another version"
         ) from error
 

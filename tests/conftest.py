@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -61,10 +62,21 @@ AWAY = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+def pytest_runtest_makereport() -> Iterator[None]:
     """Count a skipped test as failed where HONE_NO_SKIPS is set: there everything is installed."""
-    report = yield
+    return _strict((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """The same for a file that skips all its tests."""
+    return _strict((yield))
+
+
+def _strict(report: Any) -> Any:
     if report.skipped and os.environ.get("HONE_NO_SKIPS") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped, HONE_NO_SKIPS forbids it: {report.longrepr}"
+        report.longrepr = (
+            f"{report.nodeid} was skipped, HONE_NO_SKIPS forbids it: {report.longrepr}"
+        )
     return report

@@ -230,3 +230,14 @@ def test_every_deployment_names_a_flow_that_exists():
 
 def test_the_ci_script_can_be_run():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.parametrize(("forbidden", "code"), [("", 0), ("1", 1)])
+def test_a_skipped_test_fails_where_skips_are_forbidden(tmp_path, forbidden, code):
+    (tmp_path / "test_it.py").write_text("import pytest\n@pytest.mark.skip\ndef test_a(): pass\n")
+    options = ["-p", "tests.conftest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(tmp_path)],
+        cwd=ROOT, env=os.environ | {"HONE_NO_SKIPS": forbidden}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 
 from ground.workspace import Workspace
 from tasks.servers import Server, prefect_worker
@@ -34,10 +34,13 @@ def prefect(workspace: Workspace, api_url: str, *words: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def ask(api_url: str, what: str, body: Any = None) -> Any:
-    answer = httpx.post(f"{api_url}/{what}", json=body or {}, timeout=30)
+def ask(api_url: str, what: str, body: Any = None, *, verb: Any = "POST") -> Any:
+    """What the server answers; Prefect's own client, which comes again when it is busy."""
+    with SyncPrefectClient(api_url) as client:
+        said = {} if verb in ("GET", "DELETE") else {"json": {} if body is None else body}
+        answer = client.request(verb, f"/{what}", **said)  # type: ignore[arg-type]
     answer.raise_for_status()
-    return answer.json()
+    return answer.json() if answer.content else None
 
 
 def eventually(what: Callable[[], Any], seconds: float = 120) -> Any:
@@ -71,7 +74,7 @@ class Deployed:
 
     def ended(self, run_id: str) -> dict[str, Any]:
         def look() -> Any:
-            run = httpx.get(f"{self.api_url}/flow_runs/{run_id}", timeout=30).json()
+            run = ask(self.api_url, f"flow_runs/{run_id}", verb="GET")
             return (
                 run
                 if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -142,9 +145,9 @@ def on_its_schedule(deployed: Deployed, name: str) -> None:
         return [run for run in deployed.runs(name, is_="COMPLETED") if run["auto_scheduled"]]
 
     eventually(scheduled)
-    made = httpx.get(f"{deployed.api_url}/deployments/{row['id']}", timeout=30).json()["schedules"]
+    made = ask(deployed.api_url, f"deployments/{row['id']}", verb="GET")["schedules"]
     short = next(one for one in made if one["schedule"].get("interval") == 15)
-    httpx.delete(f"{deployed.api_url}/deployments/{row['id']}/schedules/{short['id']}", timeout=30)
+    ask(deployed.api_url, f"deployments/{row['id']}/schedules/{short['id']}", verb="DELETE")
 
 
 def on_an_event(deployed: Deployed, event: str, names: list[str]) -> None:
@@ -158,7 +161,6 @@ def on_an_event(deployed: Deployed, event: str, names: list[str]) -> None:
         "payload": {},
         "related": [],
     }
-    answer = httpx.post(f"{deployed.api_url}/events", json=[emitted], timeout=30)
-    answer.raise_for_status()
+    ask(deployed.api_url, "events", [emitted])
     for name in names:
         eventually(lambda name=name: len(deployed.runs(name)) > before[name])
