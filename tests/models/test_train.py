@@ -34,16 +34,18 @@ def test_a_training_learns_and_reports_every_epoch(tmp_path, device):
     seen = []
     trained = run(table, tmp_path, config, on_epoch=seen.append, device=device)
     assert all(row.pop("images_per_second") > 0 for row in seen)
-    assert trained.history == seen and trained.precision == f"fp32 on {device}"
+    best = min(seen, key=lambda row: row["val_loss"])["epoch"]
+    assert trained.best_epoch == best and trained.precision == f"fp32 on {device}"
+    assert [*trained.history[: best - 1], *trained.history[best:]] == [
+        row for row in seen if row["epoch"] != best
+    ]
     assert [row["epoch"] for row in seen] == [1, 2, 3, 4, 5, 6]
     assert seen[-1]["step"] == 48
     held = table[table["split"] == "val"]
     probs = predict_table(trained.network, held, tmp_path, SIZE).probs
     right = np.asarray(CLASSES)[probs.argmax(1)] == held["label"].to_numpy()
     assert right.mean() > 0.9
-    best = min(seen, key=lambda row: row["val_loss"])
-    assert trained.best_epoch == best["epoch"]
-    assert best["val_accuracy"] == pytest.approx(right.mean())
+    assert trained.history[best - 1]["val_accuracy"] == pytest.approx(right.mean())
     assert trained.absent_classes == []
 
 
@@ -73,16 +75,28 @@ def test_the_best_epoch_on_enough_val_rows_is_kept_and_the_rest_stops_early(tmp_
     monkeypatch.setattr(module, "_score", score)
     trained = run(table, tmp_path, replace(SHORT, epochs=9, min_steps=0, patience=2))
     assert trained.best_epoch == 2 and len(trained.history) == 4
-    assert all(torch.equal(v, states[1][name]) for name, v in trained.network.state_dict().items())
+    kept = trained.network.named_parameters()
+    assert all(torch.equal(weight, states[1][name]) for name, weight in kept)
 
 
 def test_few_val_rows_are_reported_but_choose_nothing(tmp_path, monkeypatch):
     table = snapshot(tmp_path, train=12, val=6)
+    losses = iter([0.0, 9.0, 9.0])
     monkeypatch.setattr(module, "_score", lambda *given: {"val_loss": next(losses)})
-    losses = iter([0.0, 9.0])
     trained = run(table, tmp_path, replace(SHORT, lr=1e-3))
     lowest = min(trained.history, key=lambda row: row["train_loss"])
     assert trained.best_epoch == lowest["epoch"]
+
+
+def test_batchnorm_ends_with_the_statistics_of_images_as_they_are(tmp_path):
+    table = snapshot(tmp_path, train=20)
+    network = run(table, tmp_path, replace(SHORT, batch_size=20)).network
+    norm = next(part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d))
+    seen = []
+    norm.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    predict_table(network, table, tmp_path, SIZE)
+    assert torch.allclose(norm.running_mean, seen[0].mean((0, 2, 3)), atol=1e-4)
+    assert norm.momentum == 0.1
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9])
