@@ -14,6 +14,7 @@ from flows.label_round import label_round
 from flows.retrain import retrain
 from flows.watch_traffic import watch_traffic
 from labeling.selection import SelectionConfig
+from models.train import TrainConfig
 from tasks import demo, studio_desk, traffic
 from tasks.house import house
 from tasks.report import trace
@@ -31,7 +32,7 @@ def run_demo(home: Path, seed: int = 0, studio: bool = False) -> dict[str, Any]:
         person = stack.enter_context(studio_desk.person(home, story)) if studio else None
         beside = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
         story(f"{ingest_images([str(home / 'digits')])} images ingested")
-        play_round(recipe, recipe.start)
+        play_round(recipe, recipe.start, recipe.train)
         first = demo.round_facts(0)
         story(
             f"start: {first['labels']} random labels, audit accuracy {first['accuracy']:.3f}, "
@@ -60,7 +61,10 @@ def run_demo(home: Path, seed: int = 0, studio: bool = False) -> dict[str, Any]:
 
 
 def play_round(
-    recipe: demo.Recipe, selection: SelectionConfig, person: "studio_desk.Person | None" = None
+    recipe: demo.Recipe,
+    selection: SelectionConfig,
+    train: TrainConfig,
+    person: "studio_desk.Person | None" = None,
 ) -> str:
     """Choose, answer, settle and freeze one round; return the snapshot."""
     who: Literal["label-studio", "simulated"] = "label-studio" if person else "simulated"
@@ -70,7 +74,7 @@ def play_round(
         if person:
             person.wait()
         snapshot = collect_labels(who, recipe.settling_for(person is not None), recipe.snapshot)
-    retrain(snapshot, recipe.network, recipe.train, recipe.gate)
+    retrain(snapshot, recipe.network, train, recipe.gate)
     return snapshot
 
 
@@ -84,7 +88,7 @@ def round_beside_random(
 ) -> dict[str, Any]:
     """One round, and the same budget chosen at random and trained the same way beside it."""
     random_arm = demo.start_random_arm(beside, recipe, number * recipe.batch(person is not None))
-    play_round(recipe, recipe.round(person is not None), person)
+    play_round(recipe, recipe.round(person is not None), recipe.train, person)
     facts = demo.round_facts(number) | {"random_accuracy": random_arm.result()}
     story(
         f"round {number}: {facts['labels']} labels, audit accuracy {facts['accuracy']:.3f}, "
@@ -110,7 +114,7 @@ def recover(
     """Label what drifted and retrain; return accuracies before and after, and a prediction."""
     before = demo.champion()
     story(f"{ingest_images()} served images are samples now; the next round takes from them")
-    play_round(recipe, recipe.after_drift)
+    play_round(recipe, recipe.after_drift, recipe.train_after_drift)
     after = demo.champion()
     traffic.wait_for_model(url, after)
     facts = demo.round_facts(demo.ROUNDS + 1)

@@ -21,6 +21,14 @@ def round_name(number: int) -> str:
     return f"round-{number:04d}"
 
 
+def number_of(round_id: str) -> int:
+    """1 for `round-0001`."""
+    digits = round_id.removeprefix("round-")
+    if not digits.isdecimal() or round_name(int(digits)) != round_id:
+        raise ValueError(f"a round is named like {round_name(1)}; {round_id!r} is no such name")
+    return int(digits)
+
+
 def next_round(connection: Connection) -> str:
     """The round to work on: one that was chosen and not sent out wholly, else a new one."""
     unsent = open_intents(connection, SEND)
@@ -77,7 +85,7 @@ def open_round(
     why: str,
 ) -> None:
     """Write down the round, who is in it and why, before anything is sent; all of it or nothing."""
-    number = int(round_id.removeprefix("round-"))
+    number = number_of(round_id)
     rows = _rows(batch, round_id)
     drawn = [
         {
@@ -109,11 +117,12 @@ def open_round(
     intend(connection, token, kind=SEND, key=round_id, payload={"size": len(rows)})
 
 
-def is_open(connection: Connection, round_id: str) -> bool:
-    """Whether the round was chosen already."""
-    return (
-        connection.scalar(select(rounds.c.number).where(rounds.c.round_id == round_id)) is not None
-    )
+def size_of(connection: Connection, round_id: str) -> int | None:
+    """How many samples the round has; None when it was not chosen yet."""
+    if connection.scalar(select(rounds.c.number).where(rounds.c.round_id == round_id)) is None:
+        return None
+    members = select(func.count()).where(assignments.c.round_id == round_id)
+    return connection.scalar(members) or 0
 
 
 def count_open(connection: Connection) -> int:

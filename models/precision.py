@@ -44,19 +44,23 @@ class Precision:
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.bf16)
 
 
+Start = Callable[[Any, Precision], Callable[[torch.Tensor], object]]
+
+
 def choose_precision(
     asked: str,
     network: nn.Module,
     batch: torch.Tensor,
     *,
-    step: Callable[[Any, torch.Tensor, Precision], object],
+    start: Start,
     steps: int,
     device: str | None = None,
 ) -> Precision:
     """What `asked` ("auto", "fp32", "bf16") means for this network on this device.
 
     "fp32" is the reference: on one processor the same seed gives the same bits. "auto" times a few
-    steps of each candidate on a copy, and only where the `steps` to come repay that.
+    steps of each candidate on a copy, and only where the `steps` to come repay that; `start` makes
+    the step of a copy, the very one that is to come: an optimizer has its favourite layout, too.
     """
     if asked not in PRECISIONS:
         raise ValueError(f"precision is {asked!r}; choose one of {', '.join(PRECISIONS)}")
@@ -71,7 +75,7 @@ def choose_precision(
         candidates += [Precision(bf16=True), Precision(bf16=True, channels_last=True)]
     if steps < 10 * PROBE_STEPS * len(candidates):
         return plain
-    seconds = _race([plain, *candidates], network, batch, step)
+    seconds = _race([plain, *candidates], network, batch, start)
     best = min(candidates, key=seconds.__getitem__)
     return best if seconds[best] * WORTH_IT < seconds[plain] else plain
 
@@ -102,16 +106,16 @@ def _race(
     candidates: list[Precision],
     network: nn.Module,
     batch: torch.Tensor,
-    step: Callable[[Any, torch.Tensor, Precision], object],
+    start: Start,
 ) -> dict[Precision, float]:
     """The seconds of each candidate's fastest step; they take turns, so noise hits them all."""
-    copies = {candidate: candidate.place(copy.deepcopy(network)) for candidate in candidates}
+    step = {one: start(one.place(copy.deepcopy(network)), one) for one in candidates}
     seconds = dict.fromkeys(candidates, float("inf"))
     with torch.random.fork_rng():
         for turn in range(PROBE_STEPS + 1):
-            for candidate, twin in copies.items():
+            for candidate in candidates:
                 began = time.perf_counter()
-                step(twin, candidate.put(batch), candidate)
+                step[candidate](candidate.put(batch))
                 if turn:
                     seconds[candidate] = min(seconds[candidate], time.perf_counter() - began)
     return seconds

@@ -53,7 +53,12 @@ def predict(
         return _empty(network)
     with threads_set(threads):
         chosen = choose_precision(
-            precision, network, first, step=_answer, steps=(rows or 0) // len(first), device=device
+            precision,
+            network,
+            first,
+            start=_started,
+            steps=(rows or 0) // len(first),
+            device=device,
         )
         chosen.place(network).eval()
         found: list[tuple[np.ndarray, np.ndarray]] = []
@@ -90,6 +95,10 @@ def predict_table(
         name=name,
         on_progress=(lambda done: on_progress(done, len(table))) if on_progress else None,
     )
+
+
+def _started(network: Network, precision: Precision) -> Callable[[torch.Tensor], object]:
+    return lambda batch: _answer(network, batch, precision)
 
 
 def _answer(

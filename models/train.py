@@ -79,7 +79,7 @@ class Trained:
     network: Network
     history: list[dict[str, Any]]  # a row an epoch; the best one is of this very network
     best_epoch: int  # from 1
-    precision: str  # as it was run: with it in TrainConfig the training can be repeated
+    precision: str  # that it was run in, where
     absent_classes: list[str]  # without a row to learn from: it can hardly answer them
 
 
@@ -306,14 +306,21 @@ def _precision(network: Network, rows: _Rows, config: TrainConfig, device: str |
     size, steps = _pace(config, len(rows))
     numbers = next(_batches(len(rows), size, np.random.default_rng(config.seed)))
 
-    def step(twin: nn.Module, batch: torch.Tensor, precision: Precision) -> None:
-        _loss(twin.train(), batch, rows, numbers, config.label_smoothing, precision).backward()
+    def start(twin: nn.Module, precision: Precision) -> Callable[[torch.Tensor], None]:
+        optimizer = _optimizer(twin.train(), config)
+
+        def step(batch: torch.Tensor) -> None:
+            optimizer.zero_grad()
+            _loss(twin, batch, rows, numbers, config.label_smoothing, precision).backward()
+            optimizer.step()
+
+        return step
 
     return choose_precision(
         config.precision,
         network,
         rows.take(numbers),
-        step=step,
+        start=start,
         steps=steps * config.epochs,
         device=device,
     )

@@ -27,7 +27,7 @@ def name_round(round_id: str | None) -> str:
 
 @task(timeout_seconds=6 * 3600)
 def choose_batch(round_id: str, selection: SelectionConfig, seed: int, queue_limit: int) -> int:
-    """Write down who is asked in this round and why; return how many are before annotators.
+    """Write down who is asked in this round and why; return how many it has.
 
     Idempotent: a round that was chosen stays as it was chosen. Nothing is chosen while
     `queue_limit` samples wait for annotators already.
@@ -35,8 +35,9 @@ def choose_batch(round_id: str, selection: SelectionConfig, seed: int, queue_lim
     place = house()
     with only_writer(place.engine, "rounds") as token:
         with place.engine.connect() as connection:
-            if rounds.is_open(connection, round_id):
-                return len(rounds.open_assignments(connection, round_id))
+            size = rounds.size_of(connection, round_id)
+            if size is not None:
+                return size
             waiting = rounds.count_open(connection)
             pool = rounds.load_pool(connection)
         if waiting >= queue_limit:
@@ -48,7 +49,7 @@ def choose_batch(round_id: str, selection: SelectionConfig, seed: int, queue_lim
         drift = decisions.unanswered_drift(place.engine)
         if drift is not None:
             selection = replace(selection, served_share=max(selection.served_share, DRIFT_SHARE))
-        batch, model = _choose(place, pool, selection, seed=seed, number=int(round_id[-4:]))
+        batch, model = _choose(place, pool, selection, seed=seed, number=rounds.number_of(round_id))
         with writing(place.engine) as connection:
             rounds.open_round(
                 connection,
@@ -98,6 +99,8 @@ def publish_batch(round_id: str) -> None:
     place = house()
     with place.engine.connect() as connection:
         batch = rounds.open_assignments(connection, round_id)
+    if batch.empty:
+        return  # an old run, repeated: what it had to show was shown
     show_batch(round_id, batch, place.workspace.shards)
 
 

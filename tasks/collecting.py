@@ -153,7 +153,8 @@ def _simulate(place: House, token: Token, settling: SettlePolicy) -> dict[str, i
     total = {"withdrawn": 0, "new": 0, "refused": 0}
     for attempt in range(oracle.LOOKS):
         with place.engine.connect() as connection:
-            waiting = rounds.open_assignments(connection)["sample_id"].tolist()
+            sent = rounds.open_assignments(connection).dropna(subset="sent_at")
+            waiting = sent["sample_id"].tolist()
             fresh, disputed = unsettled_samples(connection, waiting, settling)
         asked = truths[truths.index.isin(disputed if attempt else fresh)]
         if asked.empty and attempt:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ class Recipe:
         return TrainConfig(
             epochs=8, min_steps=80, batch_size=48, lr=2e-3, precision="fp32", seed=self.seed
         )
+
+    @property
+    def train_after_drift(self) -> TrainConfig:
+        """Twice the steps: there are two kinds of images to learn, and none may be lost."""
+        return replace(self.train, min_steps=2 * self.train.min_steps)
 
     @property
     def snapshot(self) -> SnapshotConfig:

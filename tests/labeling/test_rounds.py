@@ -99,7 +99,7 @@ def test_a_sample_cannot_be_asked_in_two_rounds_at_once(engine: Engine) -> None:
             connection, token, "round-0002", batch, config=config, model=None, seed=0, why="twice"
         )
     with engine.connect() as connection:
-        assert not rounds.is_open(connection, "round-0002"), "all of a round or nothing"
+        assert rounds.size_of(connection, "round-0002") is None, "all of a round or nothing"
 
 
 def test_a_label_ends_the_assignment_and_the_last_one_ends_the_round(engine: Engine) -> None:
@@ -128,3 +128,10 @@ def test_a_label_ends_the_assignment_and_the_last_one_ends_the_round(engine: Eng
         assert closed is not None
         pool = set(rounds.load_pool(connection)["sample_id"])
     assert not pool & set(batch["sample_id"]), "a skipped sample is not asked again by itself"
+
+
+@pytest.mark.parametrize("name", ["3", "round-3", "round-000x", "round-00003", ""])
+def test_a_round_has_one_name(name: str) -> None:
+    with pytest.raises(ValueError, match="round-0001"):
+        rounds.number_of(name)
+    assert rounds.number_of(rounds.round_name(12345)) == 12345
