@@ -64,6 +64,10 @@ class Deployed:
             body["flow_runs"] = {"state": {"type": {"any_": [state["is_"]]}}}
         return ask(self.api_url, "flow_runs/filter", body)
 
+    def triggered(self, name: str) -> list[dict[str, Any]]:
+        """Runs that no schedule made."""
+        return [run for run in self.runs(name) if not run["auto_scheduled"]]
+
     def run(self, name: str, **parameters: Any) -> dict[str, Any]:
         made = ask(
             self.api_url,
@@ -126,7 +130,7 @@ def a_round(deployed: Deployed) -> None:
     assert run["name"] == "label-round-0001"
     assert "data:image/png" in deployed.artifacts()["round-0001"], "the batch is shown with images"
     deployed.run("collect", annotators="simulated")
-    retrained = eventually(lambda: deployed.runs("retrain"))[0]
+    retrained = eventually(lambda: deployed.triggered("retrain"))[0]
     deployed.ended(retrained["id"])
     verdicts = [text for key, text in deployed.artifacts().items() if key.startswith("verdict-")]
     assert any(word in verdicts[0] for word in ("PROMOTE", "HOLD", "REJECT"))
@@ -152,7 +156,7 @@ def on_its_schedule(deployed: Deployed, name: str) -> None:
 
 def on_an_event(deployed: Deployed, event: str, names: list[str]) -> None:
     """The event of a decision starts the flows that answer it."""
-    before = {name: len(deployed.runs(name)) for name in names}
+    before = {name: len(deployed.triggered(name)) for name in names}
     emitted = {
         "event": event,
         "occurred": datetime.now(UTC).isoformat(),
@@ -163,4 +167,4 @@ def on_an_event(deployed: Deployed, event: str, names: list[str]) -> None:
     }
     ask(deployed.api_url, "events", [emitted])
     for name in names:
-        eventually(lambda name=name: len(deployed.runs(name)) > before[name])
+        eventually(lambda name=name: len(deployed.triggered(name)) > before[name])
