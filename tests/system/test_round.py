@@ -121,7 +121,7 @@ def test_a_round_goes_from_files_to_a_served_answer_and_back(
     play: Play, browser: "Browser", tmp_path: Path
 ) -> None:
     play.hone("ingest", str(play.workspace.root.parent / "images"))
-    first = a_round(play, browser, size=160, by_hand=BY_HAND)
+    first = a_round(play, browser, size=200, by_hand=BY_HAND)
     assert first["champion"] is not None, first["said"]
     second = a_round(play, browser, size=20, by_hand=1)
     assert second["snapshots"] == ["snapshot-0001", "snapshot-0002"]
