@@ -22,17 +22,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     seeds = parser.parse_args().seeds
     facts = {seed: play(seed) for seed in range(seeds)}
-    print(
-        f"{'seed':>4} {'labels':>6} {'chosen':>7} {'random':>7} {'clean':>6} {'shifted':>7}"
-        f" {'shifted before/after':>21} {'clean before/after':>19} {'s':>5}"
-    )
+    print("seed labels  chosen  random  drift: clean, shifted  shifted images  clean images  time")
     for seed, found in facts.items():
         last, drift, recovery = found["rounds"][-1], found["drift"], found["recovery"]
+        seen = f"{drift['clean_window']!s}, {drift['shifted_window']!s}"
+        shifted, clean = (
+            f"{recovery[f'{what}_before']:.3f} -> {recovery[f'{what}_after']:.3f}"
+            for what in ("shifted", "clean")
+        )
         print(
-            f"{seed:>4} {last['labels']:>6} {last['accuracy']:>7.3f} {last['random_accuracy']:>7.3f}"
-            f" {drift['clean_window']!s:>6} {drift['shifted_window']!s:>7}"
-            f" {recovery['shifted_before']:>10.3f}{recovery['shifted_after']:>11.3f}"
-            f" {recovery['clean_before']:>9.3f}{recovery['clean_after']:>10.3f} {found['seconds']:>5.0f}"
+            f"{seed:>4} {last['labels']:>6} {last['accuracy']:>7.3f}"
+            f" {last['random_accuracy']:>7.3f}  {seen:>21}  {shifted}  {clean} {found['seconds']:>4.0f} s"
         )
     lasts = [found["rounds"][-1] for found in facts.values()]
     won = sum(last["accuracy"] >= last["random_accuracy"] for last in lasts)
