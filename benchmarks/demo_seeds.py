@@ -30,10 +30,9 @@ def main() -> None:
             f"{recovery[f'{what}_before']:.3f} -> {recovery[f'{what}_after']:.3f}"
             for what in ("shifted", "clean")
         )
-        print(
-            f"{seed:>4} {last['labels']:>6} {last['accuracy']:>7.3f}"
-            f" {last['random_accuracy']:>7.3f}  {seen:>21}  {shifted}  {clean} {found['seconds']:>4.0f} s"
-        )
+        scores = f"{last['accuracy']:>7.3f} {last['random_accuracy']:>7.3f}"
+        seconds = f"{found['seconds']:>4.0f} s"
+        print(f"{seed:>4} {last['labels']:>6} {scores}  {seen:>21}  {shifted}  {clean} {seconds}")
     lasts = [found["rounds"][-1] for found in facts.values()]
     won = sum(last["accuracy"] >= last["random_accuracy"] for last in lasts)
     print(f"chosen at or above random in the final round: {won} of {seeds} seeds")
