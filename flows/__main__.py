@@ -1,6 +1,7 @@
 """The command line `hone`: parses, calls a flow, prints, sets the exit code."""
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -273,8 +274,18 @@ def _quick_flows() -> Iterator[None]:
     """
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_without_traceback)
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Keep an error of a flow to one line: its cause is said at the end, in words."""
+    if record.exc_info and not os.environ.get("HONE_TRACEBACK"):
+        record.msg, record.args = f"{record.exc_info[1]}", ()
+        record.exc_info = None
+    return True
 
 
 def _show(facts: dict[str, Any], as_json: bool) -> None:

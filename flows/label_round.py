@@ -22,7 +22,7 @@ def label_round(
     A round that was chosen and not wholly sent is finished first. Collecting the answers is the
     job of `collect_labels`.
     """
-    round_id = name_round(round_id)
+    round_id = name_round(round_id, annotators)
     if choose_batch(round_id, selection, seed, queue_limit):
         send_batch(round_id, annotators)
         publish_batch(round_id)

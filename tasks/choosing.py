@@ -14,15 +14,25 @@ from models import decisions, registry
 from tasks.desk import lay_out
 from tasks.house import House, house
 from tasks.pictures import progress, show_batch
+from tasks.retrying import may_pass
 
 DRIFT_SHARE = 0.8  # of a batch that answers a drift signal: most of it from the drifted traffic
 
 
 @task
-def name_round(round_id: str | None) -> str:
-    """The round this run works on: the one asked for, an unfinished one, or the next."""
-    with house().engine.connect() as connection:
-        return round_id or rounds.next_round(connection)
+def name_round(round_id: str | None, annotators: str) -> str:
+    """The round this run works on: the one asked for, an unfinished one, or the next.
+
+    Nothing is chosen for annotators who could not be asked: their address is looked up first.
+    """
+    place = house()
+    if annotators == "label-studio":
+        studio_address(place)
+    if round_id is not None:
+        rounds.number_of(round_id)
+        return round_id
+    with place.engine.connect() as connection:
+        return rounds.next_round(connection)
 
 
 @task(timeout_seconds=6 * 3600)
@@ -70,7 +80,7 @@ def choose_batch(round_id: str, selection: SelectionConfig, seed: int, queue_lim
     return len(batch)
 
 
-@task(retries=3, retry_delay_seconds=[2, 10, 30], timeout_seconds=3600)
+@task(retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=may_pass, timeout_seconds=3600)
 def send_batch(round_id: str, annotators: str) -> int:
     """Put the round before its annotators, the model's guess beside each image.
 

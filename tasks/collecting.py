@@ -25,11 +25,12 @@ from labeling.snapshot import SnapshotConfig, cut_snapshot
 from tasks.choosing import studio_address
 from tasks.desk import clear_desk
 from tasks.house import House, house
+from tasks.retrying import may_pass
 
 ANNOUNCED = "announced-snapshot"
 
 
-@task(retries=3, retry_delay_seconds=[2, 10, 30], timeout_seconds=3600)
+@task(retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=may_pass, timeout_seconds=3600)
 def fetch_answers(annotators: str, settling: SettlePolicy) -> dict[str, int]:
     """Take over every answer given since the last time; return how many were new, gone, refused.
 
@@ -45,7 +46,7 @@ def fetch_answers(annotators: str, settling: SettlePolicy) -> dict[str, int]:
     return counts
 
 
-@task(retries=2, retry_delay_seconds=[2, 10])
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass)
 def settle_answers(settling: SettlePolicy) -> dict[str, int]:
     """Settle labels from the answers in force; return what changed.
 
@@ -59,7 +60,7 @@ def settle_answers(settling: SettlePolicy) -> dict[str, int]:
     return counts
 
 
-@task(retries=2, retry_delay_seconds=[5, 30], timeout_seconds=6 * 3600)
+@task(retries=2, retry_delay_seconds=[5, 30], retry_condition_fn=may_pass, timeout_seconds=6 * 3600)
 def freeze_labels(config: SnapshotConfig, every: int) -> str | None:
     """Cut a snapshot when `every` labels changed or no sample waits for an answer; return its name.
 
@@ -86,7 +87,7 @@ def freeze_labels(config: SnapshotConfig, every: int) -> str | None:
     return name
 
 
-@task(retries=2, retry_delay_seconds=[2, 10])
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass)
 def announce_snapshot() -> str | None:
     """Raise `hone.labels-ready` for the newest snapshot, once; return its name.
 

@@ -10,11 +10,12 @@ from labeling.intake import Intake, adopt, ingest
 from models import prediction_store
 from tasks.house import house
 from tasks.pictures import progress
+from tasks.retrying import may_pass
 
 ADOPTED = "adopted-traffic"  # watermark: predictions.seq up to which images were taken over
 
 
-@task(retries=2, retry_delay_seconds=[5, 30], timeout_seconds=6 * 3600)
+@task(retries=2, retry_delay_seconds=[5, 30], retry_condition_fn=may_pass, timeout_seconds=6 * 3600)
 def ingest_files(folders: list[str], processes: int) -> int:
     """Take in every image below `folders`; return how many samples were added.
 
@@ -34,7 +35,7 @@ def ingest_files(folders: list[str], processes: int) -> int:
     return counts.added
 
 
-@task(retries=2, retry_delay_seconds=[5, 30])
+@task(retries=2, retry_delay_seconds=[5, 30], retry_condition_fn=may_pass)
 def adopt_traffic() -> int:
     """Make samples of the images that were served since the last time; return how many are new.
 

@@ -13,6 +13,7 @@ from models import registry
 from models.evaluate import GatePolicy
 from tasks.house import House, house
 from tasks.pictures import show_verdict, verdict_text
+from tasks.retrying import may_pass
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,7 @@ def judge(challenger: str, snapshot: str, policy: GatePolicy) -> str:
     return _judge(place, challenger, snapshot, policy)
 
 
-@task(retries=2, retry_delay_seconds=[2, 10])
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass)
 def release_winner(verdict_id: str) -> str | None:
     """Put a promoted challenger into service; return its version, None when it was not promoted.
 
@@ -66,7 +67,7 @@ def release_winner(verdict_id: str) -> str | None:
     return str(verdict.challenger)
 
 
-@task(retries=1, retry_delay_seconds=5, timeout_seconds=1800)
+@task(retries=1, retry_delay_seconds=5, retry_condition_fn=may_pass, timeout_seconds=1800)
 def package_release(version: str) -> str:
     """Build the bento of a release; return its tag. Idempotent: built once for a version."""
     from models.packaging import package

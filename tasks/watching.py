@@ -12,13 +12,14 @@ from models import decisions, prediction_store, registry
 from models.drift import WatchPolicy
 from tasks.house import House, house
 from tasks.pictures import show_signals
+from tasks.retrying import may_pass
 
 if TYPE_CHECKING:
     from models.model_store import LoadedModel
     from models.predict import Predictions
 
 
-@task(retries=2, retry_delay_seconds=[2, 10])
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass)
 def drain_traffic() -> int:
     """Copy what the service recorded into the database; return how many were new. Idempotent."""
     place = house()
@@ -51,7 +52,7 @@ def check_window(policy: WatchPolicy) -> str | None:
     return _check(place, model, rows, policy)
 
 
-@task(retries=2, retry_delay_seconds=[2, 10])
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass)
 def act_on(decision_id: str) -> str:
     """Raise `hone.drift` when the decision asks for labels; return the action.
 
