@@ -47,7 +47,7 @@ class SelectionConfig:
     size: int = 50  # minutes of one person's work; much smaller ones waste training runs
     audit_share: float = 0.1  # the price of honest figures: these are never trained on
     random_share: float = 0.0  # trained on; a control arm, and a look where the model looks away
-    served_share: float = 0.0  # of either part, from served traffic; raised to answer drift
+    served_share: float = 0.0  # from served traffic, and all of the audit; raised to answer drift
 
     def __post_init__(self) -> None:
         choices = [*STRATEGIES, "random"]
@@ -99,16 +99,15 @@ def _draw_audit(
 ) -> dict[int, float]:
     """Rows of the audit, drawn at random, each with the probability it was drawn with.
 
-    With a `served_share` that share of the audit is drawn from the served samples: a batch that
-    answers drift must also measure what drifted.
+    With a `served_share` it is drawn from the served samples, as far as they go: a batch that
+    answers drift must measure what drifted, and the others were audited before.
     """
     size = _part(min(config.size, len(turn)), config.audit_share)
     served, others = turn[is_served[turn]], turn[~is_served[turn]]
     if config.served_share == 0:
         served, others = turn[:0], turn
-    from_served = min(_part(size, config.served_share), len(served))
-    from_others = min(size - from_served, len(others))
-    parts = (served, min(size - from_others, len(served))), (others, from_others)
+    from_served = min(size, len(served))
+    parts = (served, from_served), (others, size - from_served)
     return {int(row): count / len(rows) for rows, count in parts for row in rows[:count]}
 
 

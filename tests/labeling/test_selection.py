@@ -256,3 +256,20 @@ def test_a_sample_that_is_in_the_pool_twice_is_refused() -> None:
 def test_a_bad_setting_is_named_with_its_choices(wrong: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SelectionConfig(**wrong)
+
+
+def test_a_batch_that_answers_drift_audits_the_served_samples_with_their_own_probability():
+    ids = [f"{number:03d}" for number in range(100)]
+    origin = ["served" if number < 20 else "ingest" for number in range(100)]
+    pool = pd.DataFrame({"sample_id": ids, "group_id": ids, "origin": origin})
+    config = SelectionConfig(strategy="random", size=20, audit_share=0.5, served_share=0.8)
+    batch = select_batch(pool, None, config, np.random.default_rng(0))
+    audit = batch[batch["reason"] == "audit"]
+    assert set(audit["sample_id"]) < set(ids[:20])
+    assert set(audit["inclusion_probability"]) == {10 / 20}
+    few = select_batch(pool[15:], None, config, np.random.default_rng(0))
+    drawn = few[few["reason"] == "audit"].merge(pool, on="sample_id")
+    assert dict(drawn.groupby("origin")["inclusion_probability"].first()) == {
+        "served": 1.0,
+        "ingest": 5 / 80,
+    }
