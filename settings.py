@@ -9,7 +9,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Read anew by whoever needs it; `.env.example` lists every variable."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,  # `NAME=` in a .env means: not set
+        extra="ignore",
+        populate_by_name=True,
+    )
 
     workspace: Path | None = Field(default=None, alias="HONE_WORKSPACE")
     database_url: SecretStr | None = Field(default=None, alias="HONE_DATABASE_URL")

@@ -303,11 +303,20 @@ def main() -> None:
         os.environ.setdefault(name, value)
     try:
         app()
-    except (ValueError, RuntimeError, OSError) as error:
-        typer.echo(f"hone: {error}", err=True)
-        if os.environ.get("HONE_TRACEBACK"):
+    except Exception as error:
+        if os.environ.get("HONE_TRACEBACK") or not _is_of_the_world(error):
             raise
+        typer.echo(f"hone: {str(error) or repr(error)}", err=True)
         sys.exit(1)
+
+
+def _is_of_the_world(error: Exception) -> bool:
+    """Whether an error is about what was given or what answers, not a mistake of the program."""
+    servers = ("httpx", "httpcore", "sqlalchemy", "prefect")
+    return (
+        isinstance(error, ValueError | RuntimeError | OSError)
+        or type(error).__module__.partition(".")[0] in servers
+    )
 
 
 # no tool of ours reports to anybody unless its user says so

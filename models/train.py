@@ -79,7 +79,7 @@ class Trained:
     network: Network
     history: list[dict[str, Any]]  # a row an epoch; the best one is of this very network
     best_epoch: int  # from 1
-    precision: str  # that it was run in, where
+    precision: str  # as it was run, such as "bf16 on cpu"
     absent_classes: list[str]  # without a row to learn from: it can hardly answer them
 
 
