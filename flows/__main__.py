@@ -77,7 +77,7 @@ def init(
 @app.command()
 def ingest(
     paths: Annotated[list[Path] | None, typer.Argument(help="Folders or files.")] = None,
-    processes: Annotated[int | None, typer.Option(help="Default: one a core.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
 ) -> None:
     """Take in images: folders, recursively; also what the service was sent."""
     with _one_run():
@@ -204,10 +204,17 @@ def release(
 
 
 @app.command()
-def fsck(as_json: AsJson = False) -> None:
+def fsck(
+    as_json: AsJson = False,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="First mend what copies can mend.")
+    ] = False,
+) -> None:
     """Check every promise over database, stores and remotes; exit 1 when one is broken."""
-    from tasks.fsck import check
+    from tasks.fsck import check, repair
 
+    if mend:
+        repair()
     found = check()
     if as_json:
         typer.echo(json.dumps([problem.__dict__ for problem in found]))

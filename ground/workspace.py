@@ -171,6 +171,10 @@ def _parse(text: str, config: Path) -> Workspace:
 
 
 def _classes(rows: list[dict[str, str]], config: Path) -> tuple[LabelClass, ...]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(
+            f"{config}: class is {rows!r}; write a [[class]] table for each, with a name"
+        )
     names = [str(row.get("name", "")) for row in rows]
     usual = HOTKEYS.ljust(len(rows))
     keys = [str(row.get("hotkey", usual[i].strip())) for i, row in enumerate(rows)]

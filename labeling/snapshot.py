@@ -32,7 +32,7 @@ from labeling.table import (
 )
 
 __all__ = ["SnapshotConfig", "cut_snapshot", "fetch_shards", "list_snapshots", "load_snapshot",
-           "split", "verify_remote"]  # fmt: skip
+           "mend", "split", "verify_remote"]  # fmt: skip
 
 KIND = "snapshot"
 COMMITTED = [*NOTES, "data/.gitignore", "hone.toml"]
@@ -111,6 +111,20 @@ def verify_remote(workspace: Workspace, *names: str) -> list[str]:
             except (RuntimeError, ValueError) as error:
                 problems.append(f"{name}: {error}")
         return problems + store.problems(list(dict.fromkeys(wanted)))
+
+
+def mend(engine: Engine, workspace: Workspace, token: Token) -> None:
+    """Make every snapshot whole again: on the remote from the cache, here from the remote."""
+    with engine.connect() as connection:
+        fence(connection, token)
+        rows = connection.execute(select(snapshots).order_by(snapshots.c.number)).all()
+    made = tags(workspace.root)
+    for row in rows:
+        if row.name not in made:
+            git(workspace.root, "tag", row.name, row.commit)
+        with ObjectStore(workspace.root) as store:
+            store.publish(store.objects(row.commit), verified=())
+        fetch_shards(engine, workspace, row.name)
 
 
 def _finish(engine: Engine, store: ObjectStore, token: Token) -> str | None:

@@ -8,7 +8,7 @@ from prefect import task
 
 from ground.database import writing
 from ground.journal import only_writer
-from labeling import label_studio, rounds
+from labeling import label_studio, oracle, rounds
 from labeling.selection import SelectionConfig, select_batch
 from models import decisions, registry
 from tasks.desk import lay_out
@@ -26,7 +26,9 @@ def name_round(round_id: str | None, annotators: str) -> str:
     Nothing is chosen for annotators who could not be asked: their address is looked up first.
     """
     place = house()
-    if annotators == "label-studio":
+    if annotators == "simulated":
+        oracle.load(place.workspace.root)
+    else:
         studio_address(place)
     if round_id is not None:
         rounds.number_of(round_id)
@@ -54,7 +56,8 @@ def choose_batch(round_id: str, selection: SelectionConfig, seed: int, queue_lim
             print(f"{waiting} samples wait for annotators (limit {queue_limit}): nothing chosen")
             return 0
         if pool.empty:
-            print("nothing to choose: the pool is empty; `hone ingest PATH` brings images in")
+            remedy = "`hone collect` when they answered" if waiting else "`hone ingest PATH`"
+            print(f"nothing to choose: the pool is empty, {waiting} wait for annotators; {remedy}")
             return 0
         drift = decisions.unanswered_drift(place.engine)
         if drift is not None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from ground.files import sha256_of
 from ground.git import tags
-from ground.journal import intents, locks, open_intents
+from ground.journal import intents, locks, only_writer, open_intents
 from ground.shards import read_image
 from labeling import snapshot as frozen
 from labeling.ledger import (
@@ -32,6 +32,7 @@ from models.registry import AUTOMATIC, models, releases, verdicts
 from tasks.house import House, house
 
 OUTCOMES = {"drift", "no drift", "cannot tell"}
+REPAIR = "`hone fsck --repair` mends what the cache or the remote still has"
 DATA_ONLY = {".safetensors", ".json", ".npz", ".yaml", ".yml"}
 
 
@@ -50,8 +51,22 @@ def check() -> list[Problem]:
     found: list[Problem] = []
     with place.engine.connect() as connection:
         for one in CHECKS:
-            found += one(place, connection)
+            try:
+                found += one(place, connection)
+            except Exception as error:  # one part in ruins must not hide the others
+                rule = (one.__doc__ or one.__name__).partition("\n")[0]
+                found.append(Problem("I13", f"could not look ({rule}): {error}", REPAIR))
     return found
+
+
+def repair() -> None:
+    """Mend what copies can mend: snapshots from cache and remote, half-saved models."""
+    from models.model_store import finish_saves
+
+    place = house()
+    with only_writer(place.engine, "workspace-git") as token:
+        frozen.mend(place.engine, place.workspace, token)
+    finish_saves(place.engine, place.workspace.bento_home)
 
 
 def served_answers_are_kept(place: House, connection: Connection) -> Iterator[Problem]:
@@ -115,7 +130,7 @@ def samples_are_conserved(place: House, connection: Connection) -> Iterator[Prob
             yield Problem(
                 "I3",
                 f"shard {shard} {state}: {len(members)} samples",
-                "fetch it from the DVC remote: `dvc pull` in the workspace",
+                f"{REPAIR}; what no snapshot has, `hone ingest` of the same files",
             )
 
 
@@ -123,19 +138,19 @@ def snapshots_are_whole(place: House, connection: Connection) -> Iterator[Proble
     """I4 and I5: each snapshot is on the remote, whole, and its table is what was frozen."""
     rows = connection.execute(select(snapshots).order_by(snapshots.c.number)).all()
     for problem in frozen.verify_remote(place.workspace, *[row.name for row in rows]):
-        yield Problem("I4", problem, "push it again from a clone that has it: `dvc push`")
+        yield Problem("I4", problem, REPAIR)
     for row in rows:
         try:
             frozen.load_snapshot(place.engine, place.workspace, row.name)
         except (RuntimeError, ValueError) as error:
-            yield Problem("I5", str(error), "nothing may be trained on it until it is restored")
+            yield Problem("I5", str(error), REPAIR)
     known = {row.name for row in rows} | set(open_intents(connection, "snapshot"))
     for name in sorted(set(tags(place.workspace.root)) - known):
         if name.startswith("snapshot-"):
             yield Problem(
                 "I4",
                 f"git tag {name} is no snapshot of the ledger",
-                f"remove it: git tag --delete {name}",
+                "the database is older than its workspace: restore it from a backup",
             )
 
 

@@ -24,8 +24,22 @@ def house() -> House:
     """The workspace that `HONE_WORKSPACE` names, its database at the newest schema."""
     settings = Settings()
     workspace = load_workspace(settings.workspace or Path.cwd())
+    if settings.database_url is None:
+        _refuse_lost_database(workspace)
     url = settings.database_url.get_secret_value() if settings.database_url else workspace.database
     return House(settings, workspace, _engine(url))
+
+
+def _refuse_lost_database(workspace: Workspace) -> None:
+    """A workspace that was used has a database: an empty one in its place would forget it all."""
+    if (workspace.root / "hone.sqlite").exists():
+        return
+    used = [path for path in (workspace.shards, workspace.bento_home / "models") if path.is_dir()]
+    if any(next(folder.iterdir(), None) is not None for folder in used):
+        raise ValueError(
+            f"{workspace.root / 'hone.sqlite'} is missing, but {used[0]} is in use: restore the "
+            "database from a backup; to start anew, make another workspace with `hone init`"
+        )
 
 
 @cache

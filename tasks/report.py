@@ -65,10 +65,17 @@ def status(engine: Engine) -> dict[str, Any]:
             "champion": connection.scalar(
                 select(releases.c.champion).order_by(releases.c.number.desc()).limit(1)
             ),
+            "last_verdict": _newest_verdict(connection),
             "predictions": count(predictions),
             "last_decision": dict(decision) if decision else None,
             "at": now(),
         }
+
+
+def _newest_verdict(connection: Any) -> dict[str, Any] | None:
+    query = select(verdicts.c.challenger, verdicts.c.outcome, verdicts.c.reasons)
+    row = connection.execute(query.order_by(verdicts.c.decided_at.desc()).limit(1)).first()
+    return None if row is None else {**row._mapping, "reasons": json.loads(row.reasons)}
 
 
 def trace(engine: Engine, prediction_id: str) -> dict[str, Any]:
