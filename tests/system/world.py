@@ -64,7 +64,7 @@ def run_script(
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=800,
     )
 
 
