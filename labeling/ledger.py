@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -82,16 +84,22 @@ assignments = Table(
     Column("round_id", Text, ForeignKey("rounds.round_id"), primary_key=True),
     Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
     Column("position", Integer, nullable=False),
-    Column("reason", Text, nullable=False),  # "margin", "random", "audit", "served", ...
+    Column("reason", Text, nullable=False),  # "margin", "random", "audit", "gold", "review", ...
     Column("score", Float),
     Column("inclusion_probability", Float),  # audit samples only
     Column("guess", Text),
     Column("confidence", Float),
     Column("guess_model", Text),
+    Column("probs", Text),  # JSON, class -> probability: what the model said before it was told
+    Column("blind", Boolean, nullable=False, server_default=false()),  # shown without the guess
+    Column("neighbour", Text),  # the sample it resembles most among those chosen or labelled
+    Column("wanted", Integer, nullable=False, server_default=text("1")),  # different people
+    Column("asked_again", Integer, nullable=False, server_default=text("0")),
+    Column("disputed_at", Text),  # since when it waits for somebody's final word
     Column("outside_id", Text),  # what Label Studio calls it
     Column("sent_at", Text),
     Column("closed_at", Text),
-    Column("outcome", Text),  # "labelled", "withdrawn", ...
+    Column("outcome", Text),  # "labelled", "skipped", "deleted"
 )
 Index(
     "uq_assignments_open",
@@ -111,6 +119,16 @@ audit = Table(
     Column("drawn_at", Text, nullable=False),
 )
 
+# Samples whose label is known, mixed into the rounds to check annotators; never trained on.
+gold = Table(
+    "gold",
+    metadata,
+    Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("added_at", Text, nullable=False),
+)
+
 answers = Table(
     "answers",
     metadata,
@@ -119,7 +137,8 @@ answers = Table(
     Column("outside_id", Text, nullable=False),  # unique key of the answer at its source
     Column("sample_id", Text, ForeignKey("samples.sample_id"), nullable=False, index=True),
     Column("annotator", Text, nullable=False),
-    Column("kind", Text, nullable=False),  # "answer" or "skip"
+    Column("round_id", Text),  # in which it was given, where the source knows
+    Column("kind", Text, nullable=False),  # "answer", "skip", or "verdict": a final word
     Column("value", Text),  # class name; null for a skip
     Column("lead_time", Float),
     Column("updated_at", Text, nullable=False),  # the source's clock
