@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     )
     label_studio_command: Path | None = Field(default=None, alias="HONE_LABEL_STUDIO_COMMAND")
 
+    # The service as a model inside Label Studio: where Label Studio reaches it, and the password.
+    backend_url: str | None = Field(default=None, alias="HONE_BACKEND_URL")
+    backend_secret: SecretStr | None = Field(default=None, alias="HONE_BACKEND_SECRET")
+
     wandb_api_key: SecretStr | None = Field(default=None, alias="WANDB_API_KEY")
     wandb_project: str = Field(default="hone", alias="WANDB_PROJECT")
 

@@ -36,6 +36,7 @@ class Unavailable(RuntimeError):
 class _Request:
     request_id: str
     images: Sequence[bytes]
+    recorded: bool = True
     answers: "Future[list[Answer]]" = field(default_factory=Future)
 
 
@@ -50,7 +51,7 @@ class _Picture:
 
 
 class Inference:
-    """Answers requests on its own threads. Nothing is answered that is not recorded on disk."""
+    """Answers requests on its own threads. Nothing that was served is answered unrecorded."""
 
     def __init__(
         self,
@@ -68,13 +69,15 @@ class Inference:
         for number in range(LOOPS):
             threading.Thread(target=self._work, name=f"hone-loop-{number}", daemon=True).start()
 
-    def ask(self, request_id: str, images: Sequence[bytes]) -> "Future[list[Answer]]":
+    def ask(
+        self, request_id: str, images: Sequence[bytes], *, recorded: bool = True
+    ) -> "Future[list[Answer]]":
         """One answer for each image, in order; a bad image has an `error` and spoils no other.
 
         Raises `Unavailable` through the future when there is no model or the disk does not take
-        the record.
+        the record. Only guesses for annotators go unrecorded: nobody was served with those.
         """
-        request = _Request(request_id, images)
+        request = _Request(request_id, images, recorded)
         self._waiting.put(request)
         return request.answers
 
@@ -136,7 +139,8 @@ class Inference:
                     answers[-1].append(picture.refusal)
                     continue
                 served = self._served(standing.model, request, position, picture, next(probs))
-                records.append((served, picture.received))
+                if request.recorded:
+                    records.append((served, picture.received))
                 answers[-1].append(_shown(served, standing.model))
         self._record(records)
         return answers

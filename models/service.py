@@ -18,10 +18,11 @@ from _bentoml_sdk.models import BentoModel, Model  # BentoML's reference to a mo
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from ground.database import connect
 from ground.workspace import Workspace, load_workspace
+from models import backend, desk
 from models.follower import Follower, Standing, try_out
 from models.inference import Answer, Inference, Unavailable
 from models.model_store import LoadedModel, read_model
@@ -75,6 +76,7 @@ app = Starlette(
     routes=[
         *(Route(path, predict, methods=["POST"]) for path in ("/predict", "/predict/")),
         *(Route(path, status, methods=["GET"]) for path in ("/status", "/status/")),
+        Mount("/label-studio", routes=backend.ROUTES),
     ]
 )
 
@@ -146,6 +148,12 @@ class Hone:
             needs_review_below=settings.needs_review_below,
             threads=settings.threads,
         )
+        self.backend = backend.Backend(
+            self._inference,
+            lambda: self.standing,
+            read_image=_images(settings, workspace),
+            secret=settings.backend_secret.get_secret_value() if settings.backend_secret else None,
+        )
         self._asked: OrderedDict[str, tuple[str, asyncio.Future[list[Answer]]]] = OrderedDict()
         app.state.hone = self
 
@@ -196,6 +204,7 @@ class Hone:
             "classes": list(model.card.classes) if model else [],
             "needs_review_below": self._settings.needs_review_below,
             "threads": self._settings.threads,
+            "label_studio": self.backend.status(),
             "worker": os.getpid(),
             "uptime_seconds": round(time.monotonic() - self._began, 1),
         }
@@ -218,6 +227,11 @@ class Hone:
             _bundled(settings.threads)
         else:
             os.environ["HONE_WORKSPACE"] = str(workspace.root)
+        root, secret = settings.label_studio_document_root, settings.backend_secret
+        if root is not None:
+            os.environ["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] = str(root.resolve())
+        if secret is not None:  # from the .env of where the command was given
+            os.environ["HONE_BACKEND_SECRET"] = secret.get_secret_value()
         os.environ["HONE_TRAFFIC"] = str(_traffic(settings, workspace).resolve())
 
     @bentoml.on_shutdown
@@ -254,6 +268,13 @@ def _database(settings: Settings, workspace: Workspace) -> str:
 def _traffic(settings: Settings, workspace: Workspace | None) -> Path:
     """Where served predictions are recorded: in the workspace, which drains them from there."""
     return workspace.traffic if workspace else settings.traffic or Path("traffic")
+
+
+def _images(settings: Settings, workspace: Workspace | None) -> desk.ReadImage:
+    """What the model may look at for annotators: the images on the workspace's desk."""
+    if workspace is None:
+        return desk.no_images
+    return desk.desk_images(workspace.desk, settings.label_studio_document_root)
 
 
 def _digest(images: list[bytes]) -> str:

@@ -24,6 +24,15 @@ from ground.files import write_whole
 
 STARTING = 300.0  # seconds: the first start of Label Studio migrates for a minute on two cores
 ENDING = 10.0  # seconds between the polite signal and the other one
+# Label Studio's own list of networks that it never calls, but for the loopback: its webhooks, ML
+# backends and S3 storages are servers of this machine here.
+NOT_CALLED = (
+    "0.0.0.0/8,10.0.0.0/8,100.64.0.0/10,169.254.0.0/16,172.16.0.0/12,192.0.0.0/24,192.0.2.0/24,"
+    "192.88.99.0/24,192.168.0.0/16,198.18.0.0/15,198.51.100.0/24,203.0.113.0/24,224.0.0.0/4,"
+    "233.252.0.0/24,240.0.0.0/4,255.255.255.255/32,::/128,::1/128,::ffff:0:0/96,::ffff:0:0:0/96,"
+    "64:ff9b::/96,64:ff9b:1::/48,100::/64,2001:0000::/32,2001:20::/28,2001:db8::/32,2002::/16,"
+    "fc00::/7,fe80::/10,ff00::/8"
+)
 LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # past any proxy
 QUIET = {  # nothing we start reports home
     "DO_NOT_TRACK": "1",
@@ -276,6 +285,8 @@ def _studio_environment(
         "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(document_root),
+        "LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS": "false",
+        "LABEL_STUDIO_USER_ADDITIONAL_BANNED_SUBNETS": NOT_CALLED,
         "LABEL_STUDIO_COLLECT_ANALYTICS": "false",
         "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
         "SENTRY_DSN": "",
