@@ -1,18 +1,17 @@
 """The command line `hone`: parses, calls a flow, prints, sets the exit code."""
 
 import json
-import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from flows import people
+from flows.running import Annotators, Answering, AsJson, one_run, quick_flows
 
 app = typer.Typer(
     help="Hone sharpens a vision model with the labels that matter.",
@@ -21,17 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Annotators(StrEnum):
-    """Who answers."""
-
-    label_studio = "label-studio"
-    simulated = "simulated"
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on the last line.")]
-Answering = Annotated[Annotators, typer.Option(help="Who answers.")]
 
 
 @app.callback()
@@ -80,7 +68,7 @@ def ingest(
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
 ) -> None:
     """Take in images: folders, recursively; also what the service was sent."""
-    with _one_run():
+    with one_run():
         from flows.ingest_images import ingest_images
 
         ingest_images([str(path.expanduser().resolve()) for path in paths or []] or None, processes)
@@ -93,17 +81,23 @@ def label(
     ] = "margin",
     size: Annotated[int, typer.Option(help="Samples in the batch.")] = 50,
     audit_share: Annotated[float, typer.Option(help="Share drawn at random for the audit.")] = 0.1,
+    gold_share: Annotated[float, typer.Option(help="Known ones mixed in, to check people.")] = 0.05,
+    blind_share: Annotated[float, typer.Option(help="Share shown without the guess.")] = 0.1,
+    overlap_share: Annotated[float, typer.Option(help="Share that several people see.")] = 0.0,
+    overlap: Annotated[int, typer.Option(help="How many people that is.")] = 2,
     seed: int = 0,
     round_id: Annotated[str | None, typer.Option("--round", help="Default: the next.")] = None,
     annotators: Answering = Annotators.label_studio,
 ) -> None:
     """Choose the next batch and put it before the annotators."""
-    with _one_run():
+    with one_run():
         from flows.label_round import label_round
+        from labeling.queue import QueueConfig
         from labeling.selection import SelectionConfig
 
         selection = SelectionConfig(strategy=strategy, size=size, audit_share=audit_share)
-        label_round(round_id, selection, seed, annotators=annotators.value)
+        queue = QueueConfig(gold_share, blind_share, overlap, overlap_share)
+        label_round(round_id, selection, queue, seed, annotators=annotators.value)
 
 
 @app.command()
@@ -112,7 +106,7 @@ def collect(
     every: Annotated[int, typer.Option(help="Cut a snapshot after so many changed labels.")] = 50,
 ) -> None:
     """Fetch answers, settle labels, cut a snapshot."""
-    with _one_run():
+    with one_run():
         from flows.collect_labels import collect_labels
 
         collect_labels(annotators.value, every=every)
@@ -130,7 +124,7 @@ def retrain(
     approval: Annotated[bool, typer.Option(help="Wait for `hone release` by a person.")] = False,
 ) -> None:
     """Train a challenger, judge it against the champion, release the winner."""
-    with _one_run():
+    with one_run():
         from flows.retrain import retrain as run
         from models.network import NetworkConfig
         from models.train import TrainConfig
@@ -151,7 +145,7 @@ def watch(
     window: Annotated[int | None, typer.Option(help="Predictions in one window.")] = None,
 ) -> None:
     """Check the served traffic for drift and decide."""
-    with _one_run():
+    with one_run():
         from flows.watch_traffic import watch_traffic
         from models.drift import WatchPolicy
 
@@ -244,55 +238,10 @@ def demo(
     os.environ.pop("PREFECT_API_URL", None)  # the demo leaves nothing in anybody's server
     from flows.run_demo import run_demo
 
-    with _quick_flows():
+    with quick_flows():
         facts = run_demo(home, seed, studio)
     if as_json:
         typer.echo(json.dumps(facts, default=str))
-
-
-@contextmanager
-def _one_run() -> Iterator[None]:
-    """Run a flow with or without a Prefect server; without one, refuse to overlap another run."""
-    from contextlib import ExitStack
-
-    from ground.journal import Busy, only_writer
-    from tasks.house import house
-
-    place = house()
-    with ExitStack() as stack:
-        if not place.settings.prefect_api_url:
-            try:
-                stack.enter_context(only_writer(place.engine, "run-without-server", patience=0))
-            except Busy as error:
-                raise ValueError(
-                    f"another run is under way in {place.workspace.root} ({error}), and "
-                    "PREFECT_API_URL is not set; overlapping runs need a server: start one with "
-                    "`prefect server start` and set PREFECT_API_URL to it, or wait"
-                ) from error
-        stack.enter_context(_quick_flows())
-        yield
-
-
-@contextmanager
-def _quick_flows() -> Iterator[None]:
-    """Flows without the heartbeat thread, which holds up the end of each by up to a second.
-
-    Nothing here listens to it: promises rest on the database, not on a run's state.
-    """
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_without_traceback)
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Keep an error of a flow to one line: its cause is said at the end, in words."""
-    if record.exc_info and not os.environ.get("HONE_TRACEBACK"):
-        record.msg, record.args = f"{record.exc_info[1]}", ()
-        record.exc_info = None
-    return True
 
 
 def _show(facts: dict[str, Any], as_json: bool) -> None:
@@ -302,6 +251,9 @@ def _show(facts: dict[str, Any], as_json: bool) -> None:
     for key, value in facts.items():
         text = json.dumps(value, indent=2, default=str) if isinstance(value, dict | list) else value
         typer.echo(f"{key}: {text}")
+
+
+app.add_typer(people.app)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Fetch answers, settle labels, cut a snapshot, wake the training."""
+"""Fetch answers, settle labels, ask again, cut a snapshot, wake the training."""
 
 from typing import Literal
 
@@ -8,11 +8,12 @@ from labeling.consensus import SettlePolicy
 from labeling.snapshot import SnapshotConfig
 from tasks.collecting import (
     announce_snapshot,
+    ask_again,
     fetch_answers,
     freeze_labels,
-    publish_quality,
     settle_answers,
 )
+from tasks.people import publish_people
 
 
 @flow(name="collect-labels", flow_run_name="collect-from-{annotators}", log_prints=True)
@@ -25,7 +26,8 @@ def collect_labels(
     """Turn what annotators answered into labels; return the snapshot that was cut, if one was."""
     fetch_answers(annotators, settling)
     settle_answers(settling)
+    ask_again(annotators)
     name = freeze_labels(snapshot, every)
     announce_snapshot()
-    publish_quality()
+    publish_people(settling)
     return name

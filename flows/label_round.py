@@ -4,6 +4,7 @@ from typing import Literal
 
 from prefect import flow
 
+from labeling.queue import QueueConfig
 from labeling.selection import SelectionConfig
 from tasks.choosing import choose_batch, name_round, publish_batch, send_batch
 from tasks.names import label_name
@@ -13,6 +14,7 @@ from tasks.names import label_name
 def label_round(
     round_id: str | None = None,
     selection: SelectionConfig = SelectionConfig(),  # noqa: B008 - frozen
+    queue: QueueConfig = QueueConfig(),  # noqa: B008 - frozen
     seed: int = 0,
     queue_limit: int = 500,
     annotators: Literal["label-studio", "simulated"] = "label-studio",
@@ -23,7 +25,7 @@ def label_round(
     job of `collect_labels`.
     """
     round_id = name_round(round_id, annotators)
-    if choose_batch(round_id, selection, seed, queue_limit):
+    if choose_batch(round_id, selection, queue, seed, queue_limit):
         send_batch(round_id, annotators)
         publish_batch(round_id)
     return round_id

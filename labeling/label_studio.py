@@ -3,36 +3,40 @@
 Needs one writer per project (the caller's lock): the server has no unique key on its tasks.
 """
 
-import fcntl
-import json
-import os
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ground.files import write_whole
 from ground.workspace import Workspace
 from labeling import studio_wire as wire
-from labeling.studio_words import check_address, plain_words
+from labeling.studio_project import (
+    IMAGES,
+    Examples,
+    alone,
+    find_or_make,
+    open_folder,
+    show_instructions,
+    show_screen,
+)
+from labeling.studio_tabs import DISAGREEMENT, QUEUE, REVIEW, show_tabs
+from labeling.studio_words import check_address, plain_words, refused_token
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
 
-IMAGES = "images"  # folder on the desk; Label Studio shows nothing that lies at its document root
-NOTE = "label-studio.json"  # in the workspace: which project is ours
 SECONDS = 60.0  # how long one answer of the server is waited for
 BATCH = 500  # tasks in one import; 500 to 1,000 is fastest
 KEYS = 100  # sample ids in one look-up: more do not fit in an address
+SCANNED = 4  # tasks of a project that are read in the time in which one sample is looked up
 PAGE = 500  # tasks in one reading
 ALL = 10_000  # more tasks than one look-up can find
 OVERLAP = 5.0  # seconds read again: an answer may be committed later than its time stamp says
 TRIES = 3  # of one import whose outcome is unknown
 # What is asked for of a task; asking for everything takes five times as long.
-TASK = "id,data,updated_at,total_annotations,cancelled_annotations"
+TASK = "id,data,updated_at,overlap,total_annotations,cancelled_annotations"
 # The server looks into this list for a task's fields and for those of its annotations alike.
 ANSWERED_TASK = f"{TASK},annotations,completed_by,result,was_cancelled,ground_truth,lead_time"
 
@@ -49,7 +53,12 @@ def connect(url: str, api_key: str) -> Iterator["Studio"]:
     from label_studio_sdk import LabelStudio
 
     # The client asks at most once: what it repeats by itself, a POST too, the server does twice.
-    with plain_words(url, api_key), httpx.Client(timeout=SECONDS, follow_redirects=False) as line:
+    with (
+        plain_words(url, api_key),
+        httpx.Client(
+            timeout=SECONDS, follow_redirects=False, event_hooks={"response": [refused_token]}
+        ) as line,
+    ):
         client = LabelStudio(
             base_url=f"{url.rstrip('/')}/", api_key=api_key, httpx_client=line,
             timeout=SECONDS, max_retries=0,
@@ -79,26 +88,19 @@ class Studio:
         """The name under which the ledger keeps this project's answers."""
         return f"label-studio:{self.project_id}"
 
-    def project(self, workspace: Workspace) -> int:
+    def project(self, workspace: Workspace, examples: Examples | None = None) -> int:
         """Use the workspace's project, made if there is none yet; return its id.
 
-        Idempotent, also when two processes are the first at once. The project is known by the id
-        and the mark in the workspace's note: a stranger's that took over the id is not written to.
+        `examples` of each class go into the instructions; None leaves those as they are.
+        Idempotent, also when two processes are the first at once.
         """
-        with _alone(workspace.desk):
-            note = _Note(workspace.root / NOTE)
-            found = self._known(note) if note.project else self._marked(note.mark)
-            if found is None:
-                found = self.client.projects.create(
-                    title=wire.project_title(workspace.title),
-                    description=wire.project_description(workspace.purpose, note.mark),
-                    label_config=wire.label_config(workspace.classes),
-                    sampling="Uncertainty sampling",
-                )
-            note.remember(int(found.id))
+        with alone(workspace.desk):
+            found = find_or_make(self.client, self.url, workspace)
             self._project, self._classes = int(found.id), workspace.class_names
-            self._show_classes(workspace, found)
-            self._open_folder(workspace.desk / IMAGES)
+            show_screen(self.client, self.url, found, workspace, self._names_chosen)
+            if examples is not None:
+                show_instructions(self.client, found, workspace, examples)
+            open_folder(self.client, self.project_id, workspace.desk / IMAGES)
         return self.project_id
 
     def present(self, sample_ids: Sequence[str]) -> dict[str, int]:
@@ -110,8 +112,9 @@ class Studio:
         """Put a round's batch before the annotators; return each sample's task.
 
         `batch` has sample_id, file (below the document root), guess, confidence, guess_model,
-        round_id and perhaps reason. Idempotent: a sample has one task in a round, whatever was
-        sent before and however it ended. What an earlier round left unanswered makes room.
+        round_id, and perhaps stage, why, blind (the guess is not shown) and wanted (different
+        people). Idempotent: a sample has one task in a round, whatever was sent before and however
+        it ended. What an earlier round left unanswered makes room.
         """
         tasks = wire.tasks_of(batch, self._classes)
         there = self._tidy(tasks)
@@ -121,12 +124,51 @@ class Studio:
         model = wire.guess_model(batch)
         if model is not None:  # or its guesses would not be sorted by, and nobody would be told
             self.client.projects.update(self.project_id, model_version=model)
+        if "wanted" in batch:
+            self.ask_more(batch[batch["wanted"] > 1].assign(disputed=False))
         return {_sample(task): there[_sample(task)] for task in tasks}
+
+    def ask_more(self, asked: pd.DataFrame) -> int:
+        """Let each task be for `wanted` people and stand where it belongs; return how many changed.
+
+        `asked` has sample_id, round_id, wanted and `disputed`: those stand in a tab of their own
+        until somebody's final word. Idempotent; a task that was deleted is passed over.
+        """
+        wanted: dict[Any, Any] = {(row.sample_id, row.round_id): row for row in asked.itertuples()}
+        moved = 0
+        for task in self._find(sorted({key for key, _ in wanted})):
+            row = wanted.get((wire.sample_of(task), task["data"].get("round")))
+            change = {} if row is None else _change(task, int(row.wanted), bool(row.disputed))
+            if change:
+                options: Any = {"additional_body_parameters": change}
+                self.client.tasks.update(str(task["id"]), request_options=options)
+                moved += 1
+        return moved
+
+    def show_tabs(self, rounds: Sequence[tuple[str, bool]]) -> None:
+        """Let the newest rounds (name, and whether it is a review) have a tab, and the disputed."""
+        show_tabs(self.client, self.project_id, rounds)
+
+    def size(self) -> int:
+        """How many tasks the project has."""
+        return int(self.client.projects.get(self.project_id).task_number or 0)
+
+    def deleted(self, sent: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of `sent` (sample, round) that somebody deleted there, their answers with them."""
+        samples = sorted({sample_id for sample_id, _ in sent})
+        there = {(_sample(task), task["data"].get("round")) for task in self._find(samples)}
+        return {key for key in sent if key not in there}
+
+    def answers_to(self, sample_ids: Sequence[str]) -> wire.Collected:
+        """Every answer that now stands to these samples, whatever changed when."""
+        found = self._collect(self._find(sample_ids, ANSWERED_TASK), watermark=None)
+        return replace(found, read=set(sample_ids))
 
     def answers_since(self, watermark: str | None) -> wire.Collected:
         """Every answer to the samples that changed since `watermark` (None: to all samples).
 
-        Hand the new watermark in next time. Reading again what is known does no harm.
+        Hand the new watermark in next time. Reading again what is known does no harm. Unanswered
+        copies are removed on the way: of an import that ended after `assign` had given it up.
         """
         since = watermark and wire.earlier(watermark, OVERLAP)
         tasks = {task["id"]: task for task in self._changed(since)}
@@ -135,72 +177,27 @@ class Studio:
             mine = {known for task in tasks.values() if (known := wire.sample_of(task))}
             others = {_sample(task) for task in self._find(sorted(mine)) if task["id"] not in tasks}
             tasks |= {task["id"]: task for task in self._find(sorted(others), ANSWERED_TASK)}
+        self._delete(_copies(tasks.values()))
+        return self._collect(
+            tasks.values(), watermark=max(filter(None, [watermark, latest]), default=None)
+        )
+
+    def _collect(self, tasks: Iterable[dict[str, Any]], *, watermark: str | None) -> wire.Collected:
         return wire.collect(
-            tasks.values(),
+            tasks,
             source=self.source,
             users={user.id: user.email for user in self.client.users.list()},
             classes=self._classes,
-            watermark=max(filter(None, [watermark, latest]), default=None),
+            watermark=watermark,
         )
 
     def withdraw(self, sample_ids: Sequence[str]) -> set[str]:
         """Take away the unanswered tasks of these samples; return those that have none left."""
-        spare = [task["id"] for task in self._find(sample_ids) if not _answered(task)]
-        self._delete(spare)
+        self._delete([task for task in self._find(sample_ids) if not _answered(task)])
         return set(sample_ids) - set(self.present(sample_ids))
 
-    def _known(self, note: "_Note") -> Any:
-        from label_studio_sdk.core.api_error import ApiError
-
-        remedy = (
-            f"if that is meant, remove {note.path} and the next round starts a new project; "
-            "if not, bring the server's database back"
-        )
-        try:
-            found = self.client.projects.get(note.project)
-        except ApiError as error:
-            if error.status_code != 404:
-                raise
-            raise ValueError(
-                f"Label Studio at {self.url} has no project {note.project} any more, the one this "
-                f"workspace's batches went to: it was deleted, or this is another server; {remedy}"
-            ) from error
-        if note.mark not in (found.description or ""):
-            raise ValueError(
-                f"project {note.project} at {self.url} is not this workspace's: its description "
-                f"lacks the line with {note.mark}; put it back if somebody removed it; {remedy}"
-            )
-        return found
-
-    def _marked(self, mark: str) -> Any:
-        """The project with our mark, if a run was killed between making and remembering it."""
-        every = self.client.projects.list(include="id,description", page_size=1000)
-        ours = [found.id for found in every if mark in (found.description or "")]
-        return self.client.projects.get(min(ours)) if ours else None
-
-    def _show_classes(self, workspace: Workspace, found: Any) -> None:
-        config = wire.label_config(workspace.classes)
-        if found.label_config == config:
-            return
-        shown = (found.parsed_label_config or {}).get(wire.CONTROL, {}).get("labels", [])
-        removed = set(shown) - set(workspace.class_names)
-        used = removed & wire.names_chosen(self._changed(None)) if removed else set()
-        if used:
-            raise ValueError(
-                f"the class {sorted(used)[0]!r} is gone from hone.toml, but annotators chose it in "
-                f"project {self.project_id} at {self.url}; put it back, or start a new project by "
-                f"removing {workspace.root / NOTE}"
-            )
-        self.client.projects.update(self.project_id, label_config=config)
-
-    def _open_folder(self, folder: Path) -> None:
-        """Let the project show the images in `folder`, and nothing else."""
-        folder.mkdir(parents=True, exist_ok=True)
-        local = self.client.import_storage.local
-        if str(folder) not in {storage.path for storage in local.list(project=self.project_id)}:
-            local.create(
-                project=self.project_id, path=str(folder), title="desk", use_blob_urls=True
-            )
+    def _names_chosen(self) -> set[str]:
+        return wire.names_chosen(self._changed(None))
 
     def _send(self, tasks: list[dict[str, Any]]) -> dict[str, int]:
         """Import tasks that are not there; after an unknown outcome look, and send the rest."""
@@ -216,6 +213,8 @@ class Studio:
                 if tries == 1:
                     return dict(zip(map(_sample, tasks), sent.task_ids, strict=True))
             except (httpx.TransportError, ApiError) as error:
+                if isinstance(error, ApiError) and error.status_code == 404:
+                    self.client.projects.get(self.project_id)  # says in words that it was deleted
                 if tries == TRIES or (isinstance(error, ApiError) and _nothing_stored(error)):
                     raise
             # Looks also after a success: the import given up before may have ended with this one.
@@ -236,34 +235,44 @@ class Studio:
         """
         rounds = {_sample(task): task["data"]["round"] for task in tasks}
         kept: dict[str, int] = {}
-        spare: list[int] = []
+        spare: list[dict[str, Any]] = []
         # Answered ones first, so that those are kept.
         for task in sorted(self._find(list(rounds)), key=lambda t: (not _answered(t), t["id"])):
             ours = task["data"].get("round") == rounds[_sample(task)]
             if ours and _sample(task) not in kept:
                 kept[_sample(task)] = task["id"]
             elif not _answered(task):
-                spare.append(task["id"])
+                spare.append(task)
         self._delete(spare)
         return kept
 
-    def _delete(self, task_ids: list[int]) -> None:
-        """Delete tasks, those excepted that somebody answered meanwhile."""
-        for start in range(0, len(task_ids), BATCH):
+    def _delete(self, tasks: list[dict[str, Any]]) -> None:
+        """Delete tasks, those excepted that somebody answered meanwhile.
+
+        Nothing younger is deleted either: a request that comes late may find another task under
+        an id, for the server gives the id of a deleted task to the next one.
+        """
+        for start in range(0, len(tasks), BATCH):
+            part = tasks[start : start + BATCH]
+            seen = wire.unchanged_since(max(task["updated_at"] for task in part))
             self.client.actions.create(
                 id="delete_tasks",
                 project=self.project_id,
-                filters={"conjunction": "and", "items": wire.without_answers()},
-                selected_items={"all": False, "included": task_ids[start : start + BATCH]},
+                filters={"conjunction": "and", "items": [*wire.without_answers(), seen]},
+                selected_items={"all": False, "included": [task["id"] for task in part]},
             )
 
     def _find(self, sample_ids: Sequence[str], fields: str = TASK) -> list[dict[str, Any]]:
         """Every task of these samples."""
+        if len(sample_ids) > KEYS and self.size() < SCANNED * len(sample_ids):
+            every = {task["id"]: task for task in self._changed(None, fields)}
+            wanted = set(sample_ids)
+            return [task for task in every.values() if wire.sample_of(task) in wanted]
         groups = (sample_ids[start : start + KEYS] for start in range(0, len(sample_ids), KEYS))
         asked = (wire.query(wire.of_samples(keys)) for keys in groups)
         return [task for query in asked for task in self._read(query, ALL, fields)]
 
-    def _changed(self, since: str | None) -> Iterator[dict[str, Any]]:
+    def _changed(self, since: str | None, fields: str = ANSWERED_TASK) -> Iterator[dict[str, Any]]:
         """Tasks in the order of their last change, from `since` on; one may come twice.
 
         Each reading starts at the moment where the one before ended. Numbered pages would skip
@@ -273,7 +282,7 @@ class Studio:
         while True:
             filters = [wire.changed_since(since)] if since else []
             query = wire.query(*filters, order="tasks:updated_at")
-            page = self._read(query, size, ANSWERED_TASK)
+            page = self._read(query, size, fields)
             yield from page
             if len(page) < size:
                 return
@@ -294,6 +303,7 @@ class Studio:
                 "id": task.id,
                 "data": task.data or {},
                 "updated_at": wire.as_text(task.updated_at),
+                "overlap": task.overlap or 1,
                 "answers": (task.total_annotations or 0) + (task.cancelled_annotations or 0),
                 "annotations": task.annotations or [],
             }
@@ -303,48 +313,24 @@ class Studio:
 
 def _greet(client: "LabelStudio", url: str) -> None:
     """Make sure that this is a Label Studio which knows our token."""
-    try:
-        known = getattr(client.users.whoami(), "email", None)
-    except json.JSONDecodeError:  # from exchanging the token: the client expects JSON there
-        known = None
-    if not known:
+    if not getattr(client.users.whoami(), "email", None):
         raise ValueError(f"{url} answers, but not as Label Studio does; check LABEL_STUDIO_URL")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time, by a lock on the folder that a dead one cannot leave behind."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-class _Note:
-    """Which project is the workspace's: its mark before it is made, its id afterwards."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.exists():
-            self._write(f"hone-{uuid.uuid4()}", None)
-        found = json.loads(path.read_text())
-        self.mark, self.project = str(found["mark"]), found["project"]
-
-    def remember(self, project: int) -> None:
-        """Keep the project's id."""
-        if self.project != project:
-            self._write(self.mark, project)
-            self.project = project
-
-    def _write(self, mark: str, project: int | None) -> None:
-        write_whole(self.path, json.dumps({"mark": mark, "project": project}).encode())
 
 
 def _sample(task: dict[str, Any]) -> str:
     return str(wire.sample_of(task))
+
+
+def _change(task: dict[str, Any], wanted: int, disputed: bool) -> dict[str, Any]:
+    """What to change of a task, so that it is for so many people and stands where it belongs."""
+    change: dict[str, Any] = {}
+    if task["overlap"] < wanted:
+        change |= {"overlap": wanted, "is_labeled": False}  # or nobody would be given it again
+    stage = task["data"].get("stage", QUEUE)
+    usual = REVIEW if stage == REVIEW else QUEUE
+    if (stage == DISAGREEMENT) != disputed:
+        change["data"] = {**task["data"], "stage": DISAGREEMENT if disputed else usual}
+    return change
 
 
 def _number(task: dict[str, Any]) -> int:
@@ -353,6 +339,18 @@ def _number(task: dict[str, Any]) -> int:
 
 def _answered(task: dict[str, Any]) -> bool:
     return bool(task["answers"])
+
+
+def _copies(tasks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The unanswered tasks whose sample has another task in the same round."""
+    kept: set[tuple[Any, Any]] = set()
+    copies = []
+    for task in sorted(tasks, key=lambda task: (not _answered(task), task["id"])):
+        key = wire.sample_of(task), task["data"].get("round")
+        if key[0] and key in kept and not _answered(task):
+            copies.append(task)
+        kept.add(key)
+    return copies
 
 
 def _nothing_stored(error: Any) -> bool:

@@ -40,23 +40,26 @@ def answer(
     *,
     seed: int,
     attempt: int = 0,
+    round_id: str | None = None,
 ) -> pd.DataFrame:
     """One answer or skip of each annotator to each sample, as if read from their tool.
 
     `truths` maps sample_id to class. What somebody says depends on seed, name, sample and attempt
-    alone, not on who else is asked or in which order; a second attempt edits the first answer.
+    alone, not on who else is asked or in which order; a second attempt in a round edits the first
+    answer, and each round has answers of its own.
     """
     _check(truths, classes, annotators)
     said_at = now()
     rows = [
         {
             "source": SOURCE,
-            "outside_id": f"{sample_id}:{annotator.name}",
+            "outside_id": ":".join(filter(None, [str(sample_id), round_id, annotator.name])),
             "sample_id": sample_id,
             "annotator": annotator.name,
             **_say(annotator, str(sample_id), truth, classes, key=f"{seed}:{attempt}"),
             "lead_time": None,  # nobody spent any
             "updated_at": said_at,
+            "round_id": round_id,
         }
         for sample_id, truth in truths.sort_index().items()
         for annotator in sorted(annotators, key=lambda someone: someone.name)

@@ -1,8 +1,7 @@
 """Rounds: who may be asked, who was chosen and why, and what is still before the annotators."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,9 +9,12 @@ from sqlalchemy import Connection, Engine, Select, func, insert, select, update
 
 from ground.database import now, writing
 from ground.journal import Token, confirm, fence, intend, open_intents
-from labeling.ledger import assignments, audit, labels, rounds, samples
-from labeling.selection import SelectionConfig
+from labeling.ledger import assignments, audit, gold, labels, rounds, samples
+from labeling.neighbours import nearest
 
+# What a network and a strategy need to know of a sample.
+SEEN = ("sample_id", "group_id", "origin", "shard", "offset", "length", "stored_sha256")
+USUAL = {"blind": False, "wanted": 1}  # of an assignment that is nothing special
 SEND = "send-round"  # kind of the intent that stays open until every assignment is outside
 
 
@@ -43,20 +45,131 @@ def load_pool(connection: Connection) -> pd.DataFrame:
 
     Audit samples and their near-duplicates are not among them: those are never trained on.
     """
+    query = select(*samples.c[SEEN]).where(samples.c.sample_id.in_(pool_ids()))
+    return pd.read_sql(query.order_by(samples.c.sample_id), connection)
+
+
+def load_gold(connection: Connection) -> pd.DataFrame:
+    """Gold that may be asked now, and how often each was `asked` before; looks like the pool."""
+    before = (
+        select(assignments.c.sample_id, func.count().label("asked"))
+        .where(assignments.c.reason == "gold")
+        .group_by(assignments.c.sample_id)
+        .subquery()
+    )
+    asked_now = select(assignments.c.sample_id).where(assignments.c.closed_at.is_(None))
     query = (
-        select(
-            samples.c.sample_id,
-            samples.c.group_id,
-            samples.c.origin,
-            samples.c.shard,
-            samples.c.offset,
-            samples.c.length,
-            samples.c.stored_sha256,
-        )
-        .where(samples.c.sample_id.in_(pool_ids()))
+        select(*samples.c[SEEN], func.coalesce(before.c.asked, 0).label("asked"))
+        .join(gold, gold.c.sample_id == samples.c.sample_id)
+        .join(before, before.c.sample_id == samples.c.sample_id, isouter=True)
+        .where(samples.c.sample_id.not_in(asked_now))
         .order_by(samples.c.sample_id)
     )
     return pd.read_sql(query, connection)
+
+
+def load_labelled(connection: Connection) -> pd.DataFrame:
+    """Samples whose label people settled, with their place.
+
+    Left out are gold, what is asked about now, and labels that were looked at again already.
+    """
+    asked = select(assignments.c.sample_id).where(
+        assignments.c.closed_at.is_(None) | (assignments.c.reason == "review")
+    )
+    query = (
+        select(*samples.c[SEEN], labels.c.label, labels.c.trust)
+        .join(labels, labels.c.sample_id == samples.c.sample_id)
+        .where(labels.c.replaced_at.is_(None), labels.c.method != "gold")
+        .where(samples.c.sample_id.not_in(asked))
+        .order_by(samples.c.sample_id)
+    )
+    return pd.read_sql(query, connection)
+
+
+def surest_samples(connection: Connection, *, each: int) -> pd.DataFrame:
+    """For every class the samples whose label is surest, the oldest first: examples of it."""
+    rank = func.row_number().over(
+        partition_by=labels.c.label,
+        order_by=(labels.c.trust.desc(), labels.c.settled_at, labels.c.sample_id),
+    )
+    ranked = (
+        select(labels.c.sample_id, labels.c.label, rank.label("place"))
+        .where(labels.c.replaced_at.is_(None))
+        .where(labels.c.sample_id.not_in(select(gold.c.sample_id)))  # nobody is told those
+        .where(labels.c.sample_id.not_in(select(audit.c.sample_id)))
+        .subquery()
+    )
+    query = (
+        select(ranked.c.label, *samples.c[SEEN], samples.c.format)
+        .join(samples, samples.c.sample_id == ranked.c.sample_id)
+        .where(ranked.c.place <= each)
+        .order_by(ranked.c.label, ranked.c.place)
+    )
+    return pd.read_sql(query, connection)
+
+
+def recent_rounds(connection: Connection) -> list[tuple[str, bool]]:
+    """Every round that was chosen, and whether it is a review of labels."""
+    query = select(rounds.c.round_id, rounds.c.strategy).order_by(rounds.c.number)
+    return [(name, strategy == "review") for name, strategy in connection.execute(query).tuples()]
+
+
+def load_asked(connection: Connection) -> pd.DataFrame:
+    """Assignments that several people are asked about, or were disputed, with their images' place.
+
+    `disputed` are those that wait for a final word now.
+    """
+    sent, open_ = assignments.c.sent_at.is_not(None), assignments.c.closed_at.is_(None)
+    several = (assignments.c.wanted > 1) & open_
+    query = (
+        select(
+            *assignments.c["round_id", "wanted", "disputed_at", "closed_at"],
+            *samples.c[SEEN],
+            samples.c.format,
+        )
+        .join(samples, samples.c.sample_id == assignments.c.sample_id)
+        .where(sent, several | assignments.c.disputed_at.is_not(None))
+        .order_by(assignments.c.round_id, assignments.c.position)
+    )
+    found = pd.read_sql(query, connection)
+    is_open = found["closed_at"].isna()
+    return found.assign(disputed=found["disputed_at"].notna() & is_open, is_open=is_open)
+
+
+def sent_assignments(connection: Connection, *, open_only: bool) -> set[tuple[str, str]]:
+    """(sample, round) of every assignment that should be in Label Studio, or of the open ones."""
+    query = select(assignments.c.sample_id, assignments.c.round_id).where(
+        assignments.c.sent_at.is_not(None), func.coalesce(assignments.c.outcome, "") != "deleted"
+    )
+    if open_only:
+        query = query.where(assignments.c.closed_at.is_(None))
+    return set(connection.execute(query).tuples())
+
+
+def record_deleted(engine: Engine, token: Token, gone: Iterable[tuple[str, str]]) -> None:
+    """End assignments whose task somebody deleted; their samples go back to the pool."""
+    with writing(engine) as connection:
+        fence(connection, token)
+        for sample_id, round_id in gone:
+            connection.execute(
+                update(assignments)
+                .where(assignments.c.round_id == round_id, assignments.c.sample_id == sample_id)
+                .values(closed_at=func.coalesce(assignments.c.closed_at, now()), outcome="deleted")
+            )
+
+
+def neighbours(connection: Connection, sample_ids: Sequence[str]) -> list[str | None]:
+    """For each sample the labelled one that looks most like it; None while there is none."""
+    in_force = select(labels.c.sample_id).where(labels.c.replaced_at.is_(None))
+    query = select(*samples.c["sample_id", "look"])
+    known = connection.execute(
+        query.where(samples.c.sample_id.in_(in_force), samples.c.sample_id.not_in(sample_ids))
+    ).all()
+    if not known or not sample_ids:
+        return [None] * len(sample_ids)
+    mine = dict(connection.execute(query.where(samples.c.sample_id.in_(sample_ids))).tuples().all())
+    rows = nearest([mine[key] for key in sample_ids], [row.look for row in known])
+    return [known[int(row)].sample_id for row in rows]
 
 
 def pool_ids() -> Select[tuple[str]]:
@@ -79,7 +192,8 @@ def open_round(
     round_id: str,
     batch: pd.DataFrame,
     *,
-    config: SelectionConfig,
+    strategy: str,
+    config: Mapping[str, Any],
     model: str | None,
     seed: int,
     why: str,
@@ -102,10 +216,10 @@ def open_round(
         insert(rounds).values(
             round_id=round_id,
             number=number,
-            strategy=config.strategy,
+            strategy=strategy,
             model=model,
             seed=seed,
-            config=json.dumps(asdict(config)),
+            config=json.dumps(config),
             why=why,
             chosen_at=now(),
         )
@@ -123,6 +237,14 @@ def size_of(connection: Connection, round_id: str) -> int | None:
         return None
     members = select(func.count()).where(assignments.c.round_id == round_id)
     return connection.scalar(members) or 0
+
+
+def strategy_of(connection: Connection, round_id: str) -> str:
+    """By which strategy the round was chosen; "review" for labels that are looked at again."""
+    found = connection.scalar(select(rounds.c.strategy).where(rounds.c.round_id == round_id))
+    if found is None:
+        raise ValueError(f"there is no {round_id}; `hone status` says which there are")
+    return found
 
 
 def count_open(connection: Connection) -> int:
@@ -190,7 +312,12 @@ def _rows(batch: pd.DataFrame, round_id: str) -> list[dict[str, Any]]:
         "guess",
         "confidence",
         "guess_model",
+        "probs",
+        "neighbour",
+        "blind",
+        "wanted",
     ]
+    batch = batch.assign(**{name: usual for name, usual in USUAL.items() if name not in batch})
     plain = batch.reindex(columns=columns).astype(object)
     plain = plain.where(plain.notna(), None)
     return [

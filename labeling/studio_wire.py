@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from html import escape
 from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -45,23 +46,42 @@ class UnusableAnswer(ValueError):
 
 
 def label_config(classes: Sequence[LabelClass]) -> str:
-    """The labelling screen: the image, and one choice that must be made, by key or by mouse."""
-    view = Element("View")
-    SubElement(view, "Image", name=IMAGE, value="$image")
+    """The labelling screen: the image, and beside it one choice that must be made.
+
+    Side by side, so that both are in sight however small, large, wide or tall the image is.
+    """
+    view = Element("View", style="display: flex; gap: 16px; align-items: flex-start")
+    left = SubElement(view, "View", style="flex: 1 1 auto; min-width: 0")
+    SubElement(left, "Image", name=IMAGE, value="$image", zoomControl="true", defaultZoom="fit")
+    right = SubElement(view, "View", style="flex: 0 0 220px; max-height: 80vh; overflow-y: auto")
     choices = SubElement(
-        view,
+        right,
         "Choices",
         name=CONTROL,
         toName=IMAGE,
         choice="single",
         required="true",
-        showInLine="true",
+        showInLine="false",
     )
     for known in classes:
         key = {"hotkey": known.hotkey} if known.hotkey else {}
         hint = {"hint": known.hint} if known.hint else {}
         SubElement(choices, "Choice", {"value": known.name, **key, **hint})
     return tostring(view, encoding="unicode")
+
+
+def instructions(
+    purpose: str, classes: Sequence[LabelClass], examples: Mapping[str, Sequence[str]]
+) -> str:
+    """What annotators read: what it is for, a line and example images for each class."""
+    lines = [f"<li>{_told(known, examples.get(known.name, ()))}</li>" for known in classes]
+    return (
+        (f"<h3>{escape(purpose, quote=False)}</h3>" if purpose else "")
+        + f"<ul>{''.join(lines)}</ul>"
+        + "<p>Skip an image if you cannot tell. Correct an answer by updating it.</p>"
+        + "<p>Whoever decides where people disagree: open the image in the tab Disagreements, see "
+        + "all answers with Compare All, and add the right one (+): it is the final word.</p>"
+    )
 
 
 def project_title(title: str) -> str:
@@ -132,6 +152,11 @@ def changed_since(moment: str) -> dict[str, Any]:
     }
 
 
+def unchanged_since(moment: str) -> dict[str, Any]:
+    """The filter for tasks that have not changed after `moment`."""
+    return {**changed_since(moment), "operator": "less_or_equal"}
+
+
 def without_answers() -> list[dict[str, Any]]:
     """The filters for tasks that nobody answered or skipped."""
     columns = ("total_annotations", "cancelled_annotations")
@@ -194,8 +219,8 @@ def collect(
 ) -> Collected:
     """The answers in `tasks` (whole sets of annotations), and those that can be no label with why.
 
-    Annotations marked as ground truth are refused, with a reason: they are not an annotator's
-    answer, and are not lost either. Drafts were never submitted and do not appear.
+    One that is starred (marked as ground truth) is its author's final word, whoever set the star.
+    Drafts were never submitted and do not appear.
     """
     given: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
@@ -206,7 +231,7 @@ def collect(
         for annotation in found.get("annotations") or []:
             who = _annotator(annotation, users)
             try:
-                given.append(_answer(annotation, sample_id, classes) | {"annotator": who})
+                given.append(_answer(annotation, found, classes) | {"annotator": who})
             except UnusableAnswer as error:
                 refused.append(_refusal(annotation, found, error) | {"annotator": who})
     rows = [{**row, "source": source} for row in given]
@@ -226,19 +251,37 @@ def sample_of(task: Mapping[str, Any]) -> str | None:
     return sample_id if isinstance(sample_id, str) and sample_id else None
 
 
+def _told(known: LabelClass, images: Sequence[str]) -> str:
+    key = f" (key {escape(known.hotkey, quote=False)})" if known.hotkey else ""
+    hint = f": {escape(known.hint, quote=False)}" if known.hint else ""
+    shown = "".join(f' <img src="{address_of(image)}" width="96">' for image in images)
+    return f"<b>{escape(known.name, quote=False)}</b>{key}{hint}{shown}"
+
+
+def address_of(file: str) -> str:
+    """How Label Studio calls a file below its document root."""
+    return f"/data/local-files/?d={quote(file)}"
+
+
 def _task_of(row: Mapping[str, Any], classes: Collection[str]) -> dict[str, Any]:
-    address = f"/data/local-files/?d={quote(str(row['file']))}"
-    content = {"image": address, "sample_id": row["sample_id"], "round": row["round_id"]}
+    content = {
+        "image": address_of(str(row["file"])),
+        "sample_id": row["sample_id"],
+        "round": row["round_id"],
+        "stage": row.get("stage") or "queue",
+        "why": row.get("why") or "",
+    }
     made: dict[str, Any] = {"data": content, "predictions": []}
-    if row.get("reason") is not None:
-        made["meta"] = {"reason": row["reason"]}
     if row["guess"] is not None:
         made["predictions"] = [_prediction(row, classes)]
     return made
 
 
 def _prediction(row: Mapping[str, Any], classes: Collection[str]) -> dict[str, Any]:
-    """The guess; its score is the confidence, because Label Studio shows the lowest score first."""
+    """The guess; its score is the confidence, because Label Studio shows the lowest score first.
+
+    Of a blind one the browser gets the score alone.
+    """
     confidence = row["confidence"]
     if row["guess"] not in classes or not row["guess_model"]:
         raise ValueError(
@@ -255,26 +298,31 @@ def _prediction(row: Mapping[str, Any], classes: Collection[str]) -> dict[str, A
         "type": "choices",
         "value": {"choices": [row["guess"]]},
     }
-    return {"model_version": row["guess_model"], "score": float(confidence), "result": [chosen]}
+    # An empty result has its place in the queue like any other, and preselects nothing.
+    result = [] if row.get("blind") else [chosen]
+    return {"model_version": row["guess_model"], "score": float(confidence), "result": result}
 
 
 def _answer(
-    annotation: Mapping[str, Any], sample_id: str | None, classes: Collection[str]
+    annotation: Mapping[str, Any], task: Mapping[str, Any], classes: Collection[str]
 ) -> dict[str, Any]:
+    sample_id, round_id = sample_of(task), (task.get("data") or {}).get("round")
     if sample_id is None:
         raise UnusableAnswer("UNKNOWN_SAMPLE", "the task has no sample_id of ours")
     skipped = bool(annotation.get("was_cancelled"))
-    if annotation.get("ground_truth"):
-        raise UnusableAnswer("GROUND_TRUTH", "it is marked as ground truth, not given as an answer")
+    starred = bool(annotation.get("ground_truth")) and not skipped
+    if starred and annotation.get("completed_by") is None:
+        raise UnusableAnswer("GROUND_TRUTH", "it is marked as ground truth, and by nobody we know")
     # A skip carries what was preselected, the model's own guess: never read its result.
     value = None if skipped else choice_of(annotation.get("result"), classes)
     return {
         "outside_id": f"{sample_id}:{annotation.get('id')}",
         "sample_id": sample_id,
-        "kind": "skip" if skipped else "answer",
+        "kind": "skip" if skipped else "verdict" if starred else "answer",
         "value": value,
         "lead_time": annotation.get("lead_time"),
         "updated_at": as_text(datetime.fromisoformat(str(annotation.get("updated_at")))),
+        "round_id": round_id,
     }
 
 

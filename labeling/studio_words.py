@@ -6,8 +6,11 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import httpx
 
 NEW_TOKEN = "make a new one in Label Studio under Account & Settings > Personal Access Token"  # noqa: S105
 
@@ -53,18 +56,34 @@ def plain_words(url: str, api_key: str) -> Iterator[None]:
         ) from error
     except httpx.TimeoutException as error:
         raise ConnectionError(
-            f"Label Studio at {url} took too long to answer; try again"
+            f"Label Studio at {url} took too long to answer; wait and try again"
         ) from error
     except httpx.TransportError as error:
         raise ConnectionError(
-            f"Label Studio at {url} broke off the connection ({error})"
+            f"Label Studio at {url} broke off the connection ({error}); wait and try again"
         ) from error
     except ApiError as error:
         raise _sentence(error, url, api_key) from error
 
 
+def refused_token(response: "httpx.Response") -> None:
+    """Raise the client's own error when a token is not exchanged, before the client reads JSON.
+
+    What answers there with a page is a gateway, a server without its tables, or another site.
+    """
+    if not response.url.path.endswith("/api/token/refresh/"):
+        return
+    from label_studio_sdk.core.api_error import ApiError
+
+    response.read()
+    if "json" not in response.headers.get("content-type", ""):
+        raise ApiError(
+            status_code=response.status_code, headers=dict(response.headers), body=response.text
+        )
+
+
 def _sentence(error: Any, url: str, api_key: str) -> Exception:
-    status, said = error.status_code or 0, _detail(error.body)
+    status, said = error.status_code or 0, detail(error.body)
     if status in {401, 403}:
         return ValueError(
             f"Label Studio at {url} does not accept LABEL_STUDIO_API_KEY, a {token_kind(api_key)} "
@@ -73,9 +92,17 @@ def _sentence(error: Any, url: str, api_key: str) -> Exception:
     if 300 <= status < 400:
         target = (error.headers or {}).get("location", "another address")
         return ValueError(f"{url} sends us on to {target}; set LABEL_STUDIO_URL to what is meant")
-    if status in {429, 408} or status >= 500:
+    if status in {429, 408} or (status >= 500 and status != 501):  # 501: it never was one
         return ConnectionError(
-            f"Label Studio at {url} failed with status {status} ({said}); try again"
+            f"Label Studio at {url} failed with status {status} ({said}); wait if it is still "
+            "starting or migrating its database, and try again; if that does not help, its log "
+            "says what is wrong"
+        )
+    if status == 404 and "No Project" in said:
+        return ValueError(
+            f"Label Studio at {url} does not have this workspace's project any more: somebody "
+            "deleted it; if that is meant, remove label-studio.json from the workspace and the "
+            "next round starts a new project; if not, bring the server's database back"
         )
     if not isinstance(error.body, dict):
         return ValueError(
@@ -90,7 +117,7 @@ def _remedy(api_key: str) -> str:
     return NEW_TOKEN
 
 
-def _detail(body: Any) -> str:
+def detail(body: Any) -> str:
     """What the server said, short; a page of HTML says nothing."""
     if not isinstance(body, dict):
         return "no reason given"

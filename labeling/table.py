@@ -51,15 +51,17 @@ class SnapshotConfig:
 
 
 def split(table: pd.DataFrame, config: SnapshotConfig) -> pd.Series:
-    """One of "train", "val", "test", "held" for each row of group_id, label and audit.
+    """One of "train", "val", "test", "held" for each row of group_id, label, audit (and gold).
 
-    Audit samples are "test", their near-duplicates "held": neither is ever trained on. The rest is
+    Audit samples are "test", their near-duplicates "held": neither is ever trained on. Gold is
+    held, too, near-duplicates included: or the model would know what checks people. The rest is
     divided by label, near-duplicates together, and every class keeps a row to train on. The same
     rows are divided the same way in any order; new rows move few of the old ones.
     """
     parts = pd.Series("train", index=table.index, dtype=object)
     audited = table["audit"].astype(bool)
-    held = table["group_id"].isin(table.loc[audited, "group_id"])
+    apart = audited | table["gold"].astype(bool) if "gold" in table else audited
+    held = table["group_id"].isin(table.loc[apart, "group_id"])
     chosen = _validation_groups(table[~held], config)
     parts[table["group_id"].isin(chosen)] = "val"
     parts[held] = "held"
@@ -123,6 +125,7 @@ def build_table(engine: Engine, config: SnapshotConfig) -> pa.Table:
     with engine.connect() as connection:
         rows = _rows(connection)
     rows["audit"] = rows["inclusion_probability"].notna()
+    rows["gold"] = rows["method"] == "gold"
     rows["split"] = split(rows, config)
     return to_arrow(rows[rows["label"].notna()].sort_values("sample_id"))
 

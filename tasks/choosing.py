@@ -1,6 +1,7 @@
 """The next batch: the champion looks at the pool, a strategy chooses, annotators get it."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,13 @@ from prefect import task
 from ground.database import writing
 from ground.journal import only_writer
 from labeling import label_studio, oracle, rounds
-from labeling.selection import SelectionConfig, select_batch
+from labeling.answers import refuse_lost_classes
+from labeling.queue import QueueConfig, as_shown, queue, turn_of
+from labeling.selection import STRATEGIES, SelectionConfig, select_batch
+from labeling.studio_backend import connect_backend
+from labeling.studio_wire import guess_model
 from models import decisions, registry
-from tasks.desk import lay_out
+from tasks.desk import lay_out, lay_out_examples
 from tasks.house import House, house
 from tasks.pictures import progress, show_batch
 from tasks.retrying import may_pass
@@ -34,11 +39,14 @@ def name_round(round_id: str | None, annotators: str) -> str:
         rounds.number_of(round_id)
         return round_id
     with place.engine.connect() as connection:
+        refuse_lost_classes(connection, place.workspace.class_names)
         return rounds.next_round(connection)
 
 
 @task(timeout_seconds=6 * 3600)
-def choose_batch(round_id: str, selection: SelectionConfig, seed: int, queue_limit: int) -> int:
+def choose_batch(
+    round_id: str, selection: SelectionConfig, queueing: QueueConfig, seed: int, queue_limit: int
+) -> int:
     """Write down who is asked in this round and why; return how many it has.
 
     Idempotent: a round that was chosen stays as it was chosen. Nothing is chosen while
@@ -62,14 +70,16 @@ def choose_batch(round_id: str, selection: SelectionConfig, seed: int, queue_lim
         drift = decisions.unanswered_drift(place.engine)
         if drift is not None:
             selection = replace(selection, served_share=max(selection.served_share, DRIFT_SHARE))
-        batch, model = _choose(place, pool, selection, seed=seed, number=rounds.number_of(round_id))
+        rng = np.random.default_rng([seed, rounds.number_of(round_id)])
+        batch, model = _choose(place, pool, selection, queueing, rng)
         with writing(place.engine) as connection:
             rounds.open_round(
                 connection,
                 token,
                 round_id,
                 batch,
-                config=selection,
+                strategy=selection.strategy,
+                config={**asdict(selection), **asdict(queueing)},
                 model=model,
                 seed=seed,
                 why=drift["reason"] if drift is not None else "scheduled",
@@ -93,17 +103,33 @@ def send_batch(round_id: str, annotators: str) -> int:
     with only_writer(place.engine, "rounds") as token:
         with place.engine.connect() as connection:
             batch = rounds.open_assignments(connection, round_id)
+            strategy = rounds.strategy_of(connection, round_id)
+            known = rounds.recent_rounds(connection)
         batch["file"] = [lay_out(place, row) for row in batch.itertuples()]
         if annotators == "simulated" or batch.empty:
             outside = dict(zip(batch["sample_id"], batch["sample_id"], strict=True))
         else:
+            rng = np.random.default_rng(rounds.number_of(round_id))  # a second run tells the same
             with label_studio.connect(**studio_address(place)) as studio:
-                studio.project(place.workspace)
-                sent = studio.assign(batch)
+                studio.project(place.workspace, lay_out_examples(place))
+                sent = studio.assign(as_shown(batch, strategy, rng))
+                studio.show_tabs(known)
+                _connect_backend(place, studio, batch)
             outside = {sample_id: str(number) for sample_id, number in sent.items()}
         rounds.record_sent(place.engine, token, round_id, outside)
     print(f"{round_id}: {len(outside)} before the annotators")
     return len(outside)
+
+
+def _connect_backend(place: House, studio: label_studio.Studio, batch: pd.DataFrame) -> None:
+    """Let Label Studio ask the service for guesses; without it annotators work on just as well."""
+    url, secret = place.settings.backend_url, place.settings.backend_secret
+    if url is None or secret is None:
+        return
+    try:
+        connect_backend(studio, url, secret.get_secret_value(), model=guess_model(batch))
+    except ConnectionError as error:
+        print(f"the batch is out, but the model is not connected: {error}")
 
 
 @task
@@ -130,20 +156,47 @@ def studio_address(place: House) -> dict[str, str]:
 
 
 def _choose(
-    place: House, pool: pd.DataFrame, selection: SelectionConfig, *, seed: int, number: int
+    place: House,
+    pool: pd.DataFrame,
+    selection: SelectionConfig,
+    queueing: QueueConfig,
+    rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, str | None]:
-    """The batch with the champion's guesses beside it, and the champion's version."""
-    rng = np.random.default_rng([seed, number])
+    """The batch as it stands before people, the champion's guesses beside it, and its version."""
+    with place.engine.connect() as connection:
+        known = rounds.load_gold(connection)
+    gold = turn_of(known, min(selection.size, len(pool)), queueing, rng)
     model = registry.champion(place.engine)
     if model is None:
-        return select_batch(pool, None, selection, rng), None
-    probs, classes = _score(place, pool, model)
-    batch = select_batch(pool, probs, selection, rng)
-    seen = pd.DataFrame(probs, index=pd.Index(pool["sample_id"])).loc[batch["sample_id"]].to_numpy()
-    batch["guess"] = [classes[best] for best in seen.argmax(axis=1)]
-    batch["confidence"] = seen.max(axis=1)
-    batch["guess_model"] = model
+        batch, gold = select_batch(pool, None, selection, rng), gold[["sample_id"]]
+    else:
+        asked = pd.concat([pool, gold], ignore_index=True)
+        probs, classes = _score(place, asked, model)
+        batch = select_batch(pool, probs[: len(pool)], selection, rng)
+        score = STRATEGIES.get(selection.strategy, lambda seen: np.full(len(seen), np.nan))
+        gold = gold[["sample_id"]].assign(score=score(probs[len(pool) :]))
+        guesses = _guesses(asked["sample_id"], probs, classes, model)
+        batch, gold = (part.merge(guesses, on="sample_id") for part in (batch, gold))
+    batch = queue(batch, gold, queueing, rng)
+    with place.engine.connect() as connection:
+        batch["neighbour"] = rounds.neighbours(connection, batch["sample_id"].tolist())
     return batch, model
+
+
+def _guesses(
+    sample_ids: pd.Series, probs: np.ndarray, classes: list[str], model: str
+) -> pd.DataFrame:
+    """What the model says of each sample, as assignments keep it."""
+    told = [dict(zip(classes, np.round(row, 5).tolist(), strict=True)) for row in probs]
+    return pd.DataFrame(
+        {
+            "sample_id": sample_ids,
+            "guess": [classes[best] for best in probs.argmax(axis=1)],
+            "confidence": probs.max(axis=1),
+            "guess_model": model,
+            "probs": [json.dumps(row) for row in told],
+        }
+    )
 
 
 def _score(place: House, pool: pd.DataFrame, model: str) -> tuple[np.ndarray, list[str]]:

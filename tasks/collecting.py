@@ -1,29 +1,27 @@
 """Answers come in, become labels, and the labels are frozen as a snapshot."""
 
-import json
-
 import pandas as pd
 from prefect import task
-from prefect.artifacts import create_table_artifact
 from prefect.events import emit_event
 from sqlalchemy import func, or_, select
 
 from ground.database import writing
 from ground.journal import Token, only_writer
-from labeling import label_studio, oracle, quality, rounds
+from labeling import label_studio, oracle, rounds
 from labeling.answers import (
-    answers_in_force,
     record_answers,
+    refuse_lost_classes,
     save_watermark,
-    settle_labels,
-    unsettled_samples,
     watermark_of,
 )
 from labeling.consensus import SettlePolicy
 from labeling.ledger import labels, snapshots
+from labeling.queue import REVIEW
+from labeling.settling import settle_labels, unanswered
 from labeling.snapshot import SnapshotConfig, cut_snapshot
+from labeling.studio_wire import Collected
 from tasks.choosing import studio_address
-from tasks.desk import clear_desk
+from tasks.desk import clear_desk, lay_out
 from tasks.house import House, house
 from tasks.retrying import may_pass
 
@@ -37,9 +35,14 @@ def fetch_answers(annotators: str, settling: SettlePolicy) -> dict[str, int]:
     Idempotent: the watermark moves with the answers, and a version known is not recorded again.
     """
     place = house()
+    with place.engine.connect() as connection:
+        refuse_lost_classes(connection, place.workspace.class_names)
     with only_writer(place.engine, "answers") as token:
         if annotators == "simulated":
             counts = _simulate(place, token, settling)
+        elif _nobody_is_asked(place):
+            print("no Label Studio is set and nobody is asked anything: nothing to fetch")
+            return {}
         else:
             counts = _fetch(place, token)
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
@@ -54,7 +57,7 @@ def settle_answers(settling: SettlePolicy) -> dict[str, int]:
     """
     place = house()
     with only_writer(place.engine, "answers") as token:
-        counts = settle_labels(place.engine, token, settling)
+        counts = settle_labels(place.engine, token, settling, place.workspace.class_names)
         counts["images taken off the desk"] = clear_desk(place)
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
     return counts
@@ -108,38 +111,56 @@ def announce_snapshot() -> str | None:
     return newest
 
 
-@task
-def publish_quality() -> None:
-    """Show how far the annotators agree, as a table in Prefect."""
-    with house().engine.connect() as connection:
-        given = answers_in_force(connection)
-        settled = dict(
-            connection.execute(
-                select(labels.c.sample_id, labels.c.label).where(labels.c.replaced_at.is_(None))
-            )
-            .tuples()
-            .all()
-        )
-    if len(given):
-        table = quality.annotator_quality(given, pd.Series(settled, dtype=object))
-        create_table_artifact(
-            key="annotators",
-            description="Annotators: answers, agreement with each other",
-            table=json.loads(table.to_json(orient="records")),
-        )
+@task(retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=may_pass, timeout_seconds=3600)
+def ask_again(annotators: str) -> int:
+    """Bring to Label Studio what one more person is wanted for, or a final word; how many moved.
+
+    Idempotent: what stands there as it should is left alone.
+    """
+    place = house()
+    with place.engine.connect() as connection:
+        asked = rounds.load_asked(connection)
+    if annotators == "simulated" or asked.empty or place.settings.label_studio_url is None:
+        return 0
+    with only_writer(place.engine, "rounds"):
+        for row in asked[asked["is_open"]].itertuples():
+            lay_out(place, row)  # its round may have been closed, and its image cleared away
+        with label_studio.connect(**studio_address(place)) as studio:
+            studio.project(place.workspace)
+            moved = studio.ask_more(asked)
+    print(f"{moved} of {len(asked)} asked of more people or handed to whoever decides")
+    return moved
+
+
+def _nobody_is_asked(place: House) -> bool:
+    """A workspace of imported labels only needs no Label Studio to cut its snapshots."""
+    with place.engine.connect() as connection:
+        return place.settings.label_studio_url is None and rounds.count_open(connection) == 0
 
 
 def _fetch(place: House, token: Token) -> dict[str, int]:
+    """Take over what changed since the last time, and what deleted tasks leave behind."""
     with label_studio.connect(**studio_address(place)) as studio:
         studio.project(place.workspace)
         with place.engine.connect() as connection:
             since = watermark_of(connection, studio.source)
-        found = studio.answers_since(since)
+        counts = _record(place, token, studio.source, studio.answers_since(since))
+        if gone := _deleted(place, studio):
+            rounds.record_deleted(place.engine, token, gone)
+            left = studio.answers_to(sorted({sample_id for sample_id, _ in gone}))
+            more = _record(place, token, studio.source, left)
+            counts = {what: count + more[what] for what, count in counts.items()}
+        with writing(place.engine) as connection:
+            save_watermark(connection, f"{studio.source}:tasks", str(studio.size()))
+    return {**counts, "deleted in Label Studio": len(gone)}
+
+
+def _record(place: House, token: Token, source: str, found: Collected) -> dict[str, int]:
     return record_answers(
         place.engine,
         token,
         found.answers,
-        source=studio.source,
+        source=source,
         read=found.read,
         refused=found.refused,
         classes=place.workspace.class_names,
@@ -147,22 +168,52 @@ def _fetch(place: House, token: Token) -> dict[str, int]:
     )
 
 
+def _deleted(place: House, studio: label_studio.Studio) -> set[tuple[str, str]]:
+    """Assignments whose task is gone; those that ended are looked for when tasks got fewer."""
+    with place.engine.connect() as connection:
+        before = int(watermark_of(connection, f"{studio.source}:tasks") or 0)
+        sent = rounds.sent_assignments(connection, open_only=studio.size() >= before)
+    return studio.deleted(sent)
+
+
 def _simulate(place: House, token: Token, settling: SettlePolicy) -> dict[str, int]:
     """Let the simulated annotators answer what is open; they look again where they disagree."""
-    truths, people, seed = oracle.load(place.workspace.root)
-    classes = place.workspace.class_names
     total = {"withdrawn": 0, "new": 0, "refused": 0}
+    classes = place.workspace.class_names
     for attempt in range(oracle.LOOKS):
         with place.engine.connect() as connection:
             sent = rounds.open_assignments(connection).dropna(subset="sent_at")
-            waiting = sent["sample_id"].tolist()
-            fresh, disputed = unsettled_samples(connection, waiting, settling)
-        asked = truths[truths.index.isin(disputed if attempt else fresh)]
+            fresh, disputed = unanswered(connection, sent, settling, classes)
+        asked = disputed if attempt else fresh
         if asked.empty and attempt:
             break
-        given = oracle.answer(asked, classes, people, seed=seed, attempt=attempt)
-        counts = record_answers(
-            place.engine, token, given, source="oracle", read=set(asked.index), classes=classes
-        )
-        total = {what: total[what] + count for what, count in counts.items()}
+        for round_id, part in asked.groupby("round_id"):
+            counts = _answer_round(place, token, str(round_id), part, attempt)
+            total = {what: total[what] + count for what, count in counts.items()}
     return total
+
+
+def _answer_round(
+    place: House, token: Token, round_id: str, asked: pd.DataFrame, attempt: int
+) -> dict[str, int]:
+    truths, people, seed = oracle.load(place.workspace.root)
+    # A second look at a label of an earlier round is a look of its own, not the old mistake again.
+    looks = attempt + (
+        oracle.LOOKS * rounds.number_of(round_id) if (asked["reason"] == REVIEW).all() else 0
+    )
+    given = oracle.answer(
+        truths[truths.index.isin(asked["sample_id"])],
+        place.workspace.class_names,
+        people,
+        seed=seed,
+        attempt=looks,
+        round_id=round_id,
+    )
+    return record_answers(
+        place.engine,
+        token,
+        given,
+        source=oracle.SOURCE,
+        read=set(),  # nobody deletes anything there
+        classes=place.workspace.class_names,
+    )

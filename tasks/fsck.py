@@ -20,6 +20,7 @@ from labeling.ledger import (
     answers,
     assignments,
     audit,
+    gold,
     labels,
     place_of,
     rounds,
@@ -211,17 +212,23 @@ def lineage_has_no_gap(place: House, connection: Connection) -> Iterator[Problem
 def only_valid_labels(place: House, connection: Connection) -> Iterator[Problem]:
     """I10: every label in force is a class of `hone.toml`."""
     classes = place.workspace.class_names
-    strange = select(labels).where(labels.c.replaced_at.is_(None), labels.c.label.not_in(classes))
+    strange = (
+        select(
+            labels.c.label, func.count().label("rows"), func.min(labels.c.sample_id).label("one")
+        )
+        .where(labels.c.replaced_at.is_(None), labels.c.label.not_in(classes))
+        .group_by(labels.c.label)
+    )
     for row in connection.execute(strange):
         yield Problem(
             "I10",
-            f"sample {str(row.sample_id)[:12]} is labelled {row.label!r}",
-            f"hone.toml has {', '.join(classes)}: add the class, or correct the answer",
+            f"{row.rows} samples are labelled {row.label!r}, for example {row.one[:12]}",
+            f"hone.toml has {', '.join(classes)}: add the class, or correct the answers",
         )
 
 
 def verdicts_rest_on_evidence(place: House, connection: Connection) -> Iterator[Problem]:
-    """I11: no PROMOTE on figures that are missing, and no audit sample in training."""
+    """I11: no PROMOTE on figures that are missing, and no audit or gold sample in training."""
     for row in connection.execute(select(verdicts).where(verdicts.c.outcome == "PROMOTE")):
         accuracy = json.loads(row.metrics).get("challenger_accuracy")
         if not isinstance(accuracy, float) or not 0 <= accuracy <= 1:
@@ -242,11 +249,12 @@ def verdicts_rest_on_evidence(place: House, connection: Connection) -> Iterator[
         return  # named under I5
     trained = table[table["split"].isin(["train", "val"])]
     tested = table[table["split"] == "test"]
-    leaked = trained["sample_id"].isin(audited) | trained["group_id"].isin(tested["group_id"])
+    apart = audited | set(connection.scalars(select(gold.c.sample_id)))
+    leaked = trained["sample_id"].isin(apart) | trained["group_id"].isin(tested["group_id"])
     for sample_id in trained.loc[leaked, "sample_id"]:
         yield Problem(
             "I11",
-            f"{newest}: audit sample {sample_id[:12]} or its like is trained on",
+            f"{newest}: audit or gold sample {sample_id[:12]}, or its like, is trained on",
             "cut a new snapshot with `hone collect`, then `hone retrain`",
         )
 

@@ -8,9 +8,15 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select
 
 from ground.journal import Fenced, Token, only_writer
-from labeling.answers import ANSWER_COLUMNS, record_answers, settle_labels, watermark_of
+from labeling.answers import (
+    ANSWER_COLUMNS,
+    record_answers,
+    refuse_lost_classes,
+    watermark_of,
+)
 from labeling.consensus import SettlePolicy
 from labeling.ledger import answers, labels, refused_answers
+from labeling.settling import settle_labels
 from tests.labeling.house import make_engine
 
 CLASSES = ["cat", "dog"]
@@ -22,7 +28,7 @@ def said(
     return dict(
         zip(
             ANSWER_COLUMNS,
-            ["here", f"{sample}:{who}", sample, who, kind, value, 1.0, at],
+            ["here", f"{sample}:{who}", sample, who, kind, value, 1.0, at, None],
             strict=True,
         )
     )
@@ -46,7 +52,7 @@ def record(
 
 def settle(engine: Engine, needed: int = 1) -> dict[str, int]:
     with only_writer(engine, "answers") as token:
-        return settle_labels(engine, token, SettlePolicy(answers_needed=needed))
+        return settle_labels(engine, token, SettlePolicy(answers_needed=needed), CLASSES)
 
 
 def in_force(engine: Engine) -> dict[str, str]:
@@ -71,6 +77,24 @@ def test_an_edit_is_a_new_version_and_the_old_one_stays(engine: Engine) -> None:
     with engine.connect() as connection:
         versions = connection.execute(select(answers.c.value, answers.c.replaced_at)).all()
     assert [(v.value, v.replaced_at is None) for v in versions] == [("cat", False), ("dog", True)]
+
+
+def test_two_versions_in_one_reading_come_one_after_the_other(engine: Engine) -> None:
+    both = said("a", "ann", "cat", at="1"), said("a", "ann", "dog", at="2")
+    assert record(engine, *both)["new"] == 2
+    with engine.connect() as connection:
+        versions = connection.execute(select(answers.c.value, answers.c.replaced_at)).all()
+    assert [(v.value, v.replaced_at is None) for v in versions] == [("cat", False), ("dog", True)]
+
+
+def test_each_refusal_is_kept_beside_those_that_the_source_refused(engine: Engine) -> None:
+    theirs = {"outside_id": "b:1", "sample_id": "b", "reason": "EMPTY", "detail": "nothing chosen"}
+    for value in ("zebra", "lynx"):
+        counts = record(engine, said("a", "ann", value), refused=pd.DataFrame([theirs]))
+        assert counts["refused"] == (2 if value == "zebra" else 1)
+    with engine.connect() as connection:
+        kept = connection.execute(select(*refused_answers.c["outside_id", "detail"])).all()
+    assert sorted(row.outside_id for row in kept) == ["a:ann", "a:ann", "b:1"]
 
 
 def test_an_answer_deleted_at_its_source_is_withdrawn_and_its_label_too(engine: Engine) -> None:
@@ -150,7 +174,7 @@ def test_a_label_that_changes_leaves_its_history(engine: Engine) -> None:
 
 def test_two_who_disagree_settle_nothing_until_one_gives_in(engine: Engine) -> None:
     record(engine, said("a", "ann", "cat"), said("a", "bob", "dog"))
-    assert settle(engine, needed=2)["ask_again"] == 1
+    assert settle(engine, needed=2)["settled"] == 0
     record(engine, said("a", "ann", "cat"), said("a", "bob", "cat", at="2"))
     settle(engine, needed=2)
     assert in_force(engine) == {"a": "cat"}
@@ -181,3 +205,14 @@ def test_the_ledger_says_what_the_source_says_now(
                 select(answers).where(answers.c.replaced_at.is_(None))
             ).all()
         assert {(row.sample_id, row.annotator): row.value for row in standing} == last
+
+
+def test_a_class_that_people_chose_cannot_leave_hone_toml(engine: Engine) -> None:
+    record(engine, said("a", "ann", "cat"), said("b", "ann", "cat"), said("c", "ann", "dog"))
+    with engine.connect() as connection:
+        refuse_lost_classes(connection, [*CLASSES, "newt"])
+        with pytest.raises(ValueError, match=r"'cat' is gone .* but 2 answers .* put it back"):
+            refuse_lost_classes(connection, ["dog", "kitten"])
+    record(engine, read={"a", "b"})
+    with engine.connect() as connection:
+        refuse_lost_classes(connection, ["dog"])  # nobody says it any more

@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ from sqlalchemy.exc import IntegrityError
 from ground.database import writing
 from ground.journal import only_writer, open_intents
 from labeling import rounds
-from labeling.answers import record_answers, settle_labels
+from labeling.answers import record_answers
 from labeling.consensus import SettlePolicy
 from labeling.ledger import assignments, audit
 from labeling.selection import SelectionConfig, select_batch
+from labeling.settling import settle_labels
 from tests.labeling.house import make_engine
 from tests.labeling.test_answers import said
 
@@ -33,7 +35,15 @@ def choose(engine: Engine, size: int = 6, audit_share: float = 0.5, seed: int = 
         batch = select_batch(pool, None, config, np.random.default_rng(seed))
         with writing(engine) as connection:
             rounds.open_round(
-                connection, token, round_id, batch, config=config, model=None, seed=seed, why="test"
+                connection,
+                token,
+                round_id,
+                batch,
+                strategy="random",
+                config=asdict(config),
+                model=None,
+                seed=seed,
+                why="test",
             )
     return batch
 
@@ -89,14 +99,21 @@ def test_near_duplicates_of_audit_samples_leave_the_pool(engine: Engine) -> None
 
 def test_a_sample_cannot_be_asked_in_two_rounds_at_once(engine: Engine) -> None:
     batch = choose(engine)
-    config = SelectionConfig()
     with (
         only_writer(engine, "rounds") as token,
         pytest.raises(IntegrityError),
         writing(engine) as connection,
     ):
         rounds.open_round(
-            connection, token, "round-0002", batch, config=config, model=None, seed=0, why="twice"
+            connection,
+            token,
+            "round-0002",
+            batch,
+            strategy="random",
+            config={},
+            model=None,
+            seed=0,
+            why="twice",
         )
     with engine.connect() as connection:
         assert rounds.size_of(connection, "round-0002") is None, "all of a round or nothing"
@@ -118,7 +135,7 @@ def test_a_label_ends_the_assignment_and_the_last_one_ends_the_round(engine: Eng
             classes=["cat", "dog"],
             read=set(batch["sample_id"]),
         )
-        counts = settle_labels(engine, token, SettlePolicy())
+        counts = settle_labels(engine, token, SettlePolicy(), ["cat"])
     assert (counts["settled"], counts["skipped"]) == (1, 1)
     with engine.connect() as connection:
         ended = connection.execute(select(assignments.c.outcome)).scalars().all()

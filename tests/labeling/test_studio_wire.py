@@ -1,6 +1,7 @@
 """Label Studio's JSON becomes our tables and the other way round, whatever strangers put in it."""
 
 import json
+import re
 from xml.etree.ElementTree import fromstring
 
 import pandas as pd
@@ -54,8 +55,8 @@ def test_a_choice_has_its_hotkey_only_if_the_class_has_one():
     assert [choice.attrib for choice in screen.iter("Choice")] == [
         {"value": "cat", "hotkey": "1"}, {"value": "dog"}
     ]  # fmt: skip
-    assert screen.find("Choices").attrib["choice"] == "single"
-    assert screen.find("Choices").attrib["required"] == "true"
+    (choices,) = screen.iter("Choices")
+    assert (choices.attrib["choice"], choices.attrib["required"]) == ("single", "true")
 
 
 @given(st.text())
@@ -64,14 +65,30 @@ def test_a_project_title_has_3_to_50_characters(title):
 
 
 def test_a_task_shows_the_image_and_the_guess_and_nothing_that_gives_the_truth_away():
-    (made,) = wire.tasks_of(batch(truth="dog", score=0.9, reason="margin"), CLASSES)
+    (made,) = wire.tasks_of(batch(truth="dog", score=0.9, reason="gold", why="by margin"), CLASSES)
     assert made["data"] == {
-        "image": "/data/local-files/?d=images/a%20b.png", "sample_id": "aa", "round": "round-0001"
+        "image": "/data/local-files/?d=images/a%20b.png", "sample_id": "aa", "round": "round-0001",
+        "stage": "queue", "why": "by margin",
     }  # fmt: skip
     assert made["predictions"] == [
         {"model_version": "m1", "score": 0.25, "result": [chosen("cat")]}
     ]
-    assert made["meta"] == {"reason": "margin"}
+    assert not {"dog", "gold"} & set(re.findall(r"\w+", json.dumps(made)))
+
+
+def test_a_blind_task_has_its_place_in_the_queue_and_no_guess():
+    (made,) = wire.tasks_of(batch(blind=True), CLASSES)
+    assert made["predictions"] == [{"model_version": "m1", "score": 0.25, "result": []}]
+    assert "cat" not in json.dumps(made)
+
+
+def test_instructions_have_a_line_and_the_examples_of_each_class():
+    classes = [LabelClass("cat", "1", "any <cat>"), LabelClass("dog & co", "")]
+    text = wire.instructions("Who ate it?", classes, {"cat": ["desk/a b.png"]})
+    assert "<h3>Who ate it?</h3>" in text
+    assert "<b>cat</b> (key 1): any &lt;cat&gt;" in text
+    assert '<img src="/data/local-files/?d=desk/a%20b.png" width="96">' in text
+    assert "<li><b>dog &amp; co</b></li>" in text
 
 
 def test_a_cold_start_has_no_guesses():
@@ -106,12 +123,12 @@ def test_a_batch_names_each_sample_once_and_one_model():
 
 
 def test_an_answer_comes_in_with_who_when_and_what():
-    found = collected(task(annotation()))
+    found = collected(task(annotation(), round="round-0007"))
     assert list(found.answers.columns) == ANSWER_COLUMNS
     assert found.answers.loc[0].to_dict() == {
         "source": "label-studio:5", "outside_id": "aa:7", "sample_id": "aa",
         "annotator": "ann@example.com", "kind": "answer", "value": "cat", "lead_time": 2.5,
-        "updated_at": "2026-01-02T03:04:05.000006Z",
+        "updated_at": "2026-01-02T03:04:05.000006Z", "round_id": "round-0007",
     }  # fmt: skip
     assert (found.read, len(found.refused), found.watermark) == ({"aa"}, 0, "later")
 
@@ -178,9 +195,18 @@ def test_no_result_whatever_is_in_it_stops_the_reading_of_the_others(result):
     assert len(found.answers) + len(found.refused) == 2
 
 
-def test_ground_truth_and_strangers_tasks_are_refused_not_lost():
+def test_a_star_is_a_final_word_and_a_starred_skip_is_a_skip():
+    found = collected(
+        task(annotation(ground_truth=True), annotation(id=8, ground_truth=True, was_cancelled=True))
+    )
+    assert found.answers["kind"].tolist() == ["verdict", "skip"]
+    assert found.answers["value"].tolist() == ["cat", None]
+
+
+def test_ground_truth_of_nobody_and_strangers_tasks_are_refused_not_lost():
     stranger = {"id": 4, "data": {"image": "x"}, "annotations": [annotation()]}
-    found = collected(task(annotation(ground_truth=True)), stranger)
+    nobody = annotation(ground_truth=True, completed_by=None)
+    found = collected(task(nobody), stranger)
     assert found.refused["reason"].tolist() == ["GROUND_TRUTH", "UNKNOWN_SAMPLE"]
     assert found.refused["outside_id"].tolist() == ["aa:7", "task-4:7"]
     assert found.refused["sample_id"].tolist() == ["aa", None]

@@ -84,6 +84,9 @@ def annotating(
     page.wait_for_url(re.compile(r"/(projects)?/?$"))
     page.goto(f"/projects/{project}/data")
     page.get_by_role("button", name="Label All Tasks").click()
+    page.get_by_text("Labeling Instructions").wait_for()  # each person sees them when they begin
+    page.keyboard.press("Escape")
+    page.get_by_text("Labeling Instructions").wait_for(state="hidden")
     yield Annotator(page)
     context.close()
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ground.workspace import LabelClass, Workspace
 from labeling import label_studio as exchange
+from labeling.studio_project import NOTE
 from tasks.servers import LabelStudioServer, free_port
 from tests.system.annotators import annotating, personal_access_token, sign_up
 from tests.system.faulty_proxy import Fault, faulty_proxy
@@ -88,7 +89,7 @@ def test_a_project_shows_the_classes_with_their_keys_and_is_found_again(studio, 
 
 
 def test_a_project_made_by_a_run_that_was_killed_is_not_made_again(studio, workspace):
-    note = workspace.root / exchange.NOTE
+    note = workspace.root / NOTE
     note.write_text(json.dumps({**json.loads(note.read_text()), "project": None}))
     assert studio.project(workspace) == json.loads(note.read_text())["project"]
     ours = json.loads(note.read_text())["mark"]
@@ -251,7 +252,6 @@ def test_what_can_be_no_label_is_refused_with_the_reason_and_the_task(studio):
         "TWO_CHOICES": {"choices": ["cat", DOG]},
         "EMPTY": {"choices": None},
         "WRONG_CONTROL": {"choices": None, "result": [box]},
-        "GROUND_TRUTH": {"choices": ["cat"], "ground_truth": True},
     }
     for number, post in enumerate(said.values()):
         annotate(studio, tasks[sample(number)], **post)
@@ -263,7 +263,7 @@ def test_what_can_be_no_label_is_refused_with_the_reason_and_the_task(studio):
 
     found = studio.answers_since(None)
     assert found.refused["reason"].tolist() == [*said, "UNKNOWN_SAMPLE"]
-    assert found.refused["sample_id"].tolist() == [*map(sample, range(5)), None]
+    assert found.refused["sample_id"].tolist() == [*map(sample, range(4)), None]
     assert found.refused["detail"][0].startswith(f"task {tasks[sample(0)]}: 'zebra' is none of")
     assert found.refused["digest"].is_unique
     # Both answers of one person are handed on, the later one last: consensus decides.

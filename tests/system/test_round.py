@@ -57,12 +57,11 @@ class Play:
         """A person looks at each image and presses the key of its class."""
         keys = {known.name: known.hotkey for known in self.workspace.classes}
         shown = {row.outside_id: row.sample_id for row in self.open().itertuples()}
-        guesses = dict(zip(self.open()["outside_id"], self.open()["guess"], strict=True))
         with annotating(browser, self.studio, self.project(), PERSON) as person:
             for _ in range(count):
                 task = str(person.task())
                 truth = self.truths[shown[task]]
-                if guesses[task] != truth:  # the guess is ticked; its key would take it back
+                if person.preselected() != [truth]:  # a key would take back what is ticked
                     person.press(keys[truth])
                 person.submit()
 

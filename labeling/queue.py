@@ -1,0 +1,107 @@
+"""How a batch stands before people: gold mixed in, some without the guess, some for several people.
+
+The annotator's tool shows the least confident guess first. What was drawn at random (gold, audit,
+the random arm) stands anywhere among the rest, so that a place in the queue tells nothing.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+GOLD, REVIEW = "gold", "review"  # reasons that no strategy gives
+DRAWN = ("audit", "random", GOLD)  # reasons that have nothing to do with the model's doubt
+
+
+@dataclass(frozen=True)
+class QueueConfig:
+    """What is added to a batch to learn about the annotators. Shares are rounded up."""
+
+    gold_share: float = 0.05  # one in twenty: enough to judge somebody within a few rounds
+    blind_share: float = 0.1  # shown without the guess: tells how far the guess leads people
+    overlap: int = 2  # people who see a sample of the overlap
+    overlap_share: float = 0.0  # 0.1 tells how far people agree; needs as many annotators
+
+    def __post_init__(self) -> None:
+        for name in ("gold_share", "blind_share", "overlap_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; choose from 0 to 1")
+        if self.overlap < 2:
+            raise ValueError(f"overlap is {self.overlap}; 2 people or more make an overlap")
+
+
+def turn_of(
+    gold: pd.DataFrame, batch_size: int, config: QueueConfig, rng: np.random.Generator
+) -> pd.DataFrame:
+    """The gold whose turn it is in a batch of that size: asked least before, by lot among equals.
+
+    `gold` has sample_id and `asked`, how often each was asked before.
+    """
+    size = math.ceil(round(batch_size * config.gold_share, 9))
+    ordered = gold.sort_values("sample_id").assign(lot=rng.permutation(len(gold)))
+    return ordered.sort_values(["asked", "lot"]).head(size).drop(columns=["asked", "lot"])
+
+
+def queue(
+    batch: pd.DataFrame, gold: pd.DataFrame, config: QueueConfig, rng: np.random.Generator
+) -> pd.DataFrame:
+    """The batch with `gold` among it, how many people each sample is for, and which are blind.
+
+    The same seed gives the same queue.
+    """
+    mixed = _mix(batch, gold, rng)
+    mixed["blind"] = _drawn(len(mixed), config.blind_share, rng)
+    if "guess" in mixed:
+        mixed["blind"] &= mixed["guess"].notna()
+    several = _drawn(len(mixed), config.overlap_share, rng)
+    mixed["wanted"] = np.where(several, config.overlap, 1)
+    return mixed
+
+
+def as_shown(batch: pd.DataFrame, strategy: str, rng: np.random.Generator) -> pd.DataFrame:
+    """The batch as the annotator's tool gets it: the stage, why each was chosen, its place.
+
+    Gold is told like what the strategy chose, and whatever was drawn at random takes a place among
+    the confidences of the rest.
+    """
+    shown = batch.copy()
+    shown["stage"] = np.where(shown["reason"] == REVIEW, "review", "queue")
+    is_drawn = shown["reason"].isin(DRAWN) & shown["confidence"].notna()
+    doubted = shown[~is_drawn & shown["confidence"].notna()]
+    if len(doubted):
+        least, most = doubted["confidence"].min(), doubted["confidence"].max()
+        shown.loc[is_drawn, "confidence"] = rng.uniform(least, most, int(is_drawn.sum()))
+        is_gold = shown["reason"] == GOLD
+        shown.loc[is_gold, "score"] = rng.choice(doubted["score"].to_numpy(), int(is_gold.sum()))
+        shown.loc[is_gold, "reason"] = strategy
+    shown["why"] = [_why(row) for row in shown.itertuples()]
+    return shown.assign(reason=batch["reason"])
+
+
+def _mix(batch: pd.DataFrame, gold: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Gold at random places; the others keep their order."""
+    if gold.empty:
+        return batch.copy()
+    gold = gold.assign(reason=GOLD, position=rng.uniform(-1, len(batch), len(gold)))
+    mixed = pd.concat([batch, gold], ignore_index=True).sort_values("position", kind="stable")
+    return mixed.assign(position=np.arange(len(mixed))).reset_index(drop=True)
+
+
+def _drawn(size: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    chosen = np.zeros(size, dtype=bool)
+    chosen[rng.permutation(size)[: math.ceil(round(size * share, 9))]] = True
+    return chosen
+
+
+def _why(row: Any) -> str:
+    """One sentence for a curious annotator; it names no class."""
+    if row.reason == REVIEW:
+        words = "its label deserves a second look"
+    elif row.reason in DRAWN or not isinstance(row.guess_model, str):
+        words = "drawn at random"
+    else:
+        words = f"chosen by {row.reason}, score {row.score:.2f}, with {row.guess_model}"
+    neighbour = getattr(row, "neighbour", None)
+    return f"{words}; looks most like {neighbour[:12]}" if isinstance(neighbour, str) else words

@@ -1,0 +1,137 @@
+"""The one project of a workspace in Label Studio: found or made, its screen, its instructions."""
+
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ground.files import write_whole
+from ground.workspace import Workspace
+from labeling import studio_wire as wire
+
+IMAGES = "images"  # folder on the desk; Label Studio shows nothing that lies at its document root
+NOTE = "label-studio.json"  # in the workspace: which project is ours
+
+Examples = Mapping[str, Sequence[str]]  # of a class: image files below the document root
+
+
+def find_or_make(client: Any, url: str, workspace: Workspace) -> Any:
+    """The workspace's project, made if there is none yet.
+
+    It is known by the id and the mark in the workspace's note: a stranger's that took over the id
+    is not written to. The caller holds `alone(workspace.desk)`.
+    """
+    note = _Note(workspace.root / NOTE)
+    found = _known(client, url, note) if note.project else _marked(client, note.mark)
+    if found is None:
+        found = client.projects.create(
+            title=wire.project_title(workspace.title),
+            description=wire.project_description(workspace.purpose, note.mark),
+            label_config=wire.label_config(workspace.classes),
+            expert_instruction=wire.instructions(workspace.purpose, workspace.classes, {}),
+            show_instruction=True,
+            sampling="Uncertainty sampling",
+        )
+    note.remember(int(found.id))
+    return found
+
+
+def show_screen(
+    client: Any, url: str, found: Any, workspace: Workspace, chosen: Callable[[], set[str]]
+) -> None:
+    """Let the project have the screen of `hone.toml`; a class in `chosen` cannot leave it."""
+    config = wire.label_config(workspace.classes)
+    if found.label_config == config:
+        return
+    shown = (found.parsed_label_config or {}).get(wire.CONTROL, {}).get("labels", [])
+    removed = set(shown) - set(workspace.class_names)
+    used = removed & chosen() if removed else set()
+    if used:
+        raise ValueError(
+            f"the class {sorted(used)[0]!r} is gone from hone.toml, but annotators chose it in "
+            f"project {found.id} at {url}; put it back, or start a new project by removing "
+            f"{workspace.root / NOTE}"
+        )
+    client.projects.update(found.id, label_config=config)
+
+
+def show_instructions(client: Any, found: Any, workspace: Workspace, examples: Examples) -> None:
+    """Let the project explain its classes, by a line and by example images."""
+    text = wire.instructions(workspace.purpose, workspace.classes, examples)
+    if found.expert_instruction != text or not found.show_instruction:
+        client.projects.update(found.id, expert_instruction=text, show_instruction=True)
+
+
+def open_folder(client: Any, project: int, folder: Path) -> None:
+    """Let the project show the images in `folder`, and nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    local = client.import_storage.local
+    if str(folder) not in {storage.path for storage in local.list(project=project)}:
+        local.create(project=project, path=str(folder), title="desk", use_blob_urls=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time, by a lock on the folder that a dead one cannot leave behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _known(client: Any, url: str, note: "_Note") -> Any:
+    from label_studio_sdk.core.api_error import ApiError
+
+    remedy = (
+        f"if that is meant, remove {note.path} and the next round starts a new project; "
+        "if not, bring the server's database back"
+    )
+    try:
+        found = client.projects.get(note.project)
+    except ApiError as error:
+        if error.status_code != 404:
+            raise
+        raise ValueError(
+            f"Label Studio at {url} has no project {note.project} any more, the one this "
+            f"workspace's batches went to: it was deleted, or this is another server; {remedy}"
+        ) from error
+    if note.mark not in (found.description or ""):
+        raise ValueError(
+            f"project {note.project} at {url} is not this workspace's: its description "
+            f"lacks the line with {note.mark}; put it back if somebody removed it; {remedy}"
+        )
+    return found
+
+
+def _marked(client: Any, mark: str) -> Any:
+    """The project with our mark, if a run was killed between making and remembering it."""
+    every = client.projects.list(include="id,description", page_size=1000)
+    ours = [found.id for found in every if mark in (found.description or "")]
+    return client.projects.get(min(ours)) if ours else None
+
+
+class _Note:
+    """Which project is the workspace's: its mark before it is made, its id afterwards."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            self._write(f"hone-{uuid.uuid4()}", None)
+        found = json.loads(path.read_text())
+        self.mark, self.project = str(found["mark"]), found["project"]
+
+    def remember(self, project: int) -> None:
+        """Keep the project's id."""
+        if self.project != project:
+            self._write(self.mark, project)
+            self.project = project
+
+    def _write(self, mark: str, project: int | None) -> None:
+        write_whole(self.path, json.dumps({"mark": mark, "project": project}).encode())

@@ -1,0 +1,79 @@
+"""Tabs of Label Studio's Data Manager: one for each round, one for what people disagree about.
+
+Filters use `equal` only: the page of a project breaks for everybody at an operator it does not
+know, and `in_list`, which its server takes, is one.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+EVERYTHING, DISAGREEMENTS = "Everything", "Disagreements"
+REVIEW, QUEUE, DISAGREEMENT = "review", "queue", "disagreement"  # stages of a task
+KEPT = 8  # rounds with a tab; more would hide the others
+OURS = re.compile(rf"round-\d{{4,}}|Review round-\d{{4,}}|{DISAGREEMENTS}")
+# What is of no use to somebody who looks at a list of images.
+HIDDEN = [
+    "tasks:inner_id",
+    "tasks:completed_at",
+    "tasks:cancelled_annotations",
+    "tasks:total_predictions",
+    "tasks:annotations_ids",
+    "tasks:predictions_model_versions",
+    "tasks:predictions_results",
+    "tasks:file_upload",
+    "tasks:storage_filename",
+    "tasks:created_at",
+    "tasks:updated_at",
+    "tasks:updated_by",
+    "tasks:avg_lead_time",
+    "tasks:draft_exists",
+    "tasks:data.sample_id",
+    "tasks:data.round",
+    "tasks:data.stage",
+]
+
+
+def show_tabs(client: Any, project: int, rounds: Sequence[tuple[str, bool]]) -> None:
+    """Let the newest of `rounds` (name, and whether it is a review) have a tab, and the disputed.
+
+    Idempotent. Older rounds lose theirs; a tab that somebody else made is never touched.
+    """
+    there = client.views.list(project=project)
+    titles = {_title(view): view.id for view in there}
+    wanted = {} if there else {EVERYTHING: _tab(EVERYTHING)}
+    for name, is_review in sorted(rounds)[-KEPT:]:
+        title = f"Review {name}" if is_review else name
+        wanted[title] = _tab(title, round=name)
+    wanted[DISAGREEMENTS] = _tab(DISAGREEMENTS, stage=DISAGREEMENT)
+    for title, tab in wanted.items():
+        if title not in titles:
+            client.views.create(project=project, data=tab)
+    for title, view in titles.items():
+        if OURS.fullmatch(title) and title not in wanted:
+            client.views.delete(view)
+
+
+def _tab(title: str, **fields: str) -> dict[str, Any]:
+    filters = [
+        {
+            "filter": f"filter:tasks:data.{name}",
+            "operator": "equal",
+            "type": "String",
+            "value": value,
+        }
+        for name, value in fields.items()
+    ]
+    return {
+        "title": title,
+        "type": "list",
+        "target": "tasks",
+        "filters": {"conjunction": "and", "items": filters},
+        "ordering": ["tasks:predictions_score"],
+        "hiddenColumns": {"explore": HIDDEN, "labeling": HIDDEN},
+    }
+
+
+def _title(view: Any) -> str:
+    found = view.data
+    return str((found if isinstance(found, dict) else dict(found or {})).get("title", ""))

@@ -1,0 +1,336 @@
+"""The queue as people see it: a real Label Studio, two people in two browsers at once."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ground.workspace import LabelClass, Workspace
+from labeling import label_studio as exchange
+from tasks.servers import LabelStudioServer
+from tests.system.annotators import PASSWORD, Annotator, annotating, sign_up
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.system
+
+CLASSES = (LabelClass("cat", "1", "any <cat>"), LabelClass("dog", "2"))
+ADA, BEA, CLEO = (f"{name}@queue.example.com" for name in ("ada", "bea", "cleo"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def people(label_studio: LabelStudioServer) -> None:
+    for person in (ADA, BEA, CLEO):
+        sign_up(label_studio, person)
+
+
+@pytest.fixture
+def workspace(document_root: Path, request: pytest.FixtureRequest) -> Workspace:
+    root = document_root / f"queue-{abs(hash(request.node.name)):x}"
+    (root / "desk" / "images").mkdir(parents=True)
+    return Workspace(root, "Queue", "Who ate the food?", CLASSES, image_size=32)
+
+
+@pytest.fixture
+def studio(label_studio: LabelStudioServer, workspace: Workspace) -> Iterator[exchange.Studio]:
+    with exchange.connect(label_studio.url, label_studio.api_key) as connected:
+        connected.project(workspace, {})
+        yield connected
+
+
+def batch_of(workspace: Workspace, names: str, **more: Any) -> pd.DataFrame:
+    """One image a name, each less certain than the one before."""
+    rows = []
+    for number, name in enumerate(names):
+        file = f"{workspace.root.name}/desk/images/{name}.png"
+        paint(workspace.root.parent / file, (32, 32))
+        rows.append({"sample_id": name, "file": file, "confidence": 0.9 - number / 100})
+    usual = {"guess": "cat", "guess_model": "m1", "round_id": "round-0001", "why": "by margin"}
+    return pd.DataFrame(rows).assign(**usual).assign(**more)
+
+
+def paint(path: Path, size: tuple[int, int]) -> None:
+    """An image with something in it: Label Studio shows none of less than 100 bytes."""
+    wide, high = size
+    rows, columns = np.mgrid[:high, :wide]
+    Image.fromarray(
+        np.stack([rows % 256, columns % 256, rows * columns % 256], 2).astype(np.uint8)
+    ).save(path)
+
+
+def found_of(studio: exchange.Studio) -> pd.DataFrame:
+    return studio.answers_since(None).answers.set_index("sample_id")
+
+
+@contextmanager
+def looking(browser: "Browser", server: LabelStudioServer, email: str) -> Iterator["Page"]:
+    """Somebody logged in, on any page."""
+    context = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto("/user/login/")
+    page.fill("input[name=email]", email)
+    page.fill("input[name=password]", PASSWORD)
+    page.click("button[type=submit]")
+    page.wait_for_url(lambda url: "login" not in url)
+    yield page
+    context.close()
+
+
+def test_two_people_at_once_share_one_queue_and_never_one_task(
+    studio, workspace, label_studio, browser
+):
+    tasks = studio.assign(batch_of(workspace, "abcdef"))
+    names = {task: name for name, task in tasks.items()}
+    with (
+        annotating(browser, label_studio, studio.project_id, ADA) as ada,
+        annotating(browser, label_studio, studio.project_id, BEA) as bea,
+    ):
+        seen: dict[str, list[str]] = {ADA: [], BEA: []}
+        for _ in range(3):
+            for who, person in ((ADA, ada), (BEA, bea)):
+                seen[who].append(names[person.task()])
+                assert names[ada.task()] != names[bea.task()]
+                if len(seen[who]) < 3:
+                    person.submit()
+    assert seen == {ADA: ["f", "d", "b"], BEA: ["e", "c", "a"]}
+
+
+def test_keys_and_a_skip(studio, workspace, label_studio, browser):
+    studio.assign(batch_of(workspace, "abc"))
+    with annotating(browser, label_studio, studio.project_id, ADA) as ada:
+        ada.task()
+        ada.press("2")
+        ada.submit()
+        ada.task()
+        ada.skip()
+        ada.task()
+    answers = found_of(studio)
+    assert answers["kind"].to_dict() == {"c": "answer", "b": "skip"}
+    assert answers.loc["c", ["value", "annotator", "round_id"]].tolist() == [
+        "dog", ADA, "round-0001",
+    ]  # fmt: skip
+
+
+def test_an_overlap_goes_to_two_people_and_the_rest_to_one(
+    studio, workspace, label_studio, browser
+):
+    batch = batch_of(workspace, "abcd")
+    batch["wanted"] = [1, 1, 1, 2]
+    names = {task: name for name, task in studio.assign(batch).items()}
+    assert studio.assign(batch) == {name: task for task, name in names.items()}
+    seen = {}
+    for who, count in ((ADA, 2), (BEA, 2)):
+        with annotating(browser, label_studio, studio.project_id, who) as person:
+            seen[who] = answer_next(person, names, count)
+    assert seen[ADA] == ["d", "c"]
+    assert seen[BEA][0] == "d"
+    assert seen[BEA][1] in "ab", "the other one is on Ada's screen"
+    assert sorted(found_of(studio).loc["d", "annotator"]) == [ADA, BEA]
+
+
+def test_what_is_asked_again_goes_to_somebody_who_has_not_seen_it(
+    studio, workspace, label_studio, browser
+):
+    names = {task: name for name, task in studio.assign(batch_of(workspace, "ab")).items()}
+    with annotating(browser, label_studio, studio.project_id, ADA) as ada:
+        assert answer_next(ada, names, 2) == ["b", "a"]
+    asked = pd.DataFrame(
+        [{"sample_id": "b", "round_id": "round-0001", "wanted": 2, "disputed": False}]
+    )
+    assert studio.ask_more(asked) == 1
+    assert studio.ask_more(asked) == 0, "what stands as it should is left alone"
+    token = {"Authorization": f"Token {token_of(label_studio, ADA)}"}
+    url = f"{label_studio.url}/api/projects/{studio.project_id}/next"
+    assert httpx.get(url, headers=token).status_code == 404, "nothing is left for her"
+    with annotating(browser, label_studio, studio.project_id, BEA) as bea:
+        assert answer_next(bea, names, 1) == ["b"]
+
+
+def test_a_blind_task_keeps_its_place_and_its_guess_never_reaches_the_browser(
+    studio, workspace, label_studio, browser
+):
+    batch = batch_of(workspace, "abc").assign(guess="dog")
+    batch["blind"] = [False, True, False]
+    names = {task: name for name, task in studio.assign(batch).items()}
+    with annotating(browser, label_studio, studio.project_id, ADA) as ada:
+        bodies: list[str] = []
+        ada.page.on("response", lambda got: keep_task(bodies, got))
+        seen = {}
+        for _ in range(3):
+            name = names[ada.task()]
+            seen[name] = ada.preselected()
+            if not seen[name]:
+                ada.press("2")
+            if len(seen) < 3:
+                ada.submit()
+    assert seen == {"c": ["dog"], "b": [], "a": ["dog"]}, "in the order of the queue"
+    blind = [body for body in bodies if json.loads(body)["data"]["sample_id"] == "b"]
+    assert blind
+    assert all('"dog"' not in body for body in blind)
+
+
+def test_gold_looks_like_any_other_on_the_screen_and_on_the_line(
+    studio, workspace, label_studio, browser
+):
+    batch = batch_of(workspace, "ab")
+    batch["reason"] = ["margin", "gold"]
+    tasks = studio.assign(batch)
+    with looking(browser, label_studio, ADA) as page:
+        shown = [
+            page.request.get(f"/api/tasks/{task}/").json() for task in (tasks["a"], tasks["b"])
+        ]
+    assert "gold" not in json.dumps(shown)
+    one, other = (shape(task) for task in shown)
+    assert one == other
+
+
+def test_who_decides_sees_all_answers_in_a_tab_and_adds_the_final_one(
+    studio, workspace, label_studio, browser
+):
+    tasks = studio.assign(batch_of(workspace, "ab", wanted=2))
+    studio.show_tabs([("round-0001", False)])
+    for who, value in ((ADA, "cat"), (BEA, "dog")):
+        say(label_studio, who, tasks["b"], value)
+    row = {"sample_id": "b", "round_id": "round-0001", "wanted": 2, "disputed": True}
+    assert studio.ask_more(pd.DataFrame([row])) == 1
+    with looking(browser, label_studio, CLEO) as page:
+        page.goto(f"/projects/{studio.project_id}/data")
+        page.get_by_text("Disagreements", exact=True).click()
+        page.get_by_text("Tasks: 1 / 2").wait_for()
+        page.locator("img[alt=Data]").first.click()
+        page.wait_for_function("() => window.Htx?.annotationStore?.annotations.length === 2")
+        page.get_by_role("button", name="Create an annotation").click()
+        page.wait_for_function("() => Htx.annotationStore.annotations.length === 3")
+        page.keyboard.press("2")
+        with page.expect_response(lambda got: "/annotations" in got.url and got.ok):
+            page.keyboard.press("Control+Enter")
+    found = found_of(studio).loc["b"].set_index("annotator")["value"].to_dict()
+    assert found == {ADA: "cat", BEA: "dog", CLEO: "dog"}
+    assert studio.ask_more(pd.DataFrame([{**row, "disputed": False}])) == 1, "back to the queue"
+
+
+def test_a_star_set_or_taken_back_is_seen(studio, workspace):
+    task = studio.assign(batch_of(workspace, "a"))["a"]
+    chosen = {"from_name": "label", "to_name": "image", "type": "choices"}
+    result = [{**chosen, "value": {"choices": ["dog"]}}]
+    given = studio.client.annotations.create(id=task, result=result)
+    kinds = []
+    watermark = studio.answers_since(None).watermark
+    for star in (True, False):
+        studio.client.annotations.update(id=given.id, result=result, ground_truth=star)
+        found = studio.answers_since(watermark)
+        watermark = found.watermark
+        kinds += found.answers["kind"].tolist()
+    assert kinds == ["verdict", "answer"]
+
+
+def test_instructions_come_from_hone_toml_and_are_shown(studio, workspace, label_studio, browser):
+    batch = batch_of(workspace, "ab")
+    studio.project(workspace, {"cat": [batch["file"][0]]})
+    studio.assign(batch)
+    with looking(browser, label_studio, ADA) as page:
+        page.goto(f"/projects/{studio.project_id}/data")
+        page.get_by_role("button", name="Label All Tasks").click()
+        page.get_by_text("Who ate the food?").wait_for()
+        page.get_by_text("(key 1): any <cat>").wait_for()
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('img[width=\"96\"]')]"
+            ".some(image => image.naturalWidth === 32)"
+        )
+
+
+@pytest.mark.parametrize("size", [(8, 8), (2000, 300), (300, 2000), (3000, 2000)])
+def test_image_and_classes_are_in_sight_together(studio, workspace, label_studio, browser, size):
+    batch = batch_of(workspace, "a")
+    paint(workspace.root.parent / batch["file"][0], size)
+    studio.assign(batch)
+    with annotating(browser, label_studio, studio.project_id, ADA) as ada:
+        ada.task()
+        for what in ("img[alt=image]", "input[name=cat]", "input[name=dog]"):
+            box = ada.page.locator(what).first.bounding_box()
+            assert box is not None
+            assert box["y"] + 8 >= 0 and box["y"] + min(box["height"], 700) <= 850, what
+
+
+def test_each_round_has_a_tab_and_a_stranger_keeps_theirs(studio, workspace):
+    studio.assign(batch_of(workspace, "ab"))
+    mine = {"title": "my own", "type": "list", "target": "tasks"}
+    studio.client.views.create(project=studio.project_id, data=mine)
+    every = [(f"round-{n:04d}", n == 12) for n in range(1, 13)]
+    for _ in range(2):
+        studio.show_tabs(every[:3])
+        studio.show_tabs(every)
+    titles = [tab_title(tab) for tab in studio.client.views.list(project=studio.project_id)]
+    newest = [f"round-{n:04d}" for n in range(5, 12)]
+    assert sorted(titles) == sorted(["my own", *newest, "Review round-0012", "Disagreements"])
+
+
+def test_a_task_deleted_by_hand_is_missed(studio, workspace):
+    tasks = studio.assign(batch_of(workspace, "abc"))
+    sent = {(name, "round-0001") for name in "abc"}
+    assert studio.deleted(sent) == set()
+    studio.client.tasks.delete(str(tasks["b"]))
+    assert studio.deleted(sent) == {("b", "round-0001")}
+    assert studio.size() == 2
+    left = studio.answers_to(["b"])
+    assert (left.read, len(left.answers)) == ({"b"}, 0)
+
+
+def answer_next(person: Annotator, names: dict[int, str], count: int) -> list[str]:
+    """Submit what is shown so many times; the last submission may leave an empty queue."""
+    seen = []
+    for _ in range(count):
+        task = person.task()
+        seen.append(names[task])
+        with person.page.expect_response(
+            lambda got: got.request.method == "POST" and "/annotations" in got.url
+        ):
+            person.page.keyboard.press("Control+Enter")
+        if len(seen) < count:
+            person.page.wait_for_function(f"() => window.Htx?.task?.id !== '{task}'")
+    return seen
+
+
+def keep_task(bodies: list[str], got: Any) -> None:
+    if "next_task" in got.url and got.ok:
+        bodies.append(got.text())
+
+
+def shape(found: Any) -> Any:
+    """What is there, whatever its value."""
+    if isinstance(found, dict):
+        return {key: shape(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [shape(value) for value in found]
+    return type(found).__name__
+
+
+def tab_title(tab: Any) -> str:
+    return str(tab.data["title"] if isinstance(tab.data, dict) else tab.data.title)
+
+
+def token_of(server: LabelStudioServer, email: str) -> str:
+    """The legacy token of somebody's account."""
+    with httpx.Client(base_url=server.url, headers={"Referer": server.url}) as session:
+        session.get("/user/login/")
+        form = {"email": email, "password": PASSWORD}
+        form["csrfmiddlewaretoken"] = session.cookies["csrftoken"]
+        assert session.post("/user/login/", data=form).status_code == 302
+        return str(session.get("/api/current-user/token").json()["token"])
+
+
+def say(server: LabelStudioServer, email: str, task: int, value: str) -> None:
+    """Somebody answers a task."""
+    result = {"from_name": "label", "to_name": "image", "type": "choices"}
+    body = {"result": [{**result, "value": {"choices": [value]}}], "lead_time": 1.0}
+    token = {"Authorization": f"Token {token_of(server, email)}"}
+    url = f"{server.url}/api/tasks/{task}/annotations/"
+    assert httpx.post(url, json=body, headers=token, timeout=60).status_code == 201
