@@ -33,3 +33,9 @@ def retrain_name() -> str:
 def watch_name() -> str:
     """The model that is watched."""
     return f"watch-{registry.champion(house().engine) or 'nothing'}"
+
+
+def review_name() -> str:
+    """The round in which labels are looked at again."""
+    with house().engine.connect() as connection:
+        return f"review-{rounds.next_round(connection)}"
