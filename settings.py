@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     backend_url: str | None = Field(default=None, alias="HONE_BACKEND_URL")
     backend_secret: SecretStr | None = Field(default=None, alias="HONE_BACKEND_SECRET")
 
+    # `hone webhook`: what Label Studio shows to be let in, and where it reaches the receiver.
+    webhook_secret: SecretStr | None = Field(default=None, alias="HONE_WEBHOOK_SECRET")
+    webhook_url: str | None = Field(default=None, alias="HONE_WEBHOOK_URL")
+
     wandb_api_key: SecretStr | None = Field(default=None, alias="WANDB_API_KEY")
     wandb_project: str = Field(default="hone", alias="WANDB_PROJECT")
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from label_studio_sdk.core.api_error import ApiError
 
-from labeling.studio_words import check_address, plain_words, token_kind
+from labeling.studio_words import check_address, plain_words, refused_token, token_kind
 
 URL = "http://studio.example:8080"
 
@@ -69,6 +69,12 @@ def test_a_refused_token_is_named_by_its_kind_and_the_remedy(api_key, status):
         (httpx.RemoteProtocolError("gone"), ConnectionError, "broke off the connection"),
         (ApiError(status_code=502, body="<html>"), ConnectionError, "status 502"),
         (ApiError(status_code=429, body={}), ConnectionError, "status 429"),
+        (ApiError(status_code=500, body="<html>"), ConnectionError, "still starting or migrating"),
+        (
+            ApiError(status_code=404, body={"detail": "No Project matches the given query."}),
+            ValueError,
+            "somebody deleted it; if that is meant, remove label-studio.json",
+        ),
         (ApiError(status_code=200, body="<html>"), ValueError, "but not as Label Studio"),
         (ApiError(status_code=404, body="<html>"), ValueError, "but not as Label Studio"),
         (ApiError(status_code=301, headers={"location": "https://x/"}), ValueError, "https://x/"),
@@ -80,6 +86,36 @@ def test_every_failure_is_one_sentence_that_names_the_server(error, kind, words)
         raised(error, LEGACY)
     assert URL in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+        httpx.RemoteProtocolError("gone"),
+        ApiError(status_code=500),
+    ],
+)
+def test_what_may_be_over_soon_says_to_wait(error):
+    with pytest.raises(ConnectionError, match="wait"):
+        raised(error, LEGACY)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [(502, ConnectionError, "status 502"), (500, ConnectionError, "wait if it is still starting"),
+     (200, ValueError, "but not as Label Studio"), (301, ValueError, "sends us on to https://x/")],
+)  # fmt: skip
+def test_a_page_instead_of_an_exchanged_token_is_the_servers_failure(status, kind, words):
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, html="<h1>no</h1>", headers={"location": "https://x/"})
+
+    hooks = {"response": [refused_token]}
+    with httpx.Client(transport=httpx.MockTransport(answer), event_hooks=hooks) as line:
+        assert line.get(f"{URL}/api/tasks").status_code == status  # the client reads all others
+        with pytest.raises(kind, match=words), plain_words(URL, PERSONAL):
+            line.post(f"{URL}/api/token/refresh/")
 
 
 def test_our_own_errors_pass_through_unchanged():

@@ -9,7 +9,6 @@ one process that has imported everything, or the imports would take most of the 
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -27,6 +26,7 @@ from models.train import TrainConfig
 from tasks import fsck
 from tasks.choosing import studio_address
 from tasks.house import house
+from tests.system.forks import in_a_fork
 
 TRAIN = TrainConfig(epochs=1, min_steps=4, batch_size=16, precision="fp32")
 
@@ -80,25 +80,6 @@ def die_after(count: int, modules: list[ModuleType]) -> None:
         for name, value in list(vars(module).items()):
             if isinstance(value, Task):
                 setattr(module, name, wrapped(value))
-
-
-def in_a_fork(work: Callable[[], None]) -> int:
-    """Run `work` in a process of its own; return the signal that ended it, 0 for none."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        sys.stdout.flush()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return os.WTERMSIG(status)
-    if os.WEXITSTATUS(status):
-        raise SystemExit(f"an attempt ended with exit code {os.WEXITSTATUS(status)}")
-    return 0
 
 
 def attempt(images: str, deadly: int) -> None:

@@ -1,0 +1,46 @@
+"""Work in a process of its own that may be killed; what it imported, its parent has already."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+import httpx
+
+
+def in_a_fork(work: Callable[[], None]) -> int:
+    """Run `work` in a process of its own; return the signal that ended it, 0 for none."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        sys.stdout.flush()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return os.WTERMSIG(status)
+    if os.WEXITSTATUS(status):
+        raise SystemExit(f"an attempt ended with exit code {os.WEXITSTATUS(status)}")
+    return 0
+
+
+def die_after_replies(count: int) -> list[str]:
+    """Make the `count`th reply to a request the last thing this process gets; 0 is never.
+
+    Returns the requests made, while they are made.
+    """
+    send, made = httpx.Client.send, list[str]()
+
+    def deadly(line: httpx.Client, request: httpx.Request, **more: object) -> httpx.Response:
+        reply = send(line, request, **more)  # type: ignore[arg-type]
+        made.append(f"{request.method} {request.url.path}")
+        if len(made) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return reply
+
+    httpx.Client.send = deadly  # type: ignore[method-assign, assignment]
+    return made
