@@ -10,7 +10,7 @@ labels of the same crowd: it inherits their errors and never sees a truth.
 `right` counts what a method proposes, also where it would ask again (a tie counts as a guess among
 the tied). The oracle knows every confusion matrix and how far the model is to be trusted: no method
 can do better but by luck. `asked again` is the share that does not settle by SettlePolicy, and
-`settled right` is how many of the others are right. Three minutes on one core.
+`settled right` is how many of the others are right. Three to four minutes on one core.
 """
 
 import argparse

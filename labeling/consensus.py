@@ -37,8 +37,8 @@ class SettlePolicy:
     threshold: float = 0.9  # one careful answer, or a majority of one, is enough; a tie never is
     assumed_error: float = 0.05  # of a person nothing is known about; 3 % and more is usual
     # benchmarks/crowds.py, 40 crowds with a sloppy or spamming annotator: bayes beats majority in
-    # all of them, by 14 points in the mean and within 1 of the best possible, and its trust is
-    # honest (of labels with 0.93, 91 % are right). With few answers it is majority.
+    # all of them, by 15 points in the mean and within 1 of the best possible, and its trust is
+    # honest where a model speaks (of 0.93, 90 %). With few answers it is majority.
     method: str = "bayes"
     ask_again: int = 2  # times one person more is asked; then somebody decides
     # One in a hundred of those who are right in 95 % fails here by bad luck, and loses little;

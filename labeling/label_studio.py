@@ -21,7 +21,7 @@ from labeling.studio_project import (
     show_instructions,
     show_screen,
 )
-from labeling.studio_tabs import DISAGREEMENT, QUEUE, REVIEW, show_tabs
+from labeling.studio_tabs import DISAGREEMENT, QUEUE, show_tabs
 from labeling.studio_words import check_address, plain_words, refused_token
 
 if TYPE_CHECKING:
@@ -125,23 +125,22 @@ class Studio:
         if model is not None:  # or its guesses would not be sorted by, and nobody would be told
             self.client.projects.update(self.project_id, model_version=model)
         if "wanted" in batch:
-            self.ask_more(batch[batch["wanted"] > 1].assign(disputed=False))
+            self.ask_more(batch[batch["wanted"] > 1])
         return {_sample(task): there[_sample(task)] for task in tasks}
 
     def ask_more(self, asked: pd.DataFrame) -> int:
         """Let each task be for `wanted` people and stand where it belongs; return how many changed.
 
-        `asked` has sample_id, round_id, wanted and `disputed`: those stand in a tab of their own
-        until somebody's final word. Idempotent; a task that was deleted is passed over.
+        `asked` has sample_id, round_id, wanted and perhaps `disputed`: those stand in a tab of
+        their own until somebody's final word; without it each stays where it is. Idempotent; a
+        task that was deleted is passed over.
         """
         wanted: dict[Any, Any] = {(row.sample_id, row.round_id): row for row in asked.itertuples()}
         moved = 0
         for task in self._find(sorted({key for key, _ in wanted})):
             row = wanted.get((wire.sample_of(task), task["data"].get("round")))
-            change = {} if row is None else _change(task, int(row.wanted), bool(row.disputed))
-            if change:
-                options: Any = {"additional_body_parameters": change}
-                self.client.tasks.update(str(task["id"]), request_options=options)
+            change = {} if row is None else _change(task, row)
+            if change and self._update(task["id"], change):
                 moved += 1
         return moved
 
@@ -154,7 +153,10 @@ class Studio:
         return int(self.client.projects.get(self.project_id).task_number or 0)
 
     def deleted(self, sent: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Those of `sent` (sample, round) that somebody deleted there, their answers with them."""
+        """Those of `sent` (sample, round) that somebody deleted there, their answers with them.
+
+        What `answers_to` then no longer finds is withdrawn in the ledger; its history stays.
+        """
         samples = sorted({sample_id for sample_id, _ in sent})
         there = {(_sample(task), task["data"].get("round")) for task in self._find(samples)}
         return {key for key in sent if key not in there}
@@ -195,6 +197,19 @@ class Studio:
         """Take away the unanswered tasks of these samples; return those that have none left."""
         self._delete([task for task in self._find(sample_ids) if not _answered(task)])
         return set(sample_ids) - set(self.present(sample_ids))
+
+    def _update(self, task: int, change: dict[str, Any]) -> bool:
+        """Change a task; whether it was still there."""
+        from label_studio_sdk.core.api_error import ApiError
+
+        options: Any = {"additional_body_parameters": change}
+        try:
+            self.client.tasks.update(str(task), request_options=options)
+        except ApiError as error:
+            if error.status_code != 404:
+                raise
+            return False
+        return True
 
     def _names_chosen(self) -> set[str]:
         return wire.names_chosen(self._changed(None))
@@ -321,15 +336,15 @@ def _sample(task: dict[str, Any]) -> str:
     return str(wire.sample_of(task))
 
 
-def _change(task: dict[str, Any], wanted: int, disputed: bool) -> dict[str, Any]:
+def _change(task: dict[str, Any], asked: Any) -> dict[str, Any]:
     """What to change of a task, so that it is for so many people and stands where it belongs."""
     change: dict[str, Any] = {}
-    if task["overlap"] < wanted:
-        change |= {"overlap": wanted, "is_labeled": False}  # or nobody would be given it again
-    stage = task["data"].get("stage", QUEUE)
-    usual = REVIEW if stage == REVIEW else QUEUE
-    if (stage == DISAGREEMENT) != disputed:
-        change["data"] = {**task["data"], "stage": DISAGREEMENT if disputed else usual}
+    if task["overlap"] < asked.wanted:
+        # Without the second nobody would be given it again.
+        change |= {"overlap": int(asked.wanted), "is_labeled": False}
+    disputed = getattr(asked, "disputed", None)
+    if disputed is not None and (task["data"].get("stage") == DISAGREEMENT) != disputed:
+        change["data"] = {**task["data"], "stage": DISAGREEMENT if disputed else QUEUE}
     return change
 
 

@@ -53,8 +53,8 @@ def queue(
     """
     mixed = _mix(batch, gold, rng)
     mixed["blind"] = _drawn(len(mixed), config.blind_share, rng)
-    if "guess" in mixed:
-        mixed["blind"] &= mixed["guess"].notna()
+    # Where there is no guess nothing is hidden, and nothing can be learned from it.
+    mixed["blind"] &= mixed["guess"].notna() if "guess" in mixed else False
     several = _drawn(len(mixed), config.overlap_share, rng)
     mixed["wanted"] = np.where(several, config.overlap, 1)
     return mixed
@@ -102,6 +102,7 @@ def _why(row: Any) -> str:
     elif row.reason in DRAWN or not isinstance(row.guess_model, str):
         words = "drawn at random"
     else:
-        words = f"chosen by {row.reason}, score {row.score:.2f}, with {row.guess_model}"
+        score = "" if pd.isna(row.score) else f", score {row.score:.2f}"
+        words = f"chosen by {row.reason}{score}, with {row.guess_model}"
     neighbour = getattr(row, "neighbour", None)
     return f"{words}; looks most like {neighbour[:12]}" if isinstance(neighbour, str) else words

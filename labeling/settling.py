@@ -6,7 +6,7 @@ unreliable moves the labels of long ago as well. Labels and assignments are clos
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -37,6 +37,8 @@ class Standing:
     def verdicts(self, policy: SettlePolicy, classes: Sequence[str]) -> pd.DataFrame:
         """The label of each sample that somebody answered, or none where it must be asked again."""
         given = self.given[self.given["kind"] != "skip"]
+        if given["annotator"].nunique() < 2:  # nobody else could be asked: one is believed
+            policy = replace(policy, method="majority")
         found = settle(given, policy, classes=list(classes), probs=self.probs, gold=self.gold)
         return found.set_index("sample_id", drop=False)
 

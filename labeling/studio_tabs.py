@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 EVERYTHING, DISAGREEMENTS = "Everything", "Disagreements"
-REVIEW, QUEUE, DISAGREEMENT = "review", "queue", "disagreement"  # stages of a task
+QUEUE, DISAGREEMENT = "queue", "disagreement"  # stages of a task; in a review it is "review"
 KEPT = 8  # rounds with a tab; more would hide the others
 OURS = re.compile(rf"round-\d{{4,}}|Review round-\d{{4,}}|{DISAGREEMENTS}")
 # What is of no use to somebody who looks at a list of images.

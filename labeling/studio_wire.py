@@ -78,9 +78,10 @@ def instructions(
     return (
         (f"<h3>{escape(purpose, quote=False)}</h3>" if purpose else "")
         + f"<ul>{''.join(lines)}</ul>"
-        + "<p>Skip an image if you cannot tell. Correct an answer by updating it.</p>"
+        + "<p>Skip an image if you cannot tell. Correct an answer of yours by updating it.</p>"
         + "<p>Whoever decides where people disagree: open the image in the tab Disagreements, see "
-        + "all answers with Compare All, and add the right one (+): it is the final word.</p>"
+        + "all answers with Compare All, and add the right one (+): it is the final word. Leave "
+        + "the answers of others as they are.</p>"
     )
 
 
@@ -219,8 +220,9 @@ def collect(
 ) -> Collected:
     """The answers in `tasks` (whole sets of annotations), and those that can be no label with why.
 
-    One that is starred (marked as ground truth) is its author's final word, whoever set the star.
-    Drafts were never submitted and do not appear.
+    One that is starred (marked as ground truth) is its author's final word, whoever set the star;
+    one that somebody else edited is its author's, too. Drafts were never submitted and do not
+    appear.
     """
     given: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
@@ -254,8 +256,13 @@ def sample_of(task: Mapping[str, Any]) -> str | None:
 def _told(known: LabelClass, images: Sequence[str]) -> str:
     key = f" (key {escape(known.hotkey, quote=False)})" if known.hotkey else ""
     hint = f": {escape(known.hint, quote=False)}" if known.hint else ""
-    shown = "".join(f' <img src="{address_of(image)}" width="96">' for image in images)
-    return f"<b>{escape(known.name, quote=False)}</b>{key}{hint}{shown}"
+    # The classes are the page's own, for no style gets there: side by side and all equally high.
+    shown = "".join(
+        f' <img src="{address_of(image)}" width="96" class="inline h-24 w-auto">'
+        for image in images
+    )
+    rest = f"<br>{shown}" if shown else ""
+    return f"<b>{escape(known.name, quote=False)}</b>{key}{hint}{rest}"
 
 
 def address_of(file: str) -> str:

@@ -72,6 +72,7 @@ def test_without_a_guess_there_is_nothing_to_hide():
     gold = gold_of(3)[["sample_id"]]
     mixed = queue(batch, gold, QueueConfig(blind_share=1.0), np.random.default_rng(0))
     assert len(mixed) == 23
+    assert not mixed["blind"].any()
     shown = as_shown(
         mixed.assign(guess=None, confidence=None, guess_model=None),
         "margin",

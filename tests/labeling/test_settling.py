@@ -219,6 +219,15 @@ def test_what_the_model_said_before_it_was_told_is_evidence(engine):
     assert probs.loc["a"].to_dict() == {"cat": 0.9, "dog": 0.1}
 
 
+def test_one_person_alone_is_believed_whatever_the_model_said(engine):
+    ask(engine, "a", "b", "c", probs='{"cat": 0.98, "dog": 0.01, "newt": 0.01}')
+    for sample in "abc":
+        answer(engine, sample, "ann", "dog")
+    assert [in_force(engine, sample) for sample in "abc"] == ["dog"] * 3
+    with engine.connect() as connection:
+        assert rounds.count_open(connection) == 0, "nobody could be asked for a second opinion"
+
+
 def test_simulated_people_see_what_nobody_answered_in_its_round_and_what_is_undecided(engine):
     ask(engine, "a", "b", "c", wanted=2)
     answer(engine, "a", "ann", "cat")

@@ -76,6 +76,15 @@ def test_a_task_shows_the_image_and_the_guess_and_nothing_that_gives_the_truth_a
     assert not {"dog", "gold"} & set(re.findall(r"\w+", json.dumps(made)))
 
 
+def test_a_task_of_gold_has_the_shape_of_any_other():
+    rows = pd.concat(
+        [batch(reason="gold", source="someone"), batch(sample_id="bb", reason="margin")]
+    )
+    gold, other = wire.tasks_of(rows, CLASSES)
+    other["data"]["sample_id"] = "aa"
+    assert gold == other
+
+
 def test_a_blind_task_has_its_place_in_the_queue_and_no_guess():
     (made,) = wire.tasks_of(batch(blind=True), CLASSES)
     assert made["predictions"] == [{"model_version": "m1", "score": 0.25, "result": []}]
@@ -87,7 +96,7 @@ def test_instructions_have_a_line_and_the_examples_of_each_class():
     text = wire.instructions("Who ate it?", classes, {"cat": ["desk/a b.png"]})
     assert "<h3>Who ate it?</h3>" in text
     assert "<b>cat</b> (key 1): any &lt;cat&gt;" in text
-    assert '<img src="/data/local-files/?d=desk/a%20b.png" width="96">' in text
+    assert '<img src="/data/local-files/?d=desk/a%20b.png" width="96"' in text
     assert "<li><b>dog &amp; co</b></li>" in text
 
 

@@ -18,7 +18,7 @@ from tests.system.world import environment, hone, make_world
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
-FLOWS = ["collect", "ingest", "label", "retrain", "watch"]
+FLOWS = ["collect", "ingest", "label", "retrain", "review", "watch"]
 
 
 def prefect(workspace: Workspace, api_url: str, *words: str) -> None:
