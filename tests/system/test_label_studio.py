@@ -132,6 +132,18 @@ def test_classes_are_added_and_a_class_in_use_stays(studio, workspace):
         studio.project(Workspace(workspace.root, "Zoo", "", (CLASSES[0], more[2]), image_size=32))
 
 
+def test_a_project_with_an_older_screen_gets_ours_and_keeps_its_answers(studio, workspace):
+    task = studio.assign(batch_of([1]))[sample(1)]
+    annotate(studio, task, [DOG])
+    found = studio.client.projects.get(studio.project_id)
+    older = found.label_config.replace("flex: 0 0 220px", "flex: 0 0 100px")
+    assert older != found.label_config
+    studio.client.projects.update(found.id, label_config=older)
+    studio.project(workspace)
+    assert studio.client.projects.get(found.id).label_config == found.label_config
+    assert studio.answers_since(None).answers["value"].tolist() == [DOG]
+
+
 def test_a_batch_sent_twice_is_there_once(studio):
     first = studio.assign(batch_of(range(30)))
     assert studio.assign(batch_of(range(40)))[sample(7)] == first[sample(7)]

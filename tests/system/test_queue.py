@@ -16,6 +16,7 @@ from ground.workspace import LabelClass, Workspace
 from labeling import label_studio as exchange
 from tasks.servers import LabelStudioServer
 from tests.system.annotators import PASSWORD, Annotator, annotating, sign_up
+from tests.system.faulty_proxy import Fault, faulty_proxy
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -163,11 +164,9 @@ def test_a_blind_task_keeps_its_place_and_its_guess_never_reaches_the_browser(
     batch["blind"] = [False, True, False]
     names = {task: name for name, task in studio.assign(batch).items()}
     with looking(browser, label_studio, ADA) as page:
-        with page.expect_response(lambda got: "/api/tasks?" in got.url) as listed:
-            page.goto(f"/projects/{studio.project_id}/data")
-        received: list[dict[str, Any]] = listed.value.json()["tasks"]
-    assert sorted(task["data"]["sample_id"] for task in received) == ["a", "b", "c"]
-    assert "dog" in json.dumps(received), "the list shows the guesses of the others"
+        everything = f"/api/tasks?project={studio.project_id}&fields=all"
+        received: list[dict[str, Any]] = page.request.get(everything).json()["tasks"]
+    assert ["dog" in json.dumps(task) for task in received] == [True, False, True]
     with annotating(browser, label_studio, studio.project_id, ADA) as ada:
         ada.page.on("response", lambda got: keep_task(received, got))
         seen = {}
@@ -209,7 +208,6 @@ def test_who_decides_sees_all_answers_in_a_tab_and_adds_the_final_one(
         say(label_studio, who, tasks["b"], value)
     row = {"sample_id": "b", "round_id": "round-0001", "wanted": 2, "disputed": True}
     assert studio.ask_more(pd.DataFrame([row])) == 1
-    studio.assign(batch_of(workspace, "ab", wanted=2))  # a second run of the round moves nothing
     with looking(browser, label_studio, CLEO) as page:
         page.goto(f"/projects/{studio.project_id}/data")
         page.get_by_text("Disagreements", exact=True).click()
@@ -275,6 +273,35 @@ def test_image_and_classes_are_in_sight_together(studio, workspace, label_studio
             assert box["y"] + 8 >= 0 and box["y"] + min(box["height"], 700) <= 850, what
 
 
+def test_a_second_run_of_a_round_leaves_what_is_disputed_where_it_stands(studio, workspace):
+    batch = batch_of(workspace, "ab", wanted=2)
+    tasks = studio.assign(batch)
+    row = {"sample_id": "b", "round_id": "round-0001", "wanted": 3, "disputed": True}
+    studio.ask_more(pd.DataFrame([row]))
+    assert studio.assign(batch) == tasks
+    found = studio.client.tasks.get(str(tasks["b"]))
+    assert (found.data["stage"], found.overlap) == ("disagreement", 3)
+
+
+def test_what_is_deleted_while_more_are_asked_is_passed_over(studio, workspace, label_studio):
+    tasks = studio.assign(batch_of(workspace, "ab"))
+
+    def delete_first(method: str, path: str) -> Fault:
+        if method == "PATCH" and path.startswith(f"/api/tasks/{tasks['a']}"):
+            studio.client.tasks.delete(str(tasks["a"]))
+        return Fault.NONE
+
+    asked = pd.DataFrame([{"sample_id": name, "wanted": 2, "disputed": True} for name in "ab"])
+    with (
+        faulty_proxy(label_studio.url, delete_first) as proxy,
+        exchange.connect(proxy, label_studio.api_key) as other,
+    ):
+        other.project(workspace)
+        assert other.ask_more(asked.assign(round_id="round-0001")) == 1
+    assert studio.deleted({(name, "round-0001") for name in "ab"}) == {("a", "round-0001")}
+    assert studio.client.tasks.get(str(tasks["b"])).overlap == 2
+
+
 def test_each_round_has_a_tab_and_a_stranger_keeps_theirs(studio, workspace):
     studio.assign(batch_of(workspace, "ab"))
     mine = {"title": "my own", "type": "list", "target": "tasks"}
@@ -293,22 +320,25 @@ def test_every_tab_opens_and_shows_its_round_the_least_certain_first(
 ):
     tasks = studio.assign(batch_of(workspace, "abc"))
     more = {"round_id": "round-0002", "stage": "review"}
-    tasks |= studio.assign(batch_of(workspace, "de", **more))
+    review = batch_of(workspace, "de", **more).assign(confidence=[0.887, 0.883])
+    tasks |= studio.assign(review)
     studio.show_tabs([("round-0001", False), ("round-0002", True)])
     expected = {
-        "Everything": "cbaed", "round-0001": "cba", "Review round-0002": "ed", "Disagreements": ""
+        "round-0001": "cba", "Review round-0002": "ed", "Disagreements": "", "Everything": "cbeda",
     }  # fmt: skip
-    seen, broken = {}, []
+    names = {str(task): name for name, task in tasks.items()}
+    seen: dict[str, str] = {}
+    broken: list[Any] = []
     with looking(browser, label_studio, ADA) as page:
-        page.on("pageerror", broken.append)
+        page.on("pageerror", lambda error: broken.append(error))
         page.goto(f"/projects/{studio.project_id}/data")
-        for title, names in expected.items():
+        for title, wanted in expected.items():
             page.get_by_text(title, exact=True).first.click()
-            page.get_by_text(f"Tasks: {len(names)} / 5").wait_for()
+            page.get_by_text(f"Tasks: {len(wanted)} / 5").wait_for()
             page.get_by_role("button", name="Label All Tasks").wait_for()
-            shown = page.evaluate("() => [...window.DM.store.taskStore.list].map(task => task.id)")
-            seen[title] = {name for name, task in tasks.items() if task in shown}
-            rows[title] = shown
+            rows = page.get_by_test_id("table-row").all_inner_texts()
+            seen[title] = "".join(names[row.split("\n")[0]] for row in rows)
+    assert seen == expected
     assert not broken
 
 
