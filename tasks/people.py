@@ -212,7 +212,7 @@ def _about_labels(report: dict[str, Any]) -> list[str]:
     if asked["waiting_for_a_final_word"]:
         said.append(
             f"Disputed and waiting for a final word: {asked['waiting_for_a_final_word']}. Open the "
-            "tab Disagreements in Label Studio and star the right answer."
+            "tab Disagreements in Label Studio, see all answers, and add the right one (+)."
         )
     missing = [name for name, count in standing["balance"].items() if not count]
     if missing and standing["in_force"]:

@@ -324,7 +324,7 @@ def test_every_tab_opens_and_shows_its_round_the_least_certain_first(
     tasks |= studio.assign(review)
     studio.show_tabs([("round-0001", False), ("round-0002", True)])
     expected = {
-        "round-0001": "cba", "Review round-0002": "ed", "Disagreements": "", "Everything": "cbeda",
+        "round-0001": "cba", "Review round-0002": "ed", "Disagreements": "", "Everything": "cedba",
     }  # fmt: skip
     names = {str(task): name for name, task in tasks.items()}
     seen: dict[str, str] = {}
