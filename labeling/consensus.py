@@ -142,7 +142,11 @@ def _verdicts(answers: pd.DataFrame) -> pd.Series:
     """The final word on each sample that has one; None where people's final words differ."""
     if "kind" not in answers:
         return pd.Series(dtype=object)
-    said = latest_answers(answers[answers["kind"] == VERDICT]).groupby("sample_id")["value"]
+    # A later skip takes a verdict back, a later answer does not.
+    words = answers[(answers["kind"] == VERDICT) | answers["value"].isna()]
+    last = words.sort_values("seq").drop_duplicates(["sample_id", "annotator"], keep="last")
+    final = last[(last["kind"] == VERDICT) & last["value"].notna()]
+    said = final.groupby("sample_id")["value"]
     return said.first().astype(object).where(said.nunique() == 1, None)
 
 

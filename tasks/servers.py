@@ -23,7 +23,7 @@ from pathlib import Path
 from ground.files import write_whole
 
 STARTING = 300.0  # seconds: the first start of Label Studio migrates for a minute on two cores
-ENDING = 10.0  # seconds between the polite signal and the other one
+ENDING = 30.0  # seconds between the polite signal and the other one
 # Label Studio's own list of networks that it never calls, but for the loopback: its webhooks, ML
 # backends and S3 storages are servers of this machine here.
 NOT_CALLED = (

@@ -81,6 +81,21 @@ class Play:
                 }
                 studio.client.annotations.create(id=int(str(row.outside_id)), result=[result])
 
+    def answer_again(self) -> None:
+        """Whoever has not seen what the model doubts is asked, and says the same."""
+        with self.connected() as studio:
+            users = {user.email: user.id for user in studio.client.users.list()}
+            given = studio.answers_since(None).answers
+            for row in self.open().itertuples():
+                seen = set(given.loc[given["sample_id"] == row.sample_id, "annotator"])
+                value = {"choices": [self.truths[row.sample_id]]}
+                result = {"from_name": "label", "to_name": "image", "type": "choices"}
+                studio.client.annotations.create(
+                    id=int(str(row.outside_id)),
+                    result=[{**result, "value": value}],
+                    completed_by=users[next(who for who in users if who not in seen)],
+                )
+
     def project(self) -> int:
         with self.connected() as studio:
             return studio.project_id
@@ -139,6 +154,8 @@ def a_round(play: Play, browser: "Browser", *, size: int, by_hand: int) -> Any:
     assert len(play.open()) == size
     play.answer_by_hand(browser, by_hand)
     play.answer_the_rest()
+    play.hone("collect")
+    play.answer_again()
     play.hone("collect")
     with play.engine.connect() as connection:
         people = set(connection.scalars(select(answers.c.annotator)))
