@@ -69,6 +69,7 @@ rounds = Table(
     Column("round_id", Text, primary_key=True),  # round-0001, round-0002, ...
     Column("number", Integer, nullable=False, unique=True),
     Column("strategy", Text, nullable=False),
+    Column("rule", Text),  # what the strategy came down to, in words
     Column("model", Text),  # version whose predictions chose; null = cold start
     Column("seed", BigInteger, nullable=False),
     Column("config", Text, nullable=False),  # SelectionConfig as JSON
@@ -87,6 +88,8 @@ assignments = Table(
     Column("reason", Text, nullable=False),  # "margin", "random", "audit", "gold", "review", ...
     Column("score", Float),
     Column("inclusion_probability", Float),  # audit samples only
+    Column("draw_probability", Float),  # at its draw, where chance had a part in the batch
+    Column("draws_from", Integer),  # how many were left at its draw
     Column("guess", Text),
     Column("confidence", Float),
     Column("guess_model", Text),

@@ -60,11 +60,11 @@ def queue(
     return mixed
 
 
-def as_shown(batch: pd.DataFrame, strategy: str, rng: np.random.Generator) -> pd.DataFrame:
+def as_shown(batch: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """The batch as the annotator's tool gets it: the stage, why each was chosen, its place.
 
-    Gold is told like what the strategy chose, and whatever was drawn at random takes a place among
-    the confidences of the rest.
+    Gold is told like one of those that a strategy chose, and whatever was drawn at random takes a
+    place among the confidences of the rest.
     """
     shown = batch.copy()
     shown["stage"] = np.where(shown["reason"] == REVIEW, "review", "queue")
@@ -74,8 +74,9 @@ def as_shown(batch: pd.DataFrame, strategy: str, rng: np.random.Generator) -> pd
         least, most = doubted["confidence"].min(), doubted["confidence"].max()
         shown.loc[is_drawn, "confidence"] = rng.uniform(least, most, int(is_drawn.sum()))
         is_gold = shown["reason"] == GOLD
-        shown.loc[is_gold, "score"] = rng.choice(doubted["score"].to_numpy(), int(is_gold.sum()))
-        shown.loc[is_gold, "reason"] = strategy
+        like = doubted.iloc[rng.integers(len(doubted), size=int(is_gold.sum()))]
+        for told in ("score", "reason"):
+            shown.loc[is_gold, told] = like[told].to_numpy()
     shown["why"] = [_why(row) for row in shown.itertuples()]
     return shown.assign(reason=batch["reason"])
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Select, func, insert, select, update
 
 from ground.database import now, writing
 from ground.journal import Token, confirm, fence, intend, open_intents
-from labeling.ledger import assignments, audit, gold, labels, rounds, samples
+from labeling.ledger import assignments, audit, gold, labels, rounds, samples, sources
 from labeling.neighbours import nearest
 
 # What a network and a strategy need to know of a sample.
@@ -43,10 +43,22 @@ def next_round(connection: Connection) -> str:
 def load_pool(connection: Connection) -> pd.DataFrame:
     """Samples that may be asked about, sorted: no label, not asked now, never skipped.
 
-    Audit samples and their near-duplicates are not among them: those are never trained on.
+    Audit samples and their near-duplicates are not among them: those are never trained on. The
+    `source` is the folder a sample came from, "served" for one out of the traffic.
     """
-    query = select(*samples.c[SEEN]).where(samples.c.sample_id.in_(pool_ids()))
-    return pd.read_sql(query.order_by(samples.c.sample_id), connection)
+    path = (
+        select(sources.c.sample_id, func.min(sources.c.path).label("path"))
+        .group_by(sources.c.sample_id)
+        .subquery()
+    )
+    query = (
+        select(*samples.c[SEEN], samples.c.added_at, path.c.path)
+        .join(path, path.c.sample_id == samples.c.sample_id, isouter=True)
+        .where(samples.c.sample_id.in_(pool_ids()))
+    )
+    pool = pd.read_sql(query.order_by(samples.c.sample_id), connection)
+    folder = pool.pop("path").astype(object).str.rpartition("/")[0]
+    return pool.assign(source=folder.where(pool["origin"] != "served", "served"))
 
 
 def load_gold(connection: Connection) -> pd.DataFrame:
@@ -81,6 +93,28 @@ def load_labelled(connection: Connection) -> pd.DataFrame:
         .join(labels, labels.c.sample_id == samples.c.sample_id)
         .where(labels.c.replaced_at.is_(None), labels.c.method != "gold")
         .where(samples.c.sample_id.not_in(asked))
+        .order_by(samples.c.sample_id)
+    )
+    return pd.read_sql(query, connection)
+
+
+def load_spoken_for(connection: Connection) -> pd.DataFrame:
+    """What is trained on or will be, sorted: labelled, or before annotators (`label` is None then).
+
+    A batch need not cover again what these cover. Audit samples and gold are not among them.
+    """
+    asked = select(assignments.c.sample_id).where(assignments.c.closed_at.is_(None))
+    label = labels.c.label
+    query = (
+        select(*samples.c[SEEN], label)
+        .join(
+            labels,
+            (labels.c.sample_id == samples.c.sample_id) & labels.c.replaced_at.is_(None),
+            isouter=True,
+        )
+        .where(label.is_not(None) | samples.c.sample_id.in_(asked))
+        .where(samples.c.sample_id.not_in(select(audit.c.sample_id)))
+        .where(samples.c.sample_id.not_in(select(gold.c.sample_id)))
         .order_by(samples.c.sample_id)
     )
     return pd.read_sql(query, connection)
@@ -197,6 +231,7 @@ def open_round(
     model: str | None,
     seed: int,
     why: str,
+    rule: str | None = None,
 ) -> None:
     """Write down the round, who is in it and why, before anything is sent; all of it or nothing."""
     number = number_of(round_id)
@@ -217,6 +252,7 @@ def open_round(
             round_id=round_id,
             number=number,
             strategy=strategy,
+            rule=rule,
             model=model,
             seed=seed,
             config=json.dumps(config),
@@ -239,9 +275,11 @@ def size_of(connection: Connection, round_id: str) -> int | None:
     return connection.scalar(members) or 0
 
 
-def strategy_of(connection: Connection, round_id: str) -> str:
-    """By which strategy the round was chosen; "review" for labels that are looked at again."""
-    found = connection.scalar(select(rounds.c.strategy).where(rounds.c.round_id == round_id))
+def rule_of(connection: Connection, round_id: str) -> str:
+    """By which rule the round was chosen, in words."""
+    found = connection.execute(
+        select(func.coalesce(rounds.c.rule, rounds.c.strategy)).where(rounds.c.round_id == round_id)
+    ).scalar()
     if found is None:
         raise ValueError(f"there is no {round_id}; `hone status` says which there are")
     return found
@@ -309,6 +347,8 @@ def _rows(batch: pd.DataFrame, round_id: str) -> list[dict[str, Any]]:
         "reason",
         "score",
         "inclusion_probability",
+        "draw_probability",
+        "draws_from",
         "guess",
         "confidence",
         "guess_model",

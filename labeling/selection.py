@@ -1,42 +1,39 @@
-"""Whom to ask next: probabilities in, a batch with its reasons out.
+"""Whom to ask next: what is seen of the pool in, a batch with its reasons out.
 
-A strategy gives each sample a score, `select_batch` makes a batch of the scores; a new strategy is
-a function and a line in `STRATEGIES`.
+A strategy (see `labeling/strategies.py`) proposes rows in the order to ask; what is said here
+holds with every one of them: the audit, the random arm, quotas, caps and near-duplicates.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import pandas as pd
 
-BATCH_COLUMNS = ["sample_id", "position", "reason", "score", "inclusion_probability"]
-ROUNDING = 1e-3  # how far float32 probabilities of one sample may be from a sum of one
+from labeling.places import Cap, Places, Taken
+from labeling.pool import Pool
+from labeling.seen import check_seen, in_order
+from labeling.strategies import STRATEGIES, usable
+from labeling.uncertainty import margin
 
-
-def margin(probs: np.ndarray) -> np.ndarray:
-    """How close the two best classes are: 1 is a tie, 0 a certain winner."""
-    runner_up, best = np.partition(probs, -2, axis=1)[:, -2:].T
-    return 1 - (best - runner_up)
-
-
-def entropy(probs: np.ndarray) -> np.ndarray:
-    """How spread the probability is, in nats: log(classes) knows nothing, 0 is certain."""
-    logs = np.log(probs, out=np.zeros_like(probs), where=probs > 0)
-    return -(probs * logs).sum(axis=1)
-
-
-def least_confidence(probs: np.ndarray) -> np.ndarray:
-    """How much is missing to a certain best class: 0 is certain."""
-    return 1 - probs.max(axis=1)
-
-
-STRATEGIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "margin": margin,
-    "entropy": entropy,
-    "least_confidence": least_confidence,
-}
+BATCH_COLUMNS = [
+    "sample_id",
+    "position",
+    "reason",
+    "score",
+    "inclusion_probability",
+    "draw_probability",
+    "draws_from",
+]
+SHARES = (
+    "audit_share",
+    "random_share",
+    "served_share",
+    "fresh_share",
+    "source_share",
+    "relabel_share",
+)
 
 
 @dataclass(frozen=True)
@@ -46,154 +43,246 @@ class SelectionConfig:
     strategy: str = "margin"  # beats random on balanced pools, where entropy loses to it
     size: int = 50  # minutes of one person's work; much smaller ones waste training runs
     audit_share: float = 0.1  # the price of honest figures: these are never trained on
-    random_share: float = 0.0  # trained on; a control arm, and a look where the model looks away
+    random_share: float = 0.05  # the chance of each place to be drawn: checks the claim for life
     served_share: float = 0.0  # from served traffic, and all of the audit; raised to answer drift
+    fresh_share: float = 0.0  # from what came in during the last `fresh_days`
+    fresh_days: int = 7
+    source_share: float = 1.0  # at most this much from one folder or from the served traffic
+    balance: bool = False  # no predicted class gets more than its equal part while others are left
+    quotas: Mapping[str, int] = field(default_factory=dict)  # places for those predicted so
+    named: Sequence[str] = ()  # sample ids that come first, whatever the strategy thinks of them
+    relabel_share: float = 0.0  # at most this much for labels that deserve a second look
 
     def __post_init__(self) -> None:
-        choices = [*STRATEGIES, "random"]
-        if self.strategy not in choices:
-            raise ValueError(f"strategy is {self.strategy!r}; choose from {', '.join(choices)}")
-        if self.size < 1:
-            raise ValueError(f"size is {self.size}; a batch has at least one sample")
-        for name in ("audit_share", "random_share", "served_share"):
+        if self.strategy not in STRATEGIES:
+            choices = ", ".join(STRATEGIES)
+            raise ValueError(f"strategy is {self.strategy!r}; choose from {choices}")
+        for name, least in (("size", 1), ("fresh_days", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; choose {least} or more")
+        for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; choose from 0 to 1")
-        if self.audit_share + self.random_share > 1:
+        if self.source_share == 0:
+            raise ValueError("source_share is 0, which leaves nothing to choose; 1 is no cap")
+        self._check_places()
+
+    def _check_places(self) -> None:
+        """Refuse more places than the batch has."""
+        few = [f"{name}: {count}" for name, count in self.quotas.items() if count < 0]
+        if few:
+            raise ValueError(f"quotas has {', '.join(few)}; a quota is 0 or more places")
+        promised = part(self.size, self.audit_share) + len(self.named) + sum(self.quotas.values())
+        if promised > self.size:
             raise ValueError(
-                f"audit_share {self.audit_share} and random_share {self.random_share} together "
-                "are more than the batch; lower one of them"
+                f"the audit, {len(self.named)} named and {sum(self.quotas.values())} places of "
+                f"quotas are {promised}, more than the batch of {self.size}; make it larger"
             )
 
 
 def select_batch(
     pool: pd.DataFrame,
-    probs: np.ndarray | None,
+    seen: Pool,
     config: SelectionConfig,
     rng: np.random.Generator,
-) -> pd.DataFrame:
-    """The next batch in the order to ask, with the reason and the score of each sample.
+    *,
+    classes: Sequence[str] = (),
+) -> tuple[pd.DataFrame, str]:
+    """The next batch in the order to ask, with the reason of each sample; and by which rule.
 
-    Row i of `probs` belongs to row i of `pool`; None is a cold start, and all is random. The order
-    of rows does not matter, and the same seed gives the same batch. The audit part comes first, so
-    that a round left unfinished keeps it whole: each sample of the pool is in it with the same
-    probability. Near-duplicates of an audit sample are never chosen, and no two of one group as
-    long as there are others.
+    Row i of what is `seen` belongs to row i of `pool`; where a strategy lacks what it needs,
+    another takes its place and the rule says so. The order of rows does not matter, and the same
+    seed gives the same batch. The audit part comes first, so that a round left unfinished keeps
+    it whole: each sample of the pool is in it with the same probability. Near-duplicates of an
+    audit sample are never chosen, and no two of one group as long as there are others.
     """
-    _check(pool, probs)
-    pool, probs = _in_order(pool, probs)
-    turn = rng.permutation(len(pool))
-    score = STRATEGIES.get(config.strategy)
-    scores = None if probs is None or score is None or pool.empty else score(probs)
-    drawn = _draw_audit(turn, (pool["origin"] == "served").to_numpy(), config)
-    chosen = _choose(pool, turn, drawn, scores, config)
-    batch = pd.DataFrame({"sample_id": pool["sample_id"].to_numpy()[list(chosen)]})
+    check_seen(pool, seen)
+    pool, seen = in_order(pool, seen)
+    name, rule = usable(config.strategy, seen)
+    places = Places(min(config.size, len(pool)), np.ones(len(pool), dtype=bool))
+    if len(pool):
+        _draw_audit(places, (pool["origin"] == "served").to_numpy(), config, rng)
+        _fill(places, pool, seen, config, name, rng, classes)
+    batch = pd.DataFrame(places.taken, columns=[part.name for part in fields(Taken)])
+    batch["sample_id"] = pool["sample_id"].to_numpy()[batch["row"].astype(int)]
     batch["position"] = np.arange(len(batch))
-    batch["reason"] = pd.Series(list(chosen.values()), dtype=object)
-    batch["score"] = np.nan if scores is None else scores[list(chosen)]
-    batch["inclusion_probability"] = [drawn.get(row, np.nan) for row in chosen]
-    return batch[BATCH_COLUMNS]
+    return batch[BATCH_COLUMNS], rule
+
+
+def part(size: int, share: float) -> int:
+    """So many of `size`, rounded up."""
+    return math.ceil(round(size * share, 9))  # 30 * 0.1 is 3.0000000000000004
 
 
 def _draw_audit(
-    turn: np.ndarray, is_served: np.ndarray, config: SelectionConfig
-) -> dict[int, float]:
-    """Rows of the audit, drawn at random, each with the probability it was drawn with.
+    places: Places, is_served: np.ndarray, config: SelectionConfig, rng: np.random.Generator
+) -> None:
+    """Draw the audit at random, each sample with the probability that is kept.
 
     With a `served_share` it is drawn from the served samples, as far as they go: a batch that
     answers drift must measure what drifted, and the others were audited before.
     """
-    size = _part(min(config.size, len(turn)), config.audit_share)
-    served, others = turn[is_served[turn]], turn[~is_served[turn]]
-    if config.served_share == 0:
-        served, others = turn[:0], turn
-    from_served = min(size, len(served))
-    parts = (served, from_served), (others, size - from_served)
-    return {int(row): count / len(rows) for rows, count in parts for row in rows[:count]}
-
-
-def _choose(
-    pool: pd.DataFrame,
-    turn: np.ndarray,
-    drawn: Iterable[int],
-    scores: np.ndarray | None,
-    config: SelectionConfig,
-) -> dict[int, str]:
-    """Rows of the pool in the order to ask, each with its reason."""
-    size = min(config.size, len(pool))
-    groups = pd.factorize(pool["group_id"])[0]
-    # The sort is stable, so the random turn decides between equal scores.
-    by_score = turn if scores is None else turn[np.argsort(-scores[turn], kind="stable")]
-    served = by_score[pool["origin"].to_numpy()[by_score] == "served"]
-    chosen = dict.fromkeys(drawn, "audit")
-    random_end = min(size, len(chosen) + _part(size, config.random_share))
-    served_end = random_end + _part(size - random_end, config.served_share)
-    strategy = "random" if scores is None else config.strategy
-
-    held = set(groups[list(chosen)].tolist())
-    taken = set(held)
-    _fill(chosen, turn, groups, taken, end=random_end, reason="random")
-    _fill(chosen, served, groups, taken, end=served_end, reason="served")
-    _fill(chosen, by_score, groups, taken, end=size, reason=strategy)
-    # Too few groups for the batch: more of one group is better than idle annotators.
-    spare = by_score[~np.isin(groups[by_score], list(held))]
-    for row in spare[~np.isin(spare, list(chosen))][: size - len(chosen)].tolist():
-        chosen[row] = strategy
-    return chosen
+    size = part(places.size, config.audit_share)
+    if not config.served_share:
+        is_served = np.zeros_like(is_served)
+    from_served = min(size, int(is_served.sum()))
+    whole = not is_served.any()
+    for rows, count in (
+        (np.flatnonzero(is_served), from_served),
+        (np.flatnonzero(~is_served), size - from_served),
+    ):
+        for place, row in enumerate(rng.choice(rows, count, replace=False)):
+            left = len(rows) - place if whole else np.nan
+            places.take(Taken(int(row), "audit", np.nan, count / len(rows), 1 / left, left))
 
 
 def _fill(
-    chosen: dict[int, str],
-    order: np.ndarray,
-    groups: np.ndarray,
-    taken: set[int],
-    *,
-    end: int,
-    reason: str,
+    places: Places,
+    pool: pd.DataFrame,
+    seen: Pool,
+    config: SelectionConfig,
+    name: str,
+    rng: np.random.Generator,
+    classes: Sequence[str],
 ) -> None:
-    """Take rows in order, one of each group, until `end` are chosen."""
-    for row in order:
-        if len(chosen) >= end:
-            return
-        if groups[row] not in taken:
-            taken.add(int(groups[row]))
-            chosen[int(row)] = reason
+    """Fill the places after the audit; what was promised comes before what is left to choose."""
+    never = _caps(places, pool, seen, config)
+    chooser = _Chooser(places, seen, rng, _best_of_group(pool, seen, rng))
+    for row in np.flatnonzero(pool["sample_id"].isin(list(config.named))):
+        if not never[row] and places.left and row not in places.rows:
+            places.take(Taken(int(row), "named"))
+    rest = places.left
+    for reason, within, count in _promised(pool, seen, config, rest, classes):
+        chooser.fill(name, min(count, places.left), reason=reason, within=within)
+    promised = rest > places.left or bool(places.caps.keys() - {"groups"}) or bool(config.named)
+    chance = config.random_share if name != "random" else 1.0
+    for given_up in (None, "balance", "groups"):
+        if given_up in places.caps:
+            # Too few classes or groups: more of one is better than idle annotators.
+            places.drop(str(given_up), never)
+            chooser.anyone = chooser.anyone or given_up == "groups"
+        chooser.fill(name, places.left, chance=chance, told=not promised)
 
 
-def _part(size: int, share: float) -> int:
-    return math.ceil(round(size * share, 9))  # 30 * 0.1 is 3.0000000000000004
+def _caps(places: Places, pool: pd.DataFrame, seen: Pool, config: SelectionConfig) -> np.ndarray:
+    """Put the caps on; return the rows that are never taken: those that resemble the audit."""
+    groups = pd.factorize(pool["group_id"])[0]
+    held = np.isin(groups, groups[places.rows])
+    places.free &= ~held
+    places.caps["groups"] = Cap(groups, 1)
+    if config.balance and seen.probs is not None:
+        most = math.ceil(places.left / seen.probs.shape[1])
+        places.caps["balance"] = Cap(seen.probs.argmax(axis=1), most)
+    if config.source_share < 1:
+        sources = pd.factorize(pool["source"])[0]
+        places.caps["sources"] = Cap(sources, part(places.size, config.source_share))
+        for row in places.rows:
+            places.caps["sources"].take(row)
+        places.free &= places.caps["sources"].open
+    return held
 
 
-def _in_order(
-    pool: pd.DataFrame, probs: np.ndarray | None
-) -> tuple[pd.DataFrame, np.ndarray | None]:
-    """The same rows sorted by sample, so that nothing depends on how they came."""
-    order = pool["sample_id"].argsort(kind="stable").to_numpy()
-    return pool.iloc[order], None if probs is None else probs[order]
+def _promised(
+    pool: pd.DataFrame,
+    seen: Pool,
+    config: SelectionConfig,
+    rest: int,
+    classes: Sequence[str],
+) -> list[tuple[str, np.ndarray, int]]:
+    """Places that are for some samples only: the reason, which samples, how many."""
+    unknown = [name for name in config.quotas if name not in classes]
+    if unknown and seen.probs is not None:
+        raise ValueError(f"quotas names {', '.join(unknown)}; the classes are {', '.join(classes)}")
+    promised = []
+    if seen.probs is not None:
+        predicted = seen.probs.argmax(axis=1)
+        for name, count in config.quotas.items():
+            promised.append(("quota", predicted == list(classes).index(name), count))
+    if config.fresh_share:
+        age = pd.Timestamp.now(tz="UTC") - pd.to_datetime(pool["added_at"], utc=True)
+        is_fresh = (age <= pd.Timedelta(days=config.fresh_days)).to_numpy()
+        promised.append(("fresh", is_fresh, part(rest, config.fresh_share)))
+    if config.served_share:
+        is_served = (pool["origin"] == "served").to_numpy()
+        promised.append(("served", is_served, part(rest, config.served_share)))
+    return promised
 
 
-def _check(pool: pd.DataFrame, probs: np.ndarray | None) -> None:
-    """Refuse a pool with a sample twice, and probabilities that are none."""
-    twice = pool["sample_id"].duplicated().to_numpy()
-    if twice.any():
-        raise ValueError(_complaint("are in the pool twice", twice, pool))
-    if probs is None or pool.empty:
-        return
-    if probs.ndim != 2 or len(probs) != len(pool) or probs.shape[1] < 2:
-        raise ValueError(
-            f"probabilities have shape {probs.shape} for {len(pool)} samples; "
-            "one row per sample and at least two classes are needed"
+def _best_of_group(pool: pd.DataFrame, seen: Pool, rng: np.random.Generator) -> np.ndarray:
+    """One row of each group of near-duplicates: the one in most doubt, by lot among equals."""
+    lot = rng.permutation(len(pool))
+    if seen.probs is not None:
+        lot = lot[np.argsort(-margin(seen.probs)[lot], kind="stable")]
+    first = ~pd.Series(pool["group_id"].to_numpy()[lot]).duplicated().to_numpy()
+    best = np.zeros(len(pool), dtype=bool)
+    best[lot[first]] = True
+    return best
+
+
+@dataclass
+class _Chooser:
+    """Asks a strategy for rows until the places are full, and leaves some of them to chance."""
+
+    places: Places
+    seen: Pool
+    rng: np.random.Generator
+    best_of_group: np.ndarray
+    anyone: bool = False  # also another one of a group
+
+    def fill(
+        self,
+        name: str,
+        count: int,
+        *,
+        reason: str | None = None,
+        within: np.ndarray | None = None,
+        chance: float = 0.0,
+        told: bool = False,
+    ) -> None:
+        """Take up to `count` rows; `told` keeps with which probability each was drawn."""
+        end = len(self.places.taken) + count
+        while len(self.places.taken) < end:
+            free = self.places.free if within is None else self.places.free & within
+            if not self.anyone:
+                free = free & self.best_of_group
+            if not free.any():
+                return
+            wanted = end - len(self.places.taken)
+            choice = STRATEGIES[name].choose(self._left(free), wanted, self.rng)
+            proposed = zip(choice.rows.tolist(), choice.scores.tolist(), strict=True)
+            lot = iter(self.rng.permutation(len(self.places.free)).tolist()) if chance else iter(())
+            for row, score in proposed:
+                self._draw(lot, chance, end, told)
+                if len(self.places.taken) < end and self.places.free[row]:
+                    self._take(row, reason or name, score, 1 - chance, chance, told)
+
+    def _draw(self, lot: Iterator[int], chance: float, end: int, told: bool) -> None:
+        """Give places to chance until it is the strategy's turn."""
+        while len(self.places.taken) < end and chance and self.rng.random() < chance:
+            row = next((row for row in lot if self.places.free[row]), None)
+            if row is None:
+                return
+            self._take(row, "random", np.nan, 0.0, chance, told)
+
+    def _take(
+        self, row: int, reason: str, score: float, own: float, chance: float, told: bool
+    ) -> None:
+        left = int(np.count_nonzero(self.places.free))
+        odds = own + chance / left if told else np.nan
+        drawn = odds, (left if told else np.nan)
+        self.places.take(Taken(row, reason, score, np.nan, *drawn))
+
+    def _left(self, free: np.ndarray) -> Pool:
+        """The pool with what is taken for training counted among the labelled."""
+        taken = [one.row for one in self.places.taken if one.reason != "audit"]
+        if self.seen.embeddings is None or not taken:
+            return replace(self.seen, allowed=free)
+        near = self.seen.embeddings[taken]
+        before = self.seen.labelled
+        labels = self.seen.labels if self.seen.labels is not None else np.empty(0, int)
+        return replace(
+            self.seen,
+            allowed=free,
+            labelled=near if before is None else np.concatenate([before, near]),
+            labels=np.concatenate([labels, np.full(len(taken), -1)]),
         )
-    strange = ~np.isfinite(probs).all(axis=1)
-    if strange.any():
-        raise ValueError(_complaint("have a probability that is not finite", strange, pool))
-    off = (np.abs(probs.sum(axis=1) - 1) > ROUNDING) | (probs < 0).any(axis=1)
-    if off.any():
-        raise ValueError(_complaint("have probabilities that do not sum to one", off, pool))
-
-
-def _complaint(what: str, bad: np.ndarray, pool: pd.DataFrame) -> str:
-    first = pool["sample_id"].to_numpy()[bad][0]
-    return (
-        f"{bad.sum()} of {len(bad)} samples {what}, the first is {first}; "
-        "score the pool anew, or choose without a model (no probabilities)"
-    )

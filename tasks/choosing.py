@@ -1,6 +1,5 @@
 """The next batch: the champion looks at the pool, a strategy chooses, annotators get it."""
 
-import json
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,15 +10,17 @@ from ground.database import writing
 from ground.journal import only_writer
 from labeling import label_studio, oracle, rounds
 from labeling.answers import refuse_lost_classes
+from labeling.pool import Pool
 from labeling.queue import QueueConfig, as_shown, queue, turn_of
-from labeling.selection import STRATEGIES, SelectionConfig, select_batch
+from labeling.selection import SelectionConfig, select_batch
 from labeling.studio_backend import connect_backend
 from labeling.studio_wire import guess_model
 from models import decisions, registry
 from tasks.desk import lay_out, lay_out_examples
 from tasks.house import House, house
-from tasks.pictures import progress, show_batch
+from tasks.pictures import show_batch
 from tasks.retrying import may_pass
+from tasks.sight import look
 
 DRIFT_SHARE = 0.8  # of a batch that answers a drift signal: most of it from the drifted traffic
 
@@ -67,11 +68,14 @@ def choose_batch(
             remedy = "`hone collect` when they answered" if waiting else "`hone ingest PATH`"
             print(f"nothing to choose: the pool is empty, {waiting} wait for annotators; {remedy}")
             return 0
+        absent = sorted(set(selection.named) - set(pool["sample_id"]))
+        if absent:
+            print(f"named, but labelled, asked about or unknown: {', '.join(absent)}")
         drift = decisions.unanswered_drift(place.engine)
         if drift is not None:
             selection = replace(selection, served_share=max(selection.served_share, DRIFT_SHARE))
         rng = np.random.default_rng([seed, rounds.number_of(round_id)])
-        batch, model = _choose(place, pool, selection, queueing, rng)
+        batch, model, rule = _choose(place, pool, selection, queueing, rng)
         with writing(place.engine) as connection:
             rounds.open_round(
                 connection,
@@ -83,11 +87,12 @@ def choose_batch(
                 model=model,
                 seed=seed,
                 why=drift["reason"] if drift is not None else "scheduled",
+                rule=rule,
             )
             if drift is not None:
                 decisions.answer_decision(connection, drift["decision_id"], round_id)
     print(
-        f"{round_id}: {len(batch)} of {len(pool)} chosen by {selection.strategy}"
+        f"{round_id}: {len(batch)} of {len(pool)} chosen by {rule}"
         f"{' with ' + model if model else ', no model yet'}"
     )
     return len(batch)
@@ -103,7 +108,6 @@ def send_batch(round_id: str, annotators: str) -> int:
     with only_writer(place.engine, "rounds") as token:
         with place.engine.connect() as connection:
             batch = rounds.open_assignments(connection, round_id)
-            strategy = rounds.strategy_of(connection, round_id)
             known = rounds.recent_rounds(connection)
         batch["file"] = [lay_out(place, row) for row in batch.itertuples()]
         if annotators == "simulated" or batch.empty:
@@ -112,7 +116,7 @@ def send_batch(round_id: str, annotators: str) -> int:
             rng = np.random.default_rng(rounds.number_of(round_id))  # a second run tells the same
             with label_studio.connect(**studio_address(place)) as studio:
                 studio.project(place.workspace, lay_out_examples(place))
-                sent = studio.assign(as_shown(batch, strategy, rng))
+                sent = studio.assign(as_shown(batch, rng))
                 studio.show_tabs(known)
                 _connect_backend(place, studio, batch)
             outside = {sample_id: str(number) for sample_id, number in sent.items()}
@@ -138,9 +142,10 @@ def publish_batch(round_id: str) -> None:
     place = house()
     with place.engine.connect() as connection:
         batch = rounds.open_assignments(connection, round_id)
+        rule = rounds.rule_of(connection, round_id)
     if batch.empty:
         return  # an old run, repeated: what it had to show was shown
-    show_batch(round_id, batch, place.workspace.shards)
+    show_batch(round_id, batch, rule, place.workspace.shards)
 
 
 def studio_address(place: House) -> dict[str, str]:
@@ -161,57 +166,23 @@ def _choose(
     selection: SelectionConfig,
     queueing: QueueConfig,
     rng: np.random.Generator,
-) -> tuple[pd.DataFrame, str | None]:
-    """The batch as it stands before people, the champion's guesses beside it, and its version."""
+) -> tuple[pd.DataFrame, str | None, str]:
+    """The batch as it stands before people, the model whose guesses it has, and by which rule."""
     with place.engine.connect() as connection:
         known = rounds.load_gold(connection)
+        spoken_for = rounds.load_spoken_for(connection)
     gold = turn_of(known, min(selection.size, len(pool)), queueing, rng)
     model = registry.champion(place.engine)
     if model is None:
-        batch, gold = select_batch(pool, None, selection, rng), gold[["sample_id"]]
+        batch, rule = select_batch(pool, Pool(), selection, rng)
+        gold = gold[["sample_id"]]
     else:
-        asked = pd.concat([pool, gold], ignore_index=True)
-        probs, classes = _score(place, asked, model)
-        batch = select_batch(pool, probs[: len(pool)], selection, rng)
-        score = STRATEGIES.get(selection.strategy, lambda seen: np.full(len(seen), np.nan))
-        gold = gold[["sample_id"]].assign(score=score(probs[len(pool) :]))
-        guesses = _guesses(asked["sample_id"], probs, classes, model)
-        batch, gold = (part.merge(guesses, on="sample_id") for part in (batch, gold))
+        sight = look(place, pool, gold, spoken_for, model)
+        batch, rule = select_batch(pool, sight.pool, selection, rng, classes=sight.classes)
+        batch, gold = (
+            part.merge(sight.guesses, on="sample_id") for part in (batch, gold[["sample_id"]])
+        )
     batch = queue(batch, gold, queueing, rng)
     with place.engine.connect() as connection:
         batch["neighbour"] = rounds.neighbours(connection, batch["sample_id"].tolist())
-    return batch, model
-
-
-def _guesses(
-    sample_ids: pd.Series, probs: np.ndarray, classes: list[str], model: str
-) -> pd.DataFrame:
-    """What the model says of each sample, as assignments keep it."""
-    told = [dict(zip(classes, np.round(row, 5).tolist(), strict=True)) for row in probs]
-    return pd.DataFrame(
-        {
-            "sample_id": sample_ids,
-            "guess": [classes[best] for best in probs.argmax(axis=1)],
-            "confidence": probs.max(axis=1),
-            "guess_model": model,
-            "probs": [json.dumps(row) for row in told],
-        }
-    )
-
-
-def _score(place: House, pool: pd.DataFrame, model: str) -> tuple[np.ndarray, list[str]]:
-    from models.model_store import load_model
-    from models.predict import predict_table
-
-    show = progress(f"Scoring the pool with {model}")
-    loaded = load_model(place.engine, place.workspace.bento_home, model)
-    scored = predict_table(
-        loaded.network,
-        pool,
-        place.workspace.shards,
-        loaded.card.image_size,
-        threads=place.settings.threads,
-        on_progress=show,
-    )
-    show(1, 1)
-    return scored.probs, list(loaded.card.classes)
+    return batch, model, rule

@@ -78,7 +78,9 @@ class Recipe:
         return PERSON_BATCH if person else BATCH
 
     def round(self, person: bool) -> SelectionConfig:
-        return SelectionConfig(strategy="margin", size=self.batch(person), audit_share=0.0)
+        return SelectionConfig(
+            strategy="margin", size=self.batch(person), audit_share=0.0, random_share=0.0
+        )
 
     def settling_for(self, person: bool) -> SettlePolicy:
         """One person in front of the demo is asked once; the simulated two both answer."""
@@ -88,7 +90,10 @@ class Recipe:
     def after_drift(self) -> SelectionConfig:
         """A third of the labels goes to the audit: what is new must be measured, too."""
         return SelectionConfig(
-            strategy="margin", size=DRIFT_BATCH, audit_share=DRIFT_AUDIT / DRIFT_BATCH
+            strategy="margin",
+            size=DRIFT_BATCH,
+            audit_share=DRIFT_AUDIT / DRIFT_BATCH,
+            random_share=0.0,
         )
 
 

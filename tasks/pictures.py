@@ -36,7 +36,7 @@ def progress(description: str) -> Callable[[float, float], None]:
     return show
 
 
-def show_batch(round_id: str, batch: pd.DataFrame, shards: Path) -> None:
+def show_batch(round_id: str, batch: pd.DataFrame, rule: str, shards: Path) -> None:
     """The first images of a batch, each with the reason, the score and the model's guess."""
     head = ["| image | sample | reason | score | guess |", "|---|---|---|---|---|"]
     rows = [
@@ -51,7 +51,7 @@ def show_batch(round_id: str, batch: pd.DataFrame, shards: Path) -> None:
     create_markdown_artifact(
         key=round_id,
         description=f"Who is asked in {round_id}, and why",
-        markdown=f"# {round_id}: {len(batch)} images ({counts})\n\n"
+        markdown=f"# {round_id}: {len(batch)} images ({counts})\n\nChosen by {rule}.\n\n"
         + "\n".join(head + rows)
         + more,
     )

@@ -75,7 +75,6 @@ def test_without_a_guess_there_is_nothing_to_hide():
     assert not mixed["blind"].any()
     shown = as_shown(
         mixed.assign(guess=None, confidence=None, guess_model=None),
-        "margin",
         np.random.default_rng(0),
     )
     assert set(shown["why"]) == {"drawn at random"}
@@ -83,7 +82,7 @@ def test_without_a_guess_there_is_nothing_to_hide():
 
 def test_gold_cannot_be_told_from_the_rest():
     mixed = made(gold_share=0.2, blind_share=0)
-    shown = as_shown(mixed.assign(neighbour="f" * 64), "margin", np.random.default_rng(1))
+    shown = as_shown(mixed.assign(neighbour="f" * 64), np.random.default_rng(1))
     gold = shown[shown["reason"] == "gold"]
     others = shown[shown["reason"] == "margin"]
     assert set(gold["stage"]) == set(others["stage"]) == {"queue"}
@@ -93,19 +92,19 @@ def test_gold_cannot_be_told_from_the_rest():
 
 
 def test_the_score_that_is_told_of_gold_is_one_of_the_others():
-    shown = as_shown(made(gold_share=0.2, blind_share=0), "margin", np.random.default_rng(1))
+    shown = as_shown(made(gold_share=0.2, blind_share=0), np.random.default_rng(1))
     told = shown.loc[shown["reason"] == "gold", "score"]
     assert told.isin(shown.loc[shown["reason"] == "margin", "score"]).all()
 
 
 def test_nothing_told_names_a_class():
-    shown = as_shown(made(gold_share=0.2), "margin", np.random.default_rng(1))
+    shown = as_shown(made(gold_share=0.2), np.random.default_rng(1))
     assert not shown["why"].str.contains("cat").any()
 
 
 def test_a_review_says_so_and_keeps_its_place():
     batch = batch_of(5).assign(reason="review", blind=True)
-    shown = as_shown(batch, "review", np.random.default_rng(0))
+    shown = as_shown(batch, np.random.default_rng(0))
     assert set(shown["stage"]) == {"review"}
     assert shown["confidence"].tolist() == batch["confidence"].tolist()
     assert shown["why"][0].startswith("its label deserves a second look")

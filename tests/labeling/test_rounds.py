@@ -13,6 +13,7 @@ from labeling import rounds
 from labeling.answers import record_answers
 from labeling.consensus import SettlePolicy
 from labeling.ledger import assignments, audit
+from labeling.pool import Pool
 from labeling.selection import SelectionConfig, select_batch
 from labeling.settling import settle_labels
 from tests.labeling.house import make_engine
@@ -32,7 +33,7 @@ def choose(engine: Engine, size: int = 6, audit_share: float = 0.5, seed: int = 
     with only_writer(engine, "rounds") as token:
         with engine.connect() as connection:
             round_id, pool = rounds.next_round(connection), rounds.load_pool(connection)
-        batch = select_batch(pool, None, config, np.random.default_rng(seed))
+        batch = select_batch(pool, Pool(), config, np.random.default_rng(seed))[0]
         with writing(engine) as connection:
             rounds.open_round(
                 connection,
@@ -88,7 +89,7 @@ def test_near_duplicates_of_audit_samples_leave_the_pool(engine: Engine) -> None
         config = SelectionConfig(strategy="random", size=2, audit_share=1.0)
         with engine.connect() as connection:
             pool = rounds.load_pool(connection)
-        batch = select_batch(pool, None, config, np.random.default_rng(seed))
+        batch = select_batch(pool, Pool(), config, np.random.default_rng(seed))[0]
         if {"sample-00", "sample-01"} & set(batch["sample_id"]):
             break
     choose(engine, size=2, audit_share=1.0, seed=seed)

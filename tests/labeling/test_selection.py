@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -6,15 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.selection import (
-    BATCH_COLUMNS,
-    STRATEGIES,
-    SelectionConfig,
-    entropy,
-    least_confidence,
-    margin,
-    select_batch,
-)
+from labeling.pool import Pool
+from labeling.selection import BATCH_COLUMNS, SelectionConfig, select_batch
+from labeling.strategies import STRATEGIES
+from labeling.uncertainty import margin
 
 SURE, TORN, EVEN = [0.98, 0.01, 0.01], [0.5, 0.48, 0.02], [1 / 3, 1 / 3, 1 / 3]
 
@@ -39,7 +35,7 @@ def make_probs(size: int, seed: int = 0) -> np.ndarray:
 def pick(
     pool: pd.DataFrame, probs: np.ndarray | None, config: SelectionConfig, seed: int = 0
 ) -> pd.DataFrame:
-    return select_batch(pool, probs, config, np.random.default_rng(seed))
+    return select_batch(pool, Pool(probs=probs), config, np.random.default_rng(seed))[0]
 
 
 @st.composite
@@ -64,23 +60,12 @@ def situations(draw: st.DrawFn) -> tuple[pd.DataFrame, np.ndarray | None, Select
     return pool, probs, config
 
 
-def test_a_score_is_higher_the_less_the_model_knows() -> None:
-    probs = np.array([SURE, TORN, EVEN])
-    assert np.allclose(margin(probs), [0.03, 0.98, 1.0])
-    assert np.allclose(entropy(probs), [0.1119, 0.7771, math.log(3)], atol=1e-4)
-    assert np.allclose(least_confidence(probs), [0.02, 0.5, 2 / 3])
-
-
-def test_a_certain_prediction_scores_nothing_in_every_strategy() -> None:
-    assert [score(np.array([[1.0, 0.0]]))[0] for score in STRATEGIES.values()] == [0, 0, 0]
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_strategy_asks_about_the_highest_scores_first(strategy: str) -> None:
+def test_the_strategy_asks_about_the_highest_scores_first() -> None:
     probs = make_probs(100)
-    batch = pick(make_pool(100), probs, SelectionConfig(strategy, size=10, audit_share=0))
-    assert set(batch["reason"]) == {strategy}
-    assert np.allclose(batch["score"], np.sort(STRATEGIES[strategy](probs))[::-1][:10])
+    config = SelectionConfig("margin", size=10, audit_share=0, random_share=0)
+    batch = pick(make_pool(100), probs, config)
+    assert set(batch["reason"]) == {"margin"}
+    assert np.allclose(batch["score"], np.sort(margin(probs))[::-1][:10])
 
 
 @given(situations())
@@ -131,14 +116,12 @@ def test_the_parts_of_a_batch_have_their_shares_while_the_pool_lasts(situation: 
     pool["origin"] = np.where(np.arange(300) % 2, "served", "ingest")
     counts = pick(pool, make_probs(300), config)["reason"].value_counts()
     audit = math.ceil(round(config.size * config.audit_share, 9))
-    random = min(config.size - audit, math.ceil(round(config.size * config.random_share, 9)))
-    rest = config.size - audit - random
+    rest = config.size - audit
     served = math.ceil(round(rest * config.served_share, 9))
     assert counts.get("audit", 0) == audit
     assert counts.get("served", 0) == served
-    if config.strategy != "random":
-        assert counts.get("random", 0) == random
-        assert counts.get(config.strategy, 0) == rest - served
+    if config.random_share == 0 and config.strategy != "random":
+        assert counts.sum() - audit - served == rest - served
 
 
 def test_the_same_seed_gives_the_same_batch_and_another_seed_another() -> None:
@@ -152,7 +135,7 @@ def test_the_same_seed_gives_the_same_batch_and_another_seed_another() -> None:
 
 def test_equal_scores_are_chosen_by_chance_and_not_by_name() -> None:
     pool, probs = make_pool(100), np.tile(EVEN, (100, 1))
-    batch = pick(pool, probs, SelectionConfig(size=50, audit_share=0))
+    batch = pick(pool, probs, SelectionConfig("margin", size=50, audit_share=0))
     names = sorted(batch["sample_id"])
     assert names != pool["sample_id"].tolist()[:50]
     assert 15 < sum(name < "sample-0050" for name in names) < 35
@@ -164,7 +147,7 @@ def test_every_sample_is_as_likely_to_be_audited_whatever_its_score() -> None:
     rng = np.random.default_rng(0)
     drawn = pd.Series(0, index=pool["sample_id"])
     for _ in range(1000):
-        batch = select_batch(pool, probs, config, rng)
+        batch = select_batch(pool, Pool(probs=probs), config, rng)[0]
         audit = batch[batch["reason"] == "audit"]
         assert set(audit["inclusion_probability"]) == {0.25}
         assert batch.loc[batch["reason"] != "audit", "inclusion_probability"].isna().all()
@@ -182,7 +165,7 @@ def test_without_predictions_all_is_random_and_nothing_is_scored() -> None:
 def test_served_images_come_in_by_their_score_and_others_fill_what_is_missing() -> None:
     pool, probs = make_pool(60), make_probs(60)
     pool["origin"] = ["served"] * 3 + ["ingest"] * 57
-    config = SelectionConfig(size=20, audit_share=0, served_share=0.5)
+    config = SelectionConfig("margin", size=20, audit_share=0, random_share=0, served_share=0.5)
     batch = pick(pool, probs, config)
     served = batch[batch["reason"] == "served"]
     assert set(served["sample_id"]) == set(pool["sample_id"][:3])
@@ -245,12 +228,15 @@ def test_a_sample_that_is_in_the_pool_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"strategy": "best"}, "'best'; choose from margin, entropy, least_confidence, random"),
+        ({"strategy": "best"}, "'best'; choose from random, .*margin"),
         ({"size": 0}, "size is 0"),
         ({"audit_share": 1.5}, "audit_share is 1.5"),
         ({"random_share": -0.1}, "random_share is -0.1"),
         ({"served_share": math.nan}, "served_share is nan"),
-        ({"audit_share": 0.6, "random_share": 0.6}, "more than the batch"),
+        ({"source_share": 0.0}, "leaves nothing to choose"),
+        ({"quotas": {"cat": -1}}, "cat: -1"),
+        ({"size": 4, "quotas": {"cat": 4}}, "are 5, more than the batch of 4"),
+        ({"fresh_days": 0}, "fresh_days is 0; choose 1 or more"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_choices(wrong: dict, words: str) -> None:
@@ -263,13 +249,116 @@ def test_a_batch_that_answers_drift_audits_the_served_samples_with_their_own_pro
     origin = ["served" if number < 20 else "ingest" for number in range(100)]
     pool = pd.DataFrame({"sample_id": ids, "group_id": ids, "origin": origin})
     config = SelectionConfig(strategy="random", size=20, audit_share=0.5, served_share=0.8)
-    batch = select_batch(pool, None, config, np.random.default_rng(0))
+    batch = pick(pool, None, config)
     audit = batch[batch["reason"] == "audit"]
     assert set(audit["sample_id"]) < set(ids[:20])
     assert set(audit["inclusion_probability"]) == {10 / 20}
-    few = select_batch(pool[15:], None, config, np.random.default_rng(0))
+    few = pick(pool[15:], None, config)
     drawn = few[few["reason"] == "audit"].merge(pool, on="sample_id")
     assert dict(drawn.groupby("origin")["inclusion_probability"].first()) == {
         "served": 1.0,
         "ingest": 5 / 80,
     }
+
+
+def test_every_draw_is_kept_with_its_probability_and_how_many_were_left() -> None:
+    pool, probs = make_pool(100), make_probs(100)
+    config = SelectionConfig("margin", size=40, audit_share=0.25, random_share=0.3)
+    batch = pick(pool, probs, config)
+    assert batch["draws_from"].tolist() == list(range(100, 60, -1))
+    is_audit, is_random = batch["reason"] == "audit", batch["reason"] == "random"
+    left = batch["draws_from"]
+    assert is_random.any()
+    assert np.allclose(batch.loc[is_audit, "draw_probability"], 1 / left[is_audit])
+    assert np.allclose(batch.loc[is_random, "draw_probability"], 0.3 / left[is_random])
+    own = batch["reason"] == "margin"
+    assert np.allclose(batch.loc[own, "draw_probability"], 0.7 + 0.3 / left[own])
+
+
+def test_the_random_arm_draws_as_often_as_it_says_from_all_that_is_left() -> None:
+    pool, probs = make_pool(30), make_probs(30)
+    config = SelectionConfig("margin", size=10, audit_share=0, random_share=0.4)
+    batches = pd.concat([pick(pool, probs, config, seed) for seed in range(400)])
+    drawn = batches[batches["reason"] == "random"]
+    # 4,000 places at 0.4: five standard deviations are 155.
+    assert abs(len(drawn) - 1600) < 155
+    surest = pool["sample_id"].to_numpy()[np.argsort(margin(probs))[:10]]
+    assert drawn["sample_id"].isin(surest).sum() > 400  # whom the strategy would never ask
+
+
+def test_a_batch_with_promised_places_keeps_no_draw_but_those_of_the_audit() -> None:
+    pool, probs = make_pool(100), make_probs(100)
+    config = SelectionConfig("margin", size=20, named=["sample-0007"])
+    batch = pick(pool, probs, config)
+    told = batch["draw_probability"].notna()
+    assert (batch.loc[told, "reason"] == "audit").all()
+
+
+def test_who_is_named_comes_first_and_a_name_that_is_not_in_the_pool_is_left_out() -> None:
+    config = SelectionConfig("margin", size=5, audit_share=0, named=["sample-0009", "gone"])
+    batch = pick(make_pool(20), make_probs(20), config)
+    assert batch["sample_id"][0] == "sample-0009"
+    assert batch["reason"].tolist()[0] == "named"
+    assert len(batch) == 5
+
+
+def test_a_quota_is_met_from_those_predicted_so() -> None:
+    pool, probs = make_pool(200), make_probs(200)
+    config = SelectionConfig("margin", size=20, audit_share=0, quotas={"b": 8})
+    batch, _ = select_batch(
+        pool, Pool(probs=probs), config, np.random.default_rng(0), classes=["a", "b", "c"]
+    )
+    quota = batch[batch["reason"] == "quota"].merge(pool.reset_index(), on="sample_id")
+    assert len(quota) == 8
+    assert (probs[quota["index"]].argmax(axis=1) == 1).all()
+    with pytest.raises(ValueError, match="quotas names b; the classes are x, y, z"):
+        select_batch(
+            pool, Pool(probs=probs), config, np.random.default_rng(0), classes=["x", "y", "z"]
+        )
+
+
+@given(st.integers(1, 60), st.integers(0, 5))
+def test_balance_gives_no_class_more_than_its_part_while_others_are_left(
+    size: int, seed: int
+) -> None:
+    pool, probs = make_pool(120), make_probs(120, seed)
+    config = SelectionConfig("margin", size=size, audit_share=0, balance=True, random_share=0.2)
+    batch = pick(pool, probs, config, seed).merge(pool.reset_index(), on="sample_id")
+    counts = np.bincount(probs[batch["index"]].argmax(axis=1), minlength=3)
+    there = np.bincount(probs.argmax(axis=1), minlength=3)
+    most = math.ceil(size / 3)
+    assert len(batch) == size
+    assert (counts <= most).all() or (counts[there < most] == there[there < most]).all()
+
+
+@given(situations(), st.floats(0.1, 0.9))
+def test_no_source_gives_more_than_its_cap(situation: tuple, share: float) -> None:
+    pool, probs, config = situation
+    pool = pool.assign(source=[f"folder-{row % 3}" for row in range(len(pool))])
+    config = replace(config, source_share=share, audit_share=0, served_share=0)
+    batch = pick(pool, probs, config).merge(pool, on="sample_id")
+    most = math.ceil(round(min(config.size, len(pool)) * share, 9))
+    assert (batch["source"].value_counts() <= most).all()
+
+
+def test_fresh_places_are_for_what_came_in_lately() -> None:
+    now = pd.Timestamp.now(tz="UTC")
+    pool = make_pool(100).assign(added_at=(now - pd.Timedelta(days=30)).isoformat())
+    pool.loc[90:, "added_at"] = (now - pd.Timedelta(days=1)).isoformat()
+    config = SelectionConfig("margin", size=20, audit_share=0, random_share=0, fresh_share=0.25)
+    batch = pick(pool, make_probs(100), config)
+    fresh = batch.loc[batch["reason"] == "fresh", "sample_id"]
+    assert len(fresh) == 5
+    assert fresh.isin(pool["sample_id"][90:]).all()
+
+
+def test_a_strategy_without_what_it_needs_gives_way_and_the_rule_says_so() -> None:
+    pool = make_pool(30)
+    _, rule = select_batch(pool, Pool(), SelectionConfig("bald"), np.random.default_rng(0))
+    assert rule == "random, because bald needs draws and there are none"
+    seen = Pool(probs=make_probs(30))
+    batch, rule = select_batch(
+        pool, seen, SelectionConfig("bald", random_share=0), np.random.default_rng(0)
+    )
+    assert rule == "margin, because bald needs draws and there are none"
+    assert set(batch["reason"]) == {"audit", "margin"}

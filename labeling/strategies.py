@@ -1,0 +1,46 @@
+"""Every way to choose a batch, by name; a new one is a function and a line in `STRATEGIES`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from labeling.pool import Choice, Pool
+from labeling.uncertainty import bald, by_entropy, by_least_confidence, by_margin
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a batch is chosen, and what of the pool it cannot do without."""
+
+    choose: Callable[[Pool, int, np.random.Generator], Choice]
+    needs: tuple[str, ...]  # names of Pool's arrays
+
+
+def at_random(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
+    """Each sample with the same chance."""
+    rows = rng.permutation(pool.free)[:size]
+    return Choice(rows, np.full(len(rows), np.nan))
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "random": Strategy(at_random, needs=()),
+    "least_confidence": Strategy(by_least_confidence, needs=("probs",)),
+    "margin": Strategy(by_margin, needs=("probs",)),
+    "entropy": Strategy(by_entropy, needs=("probs",)),
+    "bald": Strategy(bald, needs=("draws",)),
+}
+INSTEAD = ("margin", "random")  # of one that lacks what it needs: the first that does not
+
+
+def usable(name: str, pool: Pool) -> tuple[str, str]:
+    """The strategy that can be used on this pool in the place of `name`, and why, in words."""
+    lacking = _lacking(name, pool)
+    if not lacking:
+        return name, name
+    other = next(instead for instead in INSTEAD if not _lacking(instead, pool))
+    return other, f"{other}, because {name} needs {' and '.join(lacking)} and there are none"
+
+
+def _lacking(name: str, pool: Pool) -> list[str]:
+    return [part for part in STRATEGIES[name].needs if getattr(pool, part) is None]
