@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-GOLD, REVIEW = "gold", "review"  # reasons that no strategy gives
+GOLD, REVIEW, SECOND_LOOK = "gold", "review", "second_look"  # reasons that no strategy gives
+LOOKED_AGAIN = (REVIEW, SECOND_LOOK)  # at a label that is there
 DRAWN = ("audit", "random", GOLD)  # reasons that have nothing to do with the model's doubt
 
 
@@ -55,6 +56,7 @@ def queue(
     mixed["blind"] = _drawn(len(mixed), config.blind_share, rng)
     # Where there is no guess nothing is hidden, and nothing can be learned from it.
     mixed["blind"] &= mixed["guess"].notna() if "guess" in mixed else False
+    mixed["blind"] |= mixed["reason"] == SECOND_LOOK  # nobody is told what to find
     several = _drawn(len(mixed), config.overlap_share, rng)
     mixed["wanted"] = np.where(several, config.overlap, 1)
     return mixed
@@ -98,7 +100,7 @@ def _drawn(size: int, share: float, rng: np.random.Generator) -> np.ndarray:
 
 def _why(row: Any) -> str:
     """One sentence for a curious annotator; it names no class."""
-    if row.reason == REVIEW:
+    if row.reason in LOOKED_AGAIN:
         words = "its label deserves a second look"
     elif row.reason in DRAWN or not isinstance(row.guess_model, str):
         words = "drawn at random"

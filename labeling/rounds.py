@@ -11,6 +11,7 @@ from ground.database import now, writing
 from ground.journal import Token, confirm, fence, intend, open_intents
 from labeling.ledger import assignments, audit, gold, labels, rounds, samples, sources
 from labeling.neighbours import nearest
+from labeling.queue import LOOKED_AGAIN
 
 # What a network and a strategy need to know of a sample.
 SEEN = ("sample_id", "group_id", "origin", "shard", "offset", "length", "stored_sha256")
@@ -86,7 +87,7 @@ def load_labelled(connection: Connection) -> pd.DataFrame:
     Left out are gold, what is asked about now, and labels that were looked at again already.
     """
     asked = select(assignments.c.sample_id).where(
-        assignments.c.closed_at.is_(None) | (assignments.c.reason == "review")
+        assignments.c.closed_at.is_(None) | assignments.c.reason.in_(LOOKED_AGAIN)
     )
     query = (
         select(*samples.c[SEEN], labels.c.label, labels.c.trust)

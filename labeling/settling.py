@@ -18,10 +18,12 @@ from labeling.consensus import SettlePolicy, settle
 from labeling.gold import METHOD as GOLD
 from labeling.gold import gold_labels
 from labeling.ledger import answers, assignments, labels, rounds
+from labeling.queue import GOLD as GOLD_ASKED
+from labeling.queue import LOOKED_AGAIN
 
 CHUNK = 500  # keys in one IN list: every database takes that many
 # An answer given in another round does not end these: the question is asked for its own sake.
-ASKED_ANEW = ("gold", "review")
+ASKED_ANEW = (GOLD_ASKED, *LOOKED_AGAIN)
 
 
 @dataclass(frozen=True)

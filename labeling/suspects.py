@@ -1,6 +1,7 @@
 """Suspected label errors: labels that a model which never saw them finds hard to believe."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,20 +78,25 @@ def suspects(
     return worst[COLUMNS].head(limit)
 
 
+def fit_head(rows: np.ndarray, names: np.ndarray) -> Any:
+    """A logistic regression that learned which class each row has."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    head = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=STEPS))
+    return head.fit(rows, names)
+
+
 def _cross_validated(
     rows: np.ndarray, names: np.ndarray, groups: np.ndarray, *, seed: int, folds: int
 ) -> pd.DataFrame:
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     parts = []
     splits = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for learn, held in splits.split(rows, names, groups):
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=STEPS)).fit(
-            rows[learn], names[learn]
-        )
+        model = fit_head(rows[learn], names[learn])
         parts.append(pd.DataFrame(model.predict_proba(rows[held]), held, model.classes_))
     return pd.concat(parts).sort_index().fillna(0.0)
 

@@ -11,8 +11,10 @@ from ground.journal import only_writer
 from labeling import label_studio, oracle, rounds
 from labeling.answers import refuse_lost_classes
 from labeling.pool import Pool
-from labeling.queue import QueueConfig, as_shown, queue, turn_of
-from labeling.selection import SelectionConfig, select_batch
+from labeling.queue import SECOND_LOOK, QueueConfig, as_shown, queue, turn_of
+from labeling.second_looks import second_looks
+from labeling.selection import SelectionConfig, part, select_batch
+from labeling.settling import load_standing
 from labeling.studio_backend import connect_backend
 from labeling.studio_wire import guess_model
 from models import decisions, registry
@@ -20,7 +22,7 @@ from tasks.desk import lay_out, lay_out_examples
 from tasks.house import House, house
 from tasks.pictures import show_batch
 from tasks.retrying import may_pass
-from tasks.sight import look
+from tasks.sight import Sight, look
 
 DRIFT_SHARE = 0.8  # of a batch that answers a drift signal: most of it from the drifted traffic
 
@@ -178,11 +180,46 @@ def _choose(
         gold = gold[["sample_id"]]
     else:
         sight = look(place, pool, gold, spoken_for, model)
-        batch, rule = select_batch(pool, sight.pool, selection, rng, classes=sight.classes)
+        again = _second_looks(place, sight, spoken_for, selection, rng)
+        new = replace(selection, size=selection.size - len(again))
+        batch, rule = select_batch(pool, sight.pool, new, rng, classes=sight.classes)
         batch, gold = (
-            part.merge(sight.guesses, on="sample_id") for part in (batch, gold[["sample_id"]])
+            rows.merge(sight.guesses, on="sample_id") for rows in (batch, gold[["sample_id"]])
         )
+        again["position"] = range(len(batch), len(batch) + len(again))
+        batch = pd.concat([batch, again], ignore_index=True) if len(again) else batch
     batch = queue(batch, gold, queueing, rng)
     with place.engine.connect() as connection:
         batch["neighbour"] = rounds.neighbours(connection, batch["sample_id"].tolist())
     return batch, model, rule
+
+
+def _second_looks(
+    place: House,
+    sight: Sight,
+    spoken_for: pd.DataFrame,
+    selection: SelectionConfig,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Labels that take places of this batch: they teach more than the new samples in their place.
+
+    The audit keeps its places, and one stays for what is new.
+    """
+    limit = min(part(selection.size, selection.relabel_share), selection.size - 1)
+    seen = sight.pool
+    if limit == 0 or seen.embeddings is None or seen.labelled is None:
+        return pd.DataFrame()
+    with place.engine.connect() as connection:
+        known = rounds.load_labelled(connection)["sample_id"]
+        given = load_standing(connection).given
+    is_known = (spoken_for["label"].notna() & spoken_for["sample_id"].isin(known)).to_numpy()
+    found = second_looks(
+        seen.embeddings,
+        seen.labelled[is_known],
+        spoken_for[is_known].reset_index(drop=True),
+        given[given["kind"] != "skip"],
+        size=selection.size,
+        limit=limit,
+        seed=int(rng.integers(2**31)),
+    )
+    return found.assign(reason=SECOND_LOOK, confidence=1 - found["score"])

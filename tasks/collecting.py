@@ -16,7 +16,7 @@ from labeling.answers import (
 )
 from labeling.consensus import SettlePolicy
 from labeling.ledger import labels, snapshots
-from labeling.queue import REVIEW
+from labeling.queue import LOOKED_AGAIN
 from labeling.settling import settle_labels, unanswered
 from labeling.snapshot import SnapshotConfig, cut_snapshot
 from labeling.studio_wire import Collected
@@ -187,26 +187,25 @@ def _simulate(place: House, token: Token, settling: SettlePolicy) -> dict[str, i
         asked = disputed if attempt else fresh
         if asked.empty and attempt:
             break
-        for round_id, part in asked.groupby("round_id"):
-            counts = _answer_round(place, token, str(round_id), part, attempt)
+        again = asked["reason"].isin(LOOKED_AGAIN).rename("again")
+        for (round_id, is_again), part in asked.groupby(["round_id", again]):
+            # A second look at a label is a look of its own, not the old mistake again.
+            look = attempt + oracle.LOOKS * rounds.number_of(str(round_id)) * bool(is_again)
+            counts = _answer_round(place, token, str(round_id), part, look)
             total = {what: total[what] + count for what, count in counts.items()}
     return total
 
 
 def _answer_round(
-    place: House, token: Token, round_id: str, asked: pd.DataFrame, attempt: int
+    place: House, token: Token, round_id: str, asked: pd.DataFrame, look: int
 ) -> dict[str, int]:
     truths, people, seed = oracle.load(place.workspace.root)
-    # A second look at a label of an earlier round is a look of its own, not the old mistake again.
-    looks = attempt + (
-        oracle.LOOKS * rounds.number_of(round_id) if (asked["reason"] == REVIEW).all() else 0
-    )
     given = oracle.answer(
         truths[truths.index.isin(asked["sample_id"])],
         place.workspace.class_names,
         people,
         seed=seed,
-        attempt=looks,
+        attempt=look,
         round_id=round_id,
     )
     return record_answers(

@@ -13,7 +13,7 @@ from labeling import quality
 from labeling.consensus import SettlePolicy
 from labeling.gold import gold_labels
 from labeling.ledger import answers, assignments, labels, refused_answers
-from labeling.queue import REVIEW
+from labeling.queue import LOOKED_AGAIN
 from tasks.house import house
 from tasks.people_shown import agreement_rows, annotator_rows
 from tasks.people_shown import show_annotators as show_annotators
@@ -113,7 +113,7 @@ def load_answers(connection: Connection) -> pd.DataFrame:
     given_to = and_(
         assignments.c.sample_id == answers.c.sample_id,
         assignments.c.round_id == answers.c.round_id,
-        assignments.c.reason != REVIEW,
+        assignments.c.reason.not_in(LOOKED_AGAIN),
     )
     asked = answers.c["seq", "sample_id", "annotator", "kind", "value", "lead_time", "round_id"]
     query = (
