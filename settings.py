@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     label_studio_document_root: Path | None = Field(
         default=None, alias="LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
     )
+    desk: str | None = Field(default=None, alias="HONE_DESK")
     label_studio_command: Path | None = Field(default=None, alias="HONE_LABEL_STUDIO_COMMAND")
 
     # The service as a model inside Label Studio: where Label Studio reaches it, and the password.

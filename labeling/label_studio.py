@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ground.object_desk import ObjectDesk
 from ground.workspace import Workspace
 from labeling import studio_wire as wire
 from labeling.studio_project import (
@@ -17,6 +18,7 @@ from labeling.studio_project import (
     Examples,
     alone,
     find_or_make,
+    open_bucket,
     open_folder,
     show_instructions,
     show_screen,
@@ -88,10 +90,16 @@ class Studio:
         """The name under which the ledger keeps this project's answers."""
         return f"label-studio:{self.project_id}"
 
-    def project(self, workspace: Workspace, examples: Examples | None = None) -> int:
+    def project(
+        self,
+        workspace: Workspace,
+        examples: Examples | None = None,
+        desk: ObjectDesk | None = None,
+    ) -> int:
         """Use the workspace's project, made if there is none yet; return its id.
 
-        `examples` of each class go into the instructions; None leaves those as they are.
+        `examples` of each class go into the instructions; None leaves those as they are. Images
+        are shown from the `desk` in an object store, or else from the workspace's folder.
         Idempotent, also when two processes are the first at once.
         """
         with alone(workspace.desk):
@@ -100,7 +108,10 @@ class Studio:
             show_screen(self.client, self.url, found, workspace, self._names_chosen)
             if examples is not None:
                 show_instructions(self.client, found, workspace, examples)
-            open_folder(self.client, self.project_id, workspace.desk / IMAGES)
+            if desk is None:
+                open_folder(self.client, self.project_id, workspace.desk / IMAGES)
+            else:
+                open_bucket(self.client, self.project_id, desk)
         return self.project_id
 
     def present(self, sample_ids: Sequence[str]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ground.files import write_whole
+from ground.object_desk import ObjectDesk
 from ground.workspace import Workspace
 from labeling import studio_wire as wire
 
@@ -72,6 +73,27 @@ def open_folder(client: Any, project: int, folder: Path) -> None:
     local = client.import_storage.local
     if str(folder) not in {storage.path for storage in local.list(project=project)}:
         local.create(project=project, path=str(folder), title="desk", use_blob_urls=True)
+
+
+def open_bucket(client: Any, project: int, desk: ObjectDesk) -> None:
+    """Let the project show the images of a desk in an object store, by addresses that expire."""
+    desk.open()
+    storage = client.import_storage.s3
+    wanted = {
+        "title": "desk",
+        "bucket": desk.bucket,
+        "prefix": desk.prefix,
+        "use_blob_urls": True,
+        "presign": True,
+        "presign_ttl": 60,  # minutes: as long as somebody may look at one image
+        **desk.access(),
+    }
+    there = {(found.bucket, found.prefix): found.id for found in storage.list(project=project)}
+    known = there.get((desk.bucket, desk.prefix))
+    if known is not None:
+        storage.update(known, project=project, **wanted)  # the keys may be new
+    else:
+        storage.create(project=project, **wanted)
 
 
 @contextmanager

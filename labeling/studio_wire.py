@@ -266,7 +266,9 @@ def _told(known: LabelClass, images: Sequence[str]) -> str:
 
 
 def address_of(file: str) -> str:
-    """How Label Studio calls a file below its document root."""
+    """How Label Studio calls a file below its document root; an s3:// address stays what it is."""
+    if file.startswith("s3://"):
+        return file
     return f"/data/local-files/?d={quote(file)}"
 
 

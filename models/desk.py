@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, urlsplit
 
 from ground.images import MAX_BYTES
+from ground.object_desk import ObjectDesk
 
 LOCAL_FILES = "/data/local-files/"  # how Label Studio names a file below its document root
 
@@ -36,6 +37,21 @@ def desk_images(desk: Path, document_root: Path | None = None) -> ReadImage:
         if path.stat().st_size > MAX_BYTES:
             raise Unreadable("TOO_LARGE", f"{address[:200]!r} has over {MAX_BYTES:,} bytes")
         return path.read_bytes()
+
+    return read
+
+
+def object_images(desk: ObjectDesk) -> ReadImage:
+    """Reads the images on a desk in an object store, and nothing else there or elsewhere."""
+
+    def read(address: str) -> bytes:
+        content = desk.read(address, limit=MAX_BYTES)
+        if content is None:
+            raise Unreadable(
+                "NOT_ON_DESK",
+                f"{address[:200]!r} is no image of up to {MAX_BYTES:,} bytes at {desk.address()}",
+            )
+        return content
 
     return read
 

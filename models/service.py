@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from ground.database import connect
+from ground.object_desk import ObjectDesk
 from ground.workspace import Workspace, load_workspace
 from models import backend, desk
 from models.follower import Follower, Standing, try_out
@@ -274,6 +275,8 @@ def _images(settings: Settings, workspace: Workspace | None) -> desk.ReadImage:
     """What the model may look at for annotators: the images on the workspace's desk."""
     if workspace is None:
         return desk.no_images
+    if settings.desk:
+        return desk.object_images(ObjectDesk.at(settings.desk))
     return desk.desk_images(workspace.desk, settings.label_studio_document_root)
 
 

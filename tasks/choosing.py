@@ -63,16 +63,8 @@ def choose_batch(
                 return size
             waiting = rounds.count_open(connection)
             pool = rounds.load_pool(connection)
-        if waiting >= queue_limit:
-            print(f"{waiting} samples wait for annotators (limit {queue_limit}): nothing chosen")
+        if not _worth_choosing(pool, waiting, queue_limit, selection):
             return 0
-        if pool.empty:
-            remedy = "`hone collect` when they answered" if waiting else "`hone ingest PATH`"
-            print(f"nothing to choose: the pool is empty, {waiting} wait for annotators; {remedy}")
-            return 0
-        absent = sorted(set(selection.named) - set(pool["sample_id"]))
-        if absent:
-            print(f"named, but labelled, asked about or unknown: {', '.join(absent)}")
         drift = decisions.unanswered_drift(place.engine)
         if drift is not None:
             selection = replace(selection, served_share=max(selection.served_share, DRIFT_SHARE))
@@ -100,6 +92,23 @@ def choose_batch(
     return len(batch)
 
 
+def _worth_choosing(
+    pool: pd.DataFrame, waiting: int, queue_limit: int, selection: SelectionConfig
+) -> bool:
+    """Whether somebody can be asked about anything; what cannot be done is printed."""
+    if waiting >= queue_limit:
+        print(f"{waiting} samples wait for annotators (limit {queue_limit}): nothing chosen")
+        return False
+    if pool.empty:
+        remedy = "`hone collect` when they answered" if waiting else "`hone ingest PATH`"
+        print(f"nothing to choose: the pool is empty, {waiting} wait for annotators; {remedy}")
+        return False
+    absent = sorted(set(selection.named) - set(pool["sample_id"]))
+    if absent:
+        print(f"named, but labelled, asked about or unknown: {', '.join(absent)}")
+    return True
+
+
 @task(retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=may_pass, timeout_seconds=3600)
 def send_batch(round_id: str, annotators: str) -> int:
     """Put the round before its annotators, the model's guess beside each image.
@@ -111,13 +120,13 @@ def send_batch(round_id: str, annotators: str) -> int:
         with place.engine.connect() as connection:
             batch = rounds.open_assignments(connection, round_id)
             known = rounds.recent_rounds(connection)
-        batch["file"] = [lay_out(place, row) for row in batch.itertuples()]
+        batch["file"] = lay_out(place, batch)
         if annotators == "simulated" or batch.empty:
             outside = dict(zip(batch["sample_id"], batch["sample_id"], strict=True))
         else:
             rng = np.random.default_rng(rounds.number_of(round_id))  # a second run tells the same
             with label_studio.connect(**studio_address(place)) as studio:
-                studio.project(place.workspace, lay_out_examples(place))
+                studio.project(place.workspace, lay_out_examples(place), place.object_desk)
                 sent = studio.assign(as_shown(batch, rng))
                 studio.show_tabs(known)
                 _connect_backend(place, studio, batch)

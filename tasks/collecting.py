@@ -123,10 +123,10 @@ def ask_again(annotators: str) -> int:
     if annotators == "simulated" or asked.empty or place.settings.label_studio_url is None:
         return 0
     with only_writer(place.engine, "rounds"):
-        for row in asked[asked["is_open"]].itertuples():
-            lay_out(place, row)  # its round may have been closed, and its image cleared away
+        # Its round may have been closed, and its image cleared away.
+        lay_out(place, asked[asked["is_open"]])
         with label_studio.connect(**studio_address(place)) as studio:
-            studio.project(place.workspace)
+            studio.project(place.workspace, desk=place.object_desk)
             moved = studio.ask_more(asked)
     print(f"{moved} of {len(asked)} asked of more people or handed to whoever decides")
     return moved
@@ -141,7 +141,7 @@ def _nobody_is_asked(place: House) -> bool:
 def _fetch(place: House, token: Token) -> dict[str, int]:
     """Take over what changed since the last time, and what deleted tasks leave behind."""
     with label_studio.connect(**studio_address(place)) as studio:
-        studio.project(place.workspace)
+        studio.project(place.workspace, desk=place.object_desk)
         with place.engine.connect() as connection:
             since = watermark_of(connection, studio.source)
         counts = _record(place, token, studio.source, studio.answers_since(since))

@@ -1,12 +1,13 @@
 """The workspace a run is about: its settings, its `hone.toml` and its database, opened together."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from sqlalchemy import Engine
 
 from ground.database import connect, upgrade
+from ground.object_desk import ObjectDesk
 from ground.workspace import Workspace, load_workspace
 from settings import Settings
 
@@ -18,6 +19,11 @@ class House:
     settings: Settings
     workspace: Workspace
     engine: Engine
+
+    @cached_property
+    def object_desk(self) -> ObjectDesk | None:
+        """Where annotators' images lie in an object store; None if they lie in the workspace."""
+        return ObjectDesk.at(self.settings.desk) if self.settings.desk else None
 
 
 def house() -> House:

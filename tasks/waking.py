@@ -27,7 +27,7 @@ def serve_webhook(port: int = PORT) -> None:
         url = place.settings.webhook_url or f"http://127.0.0.1:{port}{webhook.PATH}"
         announce_answers(place)
         with label_studio.connect(**studio_address(place)) as studio:
-            studio.project(place.workspace)
+            studio.project(place.workspace, desk=place.object_desk)
             webhook.register(studio, url, secret)
         print(f"Label Studio calls {url}, and 127.0.0.1:{port} listens", flush=True)
         app = webhook.receiver(secret, lambda: announce_answers(place))
