@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labeling.badge import badge
+from labeling.herding import max_herding, prob_cover, uncertainty_herding
+from labeling.k_center import k_center
+from labeling.margins import balanced, cluster_margin, weighted_kmeans
 from labeling.pool import Choice, Pool
+from labeling.typiclust import typiclust
 from labeling.uncertainty import bald, by_entropy, by_least_confidence, by_margin
 
 
@@ -29,8 +34,17 @@ STRATEGIES: dict[str, Strategy] = {
     "margin": Strategy(by_margin, needs=("probs",)),
     "entropy": Strategy(by_entropy, needs=("probs",)),
     "bald": Strategy(bald, needs=("draws",)),
+    "k_center": Strategy(k_center, needs=("embeddings",)),
+    "typiclust": Strategy(typiclust, needs=("embeddings",)),
+    "prob_cover": Strategy(prob_cover, needs=("embeddings",)),
+    "max_herding": Strategy(max_herding, needs=("embeddings",)),
+    "badge": Strategy(badge, needs=("probs", "embeddings")),
+    "cluster_margin": Strategy(cluster_margin, needs=("probs", "embeddings")),
+    "weighted_kmeans": Strategy(weighted_kmeans, needs=("probs", "embeddings")),
+    "uncertainty_herding": Strategy(uncertainty_herding, needs=("probs", "embeddings")),
+    "balanced": Strategy(balanced, needs=("probs", "embeddings")),
 }
-INSTEAD = ("margin", "random")  # of one that lacks what it needs: the first that does not
+INSTEAD = ("margin", "typiclust", "random")  # of one that lacks what it needs: the first that does not
 
 
 def usable(name: str, pool: Pool) -> tuple[str, str]:
