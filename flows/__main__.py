@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import people
+from flows import budget, people
 from flows.running import Annotators, Answering, AsJson, one_run, quick_flows
 
 app = typer.Typer(
@@ -77,10 +77,14 @@ def ingest(
 @app.command()
 def label(
     strategy: Annotated[
-        str, typer.Option(help="margin, entropy, least_confidence or random.")
+        str, typer.Option(help="How to choose; a wrong name lists them.")
     ] = "margin",
     size: Annotated[int, typer.Option(help="Samples in the batch.")] = 50,
     audit_share: Annotated[float, typer.Option(help="Share drawn at random for the audit.")] = 0.1,
+    random_share: Annotated[float, typer.Option(help="Chance of a place to be drawn.")] = 0.05,
+    relabel_share: Annotated[float, typer.Option(help="At most, for labels in doubt.")] = 0.0,
+    balance: Annotated[bool, typer.Option(help="Predicted classes in equal parts.")] = False,
+    named: Annotated[list[str] | None, typer.Option(help="A sample id that comes first.")] = None,
     gold_share: Annotated[float, typer.Option(help="Known ones mixed in, to check people.")] = 0.05,
     blind_share: Annotated[float, typer.Option(help="Share shown without the guess.")] = 0.1,
     overlap_share: Annotated[float, typer.Option(help="Share that several people see.")] = 0.0,
@@ -95,7 +99,15 @@ def label(
         from labeling.queue import QueueConfig
         from labeling.selection import SelectionConfig
 
-        selection = SelectionConfig(strategy=strategy, size=size, audit_share=audit_share)
+        selection = SelectionConfig(
+            strategy=strategy,
+            size=size,
+            audit_share=audit_share,
+            random_share=random_share,
+            relabel_share=relabel_share,
+            balance=balance,
+            named=named or (),
+        )
         queue = QueueConfig(gold_share, blind_share, overlap, overlap_share)
         label_round(round_id, selection, queue, seed, annotators=annotators.value)
 
@@ -254,6 +266,7 @@ def _show(facts: dict[str, Any], as_json: bool) -> None:
 
 
 app.add_typer(people.app)
+app.add_typer(budget.app)
 
 
 def main() -> None:
