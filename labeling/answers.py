@@ -95,8 +95,12 @@ def _sift(
     nonsense = ~stranger & (found["kind"] != "skip") & ~found["value"].isin(list(classes))
     bad = found[stranger | nonsense].copy()
     bad["reason"] = ["UNKNOWN_SAMPLE" if s else "UNKNOWN_CLASS" for s in stranger[bad.index]]
+    remedies = {
+        "UNKNOWN_SAMPLE": "it is not in this workspace; was the task's data edited?",
+        "UNKNOWN_CLASS": f"the classes are {', '.join(classes)}",
+    }
     bad["detail"] = [
-        f"{row.value!r} on sample {str(row.sample_id)[:12]}; the classes are {', '.join(classes)}"
+        f"{row.value!r} on sample {str(row.sample_id)[:12]}; {remedies[str(row.reason)]}"
         for row in bad.itertuples()
     ]
     return found[~(stranger | nonsense)], bad

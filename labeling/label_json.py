@@ -37,7 +37,7 @@ def read_coco(path: Path, classes: Sequence[str]) -> LabelFile:
             "categories is needed; name another format with --format"
         )
     images, annotations, categories = map(_objects, parts)
-    names = {str(one.get("id")): one.get("name") for one in categories}
+    names = _category_names(categories, path)
     said: dict[str, list[str]] = defaultdict(list)
     for one in annotations:
         said[str(one.get("image_id"))].append(str(one.get("category_id")))
@@ -80,6 +80,19 @@ def _parsed(path: Path) -> Any:
             f"{path} is no JSON: {error}; was it cut short? Export it again, or name another "
             "format with --format"
         ) from error
+
+
+def _category_names(categories: Sequence[Mapping[str, Any]], path: Path) -> dict[str, Any]:
+    """The name of each category by its id; an id that stands for two could mean either."""
+    names: dict[str, Any] = {}
+    for one in categories:
+        key, name = str(one.get("id")), one.get("name")
+        if names.setdefault(key, name) != name:
+            raise ValueError(
+                f"{path}: the category id {short(one.get('id'))} stands for {short(names[key])} "
+                f"and {short(name)}; give each its own"
+            )
+    return names
 
 
 def _coco_row(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, Select, func, insert, select, update
+from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, update
 
 from ground.database import now, writing
 from ground.journal import Token, confirm, fence, intend, open_intents
@@ -182,7 +182,12 @@ def sent_assignments(connection: Connection, *, open_only: bool) -> set[tuple[st
 
 
 def record_deleted(engine: Engine, token: Token, gone: Iterable[tuple[str, str]]) -> None:
-    """End assignments whose task somebody deleted; their samples go back to the pool."""
+    """End assignments whose task somebody deleted; their samples go back to the pool.
+
+    One drawn for the audit leaves it, or it would never be asked about again; unless it had a
+    label, for then it was measured on and is never trained on.
+    """
+    had_label = select(labels.c.sample_id)
     with writing(engine) as connection:
         fence(connection, token)
         for sample_id, round_id in gone:
@@ -191,6 +196,8 @@ def record_deleted(engine: Engine, token: Token, gone: Iterable[tuple[str, str]]
                 .where(assignments.c.round_id == round_id, assignments.c.sample_id == sample_id)
                 .values(closed_at=func.coalesce(assignments.c.closed_at, now()), outcome="deleted")
             )
+            drawn = audit.c.round_id == round_id, audit.c.sample_id == sample_id
+            connection.execute(delete(audit).where(*drawn, audit.c.sample_id.not_in(had_label)))
 
 
 def neighbours(connection: Connection, sample_ids: Sequence[str]) -> list[str | None]:

@@ -104,7 +104,7 @@ def _sentence(error: Any, url: str, api_key: str) -> Exception:
             "deleted it; if that is meant, remove label-studio.json from the workspace and the "
             "next round starts a new project; if not, bring the server's database back"
         )
-    if not isinstance(error.body, dict):
+    if not isinstance(error.body, dict) or (status == 404 and "status_code" not in error.body):
         return ValueError(
             f"{url} answers, but not as Label Studio does (status {status}); check LABEL_STUDIO_URL"
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ground.journal import only_writer
+from labeling.answers import refuse_lost_classes
 from labeling.consensus import SettlePolicy
 from labeling.exports import export_snapshot
 from labeling.imports import match, read_labels, record_gold, record_import
@@ -26,6 +27,8 @@ def import_labels(
     """
     place = house()
     classes = place.workspace.class_names
+    with place.engine.connect() as connection:  # or the same file again would withdraw its answers
+        refuse_lost_classes(connection, classes)
     file = read_labels(path, classes, format)
     matched = match(
         place.engine, place.workspace, file, folder=images, processes=os.cpu_count() or 1

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from prefect import task
 from prefect.artifacts import create_table_artifact
-from sqlalchemy import Connection, Engine, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, select
 
 from labeling import quality
 from labeling.consensus import SettlePolicy
@@ -18,7 +18,9 @@ from tasks.house import house
 from tasks.people_shown import agreement_rows, annotator_rows
 from tasks.people_shown import show_annotators as show_annotators
 from tasks.people_shown import show_quality as show_quality
+from tasks.pictures import literal
 
+LISTED = 100  # refused answers that are told one by one
 HURRIED = 0.1  # share of fast answers from which somebody is named
 HURRIED_ROWS = 20  # answers with a time that it takes to say so
 LED = 0.1  # lower bound of `led` from which a person is named: of many, some are above 0 by chance
@@ -36,8 +38,9 @@ def publish_people(settling: SettlePolicy = SettlePolicy()) -> None:  # noqa: B0
         ("annotators", annotator_rows(people), people["said"]),
         ("agreement", agreement_rows(found), found["said"]),
     ):
-        listed = "\n".join(f"* {line}" for line in said)
-        create_table_artifact(key=key, table=rows, description=listed)
+        listed = "\n".join(f"* {literal(line)}" for line in said)
+        table = [{name: literal(cell) for name, cell in row.items()} for row in rows]
+        create_table_artifact(key=key, table=table, description=listed)
 
 
 def annotators_report(
@@ -73,12 +76,12 @@ def quality_report(engine: Engine, policy: SettlePolicy, classes: Sequence[str])
     """How far annotators agree and how the labels stand, ready for JSON; missing figures are None.
 
     `agreement` is Krippendorff's alpha over all, per class and per round, `pairs` Cohen's kappa,
-    `said` in words what follows.
+    `refused` the newest answers that count for nothing, `said` in words what follows.
     """
     with engine.connect() as connection:
         given, settled = load_answers(connection), _labels_in_force(connection)
         asked = _assignments_asked(connection)
-        refused = _refused_by_reason(connection)
+        reasons, refused = _refused_by_reason(connection), _newest_refused(connection)
         gold = gold_labels(connection)
     table = quality.agreement(given, classes)
     parts = {of: _records(part.drop(columns="of")) for of, part in table.groupby("of")}
@@ -100,7 +103,8 @@ def quality_report(engine: Engine, policy: SettlePolicy, classes: Sequence[str])
         },
         "assignments": asked,
         "gold": len(gold),
-        "refused_answers": refused,
+        "refused_answers": reasons,
+        "refused": refused,
     }
     return report | {"said": _about_labels(report)}
 
@@ -142,7 +146,7 @@ def _assignments_asked(connection: Connection) -> dict[str, int]:
         "sent": (sent,),
         "blind": (sent, assignments.c.blind),
         # one person more is wanted each time it is asked again: that is no overlap
-        "overlap": (sent, assignments.c.wanted > 1, assignments.c.asked_again == 0),
+        "overlap": (sent, assignments.c.wanted - assignments.c.asked_again > 1),
         "asked_again": (assignments.c.asked_again > 0,),
         "disputed": (disputed,),
         "waiting_for_a_final_word": (disputed, assignments.c.closed_at.is_(None)),
@@ -153,8 +157,23 @@ def _assignments_asked(connection: Connection) -> dict[str, int]:
 
 def _refused_by_reason(connection: Connection) -> dict[str, int]:
     reason = refused_answers.c.reason
-    query = select(reason, func.count()).group_by(reason).order_by(reason)
+    query = select(reason, func.count()).where(_still_refused()).group_by(reason).order_by(reason)
     return dict(connection.execute(query).tuples().all())
+
+
+def _newest_refused(connection: Connection) -> list[dict[str, Any]]:
+    """What was refused, where and why, the newest first."""
+    columns = refused_answers.c["reason", "annotator", "detail", "seen_at"]
+    order = refused_answers.c.seen_at.desc(), refused_answers.c.outside_id
+    newest = select(*columns).where(_still_refused()).order_by(*order).limit(LISTED)
+    return [dict(row) for row in connection.execute(newest).mappings()]
+
+
+def _still_refused() -> ColumnElement[bool]:
+    """Whether nobody has corrected a refused answer since: its correction is in force."""
+    same = answers.c["source", "outside_id"], refused_answers.c["source", "outside_id"]
+    corrected = and_(*(one == other for one, other in zip(*same, strict=True)))
+    return ~exists().where(corrected, answers.c.replaced_at.is_(None))
 
 
 def _about_people(report: dict[str, Any]) -> list[str]:

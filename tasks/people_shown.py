@@ -47,13 +47,20 @@ def show_quality(report: dict[str, Any], console: Console | None = None) -> None
     _print(screen, "Rounds", rounds[::-1], ["round", *_AGREED])
     pairs = [_pair(row) for row in _lowest(report["pairs"], "kappa")]
     _print(screen, "Pairs", pairs, list(pairs[0]) if pairs else [])
+    refused = [
+        {"refused": row["reason"], "annotator": row["annotator"] or NOTHING,
+         "where and why": row["detail"] or NOTHING}
+        for row in report["refused"]
+    ]  # fmt: skip
+    _print(screen, "Refused answers", refused, ["refused", "annotator", "where and why"])
     _conclude(screen, report["said"])
 
 
 _KNOWN = ["right on gold", "as the others", "a vote counts"]
 _WORK = ["seconds", "fast", "guess taken", "blind the same", "led by the guess"]
 _AGREED = ["alpha", "samples", "in words"]
-NAMES = ("annotator", "and", "class", "shows", "said", "round", "in words")  # give way when narrow
+# What gives way on a narrow screen.
+NAMES = {"annotator", "and", "class", "shows", "said", "round", "in words", "where and why"}
 
 
 def annotator_rows(report: dict[str, Any]) -> list[Row]:

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,9 @@ from ground.images import pixels
 from ground.shards import read_image
 from labeling.ledger import place_of
 
+# What means something in Markdown or HTML anywhere, and what does where a line begins.
+_MARKS = re.compile(r"[\\*_\[\]<>#|~&!]|:(?=//)")
+_FIRST = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")
 SHOWN = 48  # images in one artifact: enough to judge a batch by, small enough for the page
 
 
@@ -34,6 +38,11 @@ def progress(description: str) -> Callable[[float, float], None]:
         update_progress_artifact(artifact_id=cast(UUID, bar), progress=min(share, 100.0))
 
     return show
+
+
+def literal(text: str) -> str:
+    """`text` as Markdown that shows it as it is: Prefect reads Markdown and HTML, in tables too."""
+    return _FIRST.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", " ".join(text.split())))
 
 
 def show_batch(round_id: str, batch: pd.DataFrame, rule: str, shards: Path) -> None:
@@ -98,7 +107,7 @@ def _thumbnail(shards: Path, row: Any) -> str:
 def _guess(row: Any) -> str:
     if not isinstance(row.guess, str):
         return "-"
-    return f"{html.escape(row.guess)} ({row.confidence:.2f})"
+    return f"{literal(row.guess)} ({row.confidence:.2f})"
 
 
 def _number(value: float | None) -> str:

@@ -134,7 +134,9 @@ def test_unknown_classes_and_unknown_samples_are_refused_with_their_reason(engin
             select(refused_answers.c.reason, refused_answers.c.detail)
         ).all()
     assert {row.reason for row in reasons} == {"UNKNOWN_CLASS", "UNKNOWN_SAMPLE"}
-    assert any("'zebra'" in row.detail and "cat, dog" in row.detail for row in reasons)
+    details = {row.reason: row.detail for row in reasons}
+    assert "'zebra' on sample a; the classes are cat, dog" in details["UNKNOWN_CLASS"]
+    assert "on sample nobody; it is not in this workspace" in details["UNKNOWN_SAMPLE"]
     assert record(engine, said("a", "ann", "zebra"))["refused"] == 0, (
         "known refusals are not repeated"
     )

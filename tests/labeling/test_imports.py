@@ -260,6 +260,15 @@ def test_several_categories_on_one_image_are_not_a_label(house: House, folder: P
     assert house.labels() == {id_of(folder / "c.jpg"): "cat"}
 
 
+def test_a_category_id_that_stands_for_two_names_is_refused(tmp_path: Path) -> None:
+    found = coco(a=["cat"])
+    found["categories"].append({"id": 0, "name": "cat"})  # the same twice does no harm
+    assert read_labels(write(tmp_path / "same.json", found), CLASSES).rows[0].label == "cat"
+    found["categories"].append({"id": 0, "name": "dog"})
+    with pytest.raises(ValueError, match="category id 0 stands for 'cat' and 'dog'; give each"):
+        read_labels(write(tmp_path / "two.json", found), CLASSES)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

@@ -56,6 +56,15 @@ def send(engine: Engine, round_id: str, batch: pd.DataFrame) -> None:
         )
 
 
+def answer(engine: Engine, sample_id: str) -> None:
+    """Ann says cat, and is believed."""
+    given = pd.DataFrame([said(sample_id, "ann", "cat")])
+    known = {"source": "here", "classes": ["cat", "dog"], "read": {sample_id}}
+    with only_writer(engine, "answers") as token:
+        record_answers(engine, token, given, **known)
+        settle_labels(engine, token, SettlePolicy(), ["cat", "dog"])
+
+
 def test_a_round_that_was_not_sent_is_the_next_round(engine: Engine) -> None:
     batch = choose(engine)
     with engine.connect() as connection:
@@ -146,6 +155,19 @@ def test_a_label_ends_the_assignment_and_the_last_one_ends_the_round(engine: Eng
         assert closed is not None
         pool = set(rounds.load_pool(connection)["sample_id"])
     assert not pool & set(batch["sample_id"]), "a skipped sample is not asked again by itself"
+
+
+def test_an_audit_sample_whose_task_was_deleted_is_asked_again_some_day(engine: Engine) -> None:
+    batch = choose(engine, size=4, audit_share=1.0)
+    send(engine, "round-0001", batch)
+    deleted, labelled, kept, other = batch["sample_id"]
+    answer(engine, labelled)
+    gone = {(key, "round-0001") for key in (deleted, labelled)}
+    with only_writer(engine, "answers") as token:
+        rounds.record_deleted(engine, token, gone)
+    with engine.connect() as connection:
+        assert set(connection.scalars(select(audit.c.sample_id))) == {labelled, kept, other}
+        assert deleted in set(rounds.load_pool(connection)["sample_id"])
 
 
 @pytest.mark.parametrize("name", ["3", "round-3", "round-000x", "round-00003", ""])

@@ -77,6 +77,11 @@ def test_a_refused_token_is_named_by_its_kind_and_the_remedy(api_key, status):
         ),
         (ApiError(status_code=200, body="<html>"), ValueError, "but not as Label Studio"),
         (ApiError(status_code=404, body="<html>"), ValueError, "but not as Label Studio"),
+        (
+            ApiError(status_code=404, body={"detail": "Not Found"}),  # somebody else's service
+            ValueError,
+            "but not as Label Studio does .status 404.; check LABEL_STUDIO_URL",
+        ),
         (ApiError(status_code=301, headers={"location": "https://x/"}), ValueError, "https://x/"),
         (ApiError(status_code=400, body={"detail": "bad\nrow"}), ValueError, "status 400: bad row"),
     ],

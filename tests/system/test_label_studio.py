@@ -256,6 +256,29 @@ def test_an_edit_is_a_new_version_and_a_deletion_is_seen(studio):
     assert (len(third.answers), sample(1) in third.read) == (0, True)
 
 
+def test_a_draft_is_no_answer_until_it_is_submitted(studio, label_studio):
+    task = studio.assign(batch_of([1]))[sample(1)]
+    chosen = {"from_name": "label", "to_name": "image", "type": "choices"}
+    cat, dog = ([{**chosen, "value": {"choices": [name]}}] for name in ("cat", DOG))
+    token = {"Authorization": f"Token {label_studio.api_key}"}
+    with httpx.Client(base_url=label_studio.url, headers=token, timeout=60) as browser:
+
+        def post(path: str, **body) -> int:
+            answer = browser.post(f"/api/tasks/{task}/{path}", json={"lead_time": 1.0, **body})
+            assert answer.status_code == 201
+            return int(answer.json()["id"])
+
+        draft = post("drafts", result=dog)
+        before = studio.answers_since(None)
+        assert (len(before.answers), len(before.refused)) == (0, 0)
+        submitted = post("annotations/", result=dog, draft_id=draft)
+        after = studio.answers_since(before.watermark)
+        assert after.answers["outside_id"].tolist() == [f"{sample(1)}:{submitted}"]
+        assert after.answers["value"].tolist() == [DOG]
+        post(f"annotations/{submitted}/drafts", result=cat)  # they think about it once more
+        assert studio.answers_since(None).answers["value"].tolist() == [DOG]
+
+
 def test_what_can_be_no_label_is_refused_with_the_reason_and_the_task(studio):
     tasks = studio.assign(batch_of(range(7)))
     box = {"from_name": "box", "to_name": "image", "type": "rectanglelabels", "value": {}}

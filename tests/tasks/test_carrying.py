@@ -63,6 +63,19 @@ def test_a_snapshot_goes_out_and_comes_back(
     assert back["images"] == {"added": 0, "known": 2, "refused": {}}
 
 
+def test_a_lost_class_stops_an_import_before_it_withdraws_answers(
+    house: House, tmp_path: Path
+) -> None:
+    path = tmp_path / "files" / "labels.csv"
+    path.write_text("image,label\na.png,cat\nb.png,dog\n")
+    import_labels(path)
+    settings = house.workspace.root / "hone.toml"
+    settings.write_text(settings.read_text().replace('name = "dog"', 'name = "hound"'))
+    with pytest.raises(ValueError, match=r"'dog' is gone from hone.toml, but 1 answers"):
+        import_labels(path)
+    assert sorted(house.labels().values()) == ["cat", "dog"]
+
+
 def test_images_may_lie_in_a_folder_that_is_named(house: House, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("image,label\na.png,cat\n")

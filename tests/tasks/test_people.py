@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from labeling.consensus import SettlePolicy
 from labeling.ledger import answers, assignments, gold, labels, refused_answers, rounds
 from tasks import people
 from tasks.people_shown import agreement_rows, annotator_rows
+from tasks.pictures import literal
 from tests.labeling.house import make_engine
 
 CLASSES = ["cat", "dog", "neither"]
@@ -158,6 +160,35 @@ def test_the_quality_report_counts_what_stands_and_what_waits(engine: Engine) ->
     assert report["said"][0].startswith("Agreement (alpha) 0.")
 
 
+def test_an_overlap_that_was_asked_again_is_still_an_overlap(engine: Engine) -> None:
+    before = people.quality_report(engine, POLICY, CLASSES)["assignments"]
+    with writing(engine) as connection:
+        again = assignments.update().where(assignments.c.sample_id == "s002")
+        connection.execute(again.values(wanted=3, asked_again=1))
+    after = people.quality_report(engine, POLICY, CLASSES)["assignments"]
+    assert after == {**before, "asked_again": before["asked_again"] + 1}
+
+
+def test_refused_answers_are_listed_with_their_place_until_somebody_corrects_them(
+    engine: Engine,
+) -> None:
+    detail = "task 7: 'zebra' is none of the classes cat, dog"
+    with writing(engine) as connection:
+        mine = {"outside_id": "s001:ann", "annotator": "ann", "detail": detail}
+        connection.execute(insert(refused_answers), [_refused(1) | mine | {"seen_at": "2027"}])
+        first = answers.update().where(answers.c.outside_id == "s001:ann")
+        connection.execute(first.values(replaced_at="2027"))
+    found = people.quality_report(engine, POLICY, CLASSES)
+    assert [row["detail"] for row in found["refused"]] == [detail, "", "", ""]
+    said = " ".join(printed(people.show_quality, found, 100).split())
+    assert "UNKNOWN_CLASS ann task 7: 'zebra' is none of the classes cat, dog" in said
+    with writing(engine) as connection:
+        connection.execute(first.values(replaced_at=None))
+    found = people.quality_report(engine, POLICY, CLASSES)
+    assert [row["detail"] for row in found["refused"]] == ["", "", ""]
+    assert found["refused_answers"] == {"EMPTY": 1, "UNKNOWN_CLASS": 2}
+
+
 def test_reports_are_json_without_nan_also_of_an_empty_workspace(tmp_path: Path) -> None:
     empty = make_engine(tmp_path, ["s"])
     for report in (people.annotators_report, people.quality_report):
@@ -181,6 +212,39 @@ def test_tables_fit_the_screen_and_lose_no_figure(engine: Engine, width: int) ->
         for name, figure in row.items():
             assert name == "annotator" or figure in said
     assert "\u2026" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("<img src=http://far.example/x.png>", r"\<img src=http\://far.example/x.png\>"),
+        ("**bo|ld** a_b", r"\*\*bo\|ld\*\* a\_b"),
+        ("[word](http://far.example)", r"\[word\](http\://far.example)"),
+        ("-", r"\-"),
+        ("1. one\n# two", r"1\. one \# two"),
+        ("-0.29", "-0.29"),
+        ("ann@example.com, 0.91 (0.76-1.00) of 12", "ann@example.com, 0.91 (0.76-1.00) of 12"),
+    ],
+)  # fmt: skip
+def test_a_name_is_never_markdown_or_html_in_prefect(name: str, shown: str) -> None:
+    assert literal(name) == shown
+
+
+def test_the_tables_in_prefect_show_names_as_they_are(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict] = []
+    with writing(engine) as connection:
+        image = answers.update().where(answers.c.annotator == HASTY)
+        connection.execute(image.values(annotator="<img src=http://far.example/x.png>"))
+    place = SimpleNamespace(engine=engine, workspace=SimpleNamespace(class_names=CLASSES))
+    monkeypatch.setattr(people, "house", lambda: place)
+    monkeypatch.setattr(people, "create_table_artifact", lambda **what: made.append(what))
+    people.publish_people.fn(POLICY)
+    assert [what["key"] for what in made] == ["annotators", "agreement"]
+    cells = [cell for what in made for row in what["table"] for cell in row.values()]
+    assert r"\<img src=http\://far.example/x.png\>" in cells
+    assert not [cell for cell in cells if cell.startswith("<")]
 
 
 def test_the_rows_for_prefect_are_words(engine: Engine) -> None:

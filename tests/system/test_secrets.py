@@ -1,0 +1,85 @@
+"""After a round with a real Label Studio and a real Prefect no secret lies where it is read."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ground.workspace import Workspace
+from labeling import label_studio as exchange
+from tasks.servers import LabelStudioServer, Server, free_port
+from tests.system.test_webhook import SECRET, answer, receiving
+from tests.system.world import make_world, run_script
+
+pytestmark = pytest.mark.system
+
+BACKEND_SECRET, MISTYPED = "only-the-service-knows", "0badc0de" * 5
+
+
+def test_no_token_and_no_secret_is_written_down_anywhere(
+    document_root: Path, label_studio: LabelStudioServer, prefect_server: Server
+) -> None:
+    workspace = make_world(document_root / "secrets", images=12)
+    told = {
+        "PREFECT_API_URL": prefect_server.url,
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.api_key,
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(document_root),
+        "HONE_WEBHOOK_SECRET": SECRET,
+        "HONE_BACKEND_URL": f"http://127.0.0.1:{free_port()}/label-studio",  # nobody answers
+        "HONE_BACKEND_SECRET": BACKEND_SECRET,
+        "PREFECT_HOME": str(workspace.root.parent / "prefect"),
+        "PREFECT_LOGGING_LEVEL": "DEBUG",
+    }
+    said = play(workspace, label_studio, prefect_server, told)
+    said["a mistyped token"] = run(workspace, "label", **told | {"LABEL_STUDIO_API_KEY": MISTYPED})
+    with exchange.connect(label_studio.url, label_studio.api_key) as studio:
+        said["tasks"] = shown(label_studio, studio.project(workspace))
+    for folder in (workspace.root.parent, prefect_server.log.parent):
+        said |= {str(path): read(path) for path in folder.rglob("*") if path.is_file()}
+    everything = b"".join(said.values())
+    assert b"round-0001" in everything and b"does not accept LABEL_STUDIO_API_KEY" in everything
+    secrets = (label_studio.api_key, SECRET, BACKEND_SECRET, MISTYPED)
+    leaks = [(where, s[:6]) for where, text in said.items() for s in secrets if s.encode() in text]
+    assert leaks == []
+
+
+def play(
+    workspace: Workspace, server: LabelStudioServer, prefect: Server, told: dict[str, str]
+) -> dict[str, bytes]:
+    """One round, answered while the webhook listens; what the commands said."""
+    said = {"ingest": run(workspace, "ingest", str(workspace.root.parent / "images"), **told)}
+    said["label"] = run(workspace, "label", "--size", "4", **told)
+    with (
+        receiving(workspace, server, prefect, **told),
+        exchange.connect(server.url, server.api_key) as studio,
+    ):
+        studio.project(workspace)
+        for task in studio.client.tasks.list(project=studio.project_id):
+            answer(studio, task.id, "1")
+        said["collect"] = run(workspace, "collect", **told)
+    said["status"] = run(workspace, "status", "--json", **told)
+    assert json.loads(said["status"])["labels"] == 4
+    return said
+
+
+def run(workspace: Workspace, *words: str, **told: str) -> bytes:
+    """What a command says, whether it ends well or not."""
+    done = run_script(workspace, "flows", *words, **told)
+    return (done.stdout + done.stderr).encode()
+
+
+def shown(server: LabelStudioServer, project: int) -> bytes:
+    """Everything of a project and its tasks that an annotator's browser is sent."""
+    token = {"Authorization": f"Token {server.api_key}"}
+    asked = {"project": str(project), "fields": "all", "page_size": "100"}
+    with httpx.Client(base_url=server.url, headers=token, timeout=60) as browser:
+        tasks = browser.get("/api/tasks", params=asked).json()
+        assert tasks["total"] == 4
+        return json.dumps([tasks, browser.get(f"/api/projects/{project}").json()]).encode()
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file, none of one that was gone again before it was read."""
+    return path.read_bytes() if path.exists() else b""
