@@ -1,6 +1,7 @@
 """The workspace: one folder with its own git, DVC, database, models and `hone.toml`."""
 
 import json
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Workspace:
     purpose: str
     classes: tuple[LabelClass, ...]
     image_size: int
+    price: float | None = None  # of one label, in whatever money one counts in
 
     @property
     def class_names(self) -> list[str]:
@@ -149,11 +151,11 @@ def _parse(text: str, config: Path) -> Workspace:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{config}: {error}") from error
-    unknown = set(found) - {"title", "purpose", "image_size", "class"}
+    unknown = set(found) - {"title", "purpose", "image_size", "price", "class"}
     if unknown:
         raise ValueError(
             f"{config}: unknown key {sorted(unknown)[0]!r}; "
-            "known: title, purpose, image_size, class"
+            "known: title, purpose, image_size, price, class"
         )
     classes = _classes(found.get("class", []), config)
     size = found.get("image_size", 224)
@@ -167,7 +169,16 @@ def _parse(text: str, config: Path) -> Workspace:
         purpose=str(found.get("purpose", "")),
         classes=classes,
         image_size=size,
+        price=_price(found.get("price"), config),
     )
+
+
+def _price(found: object, config: Path) -> float | None:
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < math.inf:
+        raise ValueError(f"{config}: price is {found!r}; a number such as 0.05 is needed, or none")
+    return float(found)
 
 
 def _classes(rows: list[dict[str, str]], config: Path) -> tuple[LabelClass, ...]:
@@ -196,6 +207,7 @@ def _toml(title: str, purpose: str, image_size: int, classes: Sequence[str]) -> 
     """The text of `hone.toml`; a JSON string is a TOML string too."""
     lines = [f"{key} = {_quoted(value)}" for key, value in (("title", title), ("purpose", purpose))]
     lines.append(f"image_size = {image_size}  # images are scaled to this many pixels on each side")
+    lines.append("# price = 0.05  # of one label, for `hone budget`; in any money")
     for name, hotkey in zip(classes, HOTKEYS.ljust(len(classes)), strict=False):
         lines += ["", "[[class]]", f"name = {_quoted(name)}", f"hotkey = {_quoted(hotkey.strip())}"]
         lines.append('hint = ""  # one line that annotators read')

@@ -26,6 +26,7 @@ import pandas as pd
 
 PROMOTE, HOLD, REJECT = "PROMOTE", "HOLD", "REJECT"
 OFF_BY = 1e-3  # a row of probabilities sums to one, within this
+FEW = 3.5  # right or wrong answers up to which Wilson's bounds are too narrow
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,22 @@ def wilson(share: float, rows: float, alpha: float = 0.05) -> tuple[float, float
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def bounds(share: float, rows: float, alpha: float = 0.05) -> tuple[float, float]:
+    """Wilson's bounds, mended where only a few are right or a few are wrong.
+
+    There Wilson's are too narrow (at 99 % right and ten rows they hold in 90 % instead of 95 %);
+    the bound on the near side is that of a Poisson count instead (Brown, Cai and DasGupta, 2001).
+    """
+    from scipy.special import gammaincinv
+
+    low, high = wilson(share, rows, alpha)
+    if 0 < share < 0.5 - 1e-9 and share * rows <= FEW:
+        low = min(low, float(gammaincinv(share * rows, alpha)) / rows)
+    if 0.5 + 1e-9 < share < 1 and (1 - share) * rows <= FEW:
+        high = max(high, 1 - float(gammaincinv((1 - share) * rows, alpha)) / rows)
+    return low, high
+
+
 def accuracy_interval(
     correct: np.ndarray, *, inclusion_probability: np.ndarray | None = None, alpha: float = 0.05
 ) -> Interval:
@@ -92,10 +109,10 @@ def accuracy_interval(
     if not len(right):
         raise ValueError("there is no row to estimate an accuracy from; label audit samples first")
     weights = _weights(len(right), inclusion_probability)
-    share = float(weights @ right)
+    share = min(1.0, float(weights @ right))  # rounding: 20 of 20 were 1.0000000000000002
     variance = float((weights**2) @ (right - share) ** 2)
     rows = share * (1 - share) / variance if variance > 0 else _kish(weights)
-    low, high = wilson(share, min(rows, len(right)), alpha)
+    low, high = bounds(share, min(rows, len(right)), alpha)
     return Interval(share, low, high, len(right))
 
 

@@ -157,6 +157,9 @@ def test_classes_nobody_can_choose_between_are_refused_before_anything_is_made(
         ("title = ", "hone.toml"),
         ("colour = 3", "unknown key 'colour'"),
         ("image_size = 4\n[[class]]\nname='a'\n[[class]]\nname='b'", "image_size is 4"),
+        ("price = 'much'\n[[class]]\nname='a'\n[[class]]\nname='b'", "price is 'much'"),
+        ("price = -1\n[[class]]\nname='a'\n[[class]]\nname='b'", "price is -1"),
+        ("price = nan\n[[class]]\nname='a'\n[[class]]\nname='b'", "price is nan"),
         ("[[class]]\nname='a'\nhotkey='x'\n[[class]]\nname='b'\nhotkey='x'", "hotkey 'x'"),
     ],
 )
@@ -164,6 +167,14 @@ def test_an_unsound_config_is_named_with_what_is_wrong(tmp_path, text, says):
     (tmp_path / "hone.toml").write_text(text)
     with pytest.raises(ValueError, match=says):
         load_workspace(tmp_path)
+
+
+def test_a_label_has_the_price_that_its_config_says_or_none(tmp_path):
+    made = init_workspace(tmp_path / "ws", CLASSES)
+    assert made.price is None
+    config = made.root / "hone.toml"
+    config.write_text(config.read_text().replace("# price = 0.05", "price = 0.25"))
+    assert load_workspace(made.root).price == 0.25
 
 
 def test_a_folder_that_is_none_says_how_to_make_one(tmp_path):

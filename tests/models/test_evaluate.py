@@ -12,6 +12,7 @@ from models.evaluate import (
     GatePolicy,
     accuracy_by,
     accuracy_interval,
+    bounds,
     compare,
     confusion,
     is_right,
@@ -76,7 +77,7 @@ def test_equal_inclusion_probabilities_change_nothing(right, drawn):
     for part in ("value", "low", "high"):
         assert getattr(plain, part) == pytest.approx(getattr(weighted, part), abs=1e-9)
     share = right.mean()
-    assert (plain.low, plain.high) == pytest.approx(wilson(share, len(right)), abs=1e-9)
+    assert (plain.low, plain.high) == pytest.approx(bounds(share, len(right)), abs=1e-9)
 
 
 def test_the_weighted_interval_covers_the_truth_that_the_plain_share_misses():
@@ -98,6 +99,12 @@ def test_the_weighted_interval_covers_the_truth_that_the_plain_share_misses():
 def test_all_right_is_not_certainty():
     found = accuracy_interval(np.ones(30, bool), inclusion_probability=np.linspace(0.1, 1, 30))
     assert found.value == pytest.approx(1) and found.low < 0.9
+
+
+@pytest.mark.parametrize("rows", range(1, 60))
+def test_all_of_few_right_leaves_room_for_mistakes(rows):
+    found = accuracy_interval(np.ones(rows, bool))
+    assert found.low == pytest.approx(wilson(1.0, rows)[0]) and found.high == pytest.approx(1)
 
 
 def test_no_rows_and_impossible_probabilities_are_refused():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(800)]
 
 
 def test_the_demo_goes_round_and_says_so(tmp_path: Path) -> None:
@@ -35,3 +35,11 @@ def test_the_demo_goes_round_and_says_so(tmp_path: Path) -> None:
     assert facts["trace"]["annotators"] == ["ada", "ben"]
     assert (Path(facts["workspace"]).parent / "learning-curves.png").stat().st_size > 10_000
     assert "random's" in done.stdout
+    budget = subprocess.run(
+        [sys.executable, "-m", "flows", "--workspace", facts["workspace"], "budget", "--json"],
+        capture_output=True, text=True, check=True, timeout=200,
+    )  # fmt: skip
+    told = json.loads(budget.stdout.strip().splitlines()[-1])
+    assert (told["labels"], told["models"], len(told["past"])) == (300, 5, 4)
+    assert [row["more"] for row in told["forecasts"]] == [100, 500, 1000]
+    assert told["advice"] in ("GO ON", "STOP", "UNSURE") and Path(told["picture"]).is_file()

@@ -1,0 +1,162 @@
+"""How far off are the figures a chosen batch gives of a model, and do their intervals hold?
+
+    .venv/bin/python benchmarks/honest.py [--draws 2000] [--out honest.png]
+
+A strategy takes the samples in most doubt, which are wrong oftener; the audit and a random arm are
+drawn by chance. For each setting: the bias and the spread (standard deviation) of four estimates of
+the accuracy over the pool, and how often their 95 % intervals hold it. "paper" is LURE with the
+weights of Farquhar, Gal and Rainforth (2021) for the same draws. One line of JSON for each setting
+with --json; a minute on one core.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.evaluate import accuracy_interval
+from models.honest import lure, naive
+
+# rows of the pool, size of the batch, audit samples in it, chance of the random arm, wrong share
+SETTINGS = [
+    (20_000, 100, 10, 0.05, 0.10),  # the defaults
+    (20_000, 100, 10, 0.05, 0.30),
+    (20_000, 100, 10, 0.05, 0.02),
+    (20_000, 100, 10, 0.05, 0.005),  # where nearly nothing is wrong
+    (20_000, 50, 5, 0.05, 0.10),
+    (20_000, 20, 2, 0.05, 0.10),  # where nearly nothing is drawn by chance
+    (20_000, 500, 50, 0.05, 0.10),
+    (20_000, 1000, 100, 0.05, 0.10),
+    (2_000, 500, 50, 0.05, 0.10),
+    (1_000, 500, 50, 0.05, 0.10),  # the batch is half of the pool
+    (1_000, 900, 50, 0.05, 0.10),
+    (2_000, 200, 0, 0.10, 0.10),  # no audit
+    (2_000, 200, 40, 0.0, 0.10),  # no random arm
+]
+ESTIMATES = ("naive", "paper", "lure", "audit")
+
+
+def main() -> None:
+    """Play every setting; print a table, and write a picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    head = " pool batch audit  arm  truth |"
+    print(head + " | ".join(f"{name:>6}: bias spread holds" for name in ESTIMATES))
+    rows = []
+    for setting in SETTINGS:
+        rows.append(play(*setting, draws=asked.draws))
+        print(json.dumps(rows[-1]) if asked.json else _line(rows[-1]), flush=True)
+    if asked.out:
+        _draw(rows, asked.out)
+
+
+def play(
+    pool: int, size: int, audit: int, chance: float, wrong: float, *, draws: int
+) -> dict[str, Any]:
+    """What the estimates say of one pool, batch after batch."""
+    rng = np.random.default_rng([pool, size, audit, int(1000 * wrong)])
+    doubt = rng.random(pool)
+    right = rng.random(pool) >= np.minimum(1, 3 * wrong * doubt**2)
+    truth, hardest = float(right.mean()), np.argsort(-doubt)
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ESTIMATES}
+    for _ in range(draws):
+        for name, told in _estimates(right, *_batch(rng, hardest, size, audit, chance), audit):
+            found[name].append(told)
+    row: dict[str, Any] = {"pool": pool, "batch": size, "from_audit": audit}
+    row |= {"chance": chance, "truth": truth}
+    for name, told_all in found.items():
+        values, low, high = np.array(told_all).reshape(-1, 3).T
+        row[name] = {
+            "bias": float(values.mean() - truth) if len(values) else None,
+            "spread": float(values.std()) if len(values) else None,
+            "holds": float(((low <= truth) & (truth <= high)).mean()) if len(values) else None,
+            "draws": len(values),
+        }
+    return row
+
+
+def _batch(
+    rng: np.random.Generator, hardest: np.ndarray, size: int, audit: int, chance: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows in the order drawn, with which probability, from how many."""
+    left = len(hardest) - np.arange(size)
+    by_chance = (np.arange(size) < audit) | (rng.random(size) < chance)
+    lot = iter(rng.choice(len(hardest), 2 * size if 2 * size < len(hardest) else len(hardest),
+                          replace=False).tolist())  # fmt: skip
+    ranked = iter(hardest.tolist())
+    taken: dict[int, None] = {}
+    for from_lot in by_chance:
+        taken[next(row for row in (lot if from_lot else ranked) if row not in taken)] = None
+    odds = np.where(by_chance, chance / left, 1 - chance + chance / left)
+    odds[:audit] = 1 / left[:audit]
+    return np.array(list(taken)), odds, left
+
+
+def _estimates(
+    right: np.ndarray, rows: np.ndarray, odds: np.ndarray, left: np.ndarray, audit: int
+) -> Iterator[tuple[str, tuple[float, float, float]]]:
+    said = right[rows]
+    plain = naive(said)
+    yield "naive", (plain.value, plain.low, plain.high)
+    yield "paper", _paper(said, odds, left)
+    if (odds * left <= 1 + 1e-6).any():
+        fair = lure(said, draw_probability=odds, draws_from=left)
+        yield "lure", (fair.value, fair.low, fair.high)
+    if audit:
+        alone = accuracy_interval(said[:audit])
+        yield "audit", (alone.value, alone.low, alone.high)
+
+
+def _paper(said: np.ndarray, odds: np.ndarray, left: np.ndarray) -> tuple[float, float, float]:
+    """LURE as published, with the normal interval of its weighted terms."""
+    pool, size = left[0], len(said)
+    place = np.arange(1, size + 1)
+    weights = 1 + (pool - size) / (pool - place) * (1 / (left * odds) - 1)
+    terms = weights * said
+    half = 1.96 * terms.std(ddof=1) / np.sqrt(size)
+    return terms.mean(), terms.mean() - half, terms.mean() + half
+
+
+def _line(row: dict[str, Any]) -> str:
+    told = f"{row['pool']:>5} {row['batch']:>5} {row['from_audit']:>5} {row['chance']:>4.2f} "
+    parts = []
+    for name in ESTIMATES:
+        one = row[name]
+        figures = "      -      -     -" if one["bias"] is None else (
+            f"{one['bias']:>+7.3f} {one['spread']:>6.3f} {one['holds']:>5.3f}"
+        )  # fmt: skip
+        parts.append(f"{'':>5} {figures}")
+    return f"{told} {row['truth']:.3f} |" + " | ".join(parts)
+
+
+def _draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """The bias with twice the spread of each estimate, a setting a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.add_subplot()
+    for number, name in enumerate(ESTIMATES):
+        known = [place for place, row in enumerate(rows) if row[name]["bias"] is not None]
+        bias = [rows[place][name]["bias"] for place in known]
+        spread = [2 * rows[place][name]["spread"] for place in known]
+        axes.errorbar(bias, [place + 0.15 * number for place in known], xerr=spread, fmt="o",
+                      capsize=2, label=name)  # fmt: skip
+    names = [
+        f"{row['batch']} of {row['pool']:,}, audit {row['from_audit']}, right {row['truth']:.3f}"
+        for row in rows
+    ]
+    axes.set_yticks(range(len(rows)), names)
+    axes.axvline(0, color="black", lw=0.8)
+    axes.set(xlim=(-0.6, 0.6), xlabel="estimate less truth: mean, and two standard deviations")
+    axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
