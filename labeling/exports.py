@@ -27,6 +27,7 @@ from ground.workspace import Workspace
 from labeling.label_files import FOLDER_NAMES
 from labeling.ledger import place_of, samples
 from labeling.snapshot import fetch_shards, list_snapshots, load_snapshot
+from labeling.table import SOFT
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png"}
 CSV_COLUMNS = [
@@ -145,6 +146,7 @@ def _newest(engine: Engine) -> str:
 
 def _load(engine: Engine, workspace: Workspace, name: str, *, in_tree: bool) -> Export:
     table = load_snapshot(engine, workspace, name)
+    table = table[table["split"] != SOFT]  # an import would take guesses for people's labels
     with engine.connect() as connection:
         kinds = dict(connection.execute(select(*samples.c["sample_id", "format"])).tuples().all())
     since_removed = sorted(set(table["label"]) - set(workspace.class_names))

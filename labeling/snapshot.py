@@ -9,6 +9,7 @@ intent is closed as discarded and its name is never used.
 """
 
 import hashlib
+import json
 from typing import Any
 
 import pandas as pd
@@ -32,29 +33,38 @@ from labeling.table import (
 )
 
 __all__ = ["SnapshotConfig", "cut_snapshot", "fetch_shards", "list_snapshots", "load_snapshot",
-           "mend", "split", "verify_remote"]  # fmt: skip
+           "mend", "split", "verify_remote", "why_soft"]  # fmt: skip
 
 KIND = "snapshot"
 COMMITTED = [*NOTES, "data/.gitignore", "hone.toml"]
 
 
 def cut_snapshot(
-    engine: Engine, workspace: Workspace, token: Token, config: SnapshotConfig | None = None
+    engine: Engine,
+    workspace: Workspace,
+    token: Token,
+    config: SnapshotConfig | None = None,
+    *,
+    soft: pd.DataFrame | None = None,
+    why: str = "",
 ) -> str | None:
     """Freeze the labels in force; return the new name, or None if nothing changed since the last.
 
-    Finishes or discards what a killed run left. `token` is the lock of the workspace's git.
+    Finishes or discards what a killed run left. `token` is the lock of the workspace's git. `soft`
+    are guesses to train on beside the labels, marked as such (see `build_table`), and `why` there
+    are some, or none, is kept with the intent.
     """
     config = config or SnapshotConfig()
     clear_dead_locks(workspace.root)
     with ObjectStore(workspace.root) as store:
         finished = _finish(engine, store, token)
-        table = build_table(engine, config)
+        table = build_table(engine, config, soft)
         last = _newest(engine)
         if table.num_rows == 0 or (last and last.fingerprint == fingerprint(table)):
             _discard(engine, token, unless=None)
             return finished
-        intent = _decide(engine, store, token, print_=fingerprint(table), seed=config.seed)
+        about = {"fingerprint": fingerprint(table), "seed": config.seed, "soft": why}
+        intent = _decide(engine, store, token, about)
         write_whole(workspace.labels_table, to_parquet(table))
         _publish(engine, store, token, intent, last)
         return _record(engine, store, token, intent["name"], intent)
@@ -99,6 +109,13 @@ def list_snapshots(engine: Engine) -> pd.DataFrame:
         return pd.DataFrame(found.all(), columns=list(found.keys()))
 
 
+def why_soft(connection: Connection, name: str) -> str:
+    """Why a snapshot has soft rows, or has none; empty for one cut before that was asked."""
+    made = (intents.c.kind == KIND) & (intents.c.key == name)
+    payload = connection.scalar(select(intents.c.payload).where(made))
+    return str(json.loads(payload or "{}").get("soft", ""))
+
+
 def verify_remote(workspace: Workspace, *names: str) -> list[str]:
     """What is wrong on the DVC remote with the objects of these snapshots, each read to its end."""
     made = tags(workspace.root)
@@ -137,15 +154,15 @@ def _finish(engine: Engine, store: ObjectStore, token: Token) -> str | None:
 
 
 def _decide(
-    engine: Engine, store: ObjectStore, token: Token, *, print_: str, seed: int
+    engine: Engine, store: ObjectStore, token: Token, about: dict[str, Any]
 ) -> dict[str, Any]:
     """The intent to make a snapshot of this content: the open one, or a new one and its name."""
-    _discard(engine, token, unless=print_)
+    _discard(engine, token, unless=about["fingerprint"])
     with writing(engine) as connection:
         for known in open_intents(connection, KIND).values():
             return known
         name = f"snapshot-{_last_number(connection, store) + 1:04d}"
-        payload = {"name": name, "fingerprint": print_, "seed": seed, "created_at": now()}
+        payload = {"name": name, **about, "created_at": now()}
         return intend(connection, token, kind=KIND, key=name, payload=payload)
 
 

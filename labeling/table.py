@@ -1,4 +1,9 @@
-"""The labelled table: who is trained on and who is measured on, in bytes that never differ."""
+"""The labelled table: who is trained on and who is measured on, in bytes that never differ.
+
+Beside the labels it may hold soft rows: what the propagation says of samples that nobody labelled.
+Their split is "soft", so whoever asks for another part never sees one. Without any the bytes are
+those of a table that never heard of them.
+"""
 
 import hashlib
 import io
@@ -13,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, or_, select
 
-from labeling.ledger import answers, audit, labels, samples
+from labeling.ledger import answers, audit, gold, labels, samples
+from labeling.rounds import pool_ids
 
 SCHEMA = pa.schema(
     [
@@ -36,6 +42,10 @@ SCHEMA = pa.schema(
         ("height", pa.int64()),
     ]
 )
+SOFT = "soft"  # the split of rows with a guess in place of a label
+SOFT_SCHEMA = SCHEMA.append(pa.field("probs", pa.string()))  # JSON, class -> probability
+SOFT_COLUMNS = ["sample_id", "label", "trust", "source", "probs"]
+_CHUNK = 500  # names in one query
 
 
 @dataclass(frozen=True)
@@ -117,17 +127,63 @@ def _needed_to_train(rows: pd.DataFrame, groups: pd.DataFrame, chosen: set[str])
     return needed
 
 
-def build_table(engine: Engine, config: SnapshotConfig) -> pa.Table:
+def build_table(
+    engine: Engine, config: SnapshotConfig, soft: pd.DataFrame | None = None
+) -> pa.Table:
     """The labels in force with all that training needs of them, in the order of sample_id.
 
-    Audit samples that wait for their label hold their near-duplicates back already.
+    Audit samples that wait for their label hold their near-duplicates back already. Of `soft`
+    (SOFT_COLUMNS) those rows come in whose sample is in the pool and resembles nothing that is
+    measured on or held back; whatever else it names is left out.
     """
     with engine.connect() as connection:
         rows = _rows(connection)
-    rows["audit"] = rows["inclusion_probability"].notna()
-    rows["gold"] = rows["method"] == "gold"
-    rows["split"] = split(rows, config)
-    return to_arrow(rows[rows["label"].notna()].sort_values("sample_id"))
+        rows["audit"] = rows["inclusion_probability"].notna()
+        rows["gold"] = rows["method"] == "gold"
+        rows["split"] = split(rows, config)
+        labelled = rows[rows["label"].notna()]
+        if soft is None or not (labelled["split"] == "train").any():
+            return to_arrow(labelled.sort_values("sample_id"))
+        guessed = _guessed(connection, rows, _checked(soft))
+    if guessed.empty:
+        return to_arrow(labelled.sort_values("sample_id"))
+    table = pd.concat([labelled.assign(probs=None).astype(object), guessed.astype(object)])
+    return to_arrow(table.sort_values("sample_id"))
+
+
+def _guessed(connection: Connection, rows: pd.DataFrame, soft: pd.DataFrame) -> pd.DataFrame:
+    """The soft rows that may be trained on, with their places."""
+    names = sorted(soft["sample_id"])
+    free = select(
+        *samples.c["sample_id", "group_id", "origin", "shard", "offset", "length"],
+        *samples.c["stored_sha256", "width", "height"],
+    ).where(
+        samples.c.sample_id.in_(pool_ids()),
+        samples.c.sample_id.not_in(select(gold.c.sample_id)),
+    )
+    found = pd.concat(
+        pd.read_sql(free.where(samples.c.sample_id.in_(names[at : at + _CHUNK])), connection)
+        for at in range(0, max(1, len(names)), _CHUNK)
+    )
+    apart = rows.loc[rows["split"] != "train", "group_id"]
+    found = found[~found["group_id"].isin(apart)].merge(soft[SOFT_COLUMNS], on="sample_id")
+    empty = dict.fromkeys(("round_id", "settled_at", "inclusion_probability"))
+    nobody: list[Any] = [[] for _ in range(len(found))]
+    return found.assign(**empty, split=SOFT, annotators=nobody)
+
+
+def _checked(soft: pd.DataFrame) -> pd.DataFrame:
+    missing = sorted(set(SOFT_COLUMNS) - set(soft.columns))
+    if missing:
+        raise ValueError(f"the soft rows have no column {missing[0]!r}; give {SOFT_COLUMNS}")
+    strange = soft[~soft["trust"].between(0, 1)]
+    if len(strange):
+        row = strange.iloc[0]
+        raise ValueError(f"the trust of soft row {row['sample_id']} is {row['trust']}, not 0 to 1")
+    twice = soft.loc[soft["sample_id"].duplicated(), "sample_id"]
+    if len(twice):
+        raise ValueError(f"sample {twice.iloc[0]} is guessed twice; give one soft row for each")
+    return soft
 
 
 def _rows(connection: Connection) -> pd.DataFrame:
@@ -158,7 +214,8 @@ def _rows(connection: Connection) -> pd.DataFrame:
 
 def to_arrow(table: pd.DataFrame) -> pa.Table:
     """The table with exactly the columns and types of a snapshot."""
-    arrow = pa.Table.from_pandas(table, schema=SCHEMA, preserve_index=False)
+    schema = SOFT_SCHEMA if "probs" in table else SCHEMA
+    arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
     return arrow.replace_schema_metadata(None)
 
 

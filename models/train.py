@@ -1,6 +1,7 @@
 """One training, read from top to bottom."""
 
 import copy
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ FINE_TUNES = ("full", "frozen")
 LEAST_HELD = 50  # val rows; fewer cannot tell two epochs apart, and choosing by 9 cost 7 points
 LEAST_SETTLED, MOST_SETTLED = 16, 2048  # rows that BatchNorm's last statistics are taken from
 LEAST_WEIGHT = 0.01  # of a row nobody trusts: the weights of a batch must have a sum
+SOFT = "soft"  # the split of rows with a guess in place of a label
 
 
 class NonFiniteLoss(ValueError):
@@ -47,6 +49,7 @@ class TrainConfig:
     fine_tune: str = "full"  # "frozen": only the head, minutes become seconds
     patience: int = 20  # epochs without a better one before it stops; the default never stops
     trust_weights: bool = False  # a doubtful label pulls less, once trust has been calibrated
+    soft_weight: float = 0.5  # of a guess that is certain, beside a label's 1; 0 leaves them out
     precision: str = "auto"  # "fp32" gives the same bits every time on one processor
     seed: int = 0
 
@@ -56,7 +59,8 @@ class TrainConfig:
             found = getattr(self, name)
             if not isinstance(found, int) or found < lowest:
                 raise ValueError(f"{name} is {found!r}; choose a whole number from {lowest} on")
-        shares = {"warmup": 1.0, "label_smoothing": 1.0, "weight_decay": math.inf}
+        shares = {"warmup": 1.0, "label_smoothing": 1.0, "soft_weight": 1.0}
+        shares["weight_decay"] = math.inf
         for name, limit in shares.items():
             if not 0 <= getattr(self, name) < limit:
                 raise ValueError(
@@ -110,8 +114,9 @@ def train(
 ) -> Trained:
     """A network trained on the "train" rows of `table`, its best epoch chosen on the "val" rows.
 
-    Seeded: the same rows, threads and processor give the same result (on a CPU in "fp32").
-    With few "val" rows the training loss chooses. `start` is the state of a network to go on from.
+    "soft" rows are trained on beside them, with less weight. Seeded: the same rows, threads and
+    processor give the same result (on a CPU in "fp32"). With few "val" rows the training loss
+    chooses. `start` is the state of a network to go on from.
     """
     _check(table, config, network, start)
     with threads_set(threads), torch.random.fork_rng():
@@ -119,9 +124,10 @@ def train(
         made = build(network, classes=len(classes), image_size=image_size)
         if start is not None:
             load_state(made, start, source="the network to start from")
+        taught = ["train", SOFT] if config.soft_weight else ["train"]
         learn, held = (
             _rows(part, open_images(part, shards, image_size, threads=threads), classes, config)
-            for part in (table[table["split"] == split] for split in ("train", "val"))
+            for part in (table[table["split"].isin(splits)] for splits in (taught, ["val"]))
         )
         precision = _precision(made, learn, config, device)
         precision.place(made)
@@ -136,8 +142,8 @@ def train(
             _settle_norms(made, learn, precision, np.random.default_rng(config.seed))
             history[best_epoch - 1] |= _score(made, held, precision)
     made.requires_grad_(True).eval()
-    seen = set(learn.targets.tolist())
-    absent = [name for number, name in enumerate(classes) if number not in seen]
+    seen = set(table.loc[table["split"] == "train", "label"])
+    absent = [name for name in classes if name not in seen]
     return Trained(made, history, best_epoch, str(precision), absent)
 
 
@@ -226,8 +232,27 @@ def _rows(part: pd.DataFrame, images: Images, classes: Sequence[str], config: Tr
     if not ((trust >= 0) & (trust <= 1)).all():
         strange = part["sample_id"][~((trust >= 0) & (trust <= 1))].iloc[0]
         raise ValueError(f"the trust of sample {strange} is not from 0 to 1; settle it again")
-    weights = torch.tensor(trust, dtype=torch.float32).clamp(min=LEAST_WEIGHT)
-    return _Rows(images.take, targets(part["label"], classes), weights)
+    weights = torch.tensor(trust, dtype=torch.float32)
+    wanted = targets(part["label"], classes)
+    guesses = part[part["split"] == SOFT]
+    if len(guesses):
+        soft = torch.tensor(part["split"].eq(SOFT).tolist())
+        wanted = F.one_hot(wanted, len(classes)).float()
+        wanted[soft] = _guessed(guesses, classes)
+        weights[soft] = config.soft_weight * torch.tensor(guesses["trust"].tolist())
+    return _Rows(images.take, wanted, weights.clamp(min=LEAST_WEIGHT))
+
+
+def _guessed(part: pd.DataFrame, classes: Sequence[str]) -> torch.Tensor:
+    """What is guessed of each soft row, [n, classes]; classes that are gone have no part in it."""
+    told = [json.loads(probs) for probs in part["probs"]]
+    found = torch.tensor([[row.get(name, 0.0) for name in classes] for row in told])
+    total = found.sum(dim=1, keepdim=True)
+    if not (torch.isfinite(found).all() and (found >= 0).all() and (total > 0).all()):
+        raise ValueError(
+            f"a soft row says nothing of the classes {', '.join(classes)}; cut a new snapshot"
+        )
+    return found / total
 
 
 def _embedded(network: Network, rows: _Rows, precision: Precision) -> _Rows:

@@ -247,7 +247,7 @@ def verdicts_rest_on_evidence(place: House, connection: Connection) -> Iterator[
         table = frozen.load_snapshot(place.engine, place.workspace, newest)
     except (RuntimeError, ValueError):
         return  # named under I5
-    trained = table[table["split"].isin(["train", "val"])]
+    trained = table[table["split"].isin(["train", "val", "soft"])]
     tested = table[table["split"] == "test"]
     apart = audited | set(connection.scalars(select(gold.c.sample_id)))
     leaked = trained["sample_id"].isin(apart) | trained["group_id"].isin(tested["group_id"])

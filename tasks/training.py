@@ -20,7 +20,7 @@ from labeling import snapshot as frozen
 from labeling.ledger import place_of, rounds, snapshots
 from models import registry
 from models.network import NetworkConfig
-from models.train import TrainConfig
+from models.train import SOFT, TrainConfig
 from tasks.house import House, house
 from tasks.pictures import progress
 
@@ -106,6 +106,7 @@ def _train(
     secret = place.settings.wandb_api_key
     about = {"snapshot": snapshot, "commit": commit, "seed": config.seed}
     about |= {"strategy": _strategy(place), "network": asdict(network), "train": asdict(config)}
+    about |= {"soft_rows": int((table["split"] == SOFT).sum())}
     with tracked_run(
         place.workspace.runs,
         f"{snapshot}-{key[:6]}",

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +16,15 @@ from ground.git import git, tags
 from ground.journal import Fenced, intents, locks, only_writer, open_intents
 from ground.objects import ObjectStore, StoreError
 from ground.workspace import init_workspace
+from labeling.exports import export_snapshot
 from labeling.ledger import labels, snapshots
-from labeling.snapshot import cut_snapshot, fetch_shards, list_snapshots, verify_remote
+from labeling.snapshot import (
+    cut_snapshot,
+    fetch_shards,
+    list_snapshots,
+    verify_remote,
+    why_soft,
+)
 from tests.labeling.snapshot_house import (
     House,
     cut_and_die,
@@ -119,6 +127,24 @@ def test_on_a_detached_head_a_snapshot_is_still_cut(house):
     house.label("s0002")
     assert house.cut() == "snapshot-0002"
     assert len(house.load("snapshot-0002")) == 3
+
+
+def test_guesses_are_frozen_marked_and_told_why_and_never_exported(house, tmp_path):
+    told = {"label": "cat", "trust": 0.9, "source": "propagation-1", "probs": '{"cat": 0.9}'}
+    soft = pd.DataFrame([{"sample_id": "s0002", **told}])
+    house.cut()
+    with only_writer(house.engine, "workspace-git") as token:
+        cut = partial(cut_snapshot, house.engine, house.workspace, token, soft=soft)
+        assert cut(why="they help") == "snapshot-0002"
+        assert cut(why="they help") is None
+    rows = house.load("snapshot-0002").set_index("sample_id")["split"].to_dict()
+    assert rows == {"s0000": "train", "s0001": "train", "s0002": "soft"}
+    with house.engine.connect() as connection:
+        reasons = [why_soft(connection, f"snapshot-000{number}") for number in (1, 2, 3)]
+    assert reasons == ["", "they help", ""]
+    options = {"format": "csv", "target": tmp_path / "out", "images": False}
+    assert export_snapshot(house.engine, house.workspace, **options) == 2
+    assert house.cut() == "snapshot-0003"  # without them it is another one
 
 
 # What DVC does not see: objects that are damaged or gone.

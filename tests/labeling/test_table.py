@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, update
 
 from ground.database import connect, metadata, now, writing
-from labeling.ledger import answers, audit, labels, rounds, samples
+from labeling.ledger import answers, assignments, audit, gold, labels, rounds, samples
 from labeling.table import (
     SnapshotConfig,
     build_table,
@@ -232,3 +232,136 @@ def test_the_fingerprint_and_the_bytes_depend_on_content_alone(engine):
 
 def test_an_empty_ledger_is_an_empty_table(engine):
     assert build_table(engine, SnapshotConfig()).num_rows == 0
+
+
+# Soft rows: guesses that are trained on.
+
+
+def guesses(*names: str, trust: float = 0.9) -> pd.DataFrame:
+    told = json.dumps({"cat": trust, "dog": round(1 - trust, 5)})
+    row = {"label": "cat", "trust": trust, "source": "propagation-1, here", "probs": told}
+    return pd.DataFrame([{"sample_id": name, **row} for name in names])
+
+
+def soft_of(engine: Engine, soft: pd.DataFrame) -> pd.DataFrame:
+    table = build_table(engine, SnapshotConfig(val_share=0), soft)
+    return from_parquet(to_parquet(table)).set_index("sample_id")
+
+
+def test_a_guess_stands_beside_the_labels_and_is_marked_as_one(engine):
+    for name in ("s1", "s2"):
+        add_sample(engine, name)
+    settle(engine, "s1", "cat")
+    table = soft_of(engine, guesses("s2"))
+    assert table["split"].to_dict() == {"s1": "train", "s2": "soft"}
+    row = table.loc["s2"]
+    assert (row["label"], row["trust"], row["source"]) == ("cat", 0.9, "propagation-1, here")
+    assert json.loads(row["probs"]) == {"cat": 0.9, "dog": 0.1}
+    assert row["annotators"] == [] and row[["round_id", "settled_at"]].isna().all()
+    assert (row["shard"], row["offset"], row["length"]) == ("x.tar", 512, 9)
+    assert pd.isna(table.loc["s1", "probs"])
+
+
+def test_without_guesses_the_bytes_are_those_of_a_table_that_never_heard_of_them(engine):
+    for name in ("s1", "s2"):
+        add_sample(engine, name)
+    settle(engine, "s1", "cat")
+    plain = build_table(engine, SnapshotConfig())
+    for soft in (guesses(), guesses("s1"), guesses("nobody")):
+        table = build_table(engine, SnapshotConfig(), soft if len(soft) else None)
+        assert to_parquet(table) == to_parquet(plain)
+    assert "probs" not in plain.column_names
+
+
+def test_the_fingerprint_covers_guesses_and_the_labels_stay_as_they_were(engine):
+    for name in ("s1", "s2"):
+        add_sample(engine, name)
+    settle(engine, "s1", "cat")
+    prints = {
+        fingerprint(build_table(engine, SnapshotConfig(), soft))
+        for soft in (None, guesses("s2"), guesses("s2", trust=0.95))
+    }
+    assert len(prints) == 3
+    table = build_table(engine, SnapshotConfig(), guesses("s2"))
+    assert fingerprint(to_arrow(from_parquet(to_parquet(table)))) == fingerprint(table)
+    pd.testing.assert_frame_equal(
+        soft_of(engine, guesses("s2")).loc[["s1"]].drop(columns="probs"), read(engine)
+    )
+
+
+@pytest.mark.parametrize("group", ["own", "shared"])
+@pytest.mark.parametrize("role", ["audit", "audit that waits", "gold", "val"])
+def test_no_guess_is_trained_on_that_is_measured_on_or_resembles_what_is(engine, role, group):
+    for name in ("s1", "s2", "s3"):
+        add_sample(engine, name, group="g" if group == "shared" and name != "s1" else name)
+    add_sample(engine, "s4")
+    settle(engine, "s1", "cat")
+    guessed = "s3" if group == "shared" else "s2"
+    config = SnapshotConfig(val_share=0)
+    if role == "audit that waits":
+        audit_sample(engine, "s2")
+    elif role == "audit":
+        settle(engine, "s2", "cat")
+        audit_sample(engine, "s2")
+    elif role == "gold":
+        with writing(engine) as connection:
+            connection.execute(
+                insert(gold).values(sample_id="s2", label="cat", source="x", added_at=now())
+            )
+            connection.execute(
+                insert(labels).values(
+                    sample_id="s2", label="cat", trust=1.0, annotators="[]", answers="[]",
+                    method="gold", settled_at=now(),
+                )
+            )  # fmt: skip
+    else:
+        settle(engine, "s2", "cat")
+        config = SnapshotConfig(val_share=0.5, seed=_seed_that_validates(engine, "s2"))
+    found = from_parquet(to_parquet(build_table(engine, config, guesses(guessed, "s4"))))
+    assert found.loc[found["split"] == "soft", "sample_id"].tolist() == ["s4"]
+
+
+def _seed_that_validates(engine: Engine, name: str) -> int:
+    for seed in range(50):
+        table = build_table(engine, SnapshotConfig(val_share=0.5, seed=seed)).to_pandas()
+        if table.set_index("sample_id").loc[name, "split"] == "val":
+            return seed
+    raise AssertionError
+
+
+def test_who_is_asked_about_now_or_was_skipped_is_not_guessed(engine):
+    for name in ("s1", "s2", "s3", "s4"):
+        add_sample(engine, name)
+    settle(engine, "s1", "cat")
+    with writing(engine) as connection:
+        for place, (name, end) in enumerate({"s2": {}, "s3": {"outcome": "skipped"}}.items()):
+            closed = {"closed_at": now()} if end else {}
+            connection.execute(
+                insert(assignments).values(
+                    round_id="round-0001", sample_id=name, position=place, reason="margin",
+                    **closed, **end,
+                )
+            )  # fmt: skip
+    table = soft_of(engine, guesses("s2", "s3", "s4"))
+    assert table["split"].to_dict() == {"s1": "train", "s4": "soft"}
+
+
+def test_without_a_label_to_train_on_no_guess_is(engine):
+    add_sample(engine, "s1")
+    assert build_table(engine, SnapshotConfig(), guesses("s1")).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("soft", "words"),
+    [
+        (guesses("s1").drop(columns="probs"), "no column 'probs'"),
+        (guesses("s1", trust=1.5), "trust of soft row s1 is 1.5"),
+        (guesses("s1").assign(trust=float("nan")), "trust of soft row s1 is nan"),
+        (guesses("s1", "s1"), "sample s1 is guessed twice"),
+    ],
+)
+def test_guesses_that_make_no_sense_are_refused(engine, soft, words):
+    add_sample(engine, "s0")
+    settle(engine, "s0", "cat")
+    with pytest.raises(ValueError, match=words):
+        build_table(engine, SnapshotConfig(), soft)

@@ -1,13 +1,16 @@
 """A training learns, repeats itself to the bit, keeps its best epoch, and stops at nonsense."""
 
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from models import train as module
+from models.data import open_images
 from models.network import NetworkConfig
 from models.predict import predict_table
 from models.train import NonFiniteLoss, TrainConfig, Trained, rate_share, train
@@ -173,9 +176,57 @@ def test_trust_weighs_rows_only_when_asked(tmp_path):
         run(table, tmp_path, weighed)
 
 
+def guessed(table, rows, **probs) -> pd.DataFrame:
+    """The table with some of its rows turned into guesses."""
+    changed = table.assign(probs=None)
+    changed.loc[rows, ["split", "trust", "probs"]] = ["soft", 0.9, json.dumps(probs)]
+    return changed
+
+
+def test_without_guesses_a_training_is_what_it_was_whatever_they_would_weigh(tmp_path):
+    table = snapshot(tmp_path, train=12)
+    plain = run(table, tmp_path)
+    for weight in (0.0, 0.5, 0.9):
+        again = run(table.assign(probs=None), tmp_path, replace(SHORT, soft_weight=weight))
+        assert same(again.network, plain.network) and again.history == plain.history
+
+
+def test_guesses_are_trained_on_and_of_weight_0_are_left_out(tmp_path):
+    table = snapshot(tmp_path, train=24)
+    labelled = table[table.index < 12]
+    soft = guessed(table, slice(12, 23), flat=0.8, tall=0.1, wide=0.1)
+    plain = run(labelled, tmp_path).network
+    assert not same(run(soft, tmp_path).network, plain)
+    assert same(run(soft, tmp_path, replace(SHORT, soft_weight=0.0)).network, plain)
+
+
+def test_a_guess_pulls_by_its_weight_and_its_trust_towards_all_it_says(tmp_path):
+    table = guessed(snapshot(tmp_path, train=4), [2, 3], tall=0.6, wide=0.2, gone=0.2)
+    images = open_images(table, tmp_path, SIZE)
+    rows = module._rows(table, images, CLASSES, replace(SHORT, soft_weight=0.5))
+    assert rows.weights.tolist() == pytest.approx([1, 1, 0.45, 0.45])
+    assert rows.targets[0].tolist() == [1, 0, 0]
+    assert rows.targets[3].tolist() == pytest.approx([0, 0.75, 0.25])
+    wise = module._rows(table[:2], images, CLASSES, SHORT)
+    assert wise.targets.dtype == torch.int64
+
+
+def test_a_class_that_is_only_guessed_counts_as_absent(tmp_path):
+    table = guessed(snapshot(tmp_path, train=6), [2, 5], wide=1.0)
+    assert run(table, tmp_path).absent_classes == ["wide"]
+
+
+@pytest.mark.parametrize("probs", [{"gone": 1.0}, {"flat": math.nan}, {"flat": -1.0, "tall": 2.0}])
+def test_a_guess_that_says_nothing_of_our_classes_is_refused(tmp_path, probs):
+    table = guessed(snapshot(tmp_path, train=6), [2], **probs)
+    with pytest.raises(ValueError, match="says nothing of the classes flat, tall, wide"):
+        run(table, tmp_path)
+
+
 @pytest.mark.parametrize(
     "given",
     [
+        {"soft_weight": 1.0}, {"soft_weight": -0.1},
         {"epochs": 0}, {"epochs": 2.5}, {"batch_size": 1}, {"min_steps": -1}, {"lr": 0},
         {"lr": math.nan}, {"lr": math.inf}, {"warmup": 1}, {"label_smoothing": -0.1},
         {"weight_decay": -1}, {"fine_tune": "half"}, {"precision": "fp8"}, {"patience": 0},
