@@ -1,7 +1,9 @@
 """What the champion sees in the pool: probabilities and embeddings, as strategies need them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,10 @@ import pandas as pd
 from labeling.pool import Pool
 from tasks.house import House
 from tasks.pictures import progress
+
+if TYPE_CHECKING:
+    from models.model_store import LoadedModel
+    from models.predict import Predictions
 
 
 @dataclass(frozen=True)
@@ -25,19 +31,11 @@ def look(
 ) -> Sight:
     """The champion's view of the pool, of the gold that is mixed in, and of what has a label."""
     from models.model_store import load_model
-    from models.predict import predict_table
 
     show = progress(f"Scoring the pool with {model}")
     loaded = load_model(place.engine, place.workspace.bento_home, model)
     everybody = pd.concat([pool, gold, spoken_for], ignore_index=True)
-    scored = predict_table(
-        loaded.network,
-        everybody,
-        place.workspace.shards,
-        loaded.card.image_size,
-        threads=place.settings.threads,
-        on_progress=show,
-    )
+    scored = _score(place, loaded, everybody, show)
     show(1, 1)
     classes = list(loaded.card.classes)
     asked = len(pool) + len(gold)
@@ -50,6 +48,38 @@ def look(
     )
     names = everybody["sample_id"][:asked]
     return Sight(seen, classes, _guesses(names, scored.probs[:asked], classes, model))
+
+
+def _score(
+    place: House,
+    loaded: "LoadedModel",
+    table: pd.DataFrame,
+    show: Callable[[float, float], None],
+) -> "Predictions":
+    """What the model says of a table: by this process, or by the cluster that is set."""
+    from models.predict import predict_table
+    from models.spread import predict_spread
+
+    shards, size = place.workspace.shards, loaded.card.image_size
+    if place.settings.ray:
+        return predict_spread(
+            loaded.network,
+            table,
+            shards,
+            size,
+            cluster=place.settings.ray,
+            name=loaded.version,
+            on_progress=show,
+        )
+    return predict_table(
+        loaded.network,
+        table,
+        shards,
+        size,
+        threads=place.settings.threads,
+        name=loaded.version,
+        on_progress=show,
+    )
 
 
 def _guesses(
