@@ -6,7 +6,7 @@ is already plain keeps its pixels to the last bit; everything else is decoded on
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -18,6 +18,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
+
+try:
+    import simplejpeg
+except ImportError:  # no wheel for this machine: Pillow decodes as well, and slower
+    simplejpeg = None
 
 from ground.containers import Reason, Refused, bare_jpeg, bare_png, check_rows, kind_of, webp_size
 
@@ -95,7 +100,11 @@ def clean(received: bytes) -> CleanImage:
 
 def pixels(content: bytes) -> np.ndarray:
     """Height x width x 3 of uint8 RGB, from bytes that `clean` made."""
-    opener = JpegImageFile if content[:2] == b"\xff\xd8" else PngImageFile
+    is_jpeg = content[:2] == b"\xff\xd8"
+    if is_jpeg and simplejpeg is not None:
+        with suppress(ValueError):  # what it does not take, Pillow may; the pixels are the same
+            return simplejpeg.decode_jpeg(content, "RGB", strict=False)
+    opener = JpegImageFile if is_jpeg else PngImageFile
     return np.asarray(opener(BytesIO(content)).convert("RGB"))
 
 

@@ -1,10 +1,12 @@
 """Snapshot rows -> batches of small images, the same way for training, scoring and serving."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ STD = (0.229, 0.224, 0.225)
 
 MEMORY_BOUND = 2 * 2**30  # bytes of decoded images kept; more are decoded anew, batch by batch
 _AT_ONCE = 512  # decoded at a time on the way into memory
+_WAITING = 2**23  # bytes of decoded pictures that wait for others of their size
 
 # Small enough that no upright digit, sign or face turns into another class.
 TURN = math.radians(10)
@@ -41,7 +44,36 @@ def prepare(picture: np.ndarray, image_size: int) -> torch.Tensor:
             f"the picture is {picture.dtype} {picture.shape}; uint8 [height, width, 3] is needed"
         )
     copied = torch.tensor(picture).permute(2, 0, 1)  # decoders give read-only memory
-    return resize(copied, [image_size, image_size], antialias=True)
+    return _squeezed(copied, image_size)
+
+
+def _squeezed(pictures: torch.Tensor, image_size: int) -> torch.Tensor:
+    return resize(pictures, [image_size, image_size], antialias=True)
+
+
+@dataclass(frozen=True)
+class Places(Sequence[Place]):
+    """Where the images of a table lie; made when asked for, as a million of them are heavy."""
+
+    shards: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+    digests: np.ndarray
+
+    COLUMNS = ("shard", "offset", "length", "stored_sha256")
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[at] for at in range(*row.indices(len(self)))]
+        return Place(
+            str(self.shards[row]),
+            int(self.offsets[row]),
+            int(self.lengths[row]),
+            str(self.digests[row]),
+        )
 
 
 @dataclass(frozen=True)
@@ -61,7 +93,18 @@ class Images:
         """The images of `rows` as uint8 [n, 3, image_size, image_size]."""
         if self.kept is not None:
             return self.kept[torch.from_numpy(rows)]
-        return _decode([self.places[row] for row in rows], self)
+        return self.decode(rows).contiguous()
+
+    def decode(self, rows: np.ndarray) -> torch.Tensor:
+        """What `take` gives, decoded anew and left as decoders lay it out: channels last."""
+        places = [self.places[row] for row in rows]
+        size = max(1, math.ceil(len(places) / self.threads))
+        parts = [places[start : start + size] for start in range(0, len(places), size)]
+        if len(parts) == 1:
+            return _decoded(parts[0], self)
+        with ThreadPoolExecutor(self.threads) as pool:
+            decoded = list(pool.map(lambda part: _decoded(part, self), parts))
+        return torch.cat(decoded) if decoded else _decoded([], self)
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
         """Every image once and in order, `size` at a time."""
@@ -78,14 +121,13 @@ def open_images(
     memory_bound: int = MEMORY_BOUND,
 ) -> Images:
     """The images of `table` (columns shard, offset, length, stored_sha256), kept if they fit."""
-    columns = [table[name] for name in ("shard", "offset", "length", "stored_sha256")]
-    places = [Place(str(s), int(o), int(n), str(d)) for s, o, n, d in zip(*columns, strict=True)]
+    places = Places(*(table[name].to_numpy() for name in Places.COLUMNS))
     images = Images(places, shards, image_size, threads, kept=None)
     if len(places) * 3 * image_size**2 > memory_bound:
         return images
     kept = torch.empty(len(places), 3, image_size, image_size, dtype=torch.uint8)
     for start in range(0, len(places), _AT_ONCE):
-        kept[start : start + _AT_ONCE] = _decode(places[start : start + _AT_ONCE], images)
+        kept[start : start + _AT_ONCE] = images.decode(np.arange(len(places))[start:][:_AT_ONCE])
     return Images(places, shards, image_size, threads, kept)
 
 
@@ -120,15 +162,29 @@ def augment(images: torch.Tensor, rng: np.random.Generator, *, flip: bool = Fals
     return moved * contrast + brightness
 
 
-def _decode(places: Sequence[Place], images: Images) -> torch.Tensor:
-    def prepared(part: Sequence[Place]) -> list[torch.Tensor]:
-        contents = read_images(images.shards, part)
-        return [prepare(pixels(content), images.image_size) for content in contents]
+def _decoded(places: Sequence[Place], images: Images) -> torch.Tensor:
+    """The images at `places`; those of one size are made smaller together, a few MiB at a time."""
+    side = images.image_size
+    squares = np.empty((len(places), side, side, 3), np.uint8)
+    waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = defaultdict(list)
+    waits = 0
+    for row, content in enumerate(read_images(images.shards, places)):
+        picture = pixels(content)
+        waiting[picture.shape].append((row, picture))
+        waits += picture.nbytes
+        if waits > _WAITING:
+            _squeeze(waiting, squares)
+            waits = 0
+    _squeeze(waiting, squares)
+    return torch.from_numpy(squares).permute(0, 3, 1, 2)
 
-    size = max(1, math.ceil(len(places) / images.threads))
-    parts = [places[start : start + size] for start in range(0, len(places), size)]
-    with ThreadPoolExecutor(images.threads) as pool:
-        decoded = [picture for part in pool.map(prepared, parts) for picture in part]
-    if not decoded:
-        return torch.empty(0, 3, images.image_size, images.image_size, dtype=torch.uint8)
-    return torch.stack(decoded)
+
+def _squeeze(
+    waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]], squares: np.ndarray
+) -> None:
+    """Put the pictures that wait in their rows, squeezed to size, and forget them."""
+    for pictures in waiting.values():
+        stacked = torch.from_numpy(np.stack([picture for _, picture in pictures]))
+        squeezed = _squeezed(stacked.permute(0, 3, 1, 2), squares.shape[1])
+        squares[[row for row, _ in pictures]] = squeezed.permute(0, 2, 3, 1).numpy()
+    waiting.clear()

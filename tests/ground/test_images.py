@@ -78,6 +78,19 @@ def test_a_jpeg_keeps_its_scan_and_loses_its_metadata(mode: str, options: dict) 
     assert clean(told).content.endswith(scan)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_has_the_pixels_that_pillow_sees(
+    mode: str, subsampling: int, progressive: bool
+) -> None:
+    options = {"progressive": progressive} | ({"subsampling": subsampling} if mode == "RGB" else {})
+    for width, height in ((2, 2), (7, 9), (16, 31), (33, 65)):
+        content = clean(written(photo(width, height, mode), "JPEG", **options)).content
+        seen = pixels(content)
+        np.testing.assert_array_equal(seen, plainly(Image.open(io.BytesIO(content))))
+
+
 def test_what_follows_the_end_of_a_jpeg_goes() -> None:
     one = written(photo(), "JPEG")
     assert clean(one + b"a film, with sound").content == clean(one).content

@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from models.data import augment, open_images, prepare, targets
-from tests.models.pictures import CLASSES, SIZE, picture, snapshot
+from ground.shards import write_shard
+from models.data import Images, augment, open_images, prepare, targets
+from tests.models.pictures import CLASSES, SIZE, encoded, picture, snapshot
+
+SIDE = 12
 
 
 def test_prepare_keeps_an_image_of_the_right_size_to_the_last_bit():
@@ -40,6 +43,21 @@ def test_images_are_the_same_kept_in_memory_or_decoded_anew_by_any_number_of_thr
     rows = np.array([5, 0, 5, 6])
     assert torch.equal(kept.take(rows), anew.take(rows))
     assert torch.equal(torch.cat(list(anew.batches(3))), torch.cat(list(kept.batches(4))))
+
+
+@pytest.mark.parametrize("waiting", [0, 4000, 2**23])
+def test_images_of_any_size_are_what_prepare_makes_of_each(tmp_path, monkeypatch, waiting):
+    monkeypatch.setattr("models.data._WAITING", waiting)
+    rng = np.random.default_rng(0)
+    sizes = [(SIDE, SIDE), (30, 20), (3, 40), (30, 20), (SIDE, SIDE), (1, 1), (30, 20)]
+    pictures = [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
+    places = write_shard(tmp_path, [(f"{n}", encoded(one)) for n, one in enumerate(pictures)])
+    images = Images(places, tmp_path, SIDE, threads=2, kept=None)
+    decoded = images.decode(np.arange(len(sizes)))
+    assert decoded.is_contiguous(memory_format=torch.channels_last)
+    assert images.take(np.arange(len(sizes))).is_contiguous()
+    for found, one in zip(decoded, pictures, strict=True):
+        assert torch.equal(found, prepare(one, SIDE))
 
 
 def test_more_images_than_fit_in_the_bound_are_not_kept(tmp_path):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.data import Images
 from models.network import NetworkConfig, build
-from models.predict import predict, predict_table
+from models.predict import predict, predict_table, predictions
 from tests.models.pictures import CLASSES, SIZE, snapshot
 
 
@@ -82,3 +83,49 @@ def test_a_table_is_answered_row_by_row_in_its_order(network, tmp_path):
     )
     assert np.allclose(straight.probs[mixed.index], turned.probs, atol=1e-6)
     assert seen == [(9, 9)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_batches_come_in_the_order_of_the_table_whatever_the_threads(
+    network, tmp_path, monkeypatch, threads
+):
+    monkeypatch.setattr("models.predict.BATCH", 2)
+    table = snapshot(tmp_path, train=23)
+    whole = predict_table(network, table, tmp_path, SIZE)
+    parts = list(predictions(network, table, tmp_path, SIZE, threads=threads))
+    assert [len(part) for part in parts] == [2] * 11 + [1]
+    assert (np.concatenate([part.probs for part in parts]) == whole.probs).all()
+
+
+def test_few_batches_are_in_memory_whatever_the_table(network, tmp_path, monkeypatch):
+    monkeypatch.setattr("models.predict.BATCH", 1)
+    table = snapshot(tmp_path, train=40)
+    decode, taken = Images.decode, []
+    monkeypatch.setattr(
+        Images, "decode", lambda images, rows: (taken.append(rows[0]), decode(images, rows))[1]
+    )
+    answers = predictions(network, table, tmp_path, SIZE, threads=2)
+    next(answers)
+    assert len(taken) <= 8
+    answers.close()
+    assert len(taken) <= 8 and torch.get_num_threads() >= 1
+
+
+def test_a_damaged_image_is_an_error_and_no_thread_is_left_waiting(network, tmp_path):
+    table = snapshot(tmp_path, train=5)
+    wrong = table.assign(stored_sha256=["0" * 64, *table["stored_sha256"][1:]])
+    with pytest.raises(ValueError, match="was written"):
+        predict_table(network, wrong, tmp_path, SIZE, threads=3)
+
+
+def test_auto_goes_on_with_the_quickest_size_of_batch_and_answers_the_same(
+    network, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("models.predict.BATCH", 4)
+    table = snapshot(tmp_path, train=120)
+    parts = list(predictions(network, table, tmp_path, SIZE, precision="auto"))
+    sizes = [len(part) for part in parts]
+    assert sum(sizes) == 120 and sizes[:3] == [1, 2, 4]
+    assert len(set(sizes[-4:-1])) == 1
+    whole = predict_table(network, table, tmp_path, SIZE)
+    assert np.abs(np.concatenate([part.probs for part in parts]) - whole.probs).max() < 0.05
