@@ -76,9 +76,7 @@ def ingest(
 
 @app.command()
 def label(
-    strategy: Annotated[
-        str, typer.Option(help="How to choose; a wrong name lists them.")
-    ] = "margin",
+    strategy: Annotated[str, typer.Option(help="How to choose; a wrong name lists them.")] = "auto",
     size: Annotated[int, typer.Option(help="Samples in the batch.")] = 50,
     audit_share: Annotated[float, typer.Option(help="Share drawn at random for the audit.")] = 0.1,
     random_share: Annotated[float, typer.Option(help="Chance of a place to be drawn.")] = 0.05,

@@ -5,6 +5,7 @@ from typing import Literal
 from prefect import flow
 
 from labeling.consensus import SettlePolicy
+from labeling.guesses import SoftPolicy
 from labeling.snapshot import SnapshotConfig
 from tasks.collecting import (
     announce_snapshot,
@@ -21,13 +22,14 @@ def collect_labels(
     annotators: Literal["label-studio", "simulated"] = "label-studio",
     settling: SettlePolicy = SettlePolicy(),  # noqa: B008 - frozen
     snapshot: SnapshotConfig = SnapshotConfig(),  # noqa: B008 - frozen
+    soft: SoftPolicy = SoftPolicy(),  # noqa: B008 - frozen
     every: int = 50,
 ) -> str | None:
     """Turn what annotators answered into labels; return the snapshot that was cut, if one was."""
     fetch_answers(annotators, settling)
     settle_answers(settling)
     ask_again(annotators)
-    name = freeze_labels(snapshot, every)
+    name = freeze_labels(snapshot, soft, every)
     announce_snapshot()
     publish_people(settling)
     return name

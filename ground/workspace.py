@@ -15,7 +15,7 @@ from ground.git import commit, git, has_commits, start_repository
 HOTKEYS = "1234567890qwertyuiopasdfghjklzxcvbnm"
 
 GITIGNORE = (
-    "/hone.sqlite*\n/desk/\n/traffic/\n/bento/\n/runs/\n/remote/\n/inbox/\n/.env\n"
+    "/hone.sqlite*\n/desk/\n/traffic/\n/bento/\n/runs/\n/scores/\n/remote/\n/inbox/\n/.env\n"
     "/label-studio.json\n/simulated-annotators.json\n"
 )
 DVCIGNORE = "# What is being written just now, or was when it was killed.\n.*.part\n"
@@ -88,6 +88,11 @@ class Workspace:
     @property
     def bento_home(self) -> Path:
         return self.root / "bento"
+
+    @property
+    def scores(self) -> Path:
+        """What models said of samples, kept so that nobody is scored twice; it can be made anew."""
+        return self.root / "scores"
 
     @property
     def runs(self) -> Path:

@@ -26,7 +26,7 @@ def balanced(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
     Rare is what has few labels and is seldom predicted: for long tails.
     """
     assert pool.probs is not None
-    rows, doubt = _most_doubtful(pool, _doubt(pool) * _rarity(pool), BETA * size, rng)
+    rows, doubt = _most_doubtful(pool, _doubt(pool) * rarity(pool), BETA * size, rng)
     return _one_per_centre(pool, rows, doubt, size, rng)
 
 
@@ -51,13 +51,13 @@ def _doubt(pool: Pool) -> np.ndarray:
     return margin(pool.probs)
 
 
-def _rarity(pool: Pool) -> np.ndarray:
+def rarity(pool: Pool) -> np.ndarray:
     """How rare each sample's class is likely to be: one over the share of labels, expected."""
     assert pool.probs is not None
     classes = pool.probs.shape[1]
     labels = np.empty(0, np.int64) if pool.labels is None else pool.labels
     counts = np.bincount(labels[(labels >= 0) & (labels < classes)], minlength=classes)
-    predicted = pool.probs[pool.free].mean(axis=0)
+    predicted = pool.probs[pool.free].mean(axis=0) if len(pool.free) else 1 / classes
     # The pool's own share counts like one label a class: it decides while there are no labels.
     share = (counts + predicted * classes) / (counts.sum() + classes)
     return pool.probs @ (1 / np.maximum(share, 1e-3))

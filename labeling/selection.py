@@ -40,7 +40,7 @@ SHARES = (
 class SelectionConfig:
     """How a batch is made up. Shares are rounded up, so that one asked for is never nothing."""
 
-    strategy: str = "margin"  # beats random on balanced pools, where entropy loses to it
+    strategy: str = "auto"  # by what is seen of the pool; none wins everywhere
     size: int = 50  # minutes of one person's work; much smaller ones waste training runs
     audit_share: float = 0.1  # the price of honest figures: these are never trained on
     random_share: float = 0.05  # the chance of each place to be drawn: checks the claim for life
@@ -52,6 +52,7 @@ class SelectionConfig:
     quotas: Mapping[str, int] = field(default_factory=dict)  # places for those predicted so
     named: Sequence[str] = ()  # sample ids that come first, whatever the strategy thinks of them
     relabel_share: float = 0.0  # at most this much for labels that deserve a second look
+    feature_seconds: float = 90.0  # to teach a network on the pool while there is no model
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
@@ -101,7 +102,7 @@ def select_batch(
     name, rule = usable(config.strategy, seen)
     places = Places(min(config.size, len(pool)), np.ones(len(pool), dtype=bool))
     if len(pool):
-        _draw_audit(places, (pool["origin"] == "served").to_numpy(), config, rng)
+        _draw_audit(places, pool, config, rng)
         _fill(places, pool, seen, config, name, rng, classes)
     batch = pd.DataFrame(places.taken, columns=[part.name for part in fields(Taken)])
     batch["sample_id"] = pool["sample_id"].to_numpy()[batch["row"].astype(int)]
@@ -115,23 +116,26 @@ def part(size: int, share: float) -> int:
 
 
 def _draw_audit(
-    places: Places, is_served: np.ndarray, config: SelectionConfig, rng: np.random.Generator
+    places: Places, pool: pd.DataFrame, config: SelectionConfig, rng: np.random.Generator
 ) -> None:
     """Draw the audit at random, each sample with the probability that is kept.
 
     With a `served_share` it is drawn from the served samples, as far as they go: a batch that
-    answers drift must measure what drifted, and the others were audited before.
+    answers drift must measure what drifted, and the others were audited before. Who is `reserved`
+    (by name, so by chance) comes first: of the others a guess may have been trained on.
     """
     size = part(places.size, config.audit_share)
-    if not config.served_share:
-        is_served = np.zeros_like(is_served)
+    is_served = (pool["origin"] == "served").to_numpy() & bool(config.served_share)
+    reserved = pool["reserved"].to_numpy() if "reserved" in pool else np.ones(len(pool), bool)
     from_served = min(size, int(is_served.sum()))
     whole = not is_served.any()
     for rows, count in (
         (np.flatnonzero(is_served), from_served),
         (np.flatnonzero(~is_served), size - from_served),
     ):
-        for place, row in enumerate(rng.choice(rows, count, replace=False)):
+        turn = rng.permutation(rows)
+        turn = turn[np.argsort(~reserved[turn], kind="stable")]
+        for place, row in enumerate(turn[:count]):
             left = len(rows) - place if whole else np.nan
             places.take(Taken(int(row), "audit", np.nan, count / len(rows), 1 / left, left))
 

@@ -33,7 +33,7 @@ from labeling.table import (
 )
 
 __all__ = ["SnapshotConfig", "cut_snapshot", "fetch_shards", "list_snapshots", "load_snapshot",
-           "mend", "split", "verify_remote", "why_soft"]  # fmt: skip
+           "mend", "split", "trained_on_guesses", "verify_remote", "why_soft"]  # fmt: skip
 
 KIND = "snapshot"
 COMMITTED = [*NOTES, "data/.gitignore", "hone.toml"]
@@ -64,6 +64,7 @@ def cut_snapshot(
             _discard(engine, token, unless=None)
             return finished
         about = {"fingerprint": fingerprint(table), "seed": config.seed, "soft": why}
+        about["guesses"] = 0 if soft is None else len(soft)
         intent = _decide(engine, store, token, about)
         write_whole(workspace.labels_table, to_parquet(table))
         _publish(engine, store, token, intent, last)
@@ -114,6 +115,12 @@ def why_soft(connection: Connection, name: str) -> str:
     made = (intents.c.kind == KIND) & (intents.c.key == name)
     payload = connection.scalar(select(intents.c.payload).where(made))
     return str(json.loads(payload or "{}").get("soft", ""))
+
+
+def trained_on_guesses(connection: Connection) -> bool:
+    """Whether any snapshot has soft rows: audits must then be drawn from what was never guessed."""
+    made = select(intents.c.payload).where(intents.c.kind == KIND)
+    return any(json.loads(said).get("guesses", 0) for said in connection.scalars(made))
 
 
 def verify_remote(workspace: Workspace, *names: str) -> list[str]:

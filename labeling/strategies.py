@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labeling.auto import auto, rule
 from labeling.badge import badge
+from labeling.doubt_herding import doubt_herding, rare_doubt_herding
 from labeling.herding import max_herding, prob_cover, uncertainty_herding
 from labeling.k_center import k_center
 from labeling.margins import balanced, cluster_margin, weighted_kmeans
@@ -29,6 +31,7 @@ def at_random(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
 
 
 STRATEGIES: dict[str, Strategy] = {
+    "auto": Strategy(auto, needs=()),
     "random": Strategy(at_random, needs=()),
     "least_confidence": Strategy(by_least_confidence, needs=("probs",)),
     "margin": Strategy(by_margin, needs=("probs",)),
@@ -43,12 +46,18 @@ STRATEGIES: dict[str, Strategy] = {
     "weighted_kmeans": Strategy(weighted_kmeans, needs=("probs", "embeddings")),
     "uncertainty_herding": Strategy(uncertainty_herding, needs=("probs", "embeddings")),
     "balanced": Strategy(balanced, needs=("probs", "embeddings")),
+    "doubt_herding": Strategy(doubt_herding, needs=("probs", "embeddings")),
+    "rare_doubt_herding": Strategy(rare_doubt_herding, needs=("probs", "embeddings")),
 }
-INSTEAD = ("margin", "typiclust", "random")  # of one that lacks what it needs: the first that does not
+# Of one that lacks what it needs: the first that does not.
+INSTEAD = ("margin", "typiclust", "random")
 
 
 def usable(name: str, pool: Pool) -> tuple[str, str]:
     """The strategy that can be used on this pool in the place of `name`, and why, in words."""
+    if name == "auto":
+        found = rule(pool)
+        return found.strategy, f"{found.strategy} ({found.regime}: {found.why})"
     lacking = _lacking(name, pool)
     if not lacking:
         return name, name

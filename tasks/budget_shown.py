@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ground.files import write_whole
+from labeling.arms import LEAST
 from labeling.budget import TAIL, LearningCurve
 
 LAST = 5  # rounds in a table; --json has them all
@@ -118,6 +119,12 @@ def _trust(report: dict[str, Any]) -> list[str]:
         )
     else:
         lines.append("no forecast of the past to score yet: two trained rounds make the first")
+    choosing = report["choosing"]
+    lines.append(
+        f"choosing is {choosing['said']}"
+        if choosing
+        else f"choosing against chance: too few labels of either kind to tell ({LEAST} each)"
+    )
     lines.append(f"{report['models']} models, and nested subsets with {report['features']}")
     return lines
 

@@ -15,10 +15,11 @@ import pandas as pd
 from sqlalchemy import Engine, select
 
 from labeling import snapshot as frozen
+from labeling.arms import compare_arms
 from labeling.budget import BudgetPolicy, Evidence, LearningCurve, advise, learning_curve
 from labeling.ledger import assignments, labels, rounds
 from labeling.nested import nested_mistakes
-from labeling.queue import GOLD, REVIEW
+from labeling.queue import GOLD, LOOKED_AGAIN
 from models import registry
 from models.evaluate import Interval, accuracy_interval
 from models.honest import lure, naive
@@ -85,6 +86,7 @@ def budget_report(policy: BudgetPolicy, *, seed: int = 0) -> dict[str, Any]:
             float(np.mean([abs(row["came"] - row["before"]) for row in scored])) if off else None
         ),
         "batches": batch_reports(place.engine),
+        "choosing": _choosing(place, past[-1], seen, seed),
     }
     picture = place.workspace.runs / "budget.png"
     draw_budget(curve, report, picture)
@@ -108,7 +110,8 @@ def batch_reports(engine: Engine) -> list[dict[str, Any]]:
         .join(rounds, rounds.c.round_id == assignments.c.round_id)
         .join(labels, labels.c.sample_id == assignments.c.sample_id)
         .where(labels.c.replaced_at.is_(None), assignments.c.guess.is_not(None))
-        .where(assignments.c.reason.not_in((GOLD, REVIEW)))
+        .where(assignments.c.guess_model.in_(select(registry.models.c.version)))
+        .where(assignments.c.reason.not_in((GOLD, *LOOKED_AGAIN)))
         .order_by(rounds.c.number, assignments.c.draws_from.desc(), assignments.c.position)
     )
     with engine.connect() as connection:
@@ -132,6 +135,25 @@ def _accuracies(batch: pd.DataFrame) -> dict[str, Any]:
         "lure": _plain(lure(right, draw_probability=drawn, draws_from=left)) if by_chance else None,
         "audit": _plain(accuracy_interval(right[audit])) if audit.any() else None,
     }
+
+
+def _choosing(place: House, now: Round, seen: Seen, seed: int) -> dict[str, Any] | None:
+    """What labels that were chosen teach, beside as many drawn at random; None with too few."""
+    drawn = select(assignments.c.sample_id).where(assignments.c.reason == "random")
+    with place.engine.connect() as connection:
+        by_chance = set(connection.scalars(drawn))
+    learnt, audit = (
+        part[part["sample_id"].isin(seen.features)] for part in (now.labelled, now.audit)
+    )
+    found = compare_arms(
+        _stacked(seen, learnt),
+        learnt["label"].to_numpy(dtype=object),
+        learnt["sample_id"].isin(by_chance).to_numpy(),
+        _stacked(seen, audit),
+        audit["label"].to_numpy(dtype=object),
+        np.random.default_rng(seed),
+    )
+    return None if found is None else {**asdict(found), "said": str(found)}
 
 
 def _plain(found: Interval) -> dict[str, float]:

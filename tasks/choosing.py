@@ -10,11 +10,12 @@ from ground.database import writing
 from ground.journal import only_writer
 from labeling import label_studio, oracle, rounds
 from labeling.answers import refuse_lost_classes
-from labeling.pool import Pool
+from labeling.guesses import guess_batch, reserved
 from labeling.queue import SECOND_LOOK, QueueConfig, as_shown, queue, turn_of
 from labeling.second_looks import second_looks
 from labeling.selection import SelectionConfig, part, select_batch
 from labeling.settling import load_standing
+from labeling.snapshot import trained_on_guesses
 from labeling.studio_backend import connect_backend
 from labeling.studio_wire import guess_model
 from models import decisions, registry
@@ -22,7 +23,7 @@ from tasks.desk import lay_out, lay_out_examples
 from tasks.house import House, house
 from tasks.pictures import show_batch
 from tasks.retrying import may_pass
-from tasks.sight import Sight, look
+from tasks.sight import FEATURES, Sight, first_look, look
 
 DRIFT_SHARE = 0.8  # of a batch that answers a drift signal: most of it from the drifted traffic
 
@@ -182,18 +183,23 @@ def _choose(
     with place.engine.connect() as connection:
         known = rounds.load_gold(connection)
         spoken_for = rounds.load_spoken_for(connection)
+        if trained_on_guesses(connection):
+            pool = pool.assign(reserved=reserved(pool["sample_id"].tolist()))
     gold = turn_of(known, min(selection.size, len(pool)), queueing, rng)
     model = registry.champion(place.engine)
     if model is None:
-        batch, rule = select_batch(pool, Pool(), selection, rng)
+        sight = first_look(place, pool, spoken_for, selection)
+        batch, rule = select_batch(pool, sight.pool, selection, rng, classes=sight.classes)
+        batch = _first_guesses(batch, pool, sight)
         gold = gold[["sample_id"]]
     else:
-        sight = look(place, pool, gold, spoken_for, model)
+        sight = look(place, pool, gold, spoken_for, model, selection)
         again = _second_looks(place, sight, spoken_for, selection, rng)
         new = replace(selection, size=selection.size - len(again))
         batch, rule = select_batch(pool, sight.pool, new, rng, classes=sight.classes)
         batch, gold = (
-            rows.merge(sight.guesses, on="sample_id") for rows in (batch, gold[["sample_id"]])
+            rows.merge(sight.guesses(rows["sample_id"].tolist()), on="sample_id")
+            for rows in (batch, gold[["sample_id"]])
         )
         again["position"] = range(len(batch), len(batch) + len(again))
         batch = pd.concat([batch, again], ignore_index=True) if len(again) else batch
@@ -201,6 +207,15 @@ def _choose(
     with place.engine.connect() as connection:
         batch["neighbour"] = rounds.neighbours(connection, batch["sample_id"].tolist())
     return batch, model, rule
+
+
+def _first_guesses(batch: pd.DataFrame, pool: pd.DataFrame, sight: Sight) -> pd.DataFrame:
+    """The batch with what the labels so far say of like samples, while there is no model."""
+    seen = sight.pool
+    if seen.labels is None or not (seen.labels >= 0).any():
+        return batch
+    ids = pool["sample_id"].tolist()
+    return guess_batch(batch, ids, seen, sight.classes, source=FEATURES)
 
 
 def _second_looks(

@@ -15,15 +15,19 @@ from labeling.answers import (
     watermark_of,
 )
 from labeling.consensus import SettlePolicy
+from labeling.guesses import SoftPolicy
 from labeling.ledger import labels, snapshots
 from labeling.queue import LOOKED_AGAIN
 from labeling.settling import settle_labels, unanswered
 from labeling.snapshot import SnapshotConfig, cut_snapshot
 from labeling.studio_wire import Collected
+from models.registry import champion
 from tasks.choosing import studio_address
 from tasks.desk import clear_desk, lay_out
 from tasks.house import House, house
+from tasks.propagating import SoftChoice, choose_soft, learnt_by
 from tasks.retrying import may_pass
+from tasks.sight import embed
 
 ANNOUNCED = "announced-snapshot"
 
@@ -64,8 +68,10 @@ def settle_answers(settling: SettlePolicy) -> dict[str, int]:
 
 
 @task(retries=2, retry_delay_seconds=[5, 30], retry_condition_fn=may_pass, timeout_seconds=6 * 3600)
-def freeze_labels(config: SnapshotConfig, every: int) -> str | None:
+def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str | None:
     """Cut a snapshot when `every` labels changed or no sample waits for an answer; return its name.
+
+    By the `soft` policy guesses for the pool go into it, as long as the audit lets them.
 
     Idempotent: a half-made snapshot is completed or discarded, the same content is cut once.
     """
@@ -84,10 +90,31 @@ def freeze_labels(config: SnapshotConfig, every: int) -> str | None:
     if changed == 0 or (changed < every and waiting):
         print(f"no snapshot yet: {changed} labels changed, {waiting} samples wait (every {every})")
         return None
+    guessed = _guesses(place, soft, config)
     with only_writer(place.engine, "workspace-git") as token:
-        name = cut_snapshot(place.engine, place.workspace, token, config)
+        name = cut_snapshot(
+            place.engine, place.workspace, token, config, soft=guessed.rows, why=guessed.why
+        )
     print(f"{name} is cut" if name else "the labels are those of the last snapshot")
     return name
+
+
+def _guesses(place: House, soft: SoftPolicy, config: SnapshotConfig) -> SoftChoice:
+    from models.train import TrainConfig
+
+    model = champion(place.engine) if soft.on else None
+    guessed = choose_soft(
+        place.engine,
+        place.workspace.class_names,
+        embed(place, model),
+        soft,
+        config,
+        weight=TrainConfig.soft_weight,
+        learnt=learnt_by(place, model),
+    )
+    if soft.on:
+        print(guessed.why)
+    return guessed
 
 
 @task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass)

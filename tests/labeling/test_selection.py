@@ -228,7 +228,7 @@ def test_a_sample_that_is_in_the_pool_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"strategy": "best"}, "'best'; choose from random, .*margin"),
+        ({"strategy": "best"}, "'best'; choose from auto, random, .*margin"),
         ({"size": 0}, "size is 0"),
         ({"audit_share": 1.5}, "audit_share is 1.5"),
         ({"random_share": -0.1}, "random_share is -0.1"),

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from sqlalchemy import insert
+from sqlalchemy import Engine, insert
 
 from ground.database import writing
 from ground.workspace import init_workspace
 from labeling.budget import BudgetPolicy, advise
 from labeling.ledger import assignments, labels, rounds
+from models.registry import models
 from tasks.budget_shown import draw_budget, show_budget
 from tasks.budgeting import (
     Round,
@@ -98,7 +99,8 @@ def test_what_is_told_fits_a_narrow_screen_and_the_picture_is_drawn(past, seen, 
         "accuracy": vars(curve.forecast(curve.labels)),
         "forecasts": [step(curve, more, 0.5) for more in (100, 500, 1000)],
         "past": score_forecasts(past, seen, 0), "past_error": 0.02,
-        "past_error_of_no_change": 0.05, "batches": [], "picture": str(tmp_path / "b.png"),
+        "past_error_of_no_change": 0.05, "batches": [], "choosing": None,
+        "picture": str(tmp_path / "b.png"),
     }  # fmt: skip
     draw_budget(curve, report, tmp_path / "b.png")
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
@@ -125,12 +127,23 @@ def test_each_batch_tells_of_the_model_that_chose_it_by_what_was_drawn_by_chance
             insert(labels),
             [{"sample_id": name, "label": "cat", "settled_at": "2026"} | known for name in names],
         )
+    assert batch_reports(engine) == []  # guesses of no model of ours tell of none
+    put_on_record(engine, "hone:1")
     first, second = batch_reports(engine)
     assert (first["round"], first["model"]) == ("round-0001", "hone:1")
     assert first["naive"]["rows"] == 19  # the gold is no part of the batch
     assert first["audit"]["value"] == 1.0 and first["naive"]["value"] == pytest.approx(8 / 19)
     assert first["lure"]["value"] > first["naive"]["value"]
     assert second["lure"] is None and second["audit"]["value"] == 1.0
+
+
+def put_on_record(engine: Engine, version: str) -> None:
+    """A model, as far as a foreign key looks."""
+    known = dict.fromkeys(("weights_sha256", "snapshot", "code_commit", "config", "metrics"), "")
+    with writing(engine) as connection:
+        connection.execute(
+            insert(models).values(version=version, seed=0, created_at="2026", **known)
+        )
 
 
 def _round(number: int) -> dict[str, object]:

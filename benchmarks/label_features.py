@@ -1,0 +1,315 @@
+"""Features for the label benchmark: a small network taught on the pool's images, without labels.
+
+SimCLR: two random looks at one image should land close, looks at different images far apart.
+What comes out is kept in an .npz named by the content of the images and the recipe.
+"""
+
+import hashlib
+import math
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from label_regimes import ASIDE, COPIES, Sea
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+
+PIXELS = 32
+COPIED = 4_000  # images of which near copies are made
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the features are taught: all that changes what comes out."""
+
+    epochs: float = 18.0
+    width: int = 48
+    crop: int = 24  # looks are this small while teaching: half the work, and no worse
+    batch: int = 256
+    rate: float = 2e-3
+    temperature: float = 0.2
+    seed: int = 0
+
+
+def read_images(source: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """uint8 images [n, 32, 32, 3], their classes, and whether each lies under a folder `test`.
+
+    The source is a ZIP or a folder of `<class>/<file>`, sorted by path, so that the order is the
+    same everywhere. Without a `test` folder every sixth image of each class is the test.
+    """
+    paths, images = [], []
+    for path, content in _files(source):
+        with Image.open(BytesIO(content)) as image:
+            small = image.convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BILINEAR)
+        paths.append(Path(path))
+        images.append(np.asarray(small))
+    names = sorted({path.parent.name for path in paths})
+    classes = np.array([names.index(path.parent.name) for path in paths])
+    test = np.array(["test" in path.parts[:-2] for path in paths])
+    if not test.any():
+        for name in range(len(names)):
+            test[np.flatnonzero(classes == name)[::6]] = True
+    return np.stack(images), classes, test
+
+
+def _files(source: Path) -> Iterator[tuple[str, bytes]]:
+    endings = (".jpg", ".jpeg", ".png")
+    if source.is_dir():
+        for path in sorted(source.rglob("*")):
+            if path.suffix.lower() in endings:
+                yield str(path.relative_to(source)), path.read_bytes()
+        return
+    with zipfile.ZipFile(source) as archive:
+        for name in sorted(archive.namelist()):
+            if name.lower().endswith(endings):
+                yield name, archive.read(name)
+
+
+class Block(nn.Module):
+    """Two convolutions and the way around them."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        step = 1 if before == after else 2
+        self.first = nn.Conv2d(before, after, 3, step, 1, bias=False)
+        self.second = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(after), nn.BatchNorm2d(after)])
+        self.around = nn.Identity() if step == 1 else nn.Sequential(
+            nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(before, after, 1, bias=False)
+        )  # fmt: skip
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        """What the block makes of it."""
+        inner = torch.relu(self.norms[0](self.first(seen)))
+        return torch.relu(self.norms[1](self.second(inner)) + self.around(seen))
+
+
+def network(width: int) -> nn.Sequential:
+    """Normalised images [n, 3, s, s] -> [n, 4 * width]."""
+    return nn.Sequential(
+        nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        Block(width, width), Block(width, 2 * width), Block(2 * width, 4 * width),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ).to(memory_format=torch.channels_last)  # fmt: skip
+
+
+def taught(images: np.ndarray, recipe: Recipe) -> nn.Sequential:
+    """A network taught on these images alone."""
+    torch.manual_seed(recipe.seed)
+    body, looker = network(recipe.width), torch.Generator().manual_seed(recipe.seed)
+    width = 4 * recipe.width
+    mouth = nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(),
+                          nn.Linear(width, 128))  # fmt: skip
+    parts = [*body.parameters(), *mouth.parameters()]
+    chosen = torch.optim.AdamW(parts, lr=recipe.rate, weight_decay=1e-2)
+    steps = int(recipe.epochs * (len(images) // recipe.batch))
+    rates = torch.optim.lr_scheduler.OneCycleLR(chosen, recipe.rate, steps, pct_start=0.1)
+    began, losses = time.monotonic(), np.zeros(steps)
+    for step, rows in enumerate(_batches(len(images), recipe.batch, steps, looker)):
+        pixels = as_pixels(images[rows])
+        looks = torch.cat([look(pixels, recipe.crop, looker) for _ in range(2)])
+        with torch.autocast("cpu", torch.bfloat16):
+            said = mouth(body(looks.contiguous(memory_format=torch.channels_last)))
+        loss = apart(said.float(), recipe.temperature)
+        chosen.zero_grad()
+        loss.backward()
+        chosen.step()
+        rates.step()
+        losses[step] = loss.item()
+        if step % 100 == 99:
+            words = f"step {step + 1}/{steps}: loss {losses[step - 99 : step + 1].mean():.3f}"
+            print(f"{words}, {time.monotonic() - began:.0f} s", flush=True)
+    return body.eval()
+
+
+def _batches(count: int, size: int, steps: int, rng: torch.Generator) -> Iterator[np.ndarray]:
+    """Rows of `steps` batches, each row once before any comes again."""
+    size = min(size, count)
+    for step in range(steps):
+        place = step % (count // size)
+        if place == 0:
+            lot = torch.randperm(count, generator=rng).numpy()
+        yield lot[place * size : (place + 1) * size]
+
+
+def as_pixels(images: np.ndarray) -> torch.Tensor:
+    """uint8 [n, s, s, 3] -> float [n, 3, s, s] around zero."""
+    return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.47) / 0.25
+
+
+def look(pixels: torch.Tensor, size: int, rng: torch.Generator) -> torch.Tensor:
+    """A random part of each image, perhaps mirrored, in other colours."""
+    count = len(pixels)
+
+    def draw(low: float, high: float) -> torch.Tensor:
+        return torch.rand(count, generator=rng) * (high - low) + low
+
+    area, shape = draw(0.2, 1), torch.exp(draw(math.log(3 / 4), math.log(4 / 3)))
+    wide, tall = (area * shape).sqrt().clamp(max=1), (area / shape).sqrt().clamp(max=1)
+    turn = torch.where(draw(0, 1) < 0.5, -1.0, 1.0)
+    place = torch.zeros(count, 2, 3)
+    place[:, 0, 0], place[:, 1, 1] = wide * turn, tall
+    place[:, 0, 2], place[:, 1, 2] = (1 - wide) * draw(-1, 1), (1 - tall) * draw(-1, 1)
+    grid = functional.affine_grid(place, [count, 3, size, size], align_corners=False)
+    seen = functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+    return _recoloured(seen, draw)
+
+
+def shifted(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """The images moved by up to four pixels, all by the same, and each perhaps mirrored."""
+    down, right = rng.integers(0, 9, size=2)
+    wide = functional.pad(pixels, (4, 4, 4, 4), mode="reflect")
+    moved = wide[:, :, down : down + pixels.shape[2], right : right + pixels.shape[3]]
+    mirrored = torch.from_numpy(rng.random(len(pixels)) < 0.5)[:, None, None, None]
+    return torch.where(mirrored, moved.flip(3), moved)
+
+
+def _recoloured(seen: torch.Tensor, draw: Callable[[float, float], torch.Tensor]) -> torch.Tensor:
+    """Brightness, contrast, saturation and hue as one matrix and one shift for each image."""
+    count = len(seen)
+    changed, grey = draw(0, 1) < 0.8, draw(0, 1) < 0.2
+    light, contrast, colour, hue = draw(0.6, 1.4), draw(0.6, 1.4), draw(0.6, 1.4), draw(-0.6, 0.6)
+    light, contrast = (torch.where(changed, by, 1.0) for by in (light, contrast))
+    colour = torch.where(grey, 0.0, torch.where(changed, colour, 1.0))
+    hue = torch.where(changed, hue, 0.0)
+    yiq = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    turned = torch.zeros(count, 3, 3)
+    turned[:, 0, 0] = 1
+    turned[:, 1, 1] = turned[:, 2, 2] = colour * hue.cos()
+    turned[:, 1, 2], turned[:, 2, 1] = -colour * hue.sin(), colour * hue.sin()
+    matrix = torch.linalg.inv(yiq) @ turned @ yiq * (light * contrast)[:, None, None]
+    flat = torch.bmm(matrix, seen.flatten(2))
+    mean = flat.mean((1, 2), keepdim=True)
+    flat = flat + mean * (1 / contrast - 1)[:, None, None]
+    return flat.view_as(seen)
+
+
+def apart(said: torch.Tensor, temperature: float) -> torch.Tensor:
+    """NT-Xent: of all looks in the batch, the other look at the same image should be nearest."""
+    said = functional.normalize(said)
+    likeness = said @ said.T / temperature
+    likeness.fill_diagonal_(-math.inf)
+    half = len(said) // 2
+    other = torch.cat([torch.arange(half) + half, torch.arange(half)])
+    return functional.cross_entropy(likeness, other)
+
+
+@torch.inference_mode()
+def embedded(body: nn.Sequential, images: np.ndarray, chunk: int = 1000) -> np.ndarray:
+    """One row of float32 for each image, the mean over the image and its mirror."""
+    rows = []
+    for begin in range(0, len(images), chunk):
+        pixels = as_pixels(images[begin : begin + chunk])
+        both = torch.cat([pixels, pixels.flip(3)]).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = body(both).float()
+        rows.append(seen.view(2, -1, seen.shape[1]).mean(0).numpy())
+    return np.concatenate(rows)
+
+
+def near_copies(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """[n, COPIES, s, s, 3]: every image moved by a pixel, noisier, saved as JPEG again."""
+    copies = np.empty((len(images), COPIES, *images.shape[1:]), np.uint8)
+    for number, image in enumerate(images):
+        padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge").astype(np.float32)
+        for copy in range(COPIES):
+            down, right = rng.integers(0, 3, size=2)
+            moved = padded[down : down + PIXELS, right : right + PIXELS] * rng.uniform(0.97, 1.03)
+            noisy = np.clip(moved + rng.normal(0, 3, moved.shape), 0, 255).astype(np.uint8)
+            file = BytesIO()
+            Image.fromarray(noisy).save(file, "JPEG", quality=int(rng.integers(75, 96)))
+            copies[number, copy] = np.asarray(Image.open(file))
+    return copies
+
+
+def sea_of(source: Path, recipe: Recipe, cache: Path, *, development: bool) -> Sea:
+    """Features of everything; the test is the real one, or what was kept aside for development."""
+    images, classes, test = read_images(source)
+    made = features_of(images, test, recipe, cache)
+    scaled = _scaler(made["features"][~test])
+    parts = {"features": scaled(made["features"]), "copies": scaled(made["copies"])}
+    return _sea(parts, classes, test, development=development)
+
+
+def images_of(
+    source: Path, recipe: Recipe, cache: Path, *, development: bool
+) -> tuple[Sea, nn.Sequential]:
+    """The same with images in the place of features, and the network that was taught."""
+    images, classes, test = read_images(source)
+    features_of(images, test, recipe, cache)
+    copies = near_copies(images[copied_of(test)], np.random.default_rng(recipe.seed))
+    body = network(recipe.width)
+    body.load_state_dict(torch.load(_place(images, test, recipe, cache).with_suffix(".pt")))
+    parts = {"features": images, "copies": copies}
+    return _sea(parts, classes, test, development=development), body.eval()
+
+
+def _sea(
+    parts: dict[str, np.ndarray], classes: np.ndarray, test: np.ndarray, *, development: bool
+) -> Sea:
+    aside = aside_of(test)
+    pool = np.setdiff1d(np.flatnonzero(~test), aside)
+    judged = aside if development else np.flatnonzero(test)
+    return Sea(
+        features=parts["features"][pool],
+        classes=classes[pool],
+        test_features=parts["features"][judged],
+        test_classes=classes[judged],
+        copies=parts["copies"],
+        copied=np.searchsorted(pool, copied_of(test)),
+    )
+
+
+def aside_of(test: np.ndarray) -> np.ndarray:
+    """Rows of the pool's side that are kept for development, whatever else is drawn."""
+    pool = np.flatnonzero(~test)
+    return np.sort(np.random.default_rng(11).permutation(pool)[: min(ASIDE, len(pool) // 10)])
+
+
+def copied_of(test: np.ndarray) -> np.ndarray:
+    """Rows of the pool's side of which near copies are made."""
+    free = np.setdiff1d(np.flatnonzero(~test), aside_of(test))
+    return np.sort(np.random.default_rng(0).permutation(free)[:COPIED])
+
+
+def features_of(
+    images: np.ndarray, test: np.ndarray, recipe: Recipe, cache: Path
+) -> dict[str, np.ndarray]:
+    """Features of all images and of near copies of some, from the cache where they are there."""
+    path = _place(images, test, recipe, cache)
+    if not path.exists():
+        print("no features of these images yet: teaching a network without labels")
+        body = taught(images[~test], recipe)
+        torch.save(body.state_dict(), path.with_suffix(".pt"))
+        copies = near_copies(images[copied_of(test)], np.random.default_rng(recipe.seed))
+        seen = embedded(body, copies.reshape(-1, *images.shape[1:]))
+        unfinished = path.with_suffix(".part.npz")
+        np.savez(unfinished, features=embedded(body, images),
+                 copies=seen.reshape(len(copies), COPIES, -1))  # fmt: skip
+        unfinished.rename(path)
+    with np.load(path) as kept:
+        return dict(kept)
+
+
+def _place(images: np.ndarray, test: np.ndarray, recipe: Recipe, cache: Path) -> Path:
+    """Where the features of these images by this recipe are kept."""
+    content = images[~test].tobytes() + repr(asdict(recipe)).encode()
+    return cache / f"label-features-{hashlib.sha256(content).hexdigest()[:16]}.npz"
+
+
+def _scaler(features: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Every feature to mean zero and spread one over the pool, then every row to length one."""
+    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
+
+    def scaled(rows: np.ndarray) -> np.ndarray:
+        rows = (rows - mean) / spread
+        rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
+        return rows.astype(np.float32)
+
+    return scaled
