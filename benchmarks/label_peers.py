@@ -131,6 +131,11 @@ def _costs(question: Question) -> np.ndarray:
     return _asked(lambda seed: CostEmbeddingAL(classes=classes, random_state=seed), question)
 
 
+def _at_random(question: Question) -> np.ndarray:
+    """The first batch of those that cannot begin without labels."""
+    return np.random.default_rng(question.seed).permutation(len(question.free))[: question.size]
+
+
 def _modal(name: str, question: Question) -> np.ndarray:
     from modAL import batch, uncertainty
     from modAL.models import ActiveLearner
@@ -145,6 +150,8 @@ def _modal(name: str, question: Question) -> np.ndarray:
         def predict_proba(self, seen: np.ndarray) -> np.ndarray:
             return question.head.probs(seen)
 
+    if not len(question.labels):
+        return _at_random(question)
     learner = ActiveLearner(Said(), X_training=question.labelled, y_training=question.labels)
     choose = getattr(batch if name.endswith("batch_sampling") else uncertainty, name)
     return np.asarray(choose(learner, question.free, question.size)[0])
@@ -155,7 +162,7 @@ def _activelab(question: Question) -> np.ndarray:
     from cleanlab.multiannotator import get_active_learning_scores
 
     if not len(question.labels):
-        return np.random.default_rng(question.seed).permutation(len(question.free))[: question.size]
+        return _at_random(question)
     _, scores = get_active_learning_scores(
         question.labels[:, None], question.head.probs(question.labelled),
         question.head.probs(question.free),

@@ -4,6 +4,10 @@ What is looked at is known before anyone answers: how many labels there are, how
 a near copy in the pool, and how unevenly the classes are predicted. `rule` says what was seen and
 what follows; benchmarks/label_efficiency.py says why: the rule was made on its development runs,
 and what is reported comes from other test images and other seeds.
+
+Found there, with self-supervised features of CIFAR-10 and a linear head: with few labels and among
+copies only herding by doubt beat chance clearly, k-means over doubt lost to chance among copies,
+and with many labels it was the other way round; in a long tail it paid to weigh doubt by rarity.
 """
 
 from collections.abc import Callable

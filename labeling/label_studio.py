@@ -20,6 +20,7 @@ from labeling.studio_project import (
     find_or_make,
     open_bucket,
     open_folder,
+    see_image,
     show_instructions,
     show_screen,
 )
@@ -113,6 +114,10 @@ class Studio:
             else:
                 open_bucket(self.client, self.project_id, desk)
         return self.project_id
+
+    def see(self, file: str) -> None:
+        """Refuse to go on where annotators would not see this image of the desk."""
+        see_image(self.client, file)
 
     def present(self, sample_ids: Sequence[str]) -> dict[str, int]:
         """The newest task of each of these samples that has one."""

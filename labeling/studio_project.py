@@ -13,6 +13,7 @@ from ground.files import write_whole
 from ground.object_desk import ObjectDesk
 from ground.workspace import Workspace
 from labeling import studio_wire as wire
+from labeling.studio_words import detail
 
 IMAGES = "images"  # folder on the desk; Label Studio shows nothing that lies at its document root
 NOTE = "label-studio.json"  # in the workspace: which project is ours
@@ -69,10 +70,40 @@ def show_instructions(client: Any, found: Any, workspace: Workspace, examples: E
 
 def open_folder(client: Any, project: int, folder: Path) -> None:
     """Let the project show the images in `folder`, and nothing else."""
+    from label_studio_sdk.core.api_error import ApiError
+
     folder.mkdir(parents=True, exist_ok=True)
     local = client.import_storage.local
-    if str(folder) not in {storage.path for storage in local.list(project=project)}:
+    if str(folder) in {storage.path for storage in local.list(project=project)}:
+        return
+    try:
         local.create(project=project, path=str(folder), title="desk", use_blob_urls=True)
+    except ApiError as error:
+        if error.status_code != 400:
+            raise
+        raise ValueError(
+            f"Label Studio may not show {folder} ({detail(error.body)}); start it with "
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={folder.parent}, or a folder above it, and "
+            "set the same for Hone"
+        ) from error
+
+
+def see_image(client: Any, file: str) -> None:
+    """Refuse to go on where the server does not show the image that a task would name."""
+    line = client._client_wrapper.httpx_client  # carries the token; the SDK has no call for files
+    response = line.request(wire.address_of(file).lstrip("/"), method="GET")
+    if response.status_code == 200:
+        return
+    if response.status_code == 403:
+        raise ValueError(
+            "Label Studio shows no files of this machine; start it with "
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true, or set HONE_DESK to an object store"
+        )
+    raise ValueError(
+        f"Label Studio does not find the image {file} below its document root (status "
+        f"{response.status_code}), so annotators would see none; set "
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT to the same folder for Label Studio and for Hone"
+    )
 
 
 def open_bucket(client: Any, project: int, desk: ObjectDesk) -> None:

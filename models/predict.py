@@ -209,12 +209,13 @@ def _started(network: Network, precision: Precision) -> Callable[[torch.Tensor],
 def _answer(
     network: Network, batch: torch.Tensor, precision: Precision
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities and embeddings of one batch; the softmax is fp32 whatever the rest is."""
+    """Probabilities and embeddings of one batch; head and softmax are fp32 whatever the rest is."""
     network.eval()
-    with torch.inference_mode(), precision.autocast():
-        embeddings = network.embed(batch)
-        logits = network.head(embeddings)
-    return logits.float().softmax(1).cpu().numpy(), embeddings.float().cpu().numpy()
+    with torch.inference_mode():
+        with precision.autocast():
+            embeddings = network.embed(batch)
+        probs = network.head(embeddings.float()).softmax(1)
+    return probs.cpu().numpy(), embeddings.float().cpu().numpy()
 
 
 def _refuse_broken(name: str, found: tuple[np.ndarray, np.ndarray], done: int) -> None:

@@ -32,13 +32,14 @@ DRIFT_SHARE = 0.8  # of a batch that answers a drift signal: most of it from the
 def name_round(round_id: str | None, annotators: str) -> str:
     """The round this run works on: the one asked for, an unfinished one, or the next.
 
-    Nothing is chosen for annotators who could not be asked: their address is looked up first.
+    Nothing is chosen for annotators who could not be asked: the server is greeted first.
     """
     place = house()
     if annotators == "simulated":
         oracle.load(place.workspace.root)
     else:
-        studio_address(place)
+        with label_studio.connect(**studio_address(place)):
+            pass  # a token that is refused is found out now
     if round_id is not None:
         rounds.number_of(round_id)
         return round_id
@@ -61,6 +62,7 @@ def choose_batch(
         with place.engine.connect() as connection:
             size = rounds.size_of(connection, round_id)
             if size is not None:
+                print(f"{round_id} was chosen before, {size} samples: it is finished as it was")
                 return size
             waiting = rounds.count_open(connection)
             pool = rounds.load_pool(connection)
@@ -128,6 +130,8 @@ def send_batch(round_id: str, annotators: str) -> int:
             rng = np.random.default_rng(rounds.number_of(round_id))  # a second run tells the same
             with label_studio.connect(**studio_address(place)) as studio:
                 studio.project(place.workspace, lay_out_examples(place), place.object_desk)
+                if place.object_desk is None:
+                    studio.see(batch["file"].iloc[0])
                 sent = studio.assign(as_shown(batch, rng))
                 studio.show_tabs(known)
                 _connect_backend(place, studio, batch)

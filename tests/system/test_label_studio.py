@@ -88,6 +88,21 @@ def test_a_project_shows_the_classes_with_their_keys_and_is_found_again(studio, 
     assert len(studio.client.import_storage.local.list(project=found.id)) == 1
 
 
+def test_an_image_that_annotators_would_not_see_stops_before_anything_is_sent(studio, workspace):
+    studio.see(batch_of([1], workspace=workspace)["file"].iloc[0])
+    with pytest.raises(ValueError, match=r"does not find the image .* the same folder for Label"):
+        studio.see("images/0.png")  # as from a run that takes the desk for the document root
+
+
+def test_a_desk_outside_the_servers_folder_is_refused_with_what_to_set(label_studio, tmp_path):
+    outside = Workspace(tmp_path, "Far away", "", CLASSES, image_size=32)
+    with (
+        exchange.connect(label_studio.url, label_studio.api_key) as studio,
+        pytest.raises(ValueError, match=rf"may not show .*DOCUMENT_ROOT={tmp_path}/desk"),
+    ):
+        studio.project(outside)
+
+
 def test_a_project_made_by_a_run_that_was_killed_is_not_made_again(studio, workspace):
     note = workspace.root / NOTE
     note.write_text(json.dumps({**json.loads(note.read_text()), "project": None}))
