@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torchvision.transforms.v2.functional import resize
 
 from ground.images import pixels
 from ground.shards import Place, read_images
@@ -44,11 +43,15 @@ def prepare(picture: np.ndarray, image_size: int) -> torch.Tensor:
             f"the picture is {picture.dtype} {picture.shape}; uint8 [height, width, 3] is needed"
         )
     copied = torch.tensor(picture).permute(2, 0, 1)  # decoders give read-only memory
-    return _squeezed(copied, image_size)
+    return _squeezed(copied[None], image_size)[0]
 
 
 def _squeezed(pictures: torch.Tensor, image_size: int) -> torch.Tensor:
-    return resize(pictures, [image_size, image_size], antialias=True)
+    """What torchvision's resize gives, without the copies it makes on the way."""
+    size = (image_size, image_size)
+    if pictures.shape[2:] == size:
+        return pictures
+    return F.interpolate(pictures, size, mode="bilinear", antialias=True)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torchvision.transforms.v2.functional import resize
 
 from ground.shards import write_shard
 from models.data import Images, augment, open_images, prepare, targets
@@ -15,6 +16,13 @@ SIDE = 12
 def test_prepare_keeps_an_image_of_the_right_size_to_the_last_bit():
     image = picture("tall", np.random.default_rng(0))
     assert (prepare(image, SIZE).permute(1, 2, 0).numpy() == image).all()
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (7, 90), (8, 33), (4, 4), (1, 3), (100, 120)])
+def test_prepare_gives_the_pixels_of_torchvisions_resize(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    wanted = resize(torch.from_numpy(image).permute(2, 0, 1), [SIZE, SIZE], antialias=True)
+    assert torch.equal(prepare(image, SIZE), wanted)
 
 
 def test_prepare_squeezes_the_whole_image_and_does_not_alias():
