@@ -121,10 +121,11 @@ def open_bucket(client: Any, project: int, desk: ObjectDesk) -> None:
     }
     there = {(found.bucket, found.prefix): found.id for found in storage.list(project=project)}
     known = there.get((desk.bucket, desk.prefix))
-    if known is not None:
-        storage.update(known, project=project, **wanted)  # the keys may be new
-    else:
-        storage.create(project=project, **wanted)
+    with _reached(desk):
+        if known is not None:
+            storage.update(known, project=project, **wanted)  # the keys may be new
+        else:
+            storage.create(project=project, **wanted)
 
 
 @contextmanager
@@ -137,6 +138,33 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _reached(desk: ObjectDesk) -> Iterator[None]:
+    """Say in one sentence why Label Studio does not get at the bucket that we just wrote to.
+
+    It tries when told of a storage, and answers 500 for most of what can be wrong with one.
+    """
+    from label_studio_sdk.core.api_error import ApiError
+
+    try:
+        yield
+    except ApiError as error:
+        if error.status_code not in {400, 403, 500}:
+            raise
+        said = detail(error.body)
+        if "network address" in said:
+            raise ValueError(
+                f"Label Studio calls no local or private address, and HONE_DESK {desk.address()} "
+                f"lies at {desk.access().get('s3endpoint')}; start it with "
+                "SSRF_PROTECTION_ENABLED=false, or use a store with a public address"
+            ) from error
+        raise ValueError(
+            f"Label Studio does not get at HONE_DESK {desk.address()}, though Hone does ({said}); "
+            "see that AWS_ENDPOINT_URL is an address that holds on its machine too, and that the "
+            "keys may list there; its log says more"
+        ) from error
 
 
 def _known(client: Any, url: str, note: "_Note") -> Any:
