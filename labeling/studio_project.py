@@ -151,15 +151,16 @@ def _reached(desk: ObjectDesk) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        if error.status_code not in {400, 403, 500}:
-            raise
         said = detail(error.body)
         if "network address" in said:
             raise ValueError(
                 f"Label Studio calls no local or private address, and HONE_DESK {desk.address()} "
                 f"lies at {desk.access().get('s3endpoint')}; start it with "
-                "SSRF_PROTECTION_ENABLED=false, or use a store with a public address"
+                "LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS=false and "
+                "LABEL_STUDIO_USER_ADDITIONAL_BANNED_SUBNETS=<the networks it still must not call>"
             ) from error
+        if error.status_code not in {400, 500}:
+            raise
         raise ValueError(
             f"Label Studio does not get at HONE_DESK {desk.address()}, though Hone does ({said}); "
             "see that AWS_ENDPOINT_URL is an address that holds on its machine too, and that the "

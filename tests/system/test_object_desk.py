@@ -9,15 +9,21 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 from ground.object_desk import NOTE, ObjectDesk
-from ground.workspace import Workspace
+from ground.workspace import Workspace, init_workspace
+from labeling import label_studio as exchange
+from labeling.studio_backend import connect_backend
 from models.desk import Unreadable, object_images
+from tasks import servers
 from tasks.servers import LabelStudioServer
+from tests.models.serving import make_workspace, put_in_service, save
 from tests.system.annotators import annotating, sign_up
+from tests.system.faulty_proxy import Fault, faulty_proxy
 from tests.system.world import as_json, hone
 
 if TYPE_CHECKING:
@@ -25,6 +31,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 PERSON = "bucket-bea@example.com"
+REPOSITORY = Path(__file__).parents[2]
+SECRET = "open:bucket"
+FETCHED = "() => performance.getEntriesByType('resource').map(({ name }) => name)"
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +104,9 @@ def test_a_round_is_answered_from_an_object_store(
     sign_up(label_studio, PERSON)
     with annotating(browser, label_studio, project, PERSON) as person:
         for _ in range(4):
-            assert person.task()  # waits until the image is really there
-            address = person.page.evaluate("() => document.querySelector('img[alt=image]').src")
-            assert "canary" not in address
+            task = person.task()  # waits until the image is really there
+            fetched = person.page.evaluate(FETCHED)
+            assert any(f"/tasks/{task}/resolve/?fileuri=" in address for address in fetched)
             person.press("1")
             person.submit()
     hone(workspace, "collect", **seat)
@@ -107,6 +116,95 @@ def test_a_round_is_answered_from_an_object_store(
 
 def project_of(workspace: Workspace) -> int:
     return int(json.loads((workspace.root / "label-studio.json").read_text())["project"])
+
+
+def own_workspace(document_root: Path, name: str) -> Workspace:
+    """A workspace with a project of its own on the shared Label Studio."""
+    return init_workspace(document_root / name, ["cat", "dog"], title=name, image_size=32)
+
+
+def test_a_second_run_changes_the_one_storage_there_is(
+    s3: str,
+    document_root: Path,
+    label_studio: LabelStudioServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = own_workspace(document_root, "bucket-twice")
+    with exchange.connect(label_studio.url, label_studio.api_key) as studio:
+        studio.project(own, desk=ObjectDesk("hone", "twice"))
+        storages = studio.client.import_storage.s3
+        [first] = storages.list(project=studio.project_id)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+        studio.project(own, desk=ObjectDesk("hone", "twice"))
+        [second] = storages.list(project=studio.project_id)
+        assert first.id == second.id
+        assert (first.region_name, second.region_name) == ("us-east-1", "eu-north-1")
+        assert (second.bucket, second.prefix, second.presign) == ("hone", "twice", True)
+        assert "canary" not in second.model_dump_json()
+        assert list(studio.client.tasks.list(project=studio.project_id)) == []  # of its own accord
+
+
+def test_a_bucket_that_only_label_studio_does_not_reach_is_one_sentence(
+    s3: str,
+    document_root: Path,
+    label_studio: LabelStudioServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = own_workspace(document_root, "bucket-unreached")
+
+    def refused(address: str) -> str:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        with (
+            pytest.raises(ValueError, match=r"HONE_DESK s3://hone/unreached/") as error,
+            exchange.connect(label_studio.url, label_studio.api_key) as studio,
+        ):
+            studio.project(own, desk=ObjectDesk("hone", "unreached"))
+        assert "canary" not in str(error.value)
+        return str(error.value)
+
+    lists = lambda method, _: Fault.FAIL if method == "GET" else Fault.NONE  # noqa: E731
+    with faulty_proxy(s3, lists) as writable:
+        assert "AWS_ENDPOINT_URL is an address that holds on its machine too" in refused(writable)
+    assert "LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS" in refused(s3.replace("127.0.0.1", "0.0.0.0"))
+
+
+def test_label_studio_has_the_model_guess_for_an_image_in_the_bucket(
+    s3: str, document_root: Path, label_studio: LabelStudioServer, tmp_path: Path
+) -> None:
+    import boto3
+
+    desk = ObjectDesk("hone", "guessed")
+    elsewhere = ObjectDesk("other", "guessed")
+    boto3.client("s3").create_bucket(Bucket=elsewhere.bucket)
+    name = "d" * 64 + ".png"
+    for place in (desk, elsewhere):
+        place.put({name: picture(2)})
+    workspace, engine = make_workspace(document_root / "bucket-guessed")
+    model = save(workspace, engine)
+    put_in_service(engine, model)
+    environment = {
+        "HONE_WORKSPACE": str(workspace.root),
+        "HONE_BACKEND_SECRET": SECRET,
+        "HONE_DESK": desk.address(),
+    }
+    with (
+        servers.bentoml(REPOSITORY, tmp_path, environment) as service,
+        exchange.connect(label_studio.url, label_studio.api_key) as studio,
+    ):
+        studio.project(workspace, desk=desk)
+        connect_backend(studio, f"{service.url}/label-studio", SECRET, model=model)
+        guesses = []
+        for image in (desk.address(name), elsewhere.address(name)):
+            sent = studio.client.projects.import_tasks(
+                studio.project_id, request=[{"data": {"image": image}}], return_task_ids=True
+            )
+            token = {"Authorization": f"Token {label_studio.api_key}"}
+            [task] = sent.task_ids
+            found = httpx.get(f"{label_studio.url}/api/tasks/{task}", headers=token, timeout=60)
+            guesses.append([guess["model_version"] for guess in found.json()["predictions"]])
+        status = httpx.get(f"{service.url}/status", timeout=60).json()["label_studio"]
+    assert guesses == [[model], []]
+    assert status["no_guess"]["NOT_ON_DESK"] >= 1
 
 
 def test_only_our_images_are_listed_and_taken_away(s3: str) -> None:
