@@ -27,7 +27,7 @@ _DIGITS = 5  # of a probability that is kept: the same guesses make the same byt
 class SoftPolicy:
     """Which guesses are trained on beside the labels. How much they weigh is for the training."""
 
-    on: bool = False  # so that what choosing gains is not mistaken for what guesses gain
+    enabled: bool = False  # so that what choosing gains is not mistaken for what guesses gain
     least_confidence: float = 0.9  # of a guess; on the digits 99 of 100 such were right
     share: float = 3.0  # guesses for each label of a class; ten helped little more
     min_audit: int = 50  # labelled audit samples; fewer cannot tell whether guesses hurt

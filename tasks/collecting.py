@@ -102,7 +102,7 @@ def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str |
 def _guesses(place: House, soft: SoftPolicy, config: SnapshotConfig) -> SoftChoice:
     from models.train import TrainConfig
 
-    model = champion(place.engine) if soft.on else None
+    model = champion(place.engine) if soft.enabled else None
     guessed = choose_soft(
         place.engine,
         place.workspace.class_names,
@@ -112,7 +112,7 @@ def _guesses(place: House, soft: SoftPolicy, config: SnapshotConfig) -> SoftChoi
         weight=TrainConfig.soft_weight,
         learnt=learnt_by(place, model),
     )
-    if soft.on:
+    if soft.enabled:
         print(guessed.why)
     return guessed
 

@@ -68,7 +68,7 @@ def choose_soft(
     that the model behind the embeddings was trained on. Only labels that are trained on spread;
     audit samples are looked at to judge, and neither spread nor are guessed.
     """
-    if not policy.on or not weight:
+    if not policy.enabled or not weight:
         return SoftChoice(None, "soft labels are off")
     table = build_table(engine, config).to_pandas()
     taught, audit = (table[table["split"] == split] for split in ("train", "test"))

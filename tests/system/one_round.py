@@ -9,7 +9,7 @@ one process that has imported everything, or the imports would take most of the 
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -31,10 +31,11 @@ from tests.system.forks import in_a_fork
 TRAIN = TrainConfig(epochs=1, min_steps=4, batch_size=16, precision="fp32")
 
 
-def play(images: str) -> None:
-    """Ingest, choose, send, answer, collect, freeze, train, judge, release, package; twice."""
+def play(images: str, numbers: Sequence[int]) -> None:
+    """Ingest, choose, send, answer, collect, freeze, train, judge, release, package; each round."""
     ingest_images.ingest_images([images], processes=1)
-    for number, share in ((1, 0.5), (2, 0.0)):
+    for number in numbers:
+        share = 0.5 if number == 1 else 0.0
         round_id = label_round.label_round(
             f"round-{number:04d}",
             SelectionConfig(strategy="margin", size=40 // number, audit_share=share),
@@ -82,10 +83,10 @@ def die_after(count: int, modules: list[ModuleType]) -> None:
                 setattr(module, name, wrapped(value))
 
 
-def attempt(images: str, deadly: int) -> None:
-    """Play, to be killed after task number `deadly`; 0 is to the end."""
+def attempt(images: str, numbers: Sequence[int], deadly: int) -> None:
+    """Play these rounds, to be killed after task number `deadly`; 0 is to the end."""
     die_after(deadly, [ingest_images, label_round, collect_labels, retrain])
-    play(images)
+    play(images, numbers)
 
 
 def look() -> None:
@@ -98,10 +99,12 @@ def look() -> None:
 if __name__ == "__main__":
     folder, how = sys.argv[1:]
     kills = 0
-    if how == "killed":
-        while in_a_fork(partial(attempt, folder, kills + 1)) == signal.SIGKILL:
+    for number in (1, 2) if how == "killed" else ():
+        deadly = 1
+        while in_a_fork(partial(attempt, folder, [number], deadly)) == signal.SIGKILL:
+            deadly += 1
             kills += 1
             in_a_fork(look)
-    in_a_fork(lambda: attempt(folder, 0))  # once more: nothing may change
+    in_a_fork(lambda: attempt(folder, [1, 2], 0))  # both once more: nothing may change
     in_a_fork(look)
     print(f"killed {kills} times")

@@ -24,7 +24,7 @@ from tests.labeling.house import make_engine
 
 CLASSES = ["cat", "dog", "elk"]
 TAUGHT, AUDIT = 30, 120
-ON = SoftPolicy(on=True)
+ON = SoftPolicy(enabled=True)
 
 
 @dataclass
@@ -102,13 +102,13 @@ def test_guesses_that_hurt_on_the_audit_are_left_out_and_it_says_by_how_much(wor
     quiet = 1.2 * np.eye(3)[world.truth] + 0.3 * rng.normal(size=(600, 3))
     noise = 0.05 * rng.normal(size=(600, 6))
     world.rows = np.hstack([quiet, np.eye(6)[loud] * 6 + noise]).astype(np.float32)
-    choice = choose(world, SoftPolicy(on=True, share=10.0))
+    choice = choose(world, SoftPolicy(enabled=True, share=10.0))
     assert choice.rows is None
     assert choice.why.startswith("soft labels are left out, they hurt: ")
 
 
 def test_too_few_audit_samples_cannot_tell_so_there_are_no_guesses(world):
-    choice = choose(world, SoftPolicy(on=True, min_audit=AUDIT + 1))
+    choice = choose(world, SoftPolicy(enabled=True, min_audit=AUDIT + 1))
     assert choice.rows is None
     assert "120 labelled audit samples (121 are needed" in choice.why
     assert world.looked_at == []
@@ -121,7 +121,7 @@ def test_guesses_nobody_can_be_sure_of_are_not_made(world):
     assert choice.why == "no soft labels: no guess is 0.9 sure"
 
 
-@pytest.mark.parametrize(("policy", "weight"), [(SoftPolicy(on=False), 0.5), (ON, 0.0)])
+@pytest.mark.parametrize(("policy", "weight"), [(SoftPolicy(enabled=False), 0.5), (ON, 0.0)])
 def test_switched_off_nothing_is_looked_at(world, policy, weight):
     choice = choose(world, policy, weight=weight)
     assert (choice.rows, choice.why) == (None, "soft labels are off")
