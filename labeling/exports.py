@@ -196,7 +196,12 @@ def _whole_folder(target: Path) -> Iterator[Path]:
         raise ValueError(f"{target} is there already and not empty; name a new folder")
     target = target.resolve()
     part = target.parent / f".{target.name}.part"
-    part.mkdir(parents=True, exist_ok=True)
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{target} cannot be written: {error.strerror} ({target.parent}); name another folder"
+        ) from error
     with _alone(part):
         for left in list(part.iterdir()):  # by a run that was killed
             shutil.rmtree(left) if left.is_dir() else left.unlink()

@@ -193,6 +193,7 @@ def test_an_unknown_format_snapshot_or_a_full_target_is_a_clear_error(
                                          "name": "snapshot-9"}),
         ("not empty; name a new folder", {"format": "csv", "target": tmp_path / "full"}),
         ("not empty; name a new folder", {"format": "csv", "target": tmp_path / "full" / "file"}),
+        ("/proc/new cannot be written", {"format": "csv", "target": Path("/proc/new")}),
         ("is its images", {"format": "folders", "target": tmp_path / "a", "images": False}),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
