@@ -78,9 +78,8 @@ class Recipe:
         return PERSON_BATCH if person else BATCH
 
     def round(self, person: bool) -> SelectionConfig:
-        return SelectionConfig(
-            strategy="margin", size=self.batch(person), audit_share=0.0, random_share=0.0
-        )
+        """As a round is by default, but that the audit set is there already."""
+        return SelectionConfig(size=self.batch(person), audit_share=0.0)
 
     def settling_for(self, person: bool) -> SettlePolicy:
         """One person in front of the demo is asked once; the simulated two both answer."""
@@ -89,12 +88,7 @@ class Recipe:
     @property
     def after_drift(self) -> SelectionConfig:
         """A third of the labels goes to the audit: what is new must be measured, too."""
-        return SelectionConfig(
-            strategy="margin",
-            size=DRIFT_BATCH,
-            audit_share=DRIFT_AUDIT / DRIFT_BATCH,
-            random_share=0.0,
-        )
+        return SelectionConfig(size=DRIFT_BATCH, audit_share=DRIFT_AUDIT / DRIFT_BATCH)
 
 
 class Story:
@@ -251,7 +245,7 @@ def draw_curves(facts: dict[str, Any], start: dict[str, Any], path: Path) -> Non
     axes = figure.add_subplot()
     below = [row["accuracy"] - row["interval"][0] for row in rows]
     above = [row["interval"][1] - row["accuracy"] for row in rows]
-    axes.errorbar(labels, chosen, [below, above], marker="o", capsize=3, label="chosen (margin)")
+    axes.errorbar(labels, chosen, [below, above], marker="o", capsize=3, label="chosen")
     axes.plot(labels, [row["random_accuracy"] for row in rows], marker="s", ls="--", label="random")
     axes.set(
         xlabel="labels", ylabel="accuracy on the audit set", title="Chosen labels and random ones"
