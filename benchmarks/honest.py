@@ -5,8 +5,9 @@
 A strategy takes the samples in most doubt, which are wrong oftener; the audit and a random arm are
 drawn by chance. For each setting: the bias and the spread (standard deviation) of four estimates of
 the accuracy over the pool, and how often their 95 % intervals hold it. "paper" is LURE with the
-weights of Farquhar, Gal and Rainforth (2021) for the same draws. One line of JSON for each setting
-with --json; a minute on one core.
+weights of Farquhar, Gal and Rainforth (2021) for the same draws. In the last settings each sample
+has near-duplicates that leave the pool with it; "not shown" is where `hone budget` prints no LURE.
+One line of JSON for each setting with --json; a minute on one core.
 """
 
 import argparse
@@ -18,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from models.evaluate import accuracy_interval
-from models.honest import lure, naive
+from models.honest import lure, naive, one_by_one
 
-# rows of the pool, size of the batch, audit samples in it, chance of the random arm, wrong share
-SETTINGS = [
+# rows of the pool, size of the batch, audit samples in it, chance of the random arm, wrong share,
+# near-duplicates in a group (1 where it is left out)
+SETTINGS: list[tuple[Any, ...]] = [
     (20_000, 100, 10, 0.05, 0.10),  # the defaults
     (20_000, 100, 10, 0.05, 0.30),
     (20_000, 100, 10, 0.05, 0.02),
@@ -35,6 +37,9 @@ SETTINGS = [
     (1_000, 900, 50, 0.05, 0.10),
     (2_000, 200, 0, 0.10, 0.10),  # no audit
     (2_000, 200, 40, 0.0, 0.10),  # no random arm
+    (20_000, 100, 10, 0.05, 0.10, 2),
+    (2_000, 200, 20, 0.05, 0.10, 5),
+    (1_000, 90, 9, 0.05, 0.30, 10),
 ]
 ESTIMATES = ("naive", "paper", "lure", "audit")
 
@@ -57,19 +62,23 @@ def main() -> None:
 
 
 def play(
-    pool: int, size: int, audit: int, chance: float, wrong: float, *, draws: int
+    pool: int, size: int, audit: int, chance: float, wrong: float, group: int = 1, *, draws: int
 ) -> dict[str, Any]:
     """What the estimates say of one pool, batch after batch."""
     rng = np.random.default_rng([pool, size, audit, int(1000 * wrong)])
     doubt = rng.random(pool)
     right = rng.random(pool) >= np.minimum(1, 3 * wrong * doubt**2)
     truth, hardest = float(right.mean()), np.argsort(-doubt)
+    groups = (np.argsort(hardest) // group).tolist()  # like ones are as hard
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ESTIMATES}
+    shown = []
     for _ in range(draws):
-        for name, told in _estimates(right, *_batch(rng, hardest, size, audit, chance), audit):
+        rows, odds, left = _batch(rng, hardest, groups, size, audit, chance)
+        shown.append(one_by_one(left))
+        for name, told in _estimates(right, rows, odds, left, audit):
             found[name].append(told)
-    row: dict[str, Any] = {"pool": pool, "batch": size, "from_audit": audit}
-    row |= {"chance": chance, "truth": truth}
+    row: dict[str, Any] = {"pool": pool, "batch": size, "from_audit": audit, "group": group}
+    row |= {"chance": chance, "truth": truth, "shown": float(np.mean(shown))}
     for name, told_all in found.items():
         values, low, high = np.array(told_all).reshape(-1, 3).T
         row[name] = {
@@ -82,20 +91,32 @@ def play(
 
 
 def _batch(
-    rng: np.random.Generator, hardest: np.ndarray, size: int, audit: int, chance: float
+    rng: np.random.Generator,
+    hardest: np.ndarray,
+    groups: list[int],
+    size: int,
+    audit: int,
+    chance: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows in the order drawn, with which probability, from how many."""
-    left = len(hardest) - np.arange(size)
+    pool, group = len(hardest), groups.count(0)
     by_chance = (np.arange(size) < audit) | (rng.random(size) < chance)
-    lot = iter(rng.choice(len(hardest), 2 * size if 2 * size < len(hardest) else len(hardest),
-                          replace=False).tolist())  # fmt: skip
+    lot = iter(rng.choice(pool, min(2 * size * group, pool), replace=False).tolist())
     ranked = iter(hardest.tolist())
-    taken: dict[int, None] = {}
-    for from_lot in by_chance:
-        taken[next(row for row in (lot if from_lot else ranked) if row not in taken)] = None
+    taken: list[int] = []
+    free: list[int] = []
+    closed: set[int] = set()
+    for place, from_lot in enumerate(by_chance):
+        barred = closed if place >= audit else set()  # an audit closes nothing to itself
+        free.append(pool - (place if place < audit else group * len(closed)))
+        taken.append(
+            next(row for row in (lot if from_lot else ranked) if groups[row] not in barred)
+        )
+        closed.add(groups[taken[-1]])
+    left = np.array(free)
     odds = np.where(by_chance, chance / left, 1 - chance + chance / left)
     odds[:audit] = 1 / left[:audit]
-    return np.array(list(taken)), odds, left
+    return np.array(taken), odds, left
 
 
 def _estimates(
@@ -132,7 +153,8 @@ def _line(row: dict[str, Any]) -> str:
             f"{one['bias']:>+7.3f} {one['spread']:>6.3f} {one['holds']:>5.3f}"
         )  # fmt: skip
         parts.append(f"{'':>5} {figures}")
-    return f"{told} {row['truth']:.3f} |" + " | ".join(parts)
+    unseen = "" if row["shown"] else " | not shown"
+    return f"{told} {row['truth']:.3f} |" + " | ".join(parts) + unseen
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -149,6 +171,7 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
                       capsize=2, label=name)  # fmt: skip
     names = [
         f"{row['batch']} of {row['pool']:,}, audit {row['from_audit']}, right {row['truth']:.3f}"
+        + (f", {row['group']} alike" if row["group"] > 1 else "")
         for row in rows
     ]
     axes.set_yticks(range(len(rows)), names)

@@ -42,7 +42,8 @@ def compare_arms(
 
     Both heads see the embeddings of one model, which learned from both arms, so that the difference
     is of the labels alone. The interval is a bootstrap over the labels and over the audit rows:
-    labels are drawn with replacement, so that a small arm is as uncertain as it is.
+    each arm is cut to that size by lot, and what is left of it drawn with replacement, so that both
+    learn from as many different labels and a small arm is as uncertain as it is.
     """
     size = int(min(is_random.sum(), (~is_random).sum()))
     if size < LEAST or len(audit_labels) < LEAST:
@@ -50,7 +51,7 @@ def compare_arms(
     arms = [np.flatnonzero(~is_random), np.flatnonzero(is_random)]
     right = []
     for arm in arms:
-        rows = [rng.choice(arm, size) for _ in range(DRAWS)]
+        rows = [rng.choice(rng.choice(arm, size, replace=False), size) for _ in range(DRAWS)]
         told = [_told(embeddings[some], labels[some], audit_embeddings) for some in rows]
         right.append(np.array([guess == audit_labels for guess in told], dtype=float))
     gains = _bootstrap(right[0], right[1], rng)

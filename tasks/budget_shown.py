@@ -31,8 +31,10 @@ def show_budget(report: dict[str, Any], console: Console | None = None) -> None:
     _print(screen, "Forecasts of past rounds", [_past(row) for row in report["past"][-LAST:]])
     for line in _trust(report):
         screen.print(line, soft_wrap=True, markup=False)
-    batches = [_batch(row) for row in report["batches"][-LAST:]]
-    _print(screen, "Accuracy of the model that chose, from its batch", batches)
+    batches = report["batches"][-LAST:]
+    _print(screen, "Accuracy of the model that chose, from its batch", [*map(_batch, batches)])
+    for note in (f"{row['round']}: {said}" for row in batches for said in row["notes"]):
+        screen.print(note, soft_wrap=True, markup=False)
     screen.print(f"picture: {report['picture']}", soft_wrap=True, markup=False)
     screen.print(f"{report['advice']}: {report['reason']}", soft_wrap=True, markup=False)
 

@@ -55,3 +55,17 @@ def test_too_few_labels_tell_nothing() -> None:
     points, names, is_random, *rest = situation(None)
     few = np.r_[0:10, 200:600]
     assert compare_arms(points[few], names[few], is_random[few], *rest) is None
+
+
+def test_arms_of_very_unequal_size_have_no_start_over_each_other() -> None:
+    gains = []
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        where = rng.integers(4, size=600)
+        points = rng.normal(0, 1, (600, 60)) + 2 * np.eye(60)[where]
+        names = where.astype(str).astype(object)
+        is_random = np.arange(400) < 30  # the others are as much drawn at random
+        found = compare_arms(points[:400], names[:400], is_random, points[400:], names[400:], rng)
+        assert found is not None
+        gains.append(found.chosen - found.random)
+    assert abs(np.mean(gains)) < 3 * np.std(gains) / np.sqrt(len(gains))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from labeling.pool import Pool
 from labeling.selection import SelectionConfig, select_batch
 from models.evaluate import Interval, bounds
-from models.honest import lure, naive
+from models.honest import lure, naive, one_by_one
 
 
 def draw(
@@ -115,6 +115,46 @@ def test_a_small_batch_of_a_large_pool_says_what_its_random_samples_say():
         (found.value, found.low, found.high), (alone.value, alone.low, alone.high), strict=True
     ):
         assert told == pytest.approx(plain, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("twins", "told"),
+    [(1, True), (10, False)],
+    ids=["nobody has a near-duplicate", "ten of a kind leave together"],
+)
+def test_near_duplicates_that_leave_with_what_was_drawn_make_lure_wrong_and_are_seen(twins, told):
+    rng = np.random.default_rng(3)
+    rows = 1000
+    doubt = np.repeat(rng.random(rows // twins), twins)
+    right = rng.random(rows) >= np.minimum(1, doubt**2)
+    pool = pd.DataFrame(
+        {
+            "sample_id": [f"s{row:04d}" for row in range(rows)],
+            "group_id": [f"g{row // twins:04d}" for row in range(rows)],
+            "origin": "ingest",
+            "source": "here",
+            "added_at": "2026-01-01T00:00:00+00:00",
+        }
+    )
+    seen = Pool(probs=np.column_stack([1 - doubt / 2, doubt / 2]))
+    config = SelectionConfig(strategy="margin", size=90)
+    off = []
+    for seed in range(60):
+        batch, _ = select_batch(pool, seen, config, np.random.default_rng(seed))
+        taken = batch["sample_id"].str[1:].astype(int).to_numpy()
+        drawn, left = (batch[name].to_numpy() for name in ("draw_probability", "draws_from"))
+        assert one_by_one(left) is told
+        off.append(lure(right[taken], draw_probability=drawn, draws_from=left).value - right.mean())
+    is_right = abs(np.mean(off)) < 3 * np.std(off) / np.sqrt(len(off))
+    assert is_right == told
+
+
+def test_a_few_near_duplicates_of_a_large_pool_do_no_harm_and_more_samples_than_before_do():
+    left = np.arange(1000, 900, -1)
+    assert one_by_one(left) and one_by_one(left[:1])
+    assert one_by_one(left - 10 * (left < 950))
+    assert not one_by_one(left - 11 * (left < 950))
+    assert not one_by_one(left + 1 * (left < 950))
 
 
 def test_a_batch_without_chance_says_nothing_about_the_rest():

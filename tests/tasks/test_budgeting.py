@@ -19,6 +19,7 @@ from tasks.budget_shown import draw_budget, show_budget
 from tasks.budgeting import (
     Round,
     Seen,
+    arms_report,
     batch_reports,
     budget_report,
     curve_after,
@@ -99,7 +100,8 @@ def test_what_is_told_fits_a_narrow_screen_and_the_picture_is_drawn(past, seen, 
         "accuracy": vars(curve.forecast(curve.labels)),
         "forecasts": [step(curve, more, 0.5) for more in (100, 500, 1000)],
         "past": score_forecasts(past, seen, 0), "past_error": 0.02,
-        "past_error_of_no_change": 0.05, "batches": [], "choosing": None,
+        "past_error_of_no_change": 0.05, "choosing": None,
+        "batches": [_told("round-0001", []), _told("round-0002", ["no LURE: so it is"])],
         "picture": str(tmp_path / "b.png"),
     }  # fmt: skip
     draw_budget(curve, report, tmp_path / "b.png")
@@ -108,25 +110,25 @@ def test_what_is_told_fits_a_narrow_screen_and_the_picture_is_drawn(past, seen, 
     show_budget(report, Console(file=screen, width=80))
     told = screen.getvalue()
     assert "50.00" in told and "250.00" in told and "500.00" in told and "…" not in told
+    assert "\nround-0002: no LURE: so it is\n" in told
     assert told.rstrip().endswith(f"{outcome}: {reason}")
     assert json.loads(json.dumps(report))["forecasts"][0]["cost"] == 50
+
+
+def _told(name: str, notes: list[str]) -> dict[str, object]:
+    alone = {"value": 0.9, "low": 0.8, "high": 0.95}
+    return {"round": name, "audit": alone, "lure": None, "naive": alone, "notes": notes}
 
 
 def test_each_batch_tells_of_the_model_that_chose_it_by_what_was_drawn_by_chance(tmp_path):
     names = [f"s{number:03d}" for number in range(40)]
     engine = make_engine(tmp_path, names)
-    with writing(engine) as connection:
-        connection.execute(insert(rounds), [_round(1), _round(2)])
-        for number, some in ((1, names[:20]), (2, names[20:])):
-            connection.execute(
-                insert(assignments),
-                [_assignment(number, place, name) for place, name in enumerate(some)],
-            )
-        known = {"trust": 1.0, "annotators": "[]", "answers": "[]", "method": "x"}
-        connection.execute(
-            insert(labels),
-            [{"sample_id": name, "label": "cat", "settled_at": "2026"} | known for name in names],
-        )
+    asked = [
+        _assignment(number, place, name)
+        for number, some in ((1, names[:20]), (2, names[20:]))
+        for place, name in enumerate(some)
+    ]
+    put_in(engine, [_round(1), _round(2)], asked, names)
     assert batch_reports(engine) == []  # guesses of no model of ours tell of none
     put_on_record(engine, "hone:1")
     first, second = batch_reports(engine)
@@ -135,6 +137,71 @@ def test_each_batch_tells_of_the_model_that_chose_it_by_what_was_drawn_by_chance
     assert first["audit"]["value"] == 1.0 and first["naive"]["value"] == pytest.approx(8 / 19)
     assert first["lure"]["value"] > first["naive"]["value"]
     assert second["lure"] is None and second["audit"]["value"] == 1.0
+    assert first["notes"] == second["notes"] == []
+
+
+@pytest.mark.parametrize("answered", [5, 3])
+def test_an_audit_that_answers_drift_counts_each_sample_for_as_many_as_it_stands_for(
+    tmp_path, answered
+):
+    """Three served samples, all guessed wrong and all asked; two of 997 others, guessed right."""
+    names = ["served0", "served1", "served2", "other0", "other1"]
+    engine = make_engine(tmp_path, names)
+    asked = [
+        _assignment(2, place, name)
+        | {"inclusion_probability": 1.0 if place < 3 else 2 / 997}
+        | {"guess": "dog" if place < 3 else "cat"}
+        for place, name in enumerate(names)
+    ]
+    put_in(engine, [_round(2) | {"config": '{"served_share": 0.8}'}], asked, names[:answered])
+    put_on_record(engine, "hone:1")
+    (found,) = batch_reports(engine)
+    assert found["audit"]["value"] == pytest.approx(0.997 if answered == 5 else 0)
+    assert found["notes"] == ([] if answered == 5 else ["its audit is of served traffic only"])
+
+
+@pytest.mark.parametrize("twins", [1, 4])
+def test_lure_is_not_shown_where_near_duplicates_left_with_what_was_drawn(tmp_path, twins):
+    names = [f"s{number:03d}" for number in range(20)]
+    engine = make_engine(tmp_path, names)
+    asked = [_assignment(1, place, name) for place, name in enumerate(names)]
+    for place, row in enumerate(asked):
+        row["draws_from"] = 500 - twins * place
+    put_in(engine, [_round(1)], asked, [name for name in names if not name.endswith("7")])
+    put_on_record(engine, "hone:1")
+    (found,) = batch_reports(engine)
+    assert found["naive"]["rows"] == 17  # who has not answered is no near-duplicate
+    assert (found["lure"] is None) == bool(found["notes"]) == (twins > 1)
+    assert not found["notes"] or found["notes"][0].startswith("no LURE: near-duplicates")
+
+
+def test_only_what_a_strategy_chose_is_held_against_chance(past, seen, tmp_path):
+    now = past[-1]
+    names = now.labelled["sample_id"].tolist()
+    engine = make_engine(tmp_path, names)
+    reasons = ["random"] * 30 + ["margin"] * 25 + ["quota", "fresh", "served", "named"] * 20
+    asked = [
+        _assignment(1, place, name) | {"reason": reason}
+        for place, (name, reason) in enumerate(zip(names, reasons, strict=False))
+    ]
+    assert arms_report(engine, now, seen, 0) is None  # imported, all of them
+    put_in(engine, [_round(1)], asked, names)
+    found = arms_report(engine, now, seen, 0)
+    assert found is not None and found["labels"] == 25
+
+
+def put_in(
+    engine: Engine, made: list[dict[str, object]], asked: list[dict[str, object]], told: list[str]
+) -> None:
+    """Rounds, who was asked about in them, and the samples that were labelled: each a cat."""
+    known = {"trust": 1.0, "annotators": "[]", "answers": "[]", "method": "x"}
+    with writing(engine) as connection:
+        connection.execute(insert(rounds), made)
+        connection.execute(insert(assignments), asked)
+        connection.execute(
+            insert(labels),
+            [{"sample_id": name, "label": "cat", "settled_at": "2026"} | known for name in told],
+        )
 
 
 def put_on_record(engine: Engine, version: str) -> None:
@@ -161,6 +228,7 @@ def _assignment(number: int, place: int, name: str) -> dict[str, object]:
         "round_id": f"round-{number:04d}", "sample_id": name, "position": place,
         "reason": "gold" if place == 19 else reason, "guess_model": "hone:1",
         "guess": "cat" if place < 5 or place % 4 == 0 else "dog",
+        "inclusion_probability": 0.01 if reason == "audit" else None,
         "draw_probability": odds if number == 1 else None,
         "draws_from": left if number == 1 else None,
     }  # fmt: skip
