@@ -1,5 +1,6 @@
 """What is seen of a pool is refused where it cannot be: by the first sample it is wrong for."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +29,7 @@ def check_seen(pool: pd.DataFrame, seen: Pool) -> None:
     """Refuse a pool with a sample twice, probabilities and embeddings that are none."""
     twice = pool["sample_id"].duplicated().to_numpy()
     if twice.any():
-        raise ValueError(_complaint("are in the pool twice", twice, pool))
+        raise ValueError(f"{_whose('are in the pool twice', twice, pool)}; give each one row")
     if pool.empty:
         return
     if seen.probs is not None:
@@ -46,12 +47,8 @@ def _check_probs(probs: np.ndarray, pool: pd.DataFrame) -> None:
             f"probabilities have shape {probs.shape} for {len(pool)} samples; "
             "one row per sample and at least two classes are needed"
         )
-    strange = ~np.isfinite(probs).all(axis=1)
-    if strange.any():
-        raise ValueError(_complaint("have a probability that is not finite", strange, pool))
-    off = (np.abs(probs.sum(axis=1) - 1) > ROUNDING) | (probs < 0).any(axis=1)
-    if off.any():
-        raise ValueError(_complaint("have probabilities that do not sum to one", off, pool))
+    _refuse("have a probability that is not finite", _where(_strange, probs), pool)
+    _refuse("have probabilities that do not sum to one", _where(_off, probs), pool)
 
 
 def _check_embeddings(embeddings: np.ndarray, pool: pd.DataFrame) -> None:
@@ -60,14 +57,7 @@ def _check_embeddings(embeddings: np.ndarray, pool: pd.DataFrame) -> None:
             f"embeddings have shape {embeddings.shape} for {len(pool)} samples; "
             "one row per sample is needed"
         )
-    strange = np.concatenate(
-        [
-            ~np.isfinite(embeddings[start : start + ROWS]).all(axis=1)
-            for start in range(0, len(embeddings), ROWS)
-        ]
-    )
-    if strange.any():
-        raise ValueError(_complaint("have an embedding that is not finite", strange, pool))
+    _refuse("have an embedding that is not finite", _where(_strange, embeddings), pool)
 
 
 def _check_labelled(seen: Pool) -> None:
@@ -79,7 +69,7 @@ def _check_labelled(seen: Pool) -> None:
             f"embeddings of the labelled have shape {labelled.shape}, those of the pool "
             f"{seen.embeddings.shape}; both must come from one model"
         )
-    if not np.isfinite(labelled).all():
+    if _where(_strange, labelled).any():
         raise ValueError(
             "embeddings of the labelled are not all finite; score them anew with this model"
         )
@@ -87,9 +77,30 @@ def _check_labelled(seen: Pool) -> None:
         raise ValueError(f"there are {len(labels)} labels for {len(labelled)} labelled embeddings")
 
 
-def _complaint(what: str, bad: np.ndarray, pool: pd.DataFrame) -> str:
+def _strange(rows: np.ndarray) -> np.ndarray:
+    return ~np.isfinite(rows).all(axis=1)
+
+
+def _off(probs: np.ndarray) -> np.ndarray:
+    return (np.abs(probs.sum(axis=1) - 1) > ROUNDING) | (probs < 0).any(axis=1)
+
+
+def _where(is_bad: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
+    """Which rows are bad, found block by block."""
+    found = np.zeros(len(values), dtype=bool)
+    for start in range(0, len(values), ROWS):
+        found[start : start + ROWS] = is_bad(values[start : start + ROWS])
+    return found
+
+
+def _refuse(what: str, bad: np.ndarray, pool: pd.DataFrame) -> None:
+    if bad.any():
+        raise ValueError(
+            f"{_whose(what, bad, pool)}; score the pool anew, or choose at random "
+            "(strategy random, without balance, quotas and relabel_share)"
+        )
+
+
+def _whose(what: str, bad: np.ndarray, pool: pd.DataFrame) -> str:
     first = pool["sample_id"].to_numpy()[bad][0]
-    return (
-        f"{bad.sum()} of {len(bad)} samples {what}, the first is {first}; "
-        "score the pool anew, or choose at random (strategy random)"
-    )
+    return f"{bad.sum()} of {len(bad)} samples {what}, the first is {first}"

@@ -26,6 +26,7 @@ BATCH_COLUMNS = [
     "draw_probability",
     "draws_from",
 ]
+FEW = 0.01  # of the pool may be kept from the audit: it moves an estimate over all by no more
 SHARES = (
     "audit_share",
     "random_share",
@@ -73,12 +74,22 @@ class SelectionConfig:
         few = [f"{name}: {count}" for name, count in self.quotas.items() if count < 0]
         if few:
             raise ValueError(f"quotas has {', '.join(few)}; a quota is 0 or more places")
-        promised = part(self.size, self.audit_share) + len(self.named) + sum(self.quotas.values())
-        if promised > self.size:
+        if self.promised > self.size:
             raise ValueError(
                 f"the audit, {len(self.named)} named and {sum(self.quotas.values())} places of "
-                f"quotas are {promised}, more than the batch of {self.size}; make it larger"
+                f"quotas are {self.promised}, more than the batch of {self.size}; make it larger"
             )
+
+    @property
+    def promised(self) -> int:
+        """Places that nothing else may take: of the audit, of the named and of quotas."""
+        audit = part(self.size, self.audit_share)
+        return audit + len(self.named) + sum(self.quotas.values())
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether nothing need be seen of the pool, because chance alone decides."""
+        return self.strategy == "random" and not (self.balance or self.quotas or self.relabel_share)
 
 
 def select_batch(
@@ -88,6 +99,7 @@ def select_batch(
     rng: np.random.Generator,
     *,
     classes: Sequence[str] = (),
+    taken: int = 0,
 ) -> tuple[pd.DataFrame, str]:
     """The next batch in the order to ask, with the reason of each sample; and by which rule.
 
@@ -95,12 +107,15 @@ def select_batch(
     another takes its place and the rule says so. The order of rows does not matter, and the same
     seed gives the same batch. The audit part comes first, so that a round left unfinished keeps
     it whole: each sample of the pool is in it with the same probability. Near-duplicates of an
-    audit sample are never chosen, and no two of one group as long as there are others.
+    audit sample are never chosen, and no two of one group as long as there are others. `taken`
+    places are taken already, of those that are not promised: the audit is that of the whole batch.
     """
+    if config.by_chance:
+        seen = Pool()  # what is broken in it keeps nobody from drawing lots
     check_seen(pool, seen)
     pool, seen = in_order(pool, seen)
     name, rule = usable(config.strategy, seen)
-    places = Places(min(config.size, len(pool)), np.ones(len(pool), dtype=bool))
+    places = Places(min(config.size - taken, len(pool)), np.ones(len(pool), dtype=bool))
     if len(pool):
         _draw_audit(places, pool, config, rng)
         _fill(places, pool, seen, config, name, rng, classes)
@@ -122,22 +137,24 @@ def _draw_audit(
 
     With a `served_share` it is drawn from the served samples, as far as they go: a batch that
     answers drift must measure what drifted, and the others were audited before. Who is `reserved`
-    (by name, so by chance) comes first: of the others a guess may have been trained on.
+    (by name, so by chance) comes first: of the others a guess may have been trained on. Who is
+    `taught`, by a near-duplicate that is trained on, is never drawn: a model would know the answer.
     """
-    size = part(places.size, config.audit_share)
+    size = part(min(config.size, len(pool)), config.audit_share)
+    taught = pool["taught"].to_numpy() if "taught" in pool else np.zeros(len(pool), bool)
     is_served = (pool["origin"] == "served").to_numpy() & bool(config.served_share)
     reserved = pool["reserved"].to_numpy() if "reserved" in pool else np.ones(len(pool), bool)
-    from_served = min(size, int(is_served.sum()))
-    whole = not is_served.any()
-    for rows, count in (
-        (np.flatnonzero(is_served), from_served),
-        (np.flatnonzero(~is_served), size - from_served),
-    ):
+    served, others = np.flatnonzero(is_served & ~taught), np.flatnonzero(~is_served & ~taught)
+    from_served = min(size, len(served))
+    from_others = min(size - from_served, len(others))
+    whole = not is_served.any() and taught.mean() <= FEW
+    for rows, count in ((served, from_served), (others, from_others)):
         turn = rng.permutation(rows)
         turn = turn[np.argsort(~reserved[turn], kind="stable")]
         for place, row in enumerate(turn[:count]):
-            left = len(rows) - place if whole else np.nan
-            places.take(Taken(int(row), "audit", np.nan, count / len(rows), 1 / left, left))
+            chance, left = 1 / (len(rows) - place), len(pool) - place
+            draw = (chance, left) if whole else (np.nan, np.nan)
+            places.take(Taken(int(row), "audit", np.nan, count / len(rows), *draw))
 
 
 def _fill(

@@ -11,6 +11,7 @@ from ground.journal import only_writer
 from labeling import label_studio, oracle, rounds
 from labeling.answers import refuse_lost_classes
 from labeling.guesses import guess_batch, reserved
+from labeling.pool import Pool
 from labeling.queue import SECOND_LOOK, QueueConfig, as_shown, queue, turn_of
 from labeling.second_looks import second_looks
 from labeling.selection import SelectionConfig, part, select_batch
@@ -22,7 +23,7 @@ from models import decisions, registry
 from tasks.desk import lay_out, lay_out_examples
 from tasks.house import House, house
 from tasks.pictures import show_batch
-from tasks.retrying import may_pass
+from tasks.retrying import is_busy, may_pass
 from tasks.sight import FEATURES, Sight, first_look, look
 
 DRIFT_SHARE = 0.8  # of a batch that answers a drift signal: most of it from the drifted traffic
@@ -48,7 +49,12 @@ def name_round(round_id: str | None, annotators: str) -> str:
         return rounds.next_round(connection)
 
 
-@task(timeout_seconds=6 * 3600)
+@task(
+    retries=3,
+    retry_delay_seconds=[60, 600, 1800],  # a collect with soft labels may be looking at the pool
+    retry_condition_fn=is_busy,
+    timeout_seconds=6 * 3600,
+)
 def choose_batch(
     round_id: str, selection: SelectionConfig, queueing: QueueConfig, seed: int, queue_limit: int
 ) -> int:
@@ -189,6 +195,7 @@ def _choose(
         spoken_for = rounds.load_spoken_for(connection)
         if trained_on_guesses(connection):
             pool = pool.assign(reserved=reserved(pool["sample_id"].tolist()))
+    pool = pool.assign(taught=pool["group_id"].isin(spoken_for["group_id"]))
     gold = turn_of(known, min(selection.size, len(pool)), queueing, rng)
     model = registry.champion(place.engine)
     if model is None:
@@ -197,20 +204,54 @@ def _choose(
         batch = _first_guesses(batch, pool, sight)
         gold = gold[["sample_id"]]
     else:
-        sight = look(place, pool, gold, spoken_for, model, selection)
-        again = _second_looks(place, sight, spoken_for, selection, rng)
-        new = replace(selection, size=selection.size - len(again))
-        batch, rule = select_batch(pool, sight.pool, new, rng, classes=sight.classes)
-        batch, gold = (
-            rows.merge(sight.guesses(rows["sample_id"].tolist()), on="sample_id")
-            for rows in (batch, gold[["sample_id"]])
-        )
-        again["position"] = range(len(batch), len(batch) + len(again))
-        batch = pd.concat([batch, again], ignore_index=True) if len(again) else batch
+        choose = _by_chance if selection.by_chance else _by_sight
+        batch, gold, rule = choose(place, pool, gold, spoken_for, model, selection, rng)
     batch = queue(batch, gold, queueing, rng)
     with place.engine.connect() as connection:
         batch["neighbour"] = rounds.neighbours(connection, batch["sample_id"].tolist())
     return batch, model, rule
+
+
+def _by_chance(
+    place: House,
+    pool: pd.DataFrame,
+    gold: pd.DataFrame,
+    spoken_for: pd.DataFrame,
+    model: str,
+    selection: SelectionConfig,
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Like `_by_sight`, but the model is asked only about those who were drawn."""
+    batch, rule = select_batch(pool, Pool(), selection, rng)
+    drawn = pool[pool["sample_id"].isin(batch["sample_id"])]
+    sight = look(place, drawn, gold, spoken_for[:0], model, selection)
+    return _with_guesses(batch, sight), _with_guesses(gold[["sample_id"]], sight), rule
+
+
+def _by_sight(
+    place: House,
+    pool: pd.DataFrame,
+    gold: pd.DataFrame,
+    spoken_for: pd.DataFrame,
+    model: str,
+    selection: SelectionConfig,
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """The batch and the gold with the model's guesses, second looks without; and by which rule."""
+    sight = look(place, pool, gold, spoken_for, model, selection)
+    again = _second_looks(place, sight, spoken_for, selection, rng)
+    batch, rule = select_batch(
+        pool, sight.pool, selection, rng, classes=sight.classes, taken=len(again)
+    )
+    batch, gold = _with_guesses(batch, sight), _with_guesses(gold[["sample_id"]], sight)
+    again["position"] = range(len(batch), len(batch) + len(again))
+    return pd.concat([batch, again], ignore_index=True) if len(again) else batch, gold, rule
+
+
+def _with_guesses(rows: pd.DataFrame, sight: Sight) -> pd.DataFrame:
+    """The rows with what the model says of each; with nothing where it is no probability."""
+    told = sight.guesses(rows["sample_id"].tolist())
+    return rows.merge(told[told["confidence"].between(0, 1)], on="sample_id", how="left")
 
 
 def _first_guesses(batch: pd.DataFrame, pool: pd.DataFrame, sight: Sight) -> pd.DataFrame:
@@ -231,9 +272,10 @@ def _second_looks(
 ) -> pd.DataFrame:
     """Labels that take places of this batch: they teach more than the new samples in their place.
 
-    The audit keeps its places, and one stays for what is new.
+    The audit, the named and quotas keep their places, and one stays for what is new.
     """
-    limit = min(part(selection.size, selection.relabel_share), selection.size - 1)
+    spare = selection.size - max(selection.promised, 1)
+    limit = min(part(selection.size, selection.relabel_share), spare)
     seen = sight.pool
     if limit == 0 or seen.embeddings is None or seen.labelled is None:
         return pd.DataFrame()

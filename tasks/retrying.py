@@ -15,3 +15,8 @@ def may_pass(task: Any, run: Any, state: Any) -> bool:
     if isinstance(error, PASSING):
         return True
     return type(error).__module__.partition(".")[0] in ("httpx", "httpcore")
+
+
+def is_busy(task: Any, run: Any, state: Any) -> bool:
+    """Whether another process holds what is needed: it may take an hour, and then it is free."""
+    return isinstance(state.data, Busy)

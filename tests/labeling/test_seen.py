@@ -1,9 +1,11 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from labeling import seen as seeing
 from labeling.pool import Pool
 from labeling.seen import check_seen, in_order
 
@@ -34,6 +36,35 @@ def broken(row: int, value: float) -> np.ndarray:
 def test_what_cannot_be_seen_is_refused_by_the_first_sample(seen: Pool, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         check_seen(POOL, seen)
+
+
+def test_the_first_sample_is_named_whichever_block_it_is_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(seeing, "ROWS", 2)
+    pool = pd.DataFrame({"sample_id": list("abcdefg")})
+    probs = np.full((7, 2), 0.5)
+    probs[[4, 6], 0] = 0.7
+    with pytest.raises(ValueError, match=r"2 of 7 samples .* sum to one, the first is e"):
+        check_seen(pool, Pool(probs=probs))
+    probs[5, 1] = math.nan
+    with pytest.raises(ValueError, match=r"1 of 7 samples .* not finite, the first is f"):
+        check_seen(pool, Pool(draws=np.stack([np.full((7, 2), 0.5), probs])))
+
+
+def test_a_check_needs_little_of_the_memory_that_the_pool_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(seeing, "ROWS", 1000)
+    pool = pd.DataFrame({"sample_id": [f"{row:05}" for row in range(20_000)]})
+    wide = np.full((20_000, 256), 1 / 256, dtype=np.float32)
+    seen = Pool(probs=wide, draws=wide[None], embeddings=wide, labelled=wide)
+    check_seen(pool, seen)  # what Python and pandas keep from the first time is kept now
+    tracemalloc.start()
+    check_seen(pool, seen)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < wide.nbytes / 8
 
 
 def test_sound_sight_passes_and_so_does_an_empty_pool() -> None:

@@ -244,7 +244,7 @@ def test_a_bad_setting_is_named_with_its_choices(wrong: dict, words: str) -> Non
         SelectionConfig(**wrong)
 
 
-def test_a_batch_that_answers_drift_audits_the_served_samples_with_their_own_probability():
+def test_a_batch_that_answers_drift_audits_the_served_samples_with_their_own_probability() -> None:
     ids = [f"{number:03d}" for number in range(100)]
     origin = ["served" if number < 20 else "ingest" for number in range(100)]
     pool = pd.DataFrame({"sample_id": ids, "group_id": ids, "origin": origin})
@@ -259,6 +259,22 @@ def test_a_batch_that_answers_drift_audits_the_served_samples_with_their_own_pro
         "served": 1.0,
         "ingest": 5 / 80,
     }
+
+
+def test_who_has_a_near_duplicate_in_training_is_never_audited() -> None:
+    pool = make_pool(100).assign(taught=np.arange(100) % 2 == 0)
+    batch = pick(pool, make_probs(100), SelectionConfig("margin", size=80, audit_share=0.5))
+    audit = batch[batch["reason"] == "audit"]
+    assert set(audit["sample_id"]) <= set(pool.loc[~pool["taught"], "sample_id"])
+    assert set(audit["inclusion_probability"]) == {40 / 50}
+    assert audit["draws_from"].isna().all()  # not a draw from all: no estimate rests on it
+    all_of_them = pick(pool, None, SelectionConfig("random", size=80, audit_share=1))
+    assert (all_of_them["reason"] == "audit").sum() == 50 and len(all_of_them) == 80
+    one = pool.assign(taught=np.arange(100) == 0)
+    batch = pick(one, make_probs(100), SelectionConfig("margin", size=40, audit_share=0.25))
+    audit = batch[batch["reason"] == "audit"]
+    assert audit["draws_from"].tolist() == list(range(100, 90, -1))
+    assert np.allclose(audit["draw_probability"], 1 / np.arange(99, 89, -1))
 
 
 def test_every_draw_is_kept_with_its_probability_and_how_many_were_left() -> None:
@@ -362,3 +378,41 @@ def test_a_strategy_without_what_it_needs_gives_way_and_the_rule_says_so() -> No
     )
     assert rule == "margin, because bald needs draws and there are none"
     assert set(batch["reason"]) == {"audit", "margin"}
+
+
+@given(situations(), st.floats(0, 1))
+def test_places_that_are_taken_already_change_nobody_in_the_audit(
+    situation: tuple, share: float
+) -> None:
+    pool, probs, config = situation
+    seen, taken = Pool(probs=probs), int(share * (config.size - config.promised))
+    alone, beside = (
+        select_batch(pool, seen, config, np.random.default_rng(0), taken=count)[0]
+        for count in (0, taken)
+    )
+    assert len(beside) <= config.size - taken
+    assert len(beside) == len(alone) or len(alone) > config.size - taken
+    audit, same = (batch[batch["reason"] == "audit"] for batch in (alone, beside))
+    pd.testing.assert_frame_equal(audit, same)
+
+
+def test_places_that_are_taken_already_are_none_of_a_quota_or_of_who_is_named() -> None:
+    pool, probs = make_pool(200), make_probs(200)
+    config = SelectionConfig("margin", size=50, quotas={"b": 40}, named=["sample-0009"])
+    assert config.promised == 46
+    seen, rng = Pool(probs=probs), np.random.default_rng(0)
+    batch, _ = select_batch(pool, seen, config, rng, classes=["a", "b", "c"], taken=4)
+    assert batch["reason"].value_counts().to_dict() == {"quota": 40, "audit": 5, "named": 1}
+
+
+def test_where_chance_decides_nothing_that_is_seen_can_be_in_the_way() -> None:
+    pool, broken = make_pool(30), np.full((30, 3), math.nan)
+    config = SelectionConfig("random", size=10)
+    seen = Pool(probs=broken, embeddings=broken[:7])
+    batch, rule = select_batch(pool, seen, config, np.random.default_rng(0))
+    pd.testing.assert_frame_equal(batch, pick(pool, None, config))
+    assert rule == "random"
+    for needs in ({"balance": True}, {"quotas": {"a": 1}}, {"relabel_share": 0.1}):
+        words = "or choose at random .strategy random, without balance, quotas and relabel_share"
+        with pytest.raises(ValueError, match=words):
+            pick(pool, broken, replace(config, **needs))

@@ -4,7 +4,7 @@ from prefect.states import Failed
 from sqlalchemy.exc import OperationalError
 
 from ground.journal import Busy, Fenced
-from tasks.retrying import may_pass
+from tasks.retrying import is_busy, may_pass
 
 PASSING = [
     ConnectionError("gone"), TimeoutError("slow"), httpx.ReadTimeout("slow"), Busy("held"),
@@ -21,3 +21,8 @@ def test_what_waiting_can_mend_is_tried_again(error: Exception) -> None:
 @pytest.mark.parametrize("error", LASTING, ids=repr)
 def test_what_is_wrong_stays_wrong_and_is_not_tried_again(error: Exception) -> None:
     assert not may_pass(None, None, Failed(data=error))
+
+
+def test_a_cache_that_another_process_holds_is_waited_for_and_nothing_else() -> None:
+    assert is_busy(None, None, Failed(data=Busy("held")))
+    assert not is_busy(None, None, Failed(data=OSError("no such file")))
