@@ -20,6 +20,7 @@ from labeling.table import SOFT_COLUMNS
 
 SHOWN = 0.8  # confidence of a first guess, at least; on the digits 98 of 100 such were right
 RESERVE = 0.25  # of all samples never get a soft label: the audit is drawn from these first
+_AT_ONCE = 65_536  # rows: rounding never needs the memory that the pool needs
 _DIGITS = 5  # of a probability that is kept: the same guesses make the same bytes
 
 
@@ -101,8 +102,9 @@ def first_guesses(
     """
     audited = batch.loc[batch["reason"] == "audit", "sample_id"]
     told = _told(sample_ids, probs, classes).rename(columns={"label": "guess"})
-    shown = (told["confidence"] >= SHOWN) & ~told["sample_id"].isin(audited)
-    return batch.merge(told[shown].assign(guess_model=source), on="sample_id", how="left")
+    shown = told[(told["confidence"] >= SHOWN) & ~told["sample_id"].isin(audited)]
+    shown = shown.assign(probs=_written(probs[shown.index], classes), guess_model=source)
+    return batch.merge(shown, on="sample_id", how="left")
 
 
 def soft_rows(
@@ -127,7 +129,8 @@ def soft_rows(
     taught = Counter(labels)
     most = np.array([policy.share * taught[name] for name in drawn["label"]])
     drawn = drawn[drawn.groupby("label").cumcount().to_numpy() < most]
-    rows = drawn.rename(columns={"confidence": "trust"}).assign(source=source)
+    drawn = drawn.assign(probs=_written(probs[drawn.index], classes), source=source)
+    rows = drawn.rename(columns={"confidence": "trust"})
     return rows.sort_values("sample_id", ignore_index=True)[SOFT_COLUMNS]
 
 
@@ -157,20 +160,31 @@ def with_and_without(
 
 
 def _told(sample_ids: Sequence[str], probs: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """The likeliest class of each sample, how likely it is, and all of the probabilities."""
+    """The likeliest class of each sample and how likely it is; its index is the row of `probs`."""
     if probs.shape != (len(sample_ids), len(classes)):
         raise ValueError(
             f"probabilities of shape {probs.shape} for {len(sample_ids)} samples and "
             f"{len(classes)} classes; give a row for each sample and a column for each class"
         )
-    rounded = np.round(probs.astype(float), _DIGITS)
-    names = np.asarray(classes, dtype=object)
-    whole = [json.dumps(dict(zip(classes, row, strict=True))) for row in rounded.tolist()]
+    best, confidence = np.empty(len(probs), int), np.empty(len(probs))
+    for start in range(0, len(probs), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        rounded = _rounded(probs[part])
+        best[part], confidence[part] = rounded.argmax(axis=1), rounded.max(axis=1)
     return pd.DataFrame(
         {
             "sample_id": np.asarray(sample_ids, dtype=object),
-            "label": names[rounded.argmax(axis=1)],
-            "confidence": rounded.max(axis=1),
-            "probs": whole,
+            "label": np.asarray(classes, dtype=object)[best],
+            "confidence": confidence,
         }
     )
+
+
+def _written(probs: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """The probabilities of each row as they are kept; of a whole pool it would be gigabytes."""
+    rows = _rounded(probs).tolist()
+    return [json.dumps(dict(zip(classes, row, strict=True))) for row in rows]
+
+
+def _rounded(probs: np.ndarray) -> np.ndarray:
+    return np.round(probs.astype(float), _DIGITS)

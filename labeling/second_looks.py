@@ -1,11 +1,14 @@
 """Labels that compete with new samples for the same answers (ActiveLab: Goh and Mueller 2023)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from labeling.suspects import fit_head, out_of_fold
+
+_AT_ONCE = 16_384  # rows of the pool that the head looks at together
 
 
 def second_looks(
@@ -39,7 +42,7 @@ def second_looks(
     if not judged.any():
         return _looks([], np.empty(0))
     head = fit_head(embeddings[judged], labelled["label"].to_numpy()[judged])
-    new = pd.DataFrame(head.predict_proba(pool_embeddings), columns=head.classes_)
+    new = pd.DataFrame(_believed(head, pool_embeddings), columns=head.classes_)
     told, fresh = get_active_learning_scores(
         votes[judged].dropna(axis=1, how="all").to_numpy(),
         probs[judged].to_numpy(),
@@ -51,6 +54,16 @@ def second_looks(
     wanted = wanted[told[wanted] < (least[size] if len(least) > size else np.inf)]
     ids = labelled["sample_id"].to_numpy()[judged][wanted]
     return _looks(ids.tolist(), 1 - told[wanted])
+
+
+def _believed(head: Any, embeddings: np.ndarray) -> np.ndarray:
+    """The head's probabilities, block by block: it copies the rows that it is given."""
+    return np.concatenate(
+        [
+            head.predict_proba(embeddings[start : start + _AT_ONCE])
+            for start in range(0, len(embeddings), _AT_ONCE)
+        ]
+    )
 
 
 def _looks(sample_ids: Sequence[str], scores: np.ndarray) -> pd.DataFrame:

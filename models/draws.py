@@ -1,5 +1,8 @@
 """Several opinions of one network: how far they differ is what it does not know (BALD)."""
 
+from pathlib import Path
+from tempfile import TemporaryFile
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,8 +23,12 @@ def draws(
     seed: int,
     labelled: np.ndarray | None = None,
     labels: np.ndarray | None = None,
+    folder: Path | None = None,
 ) -> np.ndarray:
     """Probabilities [looks, n, classes] of so many heads over the same embeddings; seeded.
+
+    They are mapped, read-only, from a file in `folder` that nobody else sees: 4 bytes for each of
+    them, 4 GB for ten looks at a million samples of a hundred classes.
 
     With labelled embeddings: an ensemble, each head refitted on a bootstrap of them, which differs
     the more the fewer the labels are. Without: the network's own head with other features dropped
@@ -34,7 +41,7 @@ def draws(
         heads = _refitted(network, labelled[known], labels[known], looks, rng)
     else:
         heads = _thinned(network, looks, rng)
-    return _answers(embeddings, *heads)
+    return _answers(embeddings, *heads, folder=folder)
 
 
 def _thinned(
@@ -79,14 +86,22 @@ def _refitted(
     return scaled, bias.detach() - scaled @ mean
 
 
-def _answers(embeddings: np.ndarray, weight: torch.Tensor, bias: torch.Tensor) -> np.ndarray:
+def _answers(
+    embeddings: np.ndarray, weight: torch.Tensor, bias: torch.Tensor, *, folder: Path | None
+) -> np.ndarray:
     """The softmax of every head for every row; rows are read a few thousand at a time."""
     looks, classes, width = weight.shape
     flat = weight.reshape(looks * classes, width).T.contiguous()
-    found = np.empty((looks, len(embeddings), classes), np.float32)
+    shape = looks, len(embeddings), classes
+    if not len(embeddings):
+        return np.empty(shape, np.float32)
     step = max(1, _AT_ONCE // max(width, looks * classes))
-    for start in range(0, len(embeddings), step):
-        part = torch.from_numpy(np.array(embeddings[start : start + step], np.float32))
-        logits = (part @ flat).view(-1, looks, classes) + bias
-        found[:, start : start + step] = logits.softmax(-1).transpose(0, 1).numpy()
-    return found
+    with TemporaryFile(dir=folder) as file:
+        for start in range(0, len(embeddings), step):
+            part = torch.from_numpy(np.array(embeddings[start : start + step], np.float32))
+            logits = (part @ flat).view(-1, looks, classes) + bias
+            for look, rows in enumerate(logits.softmax(-1).transpose(0, 1).numpy()):
+                file.seek(4 * classes * (look * len(embeddings) + start))
+                file.write(rows.tobytes())
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=shape)

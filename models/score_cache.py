@@ -16,6 +16,7 @@ from ground.journal import Busy
 ID = np.dtype("S32")  # the 32 bytes of a sample id; compared as bytes, trailing zeros and all
 _ROWS = ("ids", "probs", "embeddings")  # a file of each, row i of sample i
 _BLOCKS = "blocks"  # what counts: a record for each block whose rows are on the disk
+_LOCK = "lock"  # held by whoever has the cache open; never removed
 _RECORD = struct.Struct("<QIIII")  # rows so far; checksums of the block's three parts, and of these
 
 
@@ -167,6 +168,24 @@ def open_cache(folder: Path, *, classes: int, width: int, model: str = "") -> Sc
     return cache
 
 
+def forget_cache(folder: Path) -> bool:
+    """Remove what is kept in `folder`; False where another process has it open, and it stays.
+
+    The lock file stays behind: with a new one in its place, two could hold the lock at once.
+    """
+    try:
+        lock = _locked(folder)
+    except Busy:
+        return False
+    try:
+        for path in folder.iterdir():
+            if path.name != _LOCK:
+                path.unlink()
+    finally:
+        os.close(lock)
+    return True
+
+
 _NEW = "nothing is there yet"
 
 
@@ -194,7 +213,7 @@ def _begin(folder: Path, shape: bytes) -> None:
 def _locked(folder: Path) -> int:
     """The open lock file, held as long as it stays open: the kernel lets go for a dead process."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine, select
 
+from ground.journal import Busy
 from labeling.guesses import SoftPolicy, soft_rows, with_and_without
 from labeling.propagation import VERSION, propagate
 from labeling.rounds import SEEN, load_pool
@@ -81,7 +82,14 @@ def choose_soft(
             f"to judge them), {len(taught)} labels to spread, {len(pool)} samples in the pool",
         )
     places = pd.concat([part[list(SEEN)] for part in (taught, pool, audit)], ignore_index=True)
-    scene = _Scene(taught, pool, audit, *embed(places), classes)
+    try:
+        scene = _Scene(taught, pool, audit, *embed(places), classes)
+    except Busy:  # for an hour, where the pool is large; the labels do not wait for their guesses
+        return SoftChoice(
+            None,
+            "no soft labels this time: another process is looking at the pool; the next snapshot "
+            "asks again",
+        )
     rows = _guessed(scene, policy, learnt)
     if rows.empty:
         return SoftChoice(None, f"no soft labels: no guess is {policy.least_confidence} sure")

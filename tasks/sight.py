@@ -1,7 +1,6 @@
 """What is seen of the pool: probabilities and embeddings, as strategies need them, and guesses."""
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -73,7 +72,13 @@ def look(
     opinions = None
     if selection.strategy == "bald":
         opinions = draws(
-            loaded.network, embeddings, looks=LOOKS, seed=0, labelled=labelled, labels=numbers
+            loaded.network,
+            embeddings,
+            looks=LOOKS,
+            seed=0,
+            labelled=labelled,
+            labels=numbers,
+            folder=place.workspace.scores,
         )
     seen = Pool(scored.probs[: len(pool)], embeddings, opinions, labelled, numbers)
     names = pd.concat([pool["sample_id"], gold["sample_id"]], ignore_index=True)
@@ -167,6 +172,7 @@ def _spread(
     from models.spread import predict_spread
 
     missing = table.iloc[cache.missing(table["sample_id"].tolist())]
+    missing = missing.sort_values(["shard", "offset"])  # else a worker opens all shards for a part
     for start in range(0, len(missing), AT_ONCE):
         part = missing.iloc[start : start + AT_ONCE]
         found = predict_spread(
@@ -182,10 +188,15 @@ def _spread(
 
 
 def _forget_others(kept: "Path") -> None:
-    """Remove what models said that are in service no more: a new one looks at all anew."""
+    """Remove what models said that are in service no more: a new one looks at all anew.
+
+    What another process has open stays: it began when that model was in service.
+    """
+    from models.score_cache import forget_cache
+
     for folder in kept.parent.iterdir() if kept.parent.is_dir() else ():
         if folder.is_dir() and folder.name not in (kept.name, FEATURES):
-            shutil.rmtree(folder)
+            forget_cache(folder)
 
 
 def _numbers(spoken_for: pd.DataFrame, classes: list[str]) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labeling import guesses
 from labeling.guesses import (
     RESERVE,
     SHOWN,
@@ -76,6 +77,21 @@ def test_a_soft_row_says_what_was_guessed_how_surely_and_by_what():
         names[0], "cat", 0.97, "here",
     ]  # fmt: skip
     assert json.loads(rows.loc[0, "probs"]) == {"cat": 0.97, "dog": 0.03}
+
+
+def test_only_guesses_that_are_kept_are_written_out(monkeypatch):
+    probs = np.random.default_rng(0).dirichlet([0.2, 0.2], len(NAMES)).astype(np.float32)
+    at_once = soft(NAMES, probs, ["cat", "dog"] * 3, least_confidence=0.5)
+    written, dumps = [], json.dumps
+    monkeypatch.setattr(json, "dumps", lambda row: written.append(row) or dumps(row))
+    monkeypatch.setattr(guesses, "_AT_ONCE", 7)
+    rows = soft(NAMES, probs, ["cat", "dog"] * 3, least_confidence=0.5)
+    pd.testing.assert_frame_equal(rows, at_once)
+    assert len(written) == len(rows) == 18  # the share of six labels; the pool is 200
+    for row in rows.itertuples():
+        said = np.round(probs[NAMES.index(row.sample_id)].astype(float), 5).tolist()
+        assert json.loads(row.probs) == dict(zip(CLASSES, said, strict=True))
+        assert (row.label, row.trust) == (CLASSES[said.index(max(said))], max(said))
 
 
 @settings(max_examples=30, deadline=None)

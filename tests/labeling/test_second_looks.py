@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 
+from labeling import second_looks as module
 from labeling.second_looks import second_looks
 
 
@@ -46,3 +47,11 @@ def test_too_little_to_learn_from_is_said_and_asks_nobody_again(capsys) -> None:
     found = second_looks(SURE, embeddings[:3], labelled[:3], given, size=5, limit=5, seed=0)
     assert found.empty
     assert "no second looks in this batch: 3 labelled samples" in capsys.readouterr().out
+
+
+def test_a_pool_seen_block_by_block_is_the_pool_seen_at_once(monkeypatch) -> None:
+    embeddings, labelled, given = crowd(wrong=4)
+    at_once = second_looks(SURE, embeddings, labelled, given, size=10, limit=10, seed=0)
+    monkeypatch.setattr(module, "_AT_ONCE", 7)
+    in_blocks = second_looks(SURE, embeddings, labelled, given, size=10, limit=10, seed=0)
+    pd.testing.assert_frame_equal(in_blocks, at_once)

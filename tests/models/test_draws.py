@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from models import draws as module
 from models.draws import draws
 from models.network import Network
 
@@ -95,6 +96,17 @@ def test_labels_that_are_not_known_are_left_out(network, embeddings):
         network, embeddings, looks=2, seed=0, labelled=embeddings, labels=np.full(90, -1)
     )
     np.testing.assert_array_equal(nobody, draws(network, embeddings, looks=2, seed=0))
+
+
+def test_they_are_mapped_from_a_file_that_nobody_else_sees(
+    network, embeddings, tmp_path, monkeypatch
+):
+    at_once = draws(network, embeddings, looks=3, seed=0)
+    monkeypatch.setattr(module, "_AT_ONCE", 7 * max(WIDTH, 3 * CLASSES))
+    found = draws(network, embeddings, looks=3, seed=0, folder=tmp_path)
+    assert isinstance(found, np.memmap) and not found.flags.writeable
+    assert list(tmp_path.iterdir()) == []
+    np.testing.assert_allclose(found, at_once, atol=1e-6)
 
 
 def test_one_class_alone_and_no_rows_at_all_are_answered(network, embeddings):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ground.journal import Busy
-from models.score_cache import open_cache
+from models.score_cache import forget_cache, open_cache
 
 CLASSES, WIDTH = 3, 5
 BLOCK = 300  # rows at a time, where a writer is killed
@@ -154,6 +154,21 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
     with opened(tmp_path), pytest.raises(Busy, match="open in process"):
         opened(tmp_path)
     opened(tmp_path).close()
+
+
+def test_a_cache_is_forgotten_unless_somebody_has_it_open(tmp_path):
+    with opened(tmp_path) as cache:
+        put(cache, range(4))
+        assert not forget_cache(tmp_path)
+        put(cache, range(4, 6))
+        mapped = cache.probs
+    lock = (tmp_path / "lock").stat().st_ino
+    assert forget_cache(tmp_path)
+    np.testing.assert_array_equal(mapped, scores(range(6))[0])  # it stays readable
+    with opened(tmp_path) as cache:
+        assert len(cache) == 0
+        assert not forget_cache(tmp_path)
+    assert (tmp_path / "lock").stat().st_ino == lock  # whoever waited for it waits for this one
 
 
 def test_what_does_not_fit_is_refused_by_name(tmp_path):

@@ -18,6 +18,7 @@ from labeling.ledger import audit, labels, rounds, samples
 from labeling.snapshot import cut_snapshot
 from labeling.table import SnapshotConfig
 from models.registry import models
+from models.score_cache import open_cache
 from tasks import fsck, house
 from tasks.propagating import choose_soft, learnt_by
 from tests.labeling.house import make_engine
@@ -119,6 +120,21 @@ def test_guesses_nobody_can_be_sure_of_are_not_made(world):
     choice = choose(world)
     assert choice.rows is None
     assert choice.why == "no soft labels: no guess is 0.9 sure"
+
+
+def test_while_another_process_looks_at_the_pool_labels_do_not_wait_for_guesses(world, tmp_path):
+    seen = world.embed
+
+    def embed(table: pd.DataFrame) -> tuple[np.ndarray, str]:
+        with open_cache(tmp_path / "scores", classes=3, width=8):
+            return seen(table)
+
+    world.embed = embed
+    with open_cache(tmp_path / "scores", classes=3, width=8):
+        choice = choose(world)
+    assert choice.rows is None
+    assert choice.why.startswith("no soft labels this time: another process is looking")
+    assert choose(world).rows is not None
 
 
 @pytest.mark.parametrize(("policy", "weight"), [(SoftPolicy(enabled=False), 0.5), (ON, 0.0)])
