@@ -151,7 +151,7 @@ def _draw(
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(
-        1, len(regimes), figsize=(4.6 * len(regimes), 4.2), squeeze=False
+        1, len(regimes), figsize=(4.6 * len(regimes), 4.2), squeeze=False, layout="constrained"
     )
     for place, regime in zip(axes[0], regimes, strict=True):
         found = curves(lines, regime)
@@ -173,7 +173,6 @@ def _draw(
         place.legend(fontsize=7, loc="lower right")
     axes[0][0].set_ylabel("accuracy on the test images")
     figure.suptitle("auto, random and the three best peers (label ratio in brackets)")
-    figure.tight_layout()
     figure.savefig(picture, dpi=110)
     pyplot.close(figure)
 
