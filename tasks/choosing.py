@@ -204,31 +204,14 @@ def _choose(
         batch = _first_guesses(batch, pool, sight)
         gold = gold[["sample_id"]]
     else:
-        choose = _by_chance if selection.by_chance else _by_sight
-        batch, gold, rule = choose(place, pool, gold, spoken_for, model, selection, rng)
+        batch, gold, rule = _with_model(place, pool, gold, spoken_for, model, selection, rng)
     batch = queue(batch, gold, queueing, rng)
     with place.engine.connect() as connection:
         batch["neighbour"] = rounds.neighbours(connection, batch["sample_id"].tolist())
     return batch, model, rule
 
 
-def _by_chance(
-    place: House,
-    pool: pd.DataFrame,
-    gold: pd.DataFrame,
-    spoken_for: pd.DataFrame,
-    model: str,
-    selection: SelectionConfig,
-    rng: np.random.Generator,
-) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Like `_by_sight`, but the model is asked only about those who were drawn."""
-    batch, rule = select_batch(pool, Pool(), selection, rng)
-    drawn = pool[pool["sample_id"].isin(batch["sample_id"])]
-    sight = look(place, drawn, gold, spoken_for[:0], model, selection)
-    return _with_guesses(batch, sight), _with_guesses(gold[["sample_id"]], sight), rule
-
-
-def _by_sight(
+def _with_model(
     place: House,
     pool: pd.DataFrame,
     gold: pd.DataFrame,
@@ -238,11 +221,17 @@ def _by_sight(
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """The batch and the gold with the model's guesses, second looks without; and by which rule."""
-    sight = look(place, pool, gold, spoken_for, model, selection)
-    again = _second_looks(place, sight, spoken_for, selection, rng)
-    batch, rule = select_batch(
-        pool, sight.pool, selection, rng, classes=sight.classes, taken=len(again)
-    )
+    again = pd.DataFrame()
+    if selection.by_chance:  # the model is asked only about those who were drawn
+        batch, rule = select_batch(pool, Pool(), selection, rng)
+        drawn = pool[pool["sample_id"].isin(batch["sample_id"])]
+        sight = look(place, drawn, gold, spoken_for[:0], model, selection)
+    else:
+        sight = look(place, pool, gold, spoken_for, model, selection)
+        again = _second_looks(place, sight, spoken_for, selection, rng)
+        batch, rule = select_batch(
+            pool, sight.pool, selection, rng, classes=sight.classes, taken=len(again)
+        )
     batch, gold = _with_guesses(batch, sight), _with_guesses(gold[["sample_id"]], sight)
     again["position"] = range(len(batch), len(batch) + len(again))
     return pd.concat([batch, again], ignore_index=True) if len(again) else batch, gold, rule

@@ -58,20 +58,25 @@ def test_the_interval_of_lure_holds_as_often_as_it_says(wrong):
     assert held > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 600)
 
 
-def test_what_select_batch_wrote_down_is_what_lure_needs():
-    rng = np.random.default_rng(2)
-    rows = 200
-    certainty = rng.uniform(0.5, 1, rows)
-    right = rng.random(rows) < certainty
-    pool = pd.DataFrame(
+def pool_of(rows, twins=1):
+    """A pool in which so many samples are near-duplicates of one another."""
+    return pd.DataFrame(
         {
             "sample_id": [f"s{row:04d}" for row in range(rows)],
-            "group_id": [f"g{row:04d}" for row in range(rows)],
+            "group_id": [f"g{row // twins:04d}" for row in range(rows)],
             "origin": "ingest",
             "source": "here",
             "added_at": "2026-01-01T00:00:00+00:00",
         }
     )
+
+
+def test_what_select_batch_wrote_down_is_what_lure_needs():
+    rng = np.random.default_rng(2)
+    rows = 200
+    certainty = rng.uniform(0.5, 1, rows)
+    right = rng.random(rows) < certainty
+    pool = pool_of(rows)
     seen = Pool(probs=np.column_stack([certainty, 1 - certainty]))
     config = SelectionConfig(strategy="margin", size=40, audit_share=0.2, random_share=0.2)
     truths = pd.Series(right, pool["sample_id"])
@@ -127,15 +132,7 @@ def test_near_duplicates_that_leave_with_what_was_drawn_make_lure_wrong_and_are_
     rows = 1000
     doubt = np.repeat(rng.random(rows // twins), twins)
     right = rng.random(rows) >= np.minimum(1, doubt**2)
-    pool = pd.DataFrame(
-        {
-            "sample_id": [f"s{row:04d}" for row in range(rows)],
-            "group_id": [f"g{row // twins:04d}" for row in range(rows)],
-            "origin": "ingest",
-            "source": "here",
-            "added_at": "2026-01-01T00:00:00+00:00",
-        }
-    )
+    pool = pool_of(rows, twins)
     seen = Pool(probs=np.column_stack([1 - doubt / 2, doubt / 2]))
     config = SelectionConfig(strategy="margin", size=90)
     off = []
