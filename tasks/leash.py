@@ -23,6 +23,9 @@ BECOME_REAPER = 36  # PR_SET_CHILD_SUBREAPER: orphans of our command become our 
 def main(stop_signal: int, patience: float, command: list[str]) -> int:
     """Run `command` until it ends or standard input closes; return its exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # A script's background job ignores SIGINT, and so does all it starts: a server that is asked to
+    # end by SIGINT (Prefect's worker asks itself) would never hear it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(BECOME_REAPER, 1, 0, 0, 0)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)

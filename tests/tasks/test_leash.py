@@ -87,3 +87,15 @@ def test_terminating_the_leash_ends_the_command(tmp_path):
     os.kill(leash.pid, signal.SIGTERM)
     leash.wait()
     assert not Path(f"/proc/{server}").exists()
+
+
+def test_a_command_hears_sigint_even_when_its_starter_ignores_it(tmp_path):
+    leash = [sys.executable, "-I", str(LEASH), str(int(signal.SIGINT)), "20"]
+    waits = "import sys, time; open(sys.argv[1], 'w').write('1'); time.sleep(60)"
+    command = [*leash, sys.executable, "-c", waits, str(tmp_path / "started")]
+    # What a shell does for a job in the background of a script.
+    deaf = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
+    with subprocess.Popen(deaf, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        process_in(tmp_path / "started")
+        _, said = started.communicate()
+    assert b"KeyboardInterrupt" in said  # asked to end it did, and not by force
