@@ -58,10 +58,10 @@ def ratio(
 
 
 def _ratio(steps: Sequence[int], random: np.ndarray, other: np.ndarray, level: float) -> float:
-    there = level * steps[-1]
-    goal = float(np.interp(there, steps, rising(random.mean(axis=0))))
+    chance = rising(random.mean(axis=0))
+    goal = float(np.interp(level * steps[-1], steps, chance))
     labels = _first(steps, rising(other.mean(axis=0)), goal)
-    return _first(steps, rising(random.mean(axis=0)), goal) / labels if labels else 0.0
+    return _first(steps, chance, goal) / labels if labels else 0.0
 
 
 def rising(curve: np.ndarray) -> np.ndarray:
