@@ -1,4 +1,4 @@
-"""Real servers and a real browser, each started once and only when a test asks for it.
+"""Real servers and a real browser, started only when a test asks for them.
 
 What is missing on a machine skips with the command that installs it; `.ci/run` installs everything
 and fails when anything skipped.
@@ -87,7 +87,7 @@ def label_studio(
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, its event loop stands in the way of others
 def browser() -> Iterator["Browser"]:
     """Headless Chromium."""
     from playwright.sync_api import sync_playwright
