@@ -9,7 +9,7 @@ import math
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from torch.nn import functional
 
 PIXELS = 32
 COPIED = 4_000  # images of which near copies are made
+MOST_JUDGED = 5_000  # test images that a network looks at after every training
 
 
 @dataclass(frozen=True)
@@ -161,13 +162,16 @@ def look(pixels: torch.Tensor, size: int, rng: torch.Generator) -> torch.Tensor:
     return _recoloured(seen, draw)
 
 
-def shifted(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """The images moved by up to four pixels, all by the same, and each perhaps mirrored."""
-    down, right = rng.integers(0, 9, size=2)
-    wide = functional.pad(pixels, (4, 4, 4, 4), mode="reflect")
-    moved = wide[:, :, down : down + pixels.shape[2], right : right + pixels.shape[3]]
+def cropped(pixels: torch.Tensor, size: int, rng: np.random.Generator) -> torch.Tensor:
+    """A part of each image, as large for all, perhaps mirrored."""
+    corners = rng.integers(0, pixels.shape[2] - size + 1, size=(len(pixels), 2))
+    parts = [
+        image[:, down : down + size, right : right + size]
+        for image, (down, right) in zip(pixels, corners, strict=True)
+    ]
     mirrored = torch.from_numpy(rng.random(len(pixels)) < 0.5)[:, None, None, None]
-    return torch.where(mirrored, moved.flip(3), moved)
+    whole = torch.stack(parts)
+    return torch.where(mirrored, whole.flip(3), whole)
 
 
 def _recoloured(seen: torch.Tensor, draw: Callable[[float, float], torch.Tensor]) -> torch.Tensor:
@@ -202,15 +206,19 @@ def apart(said: torch.Tensor, temperature: float) -> torch.Tensor:
 
 @torch.inference_mode()
 def embedded(body: nn.Sequential, images: np.ndarray, chunk: int = 1000) -> np.ndarray:
-    """One row of float32 for each image, the mean over the image and its mirror."""
+    """One row of float32 for each image."""
     rows = []
     for begin in range(0, len(images), chunk):
         pixels = as_pixels(images[begin : begin + chunk])
-        both = torch.cat([pixels, pixels.flip(3)]).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
-            seen = body(both).float()
-        rows.append(seen.view(2, -1, seen.shape[1]).mean(0).numpy())
+            seen = body(pixels.contiguous(memory_format=torch.channels_last))
+        rows.append(seen.float().numpy())
     return np.concatenate(rows)
+
+
+def with_mirror(body: nn.Sequential, images: np.ndarray) -> np.ndarray:
+    """The mean over each image and its mirror."""
+    return (embedded(body, images) + embedded(body, images[:, :, ::-1].copy())) / 2
 
 
 def near_copies(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -246,8 +254,10 @@ def images_of(
     copies = near_copies(images[copied_of(test)], np.random.default_rng(recipe.seed))
     body = network(recipe.width)
     body.load_state_dict(torch.load(_place(images, test, recipe, cache).with_suffix(".pt")))
-    parts = {"features": images, "copies": copies}
-    return _sea(parts, classes, test, development=development), body.eval()
+    sea = _sea({"features": images, "copies": copies}, classes, test, development=development)
+    every = slice(None, None, 1 + len(sea.test_classes) // MOST_JUDGED)
+    judged = {"test_features": sea.test_features[every], "test_classes": sea.test_classes[every]}
+    return replace(sea, **judged), body.eval()
 
 
 def _sea(
@@ -288,9 +298,9 @@ def features_of(
         body = taught(images[~test], recipe)
         torch.save(body.state_dict(), path.with_suffix(".pt"))
         copies = near_copies(images[copied_of(test)], np.random.default_rng(recipe.seed))
-        seen = embedded(body, copies.reshape(-1, *images.shape[1:]))
+        seen = with_mirror(body, copies.reshape(-1, *images.shape[1:]))
         unfinished = path.with_suffix(".part.npz")
-        np.savez(unfinished, features=embedded(body, images),
+        np.savez(unfinished, features=with_mirror(body, images),
                  copies=seen.reshape(len(copies), COPIES, -1))  # fmt: skip
         unfinished.rename(path)
     with np.load(path) as kept:

@@ -31,10 +31,10 @@ REGIMES = (
     Regime("redundant", start=100, batch=100, budget=1_600, pool=3_000),  # images; ten copies each
 )
 NETWORK_REGIMES = (  # fewer steps: each of them trains a network
-    Regime("low", start=0, batch=50, budget=200, pool=20_000),
-    Regime("mid", start=250, batch=250, budget=2_500, pool=20_000),
+    Regime("low", start=0, batch=50, budget=200, pool=10_000),
+    Regime("mid", start=250, batch=250, budget=2_500, pool=10_000),
     Regime("longtail", start=200, batch=200, budget=1_400, pool=0),
-    Regime("redundant", start=200, batch=200, budget=1_600, pool=3_000),
+    Regime("redundant", start=200, batch=200, budget=1_600, pool=2_000),
 )
 IMBALANCE = 100
 COPIES = 10
