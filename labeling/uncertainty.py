@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from labeling.clusters import blocks
 from labeling.pool import Choice, Pool
 
 
@@ -30,12 +31,11 @@ def disagreement(draws: np.ndarray) -> np.ndarray:
     The entropy of their mean less their mean entropy: a tie that every draw sees is noise in the
     image and not worth a label.
     """
-    mean = np.zeros(draws.shape[1:])
-    within = np.zeros(draws.shape[1])
-    for look in draws:  # one at a time: all together would need the memory twice
-        mean += look
-        within += entropy(look)
-    return np.maximum(entropy(mean / len(draws)) - within / len(draws), 0)
+    found = np.empty(draws.shape[1])
+    for block in blocks(draws.shape[1], len(draws) * draws.shape[2]):
+        looks = np.asarray(draws[:, block], np.float64)
+        found[block] = entropy(looks.mean(axis=0)) - entropy(looks).mean(axis=0)
+    return np.maximum(found, 0)
 
 
 def by_least_confidence(pool: Pool, size: int, rng: np.random.Generator) -> Choice:

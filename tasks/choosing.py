@@ -14,6 +14,7 @@ from labeling.guesses import guess_batch, reserved
 from labeling.pool import Pool
 from labeling.queue import SECOND_LOOK, QueueConfig, as_shown, queue, turn_of
 from labeling.second_looks import second_looks
+from labeling.seen import check_seen
 from labeling.selection import SelectionConfig, part, select_batch
 from labeling.settling import load_standing
 from labeling.snapshot import trained_on_guesses
@@ -228,7 +229,7 @@ def _with_model(
         sight = look(place, drawn, gold, spoken_for[:0], model, selection)
     else:
         sight = look(place, pool, gold, spoken_for, model, selection)
-        again = _second_looks(place, sight, spoken_for, selection, rng)
+        again = _second_looks(place, pool, sight, spoken_for, selection, rng)
         batch, rule = select_batch(
             pool, sight.pool, selection, rng, classes=sight.classes, taken=len(again)
         )
@@ -254,6 +255,7 @@ def _first_guesses(batch: pd.DataFrame, pool: pd.DataFrame, sight: Sight) -> pd.
 
 def _second_looks(
     place: House,
+    pool: pd.DataFrame,
     sight: Sight,
     spoken_for: pd.DataFrame,
     selection: SelectionConfig,
@@ -268,6 +270,7 @@ def _second_looks(
     seen = sight.pool
     if limit == 0 or seen.embeddings is None or seen.labelled is None:
         return pd.DataFrame()
+    check_seen(pool, seen)  # before a head is fitted to it
     with place.engine.connect() as connection:
         known = rounds.load_labelled(connection)["sample_id"]
         given = load_standing(connection).given

@@ -163,3 +163,9 @@ def test_chance_that_was_given_promises_needs_to_see_the_pool(engine: Engine, ey
     batch = choose(engine, size=20, strategy="random", audit_share=0, quotas={"cat": 15})
     assert set(eyes.asked) == set(NAMES[LABELLED:])
     assert (batch.loc[batch["reason"] == "quota", "guess"] == "cat").sum() == 15
+
+
+def test_second_looks_at_what_is_broken_are_refused_by_name(engine: Engine, eyes: Eyes) -> None:
+    eyes.embeddings[LABELLED + 7] = np.nan
+    with pytest.raises(ValueError, match=f"not finite, the first is {NAMES[LABELLED + 7]}"):
+        choose(engine, size=20, strategy="margin", relabel_share=0.4)
