@@ -1,12 +1,14 @@
-"""Snapshot to challenger, to verdict, to release."""
+"""Snapshot to challenger, to verdict, to release; and what more labels would bring."""
 
 from typing import Literal
 
 from prefect import flow
 
+from labeling.budget import BudgetPolicy
 from models.evaluate import GatePolicy
 from models.network import NetworkConfig
 from models.train import TrainConfig
+from tasks.budgeting import publish_budget
 from tasks.names import retrain_name
 from tasks.releasing import judge, package_release, release_winner
 from tasks.training import newest_snapshot, train_challenger
@@ -19,6 +21,7 @@ def retrain(
     train: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     gate: GatePolicy = GatePolicy(),  # noqa: B008 - frozen
     approval: Literal["verdict", "person"] = "verdict",
+    budget: BudgetPolicy = BudgetPolicy(),  # noqa: B008 - frozen
 ) -> str | None:
     """Train on a snapshot (the newest by default); return the version that went into service.
 
@@ -29,8 +32,10 @@ def retrain(
     verdict_id = judge(challenger, snapshot, gate)
     if approval == "person":
         print(f"waiting for a person: hone release {challenger} --who NAME --why REASON")
-        return None
-    version = release_winner(verdict_id)
+        version = None
+    else:
+        version = release_winner(verdict_id)
     if version is not None:
         package_release(version)
+    publish_budget(budget)
     return version

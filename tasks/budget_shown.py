@@ -1,5 +1,7 @@
-"""The forecast on a screen, and as a picture."""
+"""The forecast on a screen, as a picture, and as a page."""
 
+import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from rich.table import Table
 from ground.files import write_whole
 from labeling.arms import LEAST
 from labeling.budget import TAIL, LearningCurve
+from tasks.pictures import literal
 
 LAST = 5  # rounds in a table; --json has them all
 NOTHING = "-"
@@ -19,24 +22,46 @@ NOTHING = "-"
 def show_budget(report: dict[str, Any], console: Console | None = None) -> None:
     """Print what more labels would add and cost, the advice, and how far to trust it."""
     screen = console or Console(highlight=False)
-    now = report["accuracy"]
-    screen.print(
-        f"{report['labels']} labels in {report['snapshot']}; the curve says accuracy "
-        f"{_bounded(now, 'accuracy', 'low', 'high')}, from {report['audit_rows']} audit samples",
-        soft_wrap=True,
-    )
-    _print(screen, "What more labels would add", [_forecast(row) for row in report["forecasts"]])
-    if report["price"] is None:
-        screen.print("no costs: set price in hone.toml", soft_wrap=True)
-    _print(screen, "Forecasts of past rounds", [_past(row) for row in report["past"][-LAST:]])
-    for line in _trust(report):
-        screen.print(line, soft_wrap=True, markup=False)
-    batches = report["batches"][-LAST:]
-    _print(screen, "Accuracy of the model that chose, from its batch", [*map(_batch, batches)])
-    for note in (f"{row['round']}: {said}" for row in batches for said in row["notes"]):
-        screen.print(note, soft_wrap=True, markup=False)
+    for part in _parts(report):
+        if isinstance(part, str):
+            screen.print(part, soft_wrap=True, markup=False)
+        else:
+            _print(screen, *part)
     screen.print(f"picture: {report['picture']}", soft_wrap=True, markup=False)
     screen.print(f"{report['advice']}: {report['reason']}", soft_wrap=True, markup=False)
+
+
+def budget_page(report: dict[str, Any]) -> str:
+    """The same as Markdown, the advice first; the picture is in it."""
+    picture = base64.b64encode(Path(report["picture"]).read_bytes()).decode()
+    lines = [
+        f"# {report['advice']}",
+        literal(report["reason"]),
+        f"![learning curve](data:image/png;base64,{picture})",
+    ]
+    for part in _parts(report):
+        if isinstance(part, str):
+            lines.append(literal(part))
+        elif part[1]:
+            lines += [f"## {part[0]}", _markdown(part[1])]
+    return "\n\n".join(lines)
+
+
+def _parts(report: dict[str, Any]) -> Iterator[str | tuple[str, list[dict[str, str]]]]:
+    """What there is to tell, in order: sentences, and tables with their titles."""
+    now = _bounded(report["accuracy"], "accuracy", "low", "high")
+    yield (
+        f"{report['labels']} labels in {report['snapshot']}; the curve says accuracy {now}, "
+        f"from {report['audit_rows']} audit samples"
+    )
+    yield "What more labels would add", [_forecast(row) for row in report["forecasts"]]
+    if report["price"] is None:
+        yield "no costs: set price in hone.toml"
+    yield "Forecasts of past rounds", [_past(row) for row in report["past"][-LAST:]]
+    yield from _trust(report)
+    batches = report["batches"][-LAST:]
+    yield "Accuracy of the model that chose, from its batch", [*map(_batch, batches)]
+    yield from (f"{row['round']}: {said}" for row in batches for said in row["notes"])
 
 
 def draw_budget(curve: LearningCurve, report: dict[str, Any], path: Path) -> None:
@@ -142,6 +167,11 @@ def _batch(row: dict[str, Any]) -> dict[str, str]:
 
 def _bounded(row: dict[str, Any], value: str, low: str, high: str) -> str:
     return f"{row[value]:.3f} ({row[low]:.3f}-{row[high]:.3f})"
+
+
+def _markdown(rows: list[dict[str, str]]) -> str:
+    lines = [[*rows[0]], ["---"] * len(rows[0]), *([*map(literal, row.values())] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _print(screen: Console, title: str, rows: list[dict[str, str]]) -> None:

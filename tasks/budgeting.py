@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
 from sqlalchemy import Engine, select
 
 from labeling import snapshot as frozen
@@ -28,7 +30,7 @@ from labeling.strategies import STRATEGIES
 from models import registry
 from models.evaluate import Interval, accuracy_interval
 from models.honest import lure, naive, one_by_one
-from tasks.budget_shown import draw_budget
+from tasks.budget_shown import budget_page, draw_budget
 from tasks.house import House, house
 
 MOST_ROUNDS = 12  # looked back on, for the curve and for how good forecasts were
@@ -60,6 +62,20 @@ class Seen:
     features: dict[str, np.ndarray]
     said: dict[str, dict[str, str]]  # version -> sample_id -> class
     source: str  # of the features, in words
+
+
+@task
+def publish_budget(policy: BudgetPolicy = BudgetPolicy()) -> None:  # noqa: B008 - frozen
+    """Show what more labels would bring, and the advice, on a page in Prefect."""
+    try:
+        report = budget_report(policy)
+    except ValueError as error:
+        print(f"no forecast yet: {error}")
+        return
+    print(f"{report['advice']}: {report['reason']}")
+    create_markdown_artifact(
+        key="budget", markdown=budget_page(report), description="What more labels would bring"
+    )
 
 
 def budget_report(policy: BudgetPolicy, *, seed: int = 0) -> dict[str, Any]:

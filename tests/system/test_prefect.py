@@ -134,6 +134,7 @@ def a_round(deployed: Deployed) -> None:
     deployed.ended(retrained["id"])
     verdicts = [text for key, text in deployed.artifacts().items() if key.startswith("verdict-")]
     assert any(word in verdicts[0] for word in ("PROMOTE", "HOLD", "REJECT"))
+    assert "## What more labels would add" in deployed.artifacts()["budget"]
 
 
 def on_its_schedule(deployed: Deployed, name: str) -> None:

@@ -15,7 +15,7 @@ from ground.workspace import init_workspace
 from labeling.budget import BudgetPolicy, advise
 from labeling.ledger import assignments, labels, rounds
 from models.registry import models
-from tasks.budget_shown import draw_budget, show_budget
+from tasks.budget_shown import budget_page, draw_budget, show_budget
 from tasks.budgeting import (
     Round,
     Seen,
@@ -112,6 +112,9 @@ def test_what_is_told_fits_a_narrow_screen_and_the_picture_is_drawn(past, seen, 
     assert "50.00" in told and "250.00" in told and "500.00" in told and "…" not in told
     assert "\nround-0002: no LURE: so it is\n" in told
     assert told.rstrip().endswith(f"{outcome}: {reason}")
+    page = budget_page(report)
+    assert page.startswith(f"# {outcome}\n") and "](data:image/png;base64,iVBOR" in page
+    assert "| 1,000 |" in page and "500.00 |" in page and "round-0002: no LURE: so it is" in page
     assert json.loads(json.dumps(report))["forecasts"][0]["cost"] == 50
 
 
