@@ -5,7 +5,6 @@ What comes out is kept in an .npz named by the content of the images and the rec
 """
 
 import hashlib
-import math
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,7 +17,8 @@ import torch
 from label_regimes import ASIDE, COPIES, Sea
 from PIL import Image
 from torch import nn
-from torch.nn import functional
+
+from models.simclr import nt_xent, small_body, two_looks
 
 PIXELS = 32
 COPIED = 4_000  # images of which near copies are made
@@ -34,7 +34,6 @@ class Recipe:
     crop: int = 24  # looks are this small while teaching: half the work, and no worse
     batch: int = 256
     rate: float = 2e-3
-    temperature: float = 0.2
     seed: int = 0
 
 
@@ -72,55 +71,30 @@ def _files(source: Path) -> Iterator[tuple[str, bytes]]:
                 yield name, archive.read(name)
 
 
-class Block(nn.Module):
-    """Two convolutions and the way around them."""
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        step = 1 if before == after else 2
-        self.first = nn.Conv2d(before, after, 3, step, 1, bias=False)
-        self.second = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-        self.norms = nn.ModuleList([nn.BatchNorm2d(after), nn.BatchNorm2d(after)])
-        self.around = nn.Identity() if step == 1 else nn.Sequential(
-            nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(before, after, 1, bias=False)
-        )  # fmt: skip
-
-    def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        """What the block makes of it."""
-        inner = torch.relu(self.norms[0](self.first(seen)))
-        return torch.relu(self.norms[1](self.second(inner)) + self.around(seen))
-
-
-def network(width: int) -> nn.Sequential:
-    """Normalised images [n, 3, s, s] -> [n, 4 * width]."""
-    return nn.Sequential(
-        nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-        Block(width, width), Block(width, 2 * width), Block(2 * width, 4 * width),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-    ).to(memory_format=torch.channels_last)  # fmt: skip
-
-
 def taught(images: np.ndarray, recipe: Recipe) -> nn.Sequential:
     """A network taught on these images alone."""
     torch.manual_seed(recipe.seed)
-    body, looker = network(recipe.width), torch.Generator().manual_seed(recipe.seed)
-    width = 4 * recipe.width
+    body = small_body(recipe.width).to(memory_format=torch.channels_last)
+    width, size = 4 * recipe.width, min(recipe.batch, len(images))
     mouth = nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(),
                           nn.Linear(width, 128))  # fmt: skip
     parts = [*body.parameters(), *mouth.parameters()]
-    chosen = torch.optim.AdamW(parts, lr=recipe.rate, weight_decay=1e-2)
-    steps = int(recipe.epochs * (len(images) // recipe.batch))
-    rates = torch.optim.lr_scheduler.OneCycleLR(chosen, recipe.rate, steps, pct_start=0.1)
+    tuned = torch.optim.AdamW(parts, lr=recipe.rate, weight_decay=1e-2)
+    steps = int(recipe.epochs * (len(images) // size))
+    rates = torch.optim.lr_scheduler.OneCycleLR(tuned, recipe.rate, steps, pct_start=0.1)
+    rng, rows = np.random.default_rng(recipe.seed), np.empty(0, int)
     began, losses = time.monotonic(), np.zeros(steps)
-    for step, rows in enumerate(_batches(len(images), recipe.batch, steps, looker)):
-        pixels = as_pixels(images[rows])
-        looks = torch.cat([look(pixels, recipe.crop, looker) for _ in range(2)])
+    for step in range(steps):
+        rows = rows if len(rows) >= size else rng.permutation(len(images))
+        pixels = torch.from_numpy(images[rows[:size]]).permute(0, 3, 1, 2)
+        rows = rows[size:]
+        looks = _around_zero(two_looks(pixels, rng, recipe.crop))
         with torch.autocast("cpu", torch.bfloat16):
             said = mouth(body(looks.contiguous(memory_format=torch.channels_last)))
-        loss = apart(said.float(), recipe.temperature)
-        chosen.zero_grad()
+        loss = nt_xent(said.float())
+        tuned.zero_grad()
         loss.backward()
-        chosen.step()
+        tuned.step()
         rates.step()
         losses[step] = loss.item()
         if step % 100 == 99:
@@ -129,37 +103,13 @@ def taught(images: np.ndarray, recipe: Recipe) -> nn.Sequential:
     return body.eval()
 
 
-def _batches(count: int, size: int, steps: int, rng: torch.Generator) -> Iterator[np.ndarray]:
-    """Rows of `steps` batches, each row once before any comes again."""
-    size = min(size, count)
-    for step in range(steps):
-        place = step % (count // size)
-        if place == 0:
-            lot = torch.randperm(count, generator=rng).numpy()
-        yield lot[place * size : (place + 1) * size]
-
-
 def as_pixels(images: np.ndarray) -> torch.Tensor:
     """uint8 [n, s, s, 3] -> float [n, 3, s, s] around zero."""
-    return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.47) / 0.25
+    return _around_zero(torch.from_numpy(images).permute(0, 3, 1, 2).float())
 
 
-def look(pixels: torch.Tensor, size: int, rng: torch.Generator) -> torch.Tensor:
-    """A random part of each image, perhaps mirrored, in other colours."""
-    count = len(pixels)
-
-    def draw(low: float, high: float) -> torch.Tensor:
-        return torch.rand(count, generator=rng) * (high - low) + low
-
-    area, shape = draw(0.2, 1), torch.exp(draw(math.log(3 / 4), math.log(4 / 3)))
-    wide, tall = (area * shape).sqrt().clamp(max=1), (area / shape).sqrt().clamp(max=1)
-    turn = torch.where(draw(0, 1) < 0.5, -1.0, 1.0)
-    place = torch.zeros(count, 2, 3)
-    place[:, 0, 0], place[:, 1, 1] = wide * turn, tall
-    place[:, 0, 2], place[:, 1, 2] = (1 - wide) * draw(-1, 1), (1 - tall) * draw(-1, 1)
-    grid = functional.affine_grid(place, [count, 3, size, size], align_corners=False)
-    seen = functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
-    return _recoloured(seen, draw)
+def _around_zero(pixels: torch.Tensor) -> torch.Tensor:
+    return (pixels / 255 - 0.47) / 0.25
 
 
 def cropped(pixels: torch.Tensor, size: int, rng: np.random.Generator) -> torch.Tensor:
@@ -172,36 +122,6 @@ def cropped(pixels: torch.Tensor, size: int, rng: np.random.Generator) -> torch.
     mirrored = torch.from_numpy(rng.random(len(pixels)) < 0.5)[:, None, None, None]
     whole = torch.stack(parts)
     return torch.where(mirrored, whole.flip(3), whole)
-
-
-def _recoloured(seen: torch.Tensor, draw: Callable[[float, float], torch.Tensor]) -> torch.Tensor:
-    """Brightness, contrast, saturation and hue as one matrix and one shift for each image."""
-    count = len(seen)
-    changed, grey = draw(0, 1) < 0.8, draw(0, 1) < 0.2
-    light, contrast, colour, hue = draw(0.6, 1.4), draw(0.6, 1.4), draw(0.6, 1.4), draw(-0.6, 0.6)
-    light, contrast = (torch.where(changed, by, 1.0) for by in (light, contrast))
-    colour = torch.where(grey, 0.0, torch.where(changed, colour, 1.0))
-    hue = torch.where(changed, hue, 0.0)
-    yiq = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-    turned = torch.zeros(count, 3, 3)
-    turned[:, 0, 0] = 1
-    turned[:, 1, 1] = turned[:, 2, 2] = colour * hue.cos()
-    turned[:, 1, 2], turned[:, 2, 1] = -colour * hue.sin(), colour * hue.sin()
-    matrix = torch.linalg.inv(yiq) @ turned @ yiq * (light * contrast)[:, None, None]
-    flat = torch.bmm(matrix, seen.flatten(2))
-    mean = flat.mean((1, 2), keepdim=True)
-    flat = flat + mean * (1 / contrast - 1)[:, None, None]
-    return flat.view_as(seen)
-
-
-def apart(said: torch.Tensor, temperature: float) -> torch.Tensor:
-    """NT-Xent: of all looks in the batch, the other look at the same image should be nearest."""
-    said = functional.normalize(said)
-    likeness = said @ said.T / temperature
-    likeness.fill_diagonal_(-math.inf)
-    half = len(said) // 2
-    other = torch.cat([torch.arange(half) + half, torch.arange(half)])
-    return functional.cross_entropy(likeness, other)
 
 
 @torch.inference_mode()
@@ -252,7 +172,7 @@ def images_of(
     images, classes, test = read_images(source)
     features_of(images, test, recipe, cache)
     copies = near_copies(images[copied_of(test)], np.random.default_rng(recipe.seed))
-    body = network(recipe.width)
+    body = small_body(recipe.width).to(memory_format=torch.channels_last)
     body.load_state_dict(torch.load(_place(images, test, recipe, cache).with_suffix(".pt")))
     sea = _sea({"features": images, "copies": copies}, classes, test, development=development)
     every = slice(None, None, 1 + len(sea.test_classes) // MOST_JUDGED)

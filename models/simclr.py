@@ -50,15 +50,15 @@ class Block(nn.Module):
         return torch.relu(self.norms[1](self.second(inner)) + self.around(seen))
 
 
-def small_body() -> nn.Sequential:
-    """Normalised images [n, 3, s, s] -> [n, 4 * WIDTH]; not taught yet."""
+def small_body(width: int = WIDTH) -> nn.Sequential:
+    """Normalised images [n, 3, s, s] -> [n, 4 * width]; not taught yet."""
     return nn.Sequential(
-        nn.Conv2d(3, WIDTH, 4, 2, 1, bias=False),
-        nn.BatchNorm2d(WIDTH),
+        nn.Conv2d(3, width, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(width),
         nn.ReLU(),
-        Block(WIDTH, WIDTH),
-        Block(WIDTH, 2 * WIDTH),
-        Block(2 * WIDTH, 4 * WIDTH),
+        Block(width, width),
+        Block(width, 2 * width),
+        Block(2 * width, 4 * width),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
@@ -114,10 +114,10 @@ def teach(
     return pupil.eyes.backbone.cpu().eval(), total * size / len(images)
 
 
-def two_looks(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Float pixels [2n, 3, LOOK, LOOK]: two random views of each image, n and n."""
+def two_looks(images: torch.Tensor, rng: np.random.Generator, size: int = LOOK) -> torch.Tensor:
+    """Float pixels [2n, 3, size, size]: two random views of each image, n and n."""
     pixels = images.float()
-    return torch.cat([_recoloured(_cut(pixels, rng), rng) for _ in range(2)])
+    return torch.cat([_recoloured(_cut(pixels, rng, size), rng) for _ in range(2)])
 
 
 def nt_xent(said: torch.Tensor) -> torch.Tensor:
@@ -151,7 +151,7 @@ def _learn(
     optimizer.step()
 
 
-def _cut(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def _cut(pixels: torch.Tensor, rng: np.random.Generator, size: int) -> torch.Tensor:
     """A random part of each image, from a fifth of it to all, half of them mirrored."""
     count = len(pixels)
     area, shape = rng.uniform(0.2, 1, count), np.exp(rng.uniform(-0.3, 0.3, count))
@@ -160,7 +160,7 @@ def _cut(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     place[:, 0, 0], place[:, 1, 1] = wide * rng.choice([-1, 1], count), tall
     place[:, 0, 2] = (1 - wide) * rng.uniform(-1, 1, count)
     place[:, 1, 2] = (1 - tall) * rng.uniform(-1, 1, count)
-    grid = F.affine_grid(torch.from_numpy(place), [count, 3, LOOK, LOOK], align_corners=False)
+    grid = F.affine_grid(torch.from_numpy(place), [count, 3, size, size], align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 
 
