@@ -72,10 +72,9 @@ def publish_budget(policy: BudgetPolicy = BudgetPolicy()) -> None:  # noqa: B008
     except ValueError as error:
         print(f"no forecast yet: {error}")
         return
-    print(f"{report['advice']}: {report['reason']}")
-    create_markdown_artifact(
-        key="budget", markdown=budget_page(report), description="What more labels would bring"
-    )
+    advice = f"{report['advice']}: {report['reason']}"
+    print(advice)
+    create_markdown_artifact(key="budget", markdown=budget_page(report), description=advice)
 
 
 def budget_report(policy: BudgetPolicy, *, seed: int = 0) -> dict[str, Any]:
