@@ -26,7 +26,7 @@ demo: $(VENV)/installed ## Play the whole loop on handwritten digits, in under f
 	$(HERE)/hone demo $(ARGS)
 
 test: $(VENV)/installed ## Run the tests; those whose server is not installed are skipped.
-	$(HERE)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(HERE)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 studio: $(VENV_STUDIO)/installed ## Install a Label Studio server, in an environment of its own.
 

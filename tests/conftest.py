@@ -58,15 +58,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[AWAY].cleanup()
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In two processes: one has Label Studio, a file stays whole, and the longest go first."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    for item in items:
-        on_studio = "studio_command" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("label-studio" if on_studio else item.path.name))
-    items.sort(key=lambda item: item.get_closest_marker("system") is None)
+    """In two processes the longest go first, or one of them has nothing to do at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("system") is None)
 
 
 AWAY = pytest.StashKey[tempfile.TemporaryDirectory]()

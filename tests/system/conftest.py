@@ -62,7 +62,11 @@ def studio_template(studio_command: Path, request: pytest.FixtureRequest) -> Pat
         fresh = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=kept))
         with servers.label_studio(studio_command, fresh / "new", document_root=fresh):
             pass
-        (fresh / "new").rename(template)
+        try:
+            (fresh / "new").rename(template)
+        except OSError:
+            if not template.exists():  # else another process was faster
+                raise
         shutil.rmtree(fresh)
     return template
 
