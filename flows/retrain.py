@@ -30,12 +30,10 @@ def retrain(
     snapshot = newest_snapshot(snapshot)
     challenger = train_challenger(snapshot, network, train)
     verdict_id = judge(challenger, snapshot, gate)
+    version = None
     if approval == "person":
         print(f"waiting for a person: hone release {challenger} --who NAME --why REASON")
-        version = None
-    else:
-        version = release_winner(verdict_id)
-    if version is not None:
+    elif (version := release_winner(verdict_id)) is not None:
         package_release(version)
     publish_budget(budget)
     return version

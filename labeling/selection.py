@@ -119,8 +119,9 @@ def select_batch(
     if len(pool):
         _draw_audit(places, pool, config, rng)
         _fill(places, pool, seen, config, name, rng, classes)
-    batch = pd.DataFrame(places.taken, columns=[part.name for part in fields(Taken)])
-    batch["sample_id"] = pool["sample_id"].to_numpy()[batch["row"].astype(int)]
+    types = {column.name: column.type for column in fields(Taken)}
+    batch = pd.DataFrame(places.taken, columns=list(types)).astype(types)  # an empty one, too
+    batch["sample_id"] = pool["sample_id"].iloc[batch["row"]].array
     batch["position"] = np.arange(len(batch))
     return batch[BATCH_COLUMNS], rule
 

@@ -1,6 +1,5 @@
 """The forecast on a screen, as a picture, and as a page."""
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from rich.table import Table
 from ground.files import write_whole
 from labeling.arms import LEAST
 from labeling.budget import TAIL, LearningCurve
-from tasks.pictures import literal
+from tasks.pictures import address_of, literal
 
 LAST = 5  # rounds in a table; --json has them all
 NOTHING = "-"
@@ -33,11 +32,11 @@ def show_budget(report: dict[str, Any], console: Console | None = None) -> None:
 
 def budget_page(report: dict[str, Any]) -> str:
     """The same as Markdown, the advice first; the picture is in it."""
-    picture = base64.b64encode(Path(report["picture"]).read_bytes()).decode()
+    picture = address_of(Path(report["picture"]).read_bytes())
     lines = [
         f"# {report['advice']}",
         literal(report["reason"]),
-        f"![learning curve](data:image/png;base64,{picture})",
+        f"![learning curve]({picture})",
     ]
     for part in _parts(report):
         if isinstance(part, str):

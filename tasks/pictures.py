@@ -94,14 +94,19 @@ def show_signals(model: str, rows: Sequence[dict[str, Any]], reason: str) -> Non
 
 
 def _thumbnail(shards: Path, row: Any) -> str:
-    """The image as an address that carries the image itself: the page fetches nothing."""
+    """The address of a small picture of the image."""
     image = Image.fromarray(pixels(read_image(shards, place_of(row))))
     image.thumbnail((96, 96))
     if max(image.size) < 48:
         image = image.resize((48, 48), Image.Resampling.NEAREST)
     png = io.BytesIO()
     image.save(png, "PNG")
-    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
+    return address_of(png.getvalue())
+
+
+def address_of(png: bytes) -> str:
+    """An address that carries the picture itself: the page fetches nothing."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _guess(row: Any) -> str:

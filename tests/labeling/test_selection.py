@@ -393,7 +393,7 @@ def test_places_that_are_taken_already_change_nobody_in_the_audit(
     assert len(beside) <= config.size - taken
     assert len(beside) == len(alone) or len(alone) > config.size - taken
     audit, same = (batch[batch["reason"] == "audit"] for batch in (alone, beside))
-    pd.testing.assert_frame_equal(audit, same, check_dtype=False)  # nobody has no type
+    pd.testing.assert_frame_equal(audit, same)
 
 
 def test_places_that_are_taken_already_are_none_of_a_quota_or_of_who_is_named() -> None:
