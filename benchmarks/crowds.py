@@ -27,8 +27,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from labeling.consensus import METHODS, SettlePolicy, settle, weigh
-from labeling.evidence import Evidence, latest_answers, softmax
+from labeling.consensus.settle import METHODS, SettlePolicy, settle, weigh
+from labeling.consensus.votes import Evidence, latest_answers, softmax
 
 DEFAULT = SettlePolicy().method
 CAREFUL, SLOPPY, CONFUSED, SPAM = 0.95, 0.65, 0.75, 0.8

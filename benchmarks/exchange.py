@@ -26,15 +26,15 @@ import httpx
 import pandas as pd
 from sqlalchemy import insert
 
-from ground.database import connect, now, upgrade, writing
-from ground.journal import only_writer
-from ground.workspace import LabelClass, Workspace
-from labeling import label_studio as exchange
-from labeling import studio_wire as wire
-from labeling.answers import record_answers
-from labeling.ledger import samples
-from tasks.servers import LabelStudioServer, label_studio
-from tasks.studio_desk import find_command
+from core.database import connect, now, upgrade, writing
+from core.locks import only_writer
+from core.workspace import LabelClass, Workspace
+from labeling.ledger.answers import record_answers
+from labeling.ledger.tables import samples
+from labeling.studio import client as exchange
+from labeling.studio import protocol as wire
+from tasks.demo.annotator import find_command
+from tasks.demo.servers import LabelStudioServer, label_studio
 
 CLASSES = (LabelClass("cat", "1"), LabelClass("dog", "2"))
 

@@ -22,8 +22,8 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from labeling.budget import Evidence, LearningCurve, learning_curve
-from labeling.nested import nested_mistakes
+from labeling.budget.learning_curve import Evidence, LearningCurve, learning_curve
+from labeling.budget.subset_curve import nested_mistakes
 
 BATCH, ROUNDS, AUDIT, ALWAYS = 50, 8, 200, 5
 AHEAD = (100, 200, 400)

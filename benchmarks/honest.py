@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from models.evaluate import accuracy_interval
-from models.honest import lure, naive, one_by_one
+from models.judging.compare import accuracy_interval
+from models.judging.lure import lure, naive, one_by_one
 
 # rows of the pool, size of the batch, audit samples in it, chance of the random arm, wrong share,
 # near-duplicates in a group (1 where it is left out)

@@ -25,10 +25,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from ground.database import connect, upgrade
-from ground.workspace import LabelClass, Workspace
-from labeling.folders import files_under
-from labeling.intake import ingest
+from core.database import connect, upgrade
+from core.workspace import LabelClass, Workspace
+from labeling.ingest.files import files_under
+from labeling.ingest.intake import ingest
 
 CLASSES = (LabelClass("a", "1"), LabelClass("b", "2"))
 CHUNK = 128

@@ -33,8 +33,8 @@ from label_peers import PEERS, REFUSED, Question
 from label_regimes import NETWORK_REGIMES, REGIMES, Field, Head, Regime, Sea, field_of
 from label_report import AGAIN, report
 
-from labeling.pool import Pool
 from labeling.strategies import STRATEGIES
+from labeling.strategies.pool import Pool
 
 CHANCE = ("random", AGAIN)
 GATE = 4  # times as many seeds for these two: on ten alone, luck fails one regime of four

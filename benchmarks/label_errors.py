@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from labeling.suspects import out_of_fold, suspects
+from labeling.quality.label_errors import out_of_fold, suspects
 
 REVIEWED, FLIPPED = 100, 0.05
 DRAWN, SIDE, FILTERS, PATCH = 4000, 32, 500, 6

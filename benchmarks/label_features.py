@@ -18,7 +18,7 @@ from label_regimes import ASIDE, COPIES, Sea
 from PIL import Image
 from torch import nn
 
-from models.simclr import nt_xent, small_body, two_looks
+from models.pretraining.simclr import nt_xent, small_body, two_looks
 
 PIXELS = 32
 COPIED = 4_000  # images of which near copies are made

@@ -38,14 +38,14 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from ground.images import clean, pixels
-from ground.shards import read_images, write_shard
-from labeling.folders import files_under
-from models.data import open_images
-from models.network import Network, NetworkConfig, build
-from models.precision import Precision, choose_precision, threads_set
-from models.predict import BATCH, predict_table
-from models.scoring import cache_for, score_table
+from core.images import clean, pixels
+from core.shards import read_images, write_shard
+from labeling.ingest.files import files_under
+from models.network.images import open_images
+from models.network.network import Network, NetworkConfig, build
+from models.network.precision import Precision, choose_precision, threads_set
+from models.scoring.predict import BATCH, predict_table
+from models.scoring.score_pool import cache_for, score_table
 
 PER_SHARD = 2_000
 LEAST, SHARE = 1_000, 12  # stock loops are so slow that this part of the images shows their rate

@@ -36,8 +36,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labeling.pool import Pool
 from labeling.strategies import STRATEGIES
+from labeling.strategies.pool import Pool
 
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
 WIDTH, CLASSES, CLUSTERS, LABELLED, LOOKS = 512, 10, 200, 100, 5

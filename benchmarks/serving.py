@@ -64,10 +64,10 @@ def _network() -> tuple[Any, tuple[str, ...], int]:
     """The champion of HONE_WORKSPACE, as the other servers have it too."""
     import torch
 
-    from ground.database import connect
-    from ground.workspace import load_workspace
-    from models.model_store import load_model
-    from models.registry import champion
+    from core.database import connect
+    from core.workspace import load_workspace
+    from models.registry.model_store import load_model
+    from models.registry.versions import champion
 
     torch.set_num_threads(1)
     workspace = load_workspace(Path(os.environ["HONE_WORKSPACE"]))
@@ -127,12 +127,12 @@ def _make_workspace(folder: Path, backbone: str, size: int) -> bytes:
     import torch
     from PIL import Image
 
-    from ground.database import connect, now, upgrade
-    from ground.workspace import load_workspace
-    from models.model_store import save_model
-    from models.network import NetworkConfig, build
-    from models.predict import predict
-    from models.registry import ModelCard, release
+    from core.database import connect, now, upgrade
+    from core.workspace import load_workspace
+    from models.network.network import NetworkConfig, build
+    from models.registry.model_store import save_model
+    from models.registry.versions import ModelCard, release
+    from models.scoring.predict import predict
 
     classes = tuple(f"class-{number}" for number in range(10))
     named = "".join(f'[[class]]\nname = "{name}"\n' for name in classes)
@@ -159,7 +159,7 @@ def _make_workspace(folder: Path, backbone: str, size: int) -> bytes:
 
 def _start(stack: ExitStack, folder: Path) -> dict[str, tuple[str, psutil.Process]]:
     """The address and the process of each server."""
-    from tasks import servers
+    from tasks.demo import servers
 
     (folder / "default.py").write_text(DEFAULT_SERVICE)
     (folder / "bentofile.yaml").write_text('service: "default:Default"\n')
@@ -180,7 +180,7 @@ def _start(stack: ExitStack, folder: Path) -> dict[str, tuple[str, psutil.Proces
 
 @contextmanager
 def _uvicorn(folder: Path) -> Iterator[Any]:
-    from tasks import servers
+    from tasks.demo import servers
 
     port = servers.free_port()
     server = servers.Server(f"http://127.0.0.1:{port}", folder / "bare.log")

@@ -4,17 +4,17 @@ from typing import Literal
 
 from prefect import flow
 
-from labeling.consensus import SettlePolicy
-from labeling.guesses import SoftPolicy
-from labeling.snapshot import SnapshotConfig
-from tasks.collecting import (
+from labeling.consensus.settle import SettlePolicy
+from labeling.quality.pseudo_labels import SoftPolicy
+from labeling.snapshots.publish import SnapshotConfig
+from tasks.collect.fetch import (
     announce_snapshot,
     ask_again,
     fetch_answers,
     freeze_labels,
     settle_answers,
 )
-from tasks.people import publish_people
+from tasks.report.annotators import publish_people
 
 
 @flow(name="collect-labels", flow_run_name="collect-from-{annotators}", log_prints=True)

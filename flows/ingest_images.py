@@ -4,9 +4,9 @@ import os
 
 from prefect import flow
 
-from tasks.house import house
-from tasks.ingesting import adopt_traffic, ingest_files
-from tasks.names import ingest_name
+from tasks.context import house
+from tasks.ingest import adopt_traffic, ingest_files
+from tasks.run_names import ingest_name
 
 
 @flow(name="ingest-images", flow_run_name=ingest_name, log_prints=True)

@@ -4,10 +4,10 @@ from typing import Literal
 
 from prefect import flow
 
-from labeling.queue import QueueConfig
-from labeling.selection import SelectionConfig
-from tasks.choosing import choose_batch, name_round, publish_batch, send_batch
-from tasks.names import label_name
+from labeling.batches.quality_control import QueueConfig
+from labeling.batches.select import SelectionConfig
+from tasks.label.choose import choose_batch, name_round, publish_batch, send_batch
+from tasks.run_names import label_name
 
 
 @flow(name="label-round", flow_run_name=label_name, log_prints=True)

@@ -4,14 +4,14 @@ from typing import Literal
 
 from prefect import flow
 
-from labeling.budget import BudgetPolicy
-from models.evaluate import GatePolicy
-from models.network import NetworkConfig
-from models.train import TrainConfig
-from tasks.budgeting import publish_budget
-from tasks.names import retrain_name
-from tasks.releasing import judge, package_release, release_winner
-from tasks.training import newest_snapshot, train_challenger
+from labeling.budget.learning_curve import BudgetPolicy
+from models.judging.compare import GatePolicy
+from models.network.network import NetworkConfig
+from models.training.train import TrainConfig
+from tasks.report.budget import publish_budget
+from tasks.retrain.release import judge, package_release, release_winner
+from tasks.retrain.train import newest_snapshot, train_challenger
+from tasks.run_names import retrain_name
 
 
 @flow(name="retrain", flow_run_name=retrain_name, log_prints=True)

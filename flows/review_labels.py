@@ -4,9 +4,9 @@ from typing import Literal
 
 from prefect import flow
 
-from tasks.choosing import name_round, publish_batch, send_batch
-from tasks.names import review_name
-from tasks.reviewing import choose_review
+from tasks.label.choose import name_round, publish_batch, send_batch
+from tasks.label.review import choose_review
+from tasks.run_names import review_name
 
 
 @flow(name="review-labels", flow_run_name=review_name, log_prints=True)

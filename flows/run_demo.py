@@ -13,12 +13,13 @@ from flows.ingest_images import ingest_images
 from flows.label_round import label_round
 from flows.retrain import retrain
 from flows.watch_traffic import watch_traffic
-from labeling.selection import SelectionConfig
-from models.train import TrainConfig
-from tasks import demo, studio_desk, traffic
-from tasks.house import house
-from tasks.report import trace
-from tasks.watching import was_drift
+from labeling.batches.select import SelectionConfig
+from models.training.train import TrainConfig
+from tasks.context import house
+from tasks.demo import annotator, traffic
+from tasks.demo import recipe as demo
+from tasks.operate.status import trace
+from tasks.watch.check import was_drift
 
 
 @flow(name="demo", flow_run_name="demo-{seed}")
@@ -29,7 +30,7 @@ def run_demo(home: Path, seed: int = 0, studio: bool = False) -> dict[str, Any]:
     sets = demo.make_workspace(home, recipe)
     story(f"workspace {home / 'workspace'}")
     with ExitStack() as stack:
-        person = stack.enter_context(studio_desk.person(home, story)) if studio else None
+        person = stack.enter_context(annotator.person(home, story)) if studio else None
         beside = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
         story(f"{ingest_images([str(home / 'digits')])} images ingested")
         play_round(recipe, recipe.start, recipe.train)
@@ -64,7 +65,7 @@ def play_round(
     recipe: demo.Recipe,
     selection: SelectionConfig,
     train: TrainConfig,
-    person: "studio_desk.Person | None" = None,
+    person: "annotator.Person | None" = None,
 ) -> str:
     """Choose, answer, settle and freeze one round; return the snapshot."""
     who: Literal["label-studio", "simulated"] = "label-studio" if person else "simulated"
@@ -84,7 +85,7 @@ def round_beside_random(
     number: int,
     *,
     beside: Executor,
-    person: "studio_desk.Person | None",
+    person: "annotator.Person | None",
 ) -> dict[str, Any]:
     """One round, and the same budget chosen at random and trained the same way beside it."""
     random_arm = demo.start_random_arm(beside, recipe, number * recipe.batch(person is not None))

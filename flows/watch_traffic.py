@@ -2,9 +2,9 @@
 
 from prefect import flow
 
-from models.drift import WatchPolicy
-from tasks.names import watch_name
-from tasks.watching import act_on, check_window, drain_traffic
+from models.watching.detectors import WatchPolicy
+from tasks.run_names import watch_name
+from tasks.watch.check import act_on, check_window, drain_traffic
 
 
 @flow(name="watch-traffic", flow_run_name=watch_name, log_prints=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLOORS = {"ground": 0, "labeling": 1, "models": 1, "tasks": 2, "flows": 3}
+FLOORS = {"core": 0, "labeling": 1, "models": 1, "tasks": 2, "flows": 3}
 SOURCES = [*(path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))),
            ROOT / "settings.py"]  # fmt: skip
-READS_SETTINGS = {"flows/__main__.py", "models/service.py"}  # and everything in tasks/
+READS_SETTINGS = {"flows/cli/__init__.py", "models/serving/service.py"}  # and everything in tasks/
 BANNED_MODULES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 BANNED_WORDS = {"item", "info", "manager", "handler", "helper", "processor", "util", "utils"}
 GIVEN_NAMES = {"to_info", "from_info", "info"}  # BentoML's, of methods we override
@@ -28,8 +28,8 @@ HEAVY = {"torch", "torchvision", "wandb", "bentoml", "alibi_detect", "label_stud
 # Modules that no test imports, and where they are tested instead. Flows and tasks only put others
 # together: tests/system runs them.
 TESTED_ELSEWHERE = {
-    "ground/migrations/env.py": "tests/ground/test_database.py",
-    "ground/migrations/versions": "tests/ground/test_database.py",
+    "core/migrations/env.py": "tests/core/test_database.py",
+    "core/migrations/versions": "tests/core/test_database.py",
     "flows": "tests/system",
     "tasks": "tests/system",
 }
@@ -196,7 +196,7 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 def test_every_command_is_in_the_readme():
     import typer.main
 
-    from flows.__main__ import app
+    from flows.cli import app
 
     command = typer.main.get_command(app)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

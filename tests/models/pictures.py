@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ground.shards import write_shard
+from core.shards import write_shard
 
 CLASSES = ["flat", "tall", "wide"]
 SIZE = 8

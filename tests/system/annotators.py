@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from tasks.servers import LabelStudioServer
+from tasks.demo.servers import LabelStudioServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

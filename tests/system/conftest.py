@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tasks import servers
+from tasks.demo import servers
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -17,15 +17,15 @@ from typing import Any
 import httpx
 import pandas as pd
 
-from ground.database import connect
-from ground.journal import only_writer
-from ground.workspace import LabelClass, Workspace
-from labeling import label_studio as exchange
-from labeling import studio_wire as wire
-from labeling.answers import record_answers, watermark_of
-from labeling.studio_project import NOTE
+from core.database import connect
+from core.locks import only_writer
+from core.workspace import LabelClass, Workspace
+from labeling.ledger.answers import record_answers, watermark_of
+from labeling.studio import client as exchange
+from labeling.studio import protocol as wire
+from labeling.studio.project import NOTE
 from settings import Settings
-from tests.labeling.house import make_engine
+from tests.labeling.databases import make_engine
 from tests.system.forks import die_after_replies, in_a_fork
 
 CLASSES = [LabelClass("cat", "1"), LabelClass("dog", "2")]

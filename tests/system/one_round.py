@@ -17,15 +17,17 @@ from typing import Any
 from prefect import Task
 
 from flows import collect_labels, ingest_images, label_round, retrain
-from labeling import label_studio, oracle, rounds
-from labeling.selection import SelectionConfig
-from labeling.snapshot import SnapshotConfig
-from models.evaluate import GatePolicy
-from models.network import NetworkConfig
-from models.train import TrainConfig
-from tasks import fsck
-from tasks.choosing import studio_address
-from tasks.house import house
+from labeling import simulation
+from labeling.batches.select import SelectionConfig
+from labeling.ledger import rounds
+from labeling.snapshots.publish import SnapshotConfig
+from labeling.studio import client
+from models.judging.compare import GatePolicy
+from models.network.network import NetworkConfig
+from models.training.train import TrainConfig
+from tasks.context import house
+from tasks.label.choose import studio_address
+from tasks.operate import fsck
 from tests.system.forks import in_a_fork
 
 TRAIN = TrainConfig(epochs=1, min_steps=4, batch_size=16, precision="fp32")
@@ -50,10 +52,10 @@ def play(images: str, numbers: Sequence[int]) -> None:
 def answer(round_id: str) -> None:
     """Somebody answers in Label Studio what nobody answered yet."""
     place = house()
-    truths = oracle.load(place.workspace.root)[0]
+    truths = simulation.load(place.workspace.root)[0]
     with place.engine.connect() as connection:
         waiting = rounds.open_assignments(connection, round_id)
-    with label_studio.connect(**studio_address(place)) as studio:
+    with client.connect(**studio_address(place)) as studio:
         studio.project(place.workspace)
         done = set(studio.answers_since(None).answers["sample_id"])
         for row in waiting[~waiting["sample_id"].isin(done)].itertuples():

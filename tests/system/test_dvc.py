@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ground.git import tags
-from ground.objects import ObjectStore, StoreError
-from labeling.snapshot import fetch_shards, verify_remote
-from tests.labeling.snapshot_house import House, house_at, kill_and_run_again
+from core.dvc_objects import ObjectStore, StoreError
+from core.git import tags
+from labeling.snapshots.publish import fetch_shards, verify_remote
+from tests.labeling.snapshots.workspaces import House, house_at, kill_and_run_again
 
 pytestmark = pytest.mark.system
 

@@ -13,10 +13,10 @@ import httpx
 import pandas as pd
 import pytest
 
-from ground.workspace import LabelClass, Workspace
-from labeling import label_studio as exchange
-from tasks import servers
-from tasks.servers import LabelStudioServer
+from core.workspace import LabelClass, Workspace
+from labeling.studio import client as exchange
+from tasks.demo import servers
+from tasks.demo.servers import LabelStudioServer
 from tests.system.annotators import PASSWORD, personal_access_token, sign_up
 from tests.system.faulty_proxy import Fault, faulty_proxy
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ground.workspace import Workspace
-from tasks.servers import LabelStudioServer
+from core.workspace import Workspace
+from tasks.demo.servers import LabelStudioServer
 from tests.system.world import run_script
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ground.workspace import load_workspace
-from labeling import label_studio as exchange
-from tasks.servers import LabelStudioServer, Server
+from core.workspace import load_workspace
+from labeling.studio import client as exchange
+from tasks.demo.servers import LabelStudioServer, Server
 from tests.system.world import ledger, make_world, run_script
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]

@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ground.workspace import LabelClass, Workspace
-from labeling import label_studio as exchange
-from labeling.studio_project import NOTE
-from tasks.servers import LabelStudioServer, free_port
+from core.workspace import LabelClass, Workspace
+from labeling.studio import client as exchange
+from labeling.studio.project import NOTE
+from tasks.demo.servers import LabelStudioServer, free_port
 from tests.system.annotators import annotating, personal_access_token, sign_up
 from tests.system.faulty_proxy import Fault, faulty_proxy
 

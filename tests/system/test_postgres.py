@@ -9,12 +9,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-import models.decisions
-import models.prediction_store
-import models.registry  # noqa: F401  every table of ours is known now
-from ground.database import connect, metadata, now, upgrade, writing
-from ground.journal import Busy, Fenced, confirm, fence, intend, locks, only_writer, open_intents
-from labeling.ledger import labels, rounds, samples, watermarks
+from core.database import connect, metadata, now, upgrade, writing
+from core.locks import Busy, Fenced, confirm, fence, intend, locks, only_writer, open_intents
+from labeling.ledger.tables import labels, rounds, samples, watermarks
 
 pytestmark = pytest.mark.system
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
-from ground.workspace import Workspace
-from tasks.servers import Server, prefect_worker
+from core.workspace import Workspace
+from tasks.demo.servers import Server, prefect_worker
 from tests.system.world import environment, hone, make_world
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ground.workspace import LabelClass, Workspace
-from labeling import label_studio as exchange
-from tasks.servers import LabelStudioServer
+from core.workspace import LabelClass, Workspace
+from labeling.studio import client as exchange
+from tasks.demo.servers import LabelStudioServer
 from tests.system.annotators import PASSWORD, Annotator, annotating, sign_up
 from tests.system.faulty_proxy import Fault, faulty_proxy
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 from sqlalchemy import select
 
-from ground.database import connect
-from ground.workspace import Workspace
-from labeling import label_studio as exchange
-from labeling import oracle
-from labeling.ledger import labels, samples, sources
-from models.model_store import save_model
-from models.network import NetworkConfig, build
-from models.predict import Predictions, predict
-from tasks.servers import LabelStudioServer, Server
-from tests.models.serving import make_card, put_in_service
+from core.database import connect
+from core.workspace import Workspace
+from labeling import simulation
+from labeling.ledger.tables import labels, samples, sources
+from labeling.studio import client as exchange
+from models.network.network import NetworkConfig, build
+from models.registry.model_store import save_model
+from models.scoring.predict import Predictions, predict
+from tasks.demo.servers import LabelStudioServer, Server
+from tests.models.saved_models import make_card, put_in_service
 from tests.system.world import hone, make_world
 
 pytestmark = pytest.mark.system
@@ -28,7 +28,7 @@ def test_wrong_labels_are_found_asked_again_and_changed_with_their_history(
     document_root: Path, label_studio: LabelStudioServer, prefect_server: Server
 ) -> None:
     workspace = make_world(document_root / "review", images=IMAGES)
-    truths = oracle.load(workspace.root)[0]
+    truths = simulation.load(workspace.root)[0]
     more = {
         "PREFECT_API_URL": prefect_server.url,
         "LABEL_STUDIO_URL": label_studio.url,
@@ -68,7 +68,7 @@ def test_wrong_labels_are_found_asked_again_and_changed_with_their_history(
 
 def write_labels(workspace: Workspace, path: Path) -> set[str]:
     """A table with the label of every image, some of them wrong; return whose are."""
-    truths = oracle.load(workspace.root)[0]
+    truths = simulation.load(workspace.root)[0]
     with connect(workspace.database).connect() as connection:
         query = select(sources.c.path, samples.c.sample_id).join(samples)
         paths = dict(connection.execute(query).tuples().all())

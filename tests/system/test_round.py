@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from ground.database import connect
-from ground.workspace import Workspace
-from labeling import label_studio as exchange
-from labeling import oracle
-from labeling.ledger import answers, assignments
-from tasks import digits, servers
-from tasks.servers import LabelStudioServer, Server
-from tasks.traffic import send_images, wait_for_model
+from core.database import connect
+from core.workspace import Workspace
+from labeling import simulation
+from labeling.ledger.tables import answers, assignments
+from labeling.studio import client as exchange
+from tasks.demo import digits, servers
+from tasks.demo.servers import LabelStudioServer, Server
+from tasks.demo.traffic import send_images, wait_for_model
 from tests.system.annotators import annotating, sign_up
 from tests.system.world import as_json, environment, hone, make_world
 
@@ -40,7 +40,7 @@ class Play:
         self.studio = studio
         self.environment = more
         self.engine = connect(more["HONE_DATABASE_URL"])
-        self.truths = oracle.load(workspace.root)[0]
+        self.truths = simulation.load(workspace.root)[0]
 
     def hone(self, *words: str) -> Any:
         return hone(self.workspace, *words, **self.environment)

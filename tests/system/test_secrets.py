@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ground.workspace import Workspace
-from labeling import label_studio as exchange
-from tasks.servers import LabelStudioServer, Server, free_port
+from core.workspace import Workspace
+from labeling.studio import client as exchange
+from tasks.demo.servers import LabelStudioServer, Server, free_port
 from tests.system.test_webhook import SECRET, answer, receiving
 from tests.system.world import make_world, run_script
 

@@ -4,8 +4,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from ground.database import connect
-from tasks import servers
+from core.database import connect
+from tasks.demo import servers
 
 pytestmark = pytest.mark.system
 

@@ -16,14 +16,20 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from ground.database import connect, upgrade
-from ground.workspace import Workspace
-from models.model_store import load_model
-from models.packaging import package
-from models.prediction_store import SegmentWriter, drain, find_prediction, read_served_image, window
-from models.registry import Superseded, current_release
-from tasks import servers
-from tests.models.serving import (
+from core.database import connect, upgrade
+from core.workspace import Workspace
+from models.registry.bento import package
+from models.registry.model_store import load_model
+from models.registry.versions import Superseded, current_release
+from models.serving.prediction_store import (
+    SegmentWriter,
+    drain,
+    find_prediction,
+    read_served_image,
+    window,
+)
+from tasks.demo import servers
+from tests.models.saved_models import (
     CLASSES,
     judge,
     make_workspace,
@@ -32,7 +38,7 @@ from tests.models.serving import (
     release,
     save,
 )
-from tests.models.test_prediction_store import served
+from tests.models.serving.test_prediction_store import served
 
 pytestmark = pytest.mark.system
 REPOSITORY = Path(__file__).parents[2]

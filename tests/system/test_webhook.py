@@ -12,18 +12,18 @@ import httpx
 import pandas as pd
 import pytest
 
-from ground.workspace import Workspace
-from labeling import label_studio as exchange
-from labeling import webhook
-from tasks import servers
-from tasks.servers import LabelStudioServer, Server
+from core.workspace import Workspace
+from labeling.studio import client as exchange
+from labeling.studio import webhook
+from tasks.demo import servers
+from tasks.demo.servers import LabelStudioServer, Server
 from tests.system.test_prefect import ask, eventually
 from tests.system.world import environment, make_world
 
 pytestmark = pytest.mark.system
 
 SECRET = "only-label-studio-knows"
-RECEIVER = "from tasks.waking import serve_webhook; serve_webhook({port})"
+RECEIVER = "from tasks.collect.webhook import serve_webhook; serve_webhook({port})"
 
 
 @pytest.fixture(scope="module")

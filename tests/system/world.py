@@ -9,14 +9,14 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from ground.database import connect
-from ground.workspace import Workspace, init_workspace
-from labeling import oracle
-from labeling.ledger import answers, assignments, audit, labels, rounds, samples, snapshots
-from models.registry import models, releases, verdicts
-from tasks import digits
+from core.database import connect
+from core.workspace import Workspace, init_workspace
+from labeling import simulation
+from labeling.ledger.tables import answers, assignments, audit, labels, rounds, samples, snapshots
+from models.registry.versions import models, releases, verdicts
+from tasks.demo import digits
 
-PEOPLE = [oracle.Annotator("ada", 0.05), oracle.Annotator("ben", 0.05)]
+PEOPLE = [simulation.Annotator("ada", 0.05), simulation.Annotator("ben", 0.05)]
 
 
 def make_world(folder: Path, *, images: int = 120) -> Workspace:
@@ -26,7 +26,7 @@ def make_world(folder: Path, *, images: int = 120) -> Workspace:
     )
     chosen = digits.load_digits(seed=0)[0][:images]
     digits.write_digits(folder / "images", chosen)
-    oracle.save(workspace.root, digits.truth_table(chosen), PEOPLE, seed=0)
+    simulation.save(workspace.root, digits.truth_table(chosen), PEOPLE, seed=0)
     return workspace
 
 

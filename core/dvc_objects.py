@@ -1,0 +1,285 @@
+"""What a snapshot is made of, object by object: in DVC's cache, on its remote, in the workspace.
+
+DVC takes an object for sound because its name is there. Here every one is read before it is
+believed: one that is missing or damaged on the remote is sent again, one in the cache is not used.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import yaml
+
+from core.files import sync_folder, write_whole
+from core.git import show
+
+NOTES = ("data/labels.parquet.dvc", "data/shards.dvc")  # what git keeps of the objects
+CHUNK = 1 << 20
+A_DAY = 86_400  # seconds
+
+
+class StoreError(RuntimeError):
+    """The cache or the remote did not take, or does not have, what it was given."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """One object: where it belongs in the workspace, and its MD5, by which DVC names it."""
+
+    path: str
+    md5: str
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether it is the list of a folder's files and no file of the workspace."""
+        return self.md5.endswith(".dir")
+
+
+class ObjectStore:
+    """DVC's cache and remote of one workspace. Use it in a `with` block."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._opened: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    def track(self) -> None:
+        """Take the labels table and the shards, as they are now, into the cache and the notes."""
+        self._drop_half_written()
+        with self._explained("see that no other dvc command runs here and the disk has room"):
+            self._add()
+            self._mend_cache([self._noted(self._note_here(note), note) for note in NOTES])
+
+    def objects(self, commit: str) -> list[Tracked]:
+        """Every object that `commit` needs; a folder's listing comes after its files."""
+        return self._objects(lambda note: show(self.root, commit, note))
+
+    def objects_here(self) -> list[Tracked]:
+        """Every object that the notes in the workspace name."""
+        return self._objects(self._note_here)
+
+    def publish(self, objects: Sequence[Tracked], *, verified: Collection[str]) -> None:
+        """Have every object whole on the remote, where `dvc pull` finds it, or raise `StoreError`.
+
+        Objects are sent in this order and read back. Of those in `verified` (MD5s) that was done
+        before: presence and size are looked at. `dvc push` would call a damaged object up to date,
+        and could not get past a damaged listing.
+        """
+        new = [wanted for wanted in objects if wanted.md5 not in verified]
+        with self._explained("see that the remote answers and has room"):
+            self._mend_cache(new)
+            for wanted in objects:
+                sound = self._has_size if wanted.md5 in verified else self._is_whole
+                if not sound(wanted):
+                    self._send(wanted)
+            self._settle(objects)
+
+    def problems(self, objects: Sequence[Tracked]) -> list[str]:
+        """What is wrong with `objects` on the remote, each read to its end; nothing is changed."""
+        found = []
+        for wanted in objects:
+            try:
+                if not self._is_whole(wanted):
+                    found.append(f"{wanted.path} ({wanted.md5}): missing or damaged on the remote")
+            except Exception as error:  # each kind of remote has its own
+                found.append(f"{wanted.path} ({wanted.md5}): the remote said {error}")
+        return found
+
+    def read(self, wanted: Tracked) -> bytes:
+        """The bytes of an object, from the cache or else the remote; damaged ones are not used."""
+        with self._explained("see that the remote answers"):
+            for content in self._copies(wanted):
+                if hashlib.md5(content, usedforsecurity=False).hexdigest() == wanted.md5[:32]:
+                    return content
+        raise StoreError(
+            f"{wanted.path} ({wanted.md5}) is whole neither in {self.root / '.dvc' / 'cache'} nor "
+            f"on the DVC remote {self._place}; put it back from a backup of either"
+        )
+
+    def restore(self, wanted: Tracked) -> str:
+        """Put an object's bytes at its place in the workspace; return their SHA-256."""
+        return write_whole(self.root / wanted.path, self.read(wanted))
+
+    @property
+    def _repo(self) -> Any:
+        if self._opened is None:
+            from dvc.repo import Repo
+
+            self._opened = Repo(str(self.root))
+            staging = self._opened.scm_context
+            staging.autostage = False  # `commit` does: git's locks can be told from living ones
+            staging.quiet = True
+        return self._opened
+
+    @cached_property
+    def _remote(self) -> Any:
+        remote = self._repo.cloud.get_remote_odb()
+        remote.fs.fs.invalidate_cache()
+        return remote
+
+    @property
+    def _place(self) -> str:
+        config = self._repo.config
+        chosen = config["remote"].get(config["core"].get("remote"), {})
+        return str(chosen.get("url", "(none is set)"))
+
+    @contextmanager
+    def _explained(self, remedy: str) -> Iterator[None]:
+        """Turn what DVC and each kind of remote raise, all their own, into `StoreError`."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except Exception as error:
+            raise StoreError(
+                f"DVC in {self.root}, remote {self._place}: {error or type(error).__name__}; "
+                f"{remedy}, then run the command again"
+            ) from error
+
+    def _add(self) -> None:
+        self._repo.add([str(self.root / note.removesuffix(".dvc")) for note in NOTES])
+
+    def _objects(self, read_note: Callable[[str], str]) -> list[Tracked]:
+        found: list[Tracked] = []
+        for note in NOTES:
+            wanted = self._noted(read_note(note), note)
+            if wanted.is_listing:
+                found += self._listed(wanted)
+            found.append(wanted)
+        return found
+
+    def _note_here(self, note: str) -> str:
+        return (self.root / note).read_text(encoding="utf-8")
+
+    def _noted(self, text: str, note: str) -> Tracked:
+        return Tracked(note.removesuffix(".dvc"), yaml.safe_load(text)["outs"][0]["md5"])
+
+    def _listed(self, listing: Tracked) -> list[Tracked]:
+        entries = json.loads(self.read(listing))
+        for name in (entry["relpath"] for entry in entries):
+            if Path(name).name != name:
+                raise ValueError(f"{listing.path} lists {name!r}; a plain file name is needed")
+        return [Tracked(f"{listing.path}/{entry['relpath']}", entry["md5"]) for entry in entries]
+
+    def _drop_half_written(self) -> None:
+        """Remove what a killed DVC left unreadable and would now stumble over."""
+        for note in (self.root / name for name in NOTES):
+            if note.exists() and not _is_note(note.read_text(encoding="utf-8", errors="replace")):
+                note.unlink()
+        for left in (self.root / "data").iterdir():
+            if left.suffix in (".tmp", ".part"):
+                left.unlink()
+        running = self.root / ".dvc" / "tmp" / "rwlock"
+        if running.exists() and not _is_json(running.read_bytes()):
+            running.unlink()
+
+    def _mend_cache(self, objects: Sequence[Tracked]) -> None:
+        """Make anew from the workspace what the cache has, but damaged."""
+        held = [(wanted, self._cached(wanted)) for wanted in objects]
+        damaged = [path for wanted, path in held if path and not _is(path, wanted)]
+        for path in damaged:
+            path.unlink()
+        if damaged:
+            self._add()
+
+    def _cached(self, wanted: Tracked) -> Path | None:
+        path = Path(self._repo.cache.local.oid_to_path(wanted.md5))
+        return path if path.is_file() else None
+
+    def _copies(self, wanted: Tracked) -> Iterator[bytes]:
+        usual = self.root / ".dvc" / "cache" / "files" / "md5" / wanted.md5[:2] / wanted.md5[2:]
+        if usual.is_file():
+            yield usual.read_bytes()  # without a second's import of DVC
+        path = self._cached(wanted)
+        if path is not None and path != usual:
+            yield path.read_bytes()
+        if self._remote.exists(wanted.md5):
+            with self._remote.fs.open(self._remote.oid_to_path(wanted.md5), "rb") as file:
+                yield file.read()
+
+    def _is_whole(self, wanted: Tracked) -> bool:
+        try:
+            with self._remote.fs.open(self._remote.oid_to_path(wanted.md5), "rb") as file:
+                return _md5(file) == wanted.md5[:32]
+        except FileNotFoundError:
+            return False
+
+    def _has_size(self, wanted: Tracked) -> bool:
+        known = self._cached(wanted) or self.root / wanted.path
+        try:
+            size = self._remote.fs.size(self._remote.oid_to_path(wanted.md5))
+        except FileNotFoundError:
+            return False
+        return bool(size == known.stat().st_size) if known.is_file() else True
+
+    def _send(self, wanted: Tracked) -> None:
+        source = self._cached(wanted)
+        if source is None or not _is(source, wanted):
+            source = self.root / wanted.path
+        if not source.is_file() or not _is(source, wanted):
+            raise StoreError(
+                f"{wanted.path} ({wanted.md5}) is missing or damaged on the DVC remote "
+                f"{self._place}, and here too; put it back from a backup of either"
+            )
+        self._remote.fs.put_file(str(source), self._remote.oid_to_path(wanted.md5))
+        if not self._is_whole(wanted):
+            raise StoreError(
+                f"{wanted.path} ({wanted.md5}) was sent to the DVC remote {self._place} and does "
+                "not read back the same; check the remote's disk or bucket"
+            )
+
+    def _settle(self, objects: Sequence[Tracked]) -> None:
+        """Make what a remote on this machine got survive a power cut; DVC itself never syncs."""
+        if self._remote.fs.protocol != "local":
+            return
+        folders = {Path(self._remote.path), *Path(self._remote.path).parents[:3]}
+        for wanted in objects:
+            path = Path(self._remote.oid_to_path(wanted.md5))
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            folders.add(path.parent)
+        for folder in sorted(folders):
+            for left in folder.glob(".*.tmp"):  # of a killed run; DVC would keep them for ever
+                if left.stat().st_mtime < time.time() - A_DAY:
+                    left.unlink()
+            sync_folder(folder)
+
+
+def _md5(file: BinaryIO) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _is(path: Path, wanted: Tracked) -> bool:
+    with path.open("rb") as file:
+        return _md5(file) == wanted.md5[:32]
+
+
+def _is_note(text: str) -> bool:
+    try:
+        return bool(yaml.safe_load(text)["outs"][0]["md5"])
+    except (yaml.YAMLError, TypeError, LookupError):
+        return False
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True

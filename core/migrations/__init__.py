@@ -1,0 +1,1 @@
+"""Ordered changes of the schema, run by `core.database.upgrade`."""

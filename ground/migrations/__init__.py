@@ -1,1 +1,0 @@
-"""Ordered changes of the schema, run by `ground.database.upgrade`."""

@@ -1,0 +1,1 @@
+"""From a strategy's proposal to a batch: audit, random draws, quotas, duplicates, gold."""

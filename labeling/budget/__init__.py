@@ -1,0 +1,1 @@
+"""What more labels are worth: the learning curve, its forecast and the advice."""

@@ -1,0 +1,1 @@
+"""Many answers, one label, or "ask again"."""

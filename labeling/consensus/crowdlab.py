@@ -1,0 +1,69 @@
+"""CROWDLAB (Goh, Tkachenko, Mueller 2022), by the library of its authors.
+
+A weighted mean of what the model and the annotators say, the weights taken from how often they
+agree. Its trust is an agreement, not a probability: it ranks labels well and is mostly too low.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from labeling.consensus.votes import Evidence
+
+TILT = 1e-12  # the library breaks exact ties at random; with this there are none
+
+
+def crowdlab(evidence: Evidence) -> pd.DataFrame:
+    """The class of each sample and its trust.
+
+    It needs a model's probabilities and some samples with several answers. A sample without
+    probabilities is settled by majority, and so are all where no two people met.
+    """
+    from labeling.consensus.majority import majority
+
+    plain = majority(evidence)
+    if evidence.probs is None:
+        return plain
+    seen = ~np.isnan(evidence.probs).any(axis=1)
+    answers, probs = _answers(evidence)[seen], evidence.probs[seen]
+    met = (~np.isnan(answers)).sum(axis=1) > 1
+    if not met.any():
+        return plain
+    part = replace(evidence, samples=evidence.samples[seen])
+    found = part.proposals(_belief(answers, probs, evidence.weight))
+    plain.loc[found.index, ["label", "trust"]] = found
+    return plain
+
+
+def _answers(evidence: Evidence) -> np.ndarray:
+    """A row per sample, a column per person, and last one for the truth, known for gold alone."""
+    table = np.full((len(evidence.samples), len(evidence.people) + 1), np.nan)
+    table[evidence.sample, evidence.person] = evidence.said
+    table[:, -1] = np.where(evidence.known >= 0, evidence.known, np.nan)
+    return table
+
+
+def _belief(answers: np.ndarray, probs: np.ndarray, trusted: np.ndarray) -> np.ndarray:
+    """The library's weighted mean for every class, with the weights of gold on top of its own."""
+    from cleanlab.multiannotator import get_label_quality_multiannotator
+
+    there = ~np.isnan(answers).all(axis=0)
+    answers, worth = answers[:, there], np.append(trusted, 1.0)[there]
+    found = get_label_quality_multiannotator(
+        answers,
+        probs + TILT * np.arange(probs.shape[1]),
+        return_detailed_quality=False,
+        return_annotator_stats=False,
+        return_weights=True,
+        verbose=False,
+    )
+    quality = found["label_quality"]
+    agreed = quality["annotator_agreement"][quality["num_annotations"] > 1].mean()
+    others = (1 - agreed) / (probs.shape[1] - 1)
+    total = found["model_weight"] * probs
+    for column, weight in enumerate(found["annotator_weight"] * worth):
+        rows = np.flatnonzero(~np.isnan(answers[:, column]))
+        total[rows] += weight * others
+        total[rows, answers[rows, column].astype(int)] += weight * (agreed - others)
+    return np.asarray(total / total.sum(axis=1, keepdims=True))

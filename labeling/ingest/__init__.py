@@ -1,0 +1,1 @@
+"""Files become samples: reading, cleaning, near-duplicates."""

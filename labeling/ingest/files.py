@@ -1,0 +1,200 @@
+"""Image files under folders: found, read once and cleaned, in several processes at a time."""
+
+import multiprocessing
+import os
+import signal
+import stat
+import threading
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+from typing import NamedTuple
+
+from core.images import MAX_BYTES, CleanImage, Refused, clean, too_many_bytes
+
+_CHUNK_FILES = 128
+_CHUNK_BYTES = 2**23
+_CHUNKS_AHEAD = 8  # for each process: enough to stay busy while a shard is written, and no more
+
+
+class FoundFile(NamedTuple):
+    """A file as it was when we looked: read again when size or time are others."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def name(self) -> str:
+        """The path as text that any database stores; two paths never share it."""
+        if self.path.isascii():
+            return self.path
+        try:
+            self.path.encode()
+        except UnicodeEncodeError:  # bytes that are no UTF-8: no path that is begins like this
+            raw = os.fsencode(self.path).replace(b"\\", b"\\\\")
+            return "undecodable:" + raw.decode("utf-8", "backslashreplace")
+        return self.path
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """A file that was read: the image in it, or why there is none."""
+
+    found: FoundFile
+    outcome: CleanImage | Refused
+
+
+def files_under(
+    paths: Sequence[Path], *, without: Collection[Path] = ()
+) -> tuple[list[FoundFile], int]:
+    """Every file under `paths`, each once and in a fixed order, and how many entries were skipped.
+
+    Skipped are hidden entries, links, whatever is no regular file, and the folders `without`.
+    """
+    found: dict[str, FoundFile] = {}
+    skipped = 0
+    for path in paths:
+        root = Path(path).expanduser()
+        if not root.exists():
+            raise ValueError(f"{path} does not exist; name a folder or an image file")
+        for entry in _walk(str(root.resolve()), {str(folder) for folder in without}):
+            if entry is None:
+                skipped += 1
+            else:
+                found[entry.path] = entry
+    return list(found.values()), skipped
+
+
+def _walk(root: str, without: set[str]) -> Iterator[FoundFile | None]:
+    """The files below `root`; None for an entry that is skipped."""
+    if not os.path.isdir(root):  # noqa: PTH112 - text all the way: a Path per file is slow
+        status = os.stat(root)  # noqa: PTH116
+        yield FoundFile(root, status.st_size, status.st_mtime_ns)
+        return
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        below = []
+        for entry in _entries(folder):
+            if isinstance(entry, FoundFile):
+                yield entry
+            elif entry.name.startswith(".") or entry.path in without or entry.is_symlink():
+                yield None
+            elif entry.is_dir(follow_symlinks=False):
+                below.append(entry.path)
+            else:
+                yield _regular(entry)
+        folders += reversed(below)
+
+
+def _entries(folder: str) -> Iterable[os.DirEntry[str] | FoundFile]:
+    """What is in a folder, by name; one that may not be listed stands for itself, to be refused."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return [FoundFile(folder, 0, 0)]
+
+
+def _regular(entry: os.DirEntry[str]) -> FoundFile | None:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError:  # gone since the folder was listed
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return FoundFile(entry.path, status.st_size, status.st_mtime_ns)
+
+
+def read_files(files: Sequence[FoundFile], *, processes: int) -> Iterator[list[ReadFile]]:
+    """All of `files` read and cleaned, in their order; a bounded number is under way at a time."""
+    chunks = list(_chunks(files))
+    if processes <= 1 or len(chunks) <= 1:
+        yield from map(_read_chunk, chunks)
+        return
+    pool = ProcessPoolExecutor(
+        min(processes, len(chunks)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with_parent,
+    )
+    waiting: deque[tuple[list[FoundFile], Future[list[ReadFile]]]] = deque()
+    try:
+        for chunk in chunks:
+            waiting.append((chunk, pool.submit(_read_chunk, chunk)))
+            if len(waiting) >= processes * _CHUNKS_AHEAD:
+                yield _result(*waiting.popleft())
+        while waiting:
+            yield _result(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _chunks(files: Iterable[FoundFile]) -> Iterator[list[FoundFile]]:
+    chunk: list[FoundFile] = []
+    size = 0
+    for file in files:
+        if chunk and (len(chunk) == _CHUNK_FILES or size + file.size > _CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(file)
+        size += file.size
+    if chunk:
+        yield chunk
+
+
+def _result(chunk: list[FoundFile], future: Future[list[ReadFile]]) -> list[ReadFile]:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f"a process that was reading files died (killed, or out of memory?) at or after "
+            f"{chunk[0].name}; what was stored stays, run again, with fewer processes"
+        ) from error
+
+
+def _end_with_parent() -> None:
+    """In a worker: leave an interrupt to the parent, and go when the parent was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _read_chunk(chunk: list[FoundFile]) -> list[ReadFile]:
+    return [read_file(found) for found in chunk]
+
+
+def read_file(found: FoundFile) -> ReadFile:
+    """The image in a file, with the size and time of what was read."""
+    try:
+        found, content = _read(found)
+        return ReadFile(found, clean(content))
+    except Refused as refused:
+        return ReadFile(found, refused)
+    except OSError as error:
+        return ReadFile(found, Refused("UNREADABLE", error.strerror or str(error)))
+
+
+def _read(found: FoundFile) -> tuple[FoundFile, bytes]:
+    """The bytes of a file that stayed the same meanwhile; a link in its place is not followed."""
+    descriptor = os.open(found.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        before = os.fstat(descriptor)
+        if before.st_size > MAX_BYTES:
+            raise too_many_bytes(before.st_size)
+        content = file.read(before.st_size + 1)
+        after = os.fstat(descriptor)
+    read = FoundFile(found.path, before.st_size, before.st_mtime_ns)
+    if (len(content), after.st_size, after.st_mtime_ns) != (read.size, read.size, read.mtime_ns):
+        raise Refused("CHANGED", "the file changed while it was read; it is read again next time")
+    return read, content

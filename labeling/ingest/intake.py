@@ -1,0 +1,320 @@
+"""Images into our care: checked, cleaned, stored in shards, known by the SHA-256 of their bytes.
+
+For each shard the intent comes first, the file second, its rows in one transaction third. A kill
+anywhere loses nothing that has a row; the next run takes the rest and removes files without rows.
+"""
+
+import errno
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy.exc import OperationalError
+
+from core.database import now, writing
+from core.images import CleanImage, Refused, clean
+from core.locks import Token, confirm, fence, intend, intents, only_writer, open_intents
+from core.shards import Place, Shard, pack
+from core.workspace import Workspace
+from labeling.ingest.files import FoundFile, ReadFile, files_under, read_files
+from labeling.ingest.near_duplicates import Lookalikes
+from labeling.ledger.tables import refusals, samples, sources
+
+SHARD_IMAGES = 2_000
+SHARD_BYTES = 2**28  # held in memory until the shard is written
+_FILES_AT_ONCE = 10_000  # rows that wait for a shard at most: copies and refusals fill none
+_ASKED_AT_ONCE = 1_000
+_PASSING = ("UNREADABLE", "CHANGED")  # may be mended without a trace in size or time: look again
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What became of the files seen; added, known and refused sum to all of them."""
+
+    added: int  # new samples
+    known: int  # files that were here before, and copies of a sample
+    refused: dict[str, int]  # by reason, those of earlier runs included
+    skipped: int  # hidden entries, links and whatever else was not looked at
+    shards: int
+    seconds: float
+
+
+def ingest(
+    engine: Engine,
+    workspace: Workspace,
+    paths: Sequence[Path],
+    *,
+    processes: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Intake:
+    """Take in the image files under `paths`; one known by path, size and time is not read again.
+
+    Run twice, or killed and run again, it adds nothing twice and forgets nothing.
+    """
+    began = time.monotonic()
+    ours = [path for path in workspace.root.iterdir() if path != workspace.inbox]
+    files, skipped = files_under(paths, without=ours)
+    with only_writer(engine, "intake") as token:
+        store = _Store(engine, workspace.shards, token, origin="ingest")
+        fresh = store.unseen(files)
+        done = len(files) - len(fresh)
+        for chunk in read_files(fresh, processes=processes):
+            store.take(chunk)
+            done += len(chunk)
+            if on_progress:
+                on_progress(done, len(files))
+        store.finish()
+    return store.intake(skipped=skipped, began=began)
+
+
+def adopt(
+    engine: Engine,
+    workspace: Workspace,
+    received: Iterable[tuple[str, bytes]],
+    *,
+    origin: str = "served",
+) -> Intake:
+    """Take in bytes that came through the service; the path of each is `<origin>:<its name>`.
+
+    A name that was adopted before is known, and adds nothing.
+    """
+    began = time.monotonic()
+    rest = iter(received)
+    with only_writer(engine, "intake") as token:
+        store = _Store(engine, workspace.shards, token, origin=origin)
+        while some := dict(islice(rest, 256)):
+            found = [FoundFile(f"{origin}:{name}", len(sent), 0) for name, sent in some.items()]
+            content = dict(zip(found, some.values(), strict=True))
+            fresh = store.unseen(found)
+            store.take(ReadFile(one, _cleaned(content[one])) for one in fresh)
+        store.finish()
+    return store.intake(skipped=0, began=began)
+
+
+def _cleaned(received: bytes) -> CleanImage | Refused:
+    try:
+        return clean(received)
+    except Refused as refused:
+        return refused
+
+
+@dataclass
+class _Store:
+    """The one writer of samples: gathers images until a shard is full, then stores them."""
+
+    engine: Engine
+    folder: Path
+    token: Token
+    origin: str
+    added: int = 0
+    known: int = 0
+    shards: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    _stale: set[str] = field(default_factory=set)  # paths whose rows are to be replaced
+    _lookalikes: Lookalikes | None = None  # None until an image makes it worth loading
+    _sample_ids: set[str] = field(default_factory=set)
+    _images: list[CleanImage] = field(default_factory=list)
+    _bytes: int = 0
+    _taken: dict[str, tuple[FoundFile, str]] = field(default_factory=dict)  # by path
+    _turned_away: dict[str, tuple[FoundFile, Refused]] = field(default_factory=dict)
+
+    def unseen(self, files: Sequence[FoundFile]) -> list[FoundFile]:
+        """Those of `files` that must be read; the others are counted as what they were."""
+        fresh = []
+        for start in range(0, len(files), _ASKED_AT_ONCE):
+            some = {file.name: file for file in files[start : start + _ASKED_AT_ONCE]}
+            with self.engine.connect() as connection:
+                seen = _seen_before(connection, list(some))
+            on_record = {name for name, *_ in seen}
+            for name, file in some.items():
+                key = (name, file.size, file.mtime_ns)
+                reason = seen.get(key)
+                if key not in seen or reason in _PASSING:
+                    fresh.append(file)
+                    self._stale |= {name} & on_record
+                elif reason is None:
+                    self.known += 1
+                else:
+                    self.refused[reason] += 1
+        return fresh
+
+    def take(self, chunk: Iterable[ReadFile]) -> None:
+        """Put what was read with the rest, and store it all when that is enough."""
+        for found, outcome in ((read.found, read.outcome) for read in chunk):
+            if isinstance(outcome, Refused):
+                self._turned_away[found.name] = found, outcome
+                self.refused[outcome.reason] += 1
+            else:
+                self._take_image(found, outcome)
+            files = len(self._taken) + len(self._turned_away)
+            full = len(self._images) == SHARD_IMAGES or self._bytes >= SHARD_BYTES
+            if full or files >= _FILES_AT_ONCE:
+                self._store()
+
+    def finish(self) -> None:
+        """Store what is left, and remove what killed runs left behind."""
+        self._store()
+        with writing(self.engine) as connection:
+            fence(connection, self.token)
+            for name in open_intents(connection, "shard"):
+                (self.folder / name).unlink(missing_ok=True)
+                connection.execute(
+                    delete(intents).where(intents.c.kind == "shard", intents.c.key == name)
+                )
+        for part in self.folder.glob(".*.tar.*.part"):
+            part.unlink(missing_ok=True)
+
+    def intake(self, *, skipped: int, began: float) -> Intake:
+        """The sums, for whoever asked."""
+        return Intake(
+            added=self.added,
+            known=self.known,
+            refused=dict(self.refused),
+            skipped=skipped,
+            shards=self.shards,
+            seconds=time.monotonic() - began,
+        )
+
+    def _take_image(self, found: FoundFile, image: CleanImage) -> None:
+        if self._lookalikes is None:
+            self._lookalikes = self._load_known()
+        self._taken[found.name] = found, image.sample_id
+        if image.sample_id in self._sample_ids:
+            self.known += 1
+            return
+        self._sample_ids.add(image.sample_id)
+        self._images.append(image)
+        self._bytes += len(image.content)
+        self.added += 1
+
+    def _load_known(self) -> Lookalikes:
+        known = Lookalikes()
+        columns = (samples.c.sample_id, samples.c.group_id, samples.c.look)
+        with self.engine.connect() as connection:
+            streamed = connection.execution_options(yield_per=10_000)
+            for some in streamed.execute(select(*columns)).partitions():
+                self._sample_ids.update(row.sample_id for row in some)
+                known.remember([row.group_id for row in some], [row.look for row in some])
+        return known
+
+    def _store(self) -> None:
+        """Everything gathered into one shard and one transaction."""
+        if not self._taken and not self._turned_away:
+            return
+        shard = self._written_shard() if self._images else None
+        with _room_in(self.folder, "the rows of new images"), writing(self.engine) as connection:
+            fence(connection, self.token)
+            if shard is not None:
+                self._record_samples(connection, shard)
+                confirm(connection, self.token, kind="shard", key=shard.name)
+            taken, turned_away = self._taken.keys(), self._turned_away.keys()
+            _forget(connection, taken=self._stale & taken, refused=self._stale & turned_away)
+            _record_sources(connection, self._taken.values())
+            _record_refusals(connection, self._turned_away.values())
+        self._images, self._bytes, self._taken, self._turned_away = [], 0, {}, {}
+
+    def _written_shard(self) -> Shard:
+        images = [(f"{one.sample_id}.{one.format.lower()}", one.content) for one in self._images]
+        shard = pack(images)
+        with writing(self.engine) as connection:
+            payload = {"samples": len(images)}
+            intend(connection, self.token, kind="shard", key=shard.name, payload=payload)
+        with _room_in(self.folder, f"a shard of {shard.size:,} bytes"):
+            shard.write(self.folder)
+        self.shards += 1
+        return shard
+
+    def _record_samples(self, connection: Connection, shard: Shard) -> None:
+        assert self._lookalikes is not None
+        groups, renamed = self._lookalikes.add(
+            [one.sample_id for one in self._images], [one.look for one in self._images]
+        )
+        same = {"origin": self.origin, "added_at": now()}
+        rows = [
+            {**_sample_row(image, place), "group_id": group, **same}
+            for image, place, group in zip(self._images, shard.places, groups, strict=True)
+        ]
+        connection.execute(insert(samples), rows)
+        for old, new in renamed.items():
+            in_old = samples.c.group_id == old
+            connection.execute(update(samples).where(in_old).values(group_id=new))
+
+
+def _sample_row(image: CleanImage, place: Place) -> dict[str, object]:
+    return {
+        "sample_id": image.sample_id,
+        "shard": place.shard,
+        "offset": place.offset,
+        "length": place.length,
+        "stored_sha256": place.sha256,
+        "format": image.format,
+        "width": image.width,
+        "height": image.height,
+        "look": image.look,
+    }
+
+
+def _seen_before(
+    connection: Connection, names: list[str]
+) -> dict[tuple[str, int, int], str | None]:
+    """Why each (path, size, time) on record was refused; None for those that were taken."""
+    of_taken = (sources.c.path, sources.c.size, sources.c.mtime_ns)
+    of_refused = (refusals.c.path, refusals.c.size, refusals.c.mtime_ns, refusals.c.reason)
+    taken = connection.execute(select(*of_taken).where(sources.c.path.in_(names)))
+    refused = connection.execute(select(*of_refused).where(refusals.c.path.in_(names)))
+    seen: dict[tuple[str, int, int], str | None] = dict.fromkeys(map(tuple, taken))
+    return seen | {(path, size, mtime_ns): reason for path, size, mtime_ns, reason in refused}
+
+
+def _forget(connection: Connection, *, taken: set[str], refused: set[str]) -> None:
+    """Drop the rows that others replace; a path refused now keeps the sample it gave before."""
+    if taken or refused:
+        connection.execute(delete(refusals).where(refusals.c.path.in_(taken | refused)))
+    if taken:
+        connection.execute(delete(sources).where(sources.c.path.in_(taken)))
+
+
+def _record_sources(connection: Connection, taken: Iterable[tuple[FoundFile, str]]) -> None:
+    seen_at = now()
+    rows = [
+        {**_seen(found), "sample_id": sample_id, "seen_at": seen_at} for found, sample_id in taken
+    ]
+    if rows:
+        connection.execute(insert(sources), rows)
+
+
+def _record_refusals(connection: Connection, refused: Iterable[tuple[FoundFile, Refused]]) -> None:
+    refused_at = now()
+    rows = [
+        {**_seen(found), "reason": why.reason, "detail": why.detail, "refused_at": refused_at}
+        for found, why in refused
+    ]
+    if rows:
+        connection.execute(insert(refusals), rows)
+
+
+def _seen(found: FoundFile) -> dict[str, object]:
+    return {"path": found.name, "size": found.size, "mtime_ns": found.mtime_ns}
+
+
+@contextmanager
+def _room_in(folder: Path, what: str) -> Iterator[None]:
+    """Say it clearly when the disk is full, whoever notices."""
+    try:
+        yield
+    except (OSError, OperationalError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if not full and not any(word in str(error) for word in ("disk is full", "No space left")):
+            raise
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        raise OSError(
+            errno.ENOSPC,
+            f"no room in {folder} for {what}, {shutil.disk_usage(there).free:,} bytes are free; "
+            "make room and run again, nothing that was stored is lost",
+        ) from error

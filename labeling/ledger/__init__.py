@@ -1,0 +1,1 @@
+"""The tables of samples, rounds, assignments, answers and labels, and the queries on them."""

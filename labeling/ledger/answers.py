@@ -1,0 +1,224 @@
+"""What came back: answers into the ledger, version by version."""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+
+from core.database import now, writing
+from core.locks import Token, fence
+from labeling.ledger.tables import answers, refused_answers, samples, watermarks
+
+ANSWER_COLUMNS = [
+    "source",
+    "outside_id",  # unique key of the answer at its source; an edit keeps it
+    "sample_id",
+    "annotator",
+    "kind",  # "answer", "skip", or "verdict": somebody's final word
+    "value",  # class name; None for a skip
+    "lead_time",  # seconds, where the source knows
+    "updated_at",  # the source's clock
+    "round_id",  # in which it was given, where the source knows
+]
+CHUNK = 500  # keys in one IN list: every database takes that many
+
+
+def record_answers(
+    engine: Engine,
+    token: Token,
+    found: pd.DataFrame,
+    *,
+    source: str,
+    read: Collection[str],
+    refused: pd.DataFrame | None = None,
+    classes: Sequence[str],
+    watermark: str | None = None,
+) -> dict[str, int]:
+    """Take over what `source` says now of the samples in `read`; return how many rows were new.
+
+    `found` holds the whole set of answers of each sample in `read`, so an answer that is missing
+    there was deleted. Safe to repeat: a version already known is not recorded again. The watermark
+    moves in the same transaction as the answers it stands for.
+    """
+    with writing(engine) as connection:
+        fence(connection, token)
+        good, bad = _sift(connection, found, classes)
+        if refused is not None and len(refused):
+            bad = pd.concat([bad, refused], ignore_index=True)
+        counts = {
+            "withdrawn": _close_missing(connection, source, set(read), good),
+            "new": _record_versions(connection, source, good),
+            "refused": _record_refused(connection, source, bad),
+        }
+        if watermark is not None:
+            save_watermark(connection, source, watermark)
+    return counts
+
+
+def refuse_lost_classes(connection: Connection, classes: Sequence[str]) -> None:
+    """Stop where `hone.toml` lacks a class that people chose: their answers would be lost."""
+    lost = (
+        select(answers.c.value, func.count().label("rows"))
+        .where(answers.c.replaced_at.is_(None), answers.c.kind != "skip")
+        .where(answers.c.value.not_in(classes))
+        .group_by(answers.c.value)
+        .order_by(answers.c.value)
+    )
+    for name, rows in connection.execute(lost).tuples():
+        raise ValueError(
+            f"the class {name!r} is gone from hone.toml, but {rows} answers chose it; put it back. "
+            "To rename or merge classes: `hone export labels`, change the names in its CSV, and "
+            "`hone import` that into a workspace with the new classes"
+        )
+
+
+def watermark_of(connection: Connection, name: str) -> str | None:
+    """How far `name` was read."""
+    return connection.scalar(select(watermarks.c.value).where(watermarks.c.name == name))
+
+
+def save_watermark(connection: Connection, name: str, value: str) -> None:
+    """Remember how far `name` was read."""
+    connection.execute(delete(watermarks).where(watermarks.c.name == name))
+    connection.execute(insert(watermarks).values(name=name, value=value))
+
+
+def _sift(
+    connection: Connection, found: pd.DataFrame, classes: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Answers that may become labels, and those that may not with the reason."""
+    ours = set(known_samples(connection, found["sample_id"].unique().tolist()))
+    stranger = ~found["sample_id"].isin(ours)
+    nonsense = ~stranger & (found["kind"] != "skip") & ~found["value"].isin(list(classes))
+    bad = found[stranger | nonsense].copy()
+    bad["reason"] = ["UNKNOWN_SAMPLE" if s else "UNKNOWN_CLASS" for s in stranger[bad.index]]
+    remedies = {
+        "UNKNOWN_SAMPLE": "it is not in this workspace; was the task's data edited?",
+        "UNKNOWN_CLASS": f"the classes are {', '.join(classes)}",
+    }
+    bad["detail"] = [
+        f"{row.value!r} on sample {str(row.sample_id)[:12]}; {remedies[str(row.reason)]}"
+        for row in bad.itertuples()
+    ]
+    return found[~(stranger | nonsense)], bad
+
+
+def known_samples(connection: Connection, wanted: Sequence[str]) -> Iterator[str]:
+    """Those of `wanted` that are samples in our care."""
+    for keys in _chunks(wanted):
+        yield from connection.scalars(
+            select(samples.c.sample_id).where(samples.c.sample_id.in_(keys))
+        )
+
+
+def _close_missing(connection: Connection, source: str, read: set[str], good: pd.DataFrame) -> int:
+    """Close answers that their source no longer has."""
+    there = set(good["outside_id"])
+    gone: list[int] = []
+    for keys in _chunks(sorted(read)):
+        rows = connection.execute(
+            select(answers.c.seq, answers.c.outside_id).where(
+                answers.c.source == source,
+                answers.c.replaced_at.is_(None),
+                answers.c.sample_id.in_(keys),
+            )
+        )
+        gone += [row.seq for row in rows if row.outside_id not in there]
+    _close_answers(connection, gone)
+    return len(gone)
+
+
+def _record_versions(connection: Connection, source: str, good: pd.DataFrame) -> int:
+    """Record each version of an answer that is not in force already; return how many were not.
+
+    Two versions of one answer come one after the other, in the order given.
+    """
+    turns = good.groupby(good.groupby("outside_id").cumcount())
+    return sum(_record_turn(connection, source, turn) for _, turn in turns)
+
+
+def _record_turn(connection: Connection, source: str, turn: pd.DataFrame) -> int:
+    rows = _plain(turn.reindex(columns=ANSWER_COLUMNS))
+    versions = _versions(connection, source, [row["outside_id"] for row in rows])
+    closed: list[int] = []
+    back: list[int] = []
+    fresh: list[dict[str, Any]] = []
+    for row in rows:
+        digest = _digest(row)
+        known = versions[row["outside_id"]]
+        in_force = {v.digest: v.seq for v in known if v.replaced_at is None}
+        if digest in in_force:
+            continue
+        closed += in_force.values()
+        at = row["updated_at"]
+        before = [v.seq for v in known if (v.updated_at, v.digest) == (at, digest)]
+        back += before  # it was deleted, and is back as it was
+        fresh += [] if before else [{**row, "digest": digest, "seen_at": now()}]
+    _close_answers(connection, closed)
+    for keys in _chunks(back):
+        connection.execute(update(answers).where(answers.c.seq.in_(keys)).values(replaced_at=None))
+    if fresh:
+        connection.execute(insert(answers), fresh)
+    return len(fresh) + len(back)
+
+
+def _versions(
+    connection: Connection, source: str, outside_ids: Sequence[str]
+) -> dict[str, list[Any]]:
+    """Every version on record of each of these answers."""
+    known: dict[str, list[Any]] = {key: [] for key in outside_ids}
+    columns = answers.c["seq", "outside_id", "updated_at", "digest", "replaced_at"]
+    for keys in _chunks(outside_ids):
+        mine = answers.c.source == source, answers.c.outside_id.in_(keys)
+        for version in connection.execute(select(*columns).where(*mine)):
+            known[version.outside_id].append(version)
+    return known
+
+
+def _record_refused(connection: Connection, source: str, bad: pd.DataFrame) -> int:
+    """Keep what was refused, once each, with its reason."""
+    fresh: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in _plain(bad):
+        key = {
+            "outside_id": str(row["outside_id"]),
+            "digest": str(row.get("digest") or _digest(row)),
+        }
+        words = {k: row.get(k) for k in ("sample_id", "annotator", "reason", "detail")}
+        fresh[key["outside_id"], key["digest"]] = {**key, **words, "source": source}
+    columns = refused_answers.c["outside_id", "digest"]
+    for keys in _chunks(sorted({outside_id for outside_id, _ in fresh})):
+        mine = refused_answers.c.source == source, refused_answers.c.outside_id.in_(keys)
+        for known in connection.execute(select(*columns).where(*mine)).tuples():
+            fresh.pop(known, None)
+    if fresh:
+        rows = [{**row, "seen_at": now()} for row in fresh.values()]
+        connection.execute(insert(refused_answers), rows)
+    return len(fresh)
+
+
+def _close_answers(connection: Connection, seqs: Sequence[int]) -> None:
+    for keys in _chunks(seqs):
+        connection.execute(update(answers).where(answers.c.seq.in_(keys)).values(replaced_at=now()))
+
+
+def _digest(row: dict[str, Any]) -> str:
+    words = [row.get("annotator"), row.get("kind"), row.get("value")]
+    return hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of `table` with None for whatever is missing."""
+    whole = table.astype(object)
+    return _records(whole.where(whole.notna(), None))
+
+
+def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(keys), CHUNK):
+        yield keys[start : start + CHUNK]

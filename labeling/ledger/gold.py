@@ -1,0 +1,86 @@
+"""Gold: samples whose class is known for certain, to see by how annotators answer them."""
+
+import json
+from collections.abc import Collection, Iterator
+
+import pandas as pd
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+
+from core.database import now, writing
+from core.locks import Token, fence
+from labeling.ledger.tables import audit, gold, labels
+
+METHOD = "gold"  # of a label that rests on no answers
+_CHUNK = 500
+
+
+def gold_labels(connection: Connection) -> pd.Series:
+    """The known class of each gold sample."""
+    rows = connection.execute(select(*gold.c["sample_id", "label"]).order_by(gold.c.sample_id))
+    known = dict(rows.tuples().all())
+    return pd.Series(
+        known, index=pd.Index(list(known), name="sample_id"), name="label", dtype=object
+    )
+
+
+def add_gold(engine: Engine, token: Token, labels: pd.Series, *, source: str) -> int:
+    """Make the classes of these samples known truths; return how many were not known so before.
+
+    Idempotent. The label in force becomes the truth, and the one before stays as history. An audit
+    sample is refused, and with it all the rest: what measures the model is no exercise.
+    """
+    wanted = {str(sample_id): str(label) for sample_id, label in labels.items()}
+    with writing(engine) as connection:
+        fence(connection, token)
+        if refused := audited(connection, wanted):
+            raise ValueError(
+                f"sample {min(refused)} is in the audit, which measures the model, and cannot be "
+                "gold; leave it out, or choose other images"
+            )
+        known = gold_labels(connection).to_dict()
+        fresh = {key: label for key, label in wanted.items() if known.get(key) != label}
+        for keys in _chunks(fresh):
+            connection.execute(delete(gold).where(gold.c.sample_id.in_(keys)))
+        at = {"source": source, "added_at": now()}
+        if fresh:
+            rows = [{"sample_id": key, "label": label, **at} for key, label in fresh.items()]
+            connection.execute(insert(gold), rows)
+        _settle(connection, wanted, source)
+    return len(fresh)
+
+
+def audited(connection: Connection, sample_ids: Collection[str]) -> set[str]:
+    """Those of these samples that are in the audit."""
+    found: set[str] = set()
+    for keys in _chunks(sample_ids):
+        found |= set(
+            connection.scalars(select(audit.c.sample_id).where(audit.c.sample_id.in_(keys)))
+        )
+    return found
+
+
+def _settle(connection: Connection, truths: dict[str, str], source: str) -> None:
+    """Let each truth be the label in force."""
+    in_force = labels.c.replaced_at.is_(None)
+    standing: dict[str, tuple[str, str]] = {}
+    for keys in _chunks(truths):
+        asked = select(*labels.c["sample_id", "label", "method"])
+        rows = connection.execute(asked.where(in_force, labels.c.sample_id.in_(keys)))
+        standing |= {row.sample_id: (row.label, row.method) for row in rows}
+    fresh = {key: label for key, label in truths.items() if standing.get(key) != (label, METHOD)}
+    for keys in _chunks(fresh):
+        mine = labels.c.sample_id.in_(keys)
+        connection.execute(update(labels).where(in_force, mine).values(replaced_at=now()))
+    same = {"trust": 1.0, "annotators": json.dumps([source]), "answers": "[]", "method": METHOD}
+    settled = [
+        {"sample_id": key, "label": label, **same, "settled_at": now()}
+        for key, label in fresh.items()
+    ]
+    if settled:
+        connection.execute(insert(labels), settled)
+
+
+def _chunks(keys: Collection[str]) -> Iterator[list[str]]:
+    whole = sorted(keys)
+    for start in range(0, len(whole), _CHUNK):
+        yield whole[start : start + _CHUNK]

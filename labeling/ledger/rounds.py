@@ -1,0 +1,374 @@
+"""Rounds: who may be asked, who was chosen and why, and what is still before the annotators."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, update
+
+from core.database import now, writing
+from core.locks import Token, confirm, fence, intend, open_intents
+from labeling.batches.most_similar import nearest
+from labeling.batches.quality_control import LOOKED_AGAIN
+from labeling.ledger.tables import assignments, audit, gold, labels, rounds, samples, sources
+
+# What a network and a strategy need to know of a sample.
+SEEN = ("sample_id", "group_id", "origin", "shard", "offset", "length", "stored_sha256")
+USUAL = {"blind": False, "wanted": 1}  # of an assignment that is nothing special
+SEND = "send-round"  # kind of the intent that stays open until every assignment is outside
+
+
+def round_name(number: int) -> str:
+    """`round-0001` for 1."""
+    return f"round-{number:04d}"
+
+
+def number_of(round_id: str) -> int:
+    """1 for `round-0001`."""
+    digits = round_id.removeprefix("round-")
+    if not digits.isdecimal() or round_name(int(digits)) != round_id:
+        raise ValueError(f"a round is named like {round_name(1)}; {round_id!r} is no such name")
+    return int(digits)
+
+
+def next_round(connection: Connection) -> str:
+    """The round to work on: one that was chosen and not sent out wholly, else a new one."""
+    unsent = open_intents(connection, SEND)
+    if unsent:
+        return min(unsent)
+    last = connection.scalar(select(func.max(rounds.c.number))) or 0
+    return round_name(last + 1)
+
+
+def load_pool(connection: Connection) -> pd.DataFrame:
+    """Samples that may be asked about, sorted: no label, not asked now, never skipped.
+
+    Audit samples and their near-duplicates are not among them: those are never trained on. The
+    `source` is the folder a sample came from, "served" for one out of the traffic.
+    """
+    path = (
+        select(sources.c.sample_id, func.min(sources.c.path).label("path"))
+        .group_by(sources.c.sample_id)
+        .subquery()
+    )
+    query = (
+        select(*samples.c[SEEN], samples.c.added_at, path.c.path)
+        .join(path, path.c.sample_id == samples.c.sample_id, isouter=True)
+        .where(samples.c.sample_id.in_(pool_ids()))
+    )
+    pool = pd.read_sql(query.order_by(samples.c.sample_id), connection)
+    folder = pool.pop("path").astype(object).str.rpartition("/")[0]
+    return pool.assign(source=folder.where(pool["origin"] != "served", "served"))
+
+
+def load_gold(connection: Connection) -> pd.DataFrame:
+    """Gold that may be asked now, and how often each was `asked` before; looks like the pool."""
+    before = (
+        select(assignments.c.sample_id, func.count().label("asked"))
+        .where(assignments.c.reason == "gold")
+        .group_by(assignments.c.sample_id)
+        .subquery()
+    )
+    asked_now = select(assignments.c.sample_id).where(assignments.c.closed_at.is_(None))
+    query = (
+        select(*samples.c[SEEN], func.coalesce(before.c.asked, 0).label("asked"))
+        .join(gold, gold.c.sample_id == samples.c.sample_id)
+        .join(before, before.c.sample_id == samples.c.sample_id, isouter=True)
+        .where(samples.c.sample_id.not_in(asked_now))
+        .order_by(samples.c.sample_id)
+    )
+    return pd.read_sql(query, connection)
+
+
+def load_labelled(connection: Connection) -> pd.DataFrame:
+    """Samples whose label people settled, with their place.
+
+    Left out are gold, what is asked about now, and labels that were looked at again already.
+    """
+    asked = select(assignments.c.sample_id).where(
+        assignments.c.closed_at.is_(None) | assignments.c.reason.in_(LOOKED_AGAIN)
+    )
+    query = (
+        select(*samples.c[SEEN], labels.c.label, labels.c.trust)
+        .join(labels, labels.c.sample_id == samples.c.sample_id)
+        .where(labels.c.replaced_at.is_(None), labels.c.method != "gold")
+        .where(samples.c.sample_id.not_in(asked))
+        .order_by(samples.c.sample_id)
+    )
+    return pd.read_sql(query, connection)
+
+
+def load_spoken_for(connection: Connection) -> pd.DataFrame:
+    """What is trained on or will be, sorted: labelled, or before annotators (`label` is None then).
+
+    A batch need not cover again what these cover. Audit samples and gold are not among them.
+    """
+    asked = select(assignments.c.sample_id).where(assignments.c.closed_at.is_(None))
+    label = labels.c.label
+    query = (
+        select(*samples.c[SEEN], label)
+        .join(
+            labels,
+            (labels.c.sample_id == samples.c.sample_id) & labels.c.replaced_at.is_(None),
+            isouter=True,
+        )
+        .where(label.is_not(None) | samples.c.sample_id.in_(asked))
+        .where(samples.c.sample_id.not_in(select(audit.c.sample_id)))
+        .where(samples.c.sample_id.not_in(select(gold.c.sample_id)))
+        .order_by(samples.c.sample_id)
+    )
+    return pd.read_sql(query, connection)
+
+
+def surest_samples(connection: Connection, *, each: int) -> pd.DataFrame:
+    """For every class the samples whose label is surest, the oldest first: examples of it."""
+    rank = func.row_number().over(
+        partition_by=labels.c.label,
+        order_by=(labels.c.trust.desc(), labels.c.settled_at, labels.c.sample_id),
+    )
+    ranked = (
+        select(labels.c.sample_id, labels.c.label, rank.label("place"))
+        .where(labels.c.replaced_at.is_(None))
+        .where(labels.c.sample_id.not_in(select(gold.c.sample_id)))  # nobody is told those
+        .where(labels.c.sample_id.not_in(select(audit.c.sample_id)))
+        .subquery()
+    )
+    query = (
+        select(ranked.c.label, *samples.c[SEEN], samples.c.format)
+        .join(samples, samples.c.sample_id == ranked.c.sample_id)
+        .where(ranked.c.place <= each)
+        .order_by(ranked.c.label, ranked.c.place)
+    )
+    return pd.read_sql(query, connection)
+
+
+def recent_rounds(connection: Connection) -> list[tuple[str, bool]]:
+    """Every round that was chosen, and whether it is a review of labels."""
+    query = select(rounds.c.round_id, rounds.c.strategy).order_by(rounds.c.number)
+    return [(name, strategy == "review") for name, strategy in connection.execute(query).tuples()]
+
+
+def load_asked(connection: Connection) -> pd.DataFrame:
+    """Assignments that several people are asked about, or were disputed, with their images' place.
+
+    `disputed` are those that wait for a final word now.
+    """
+    sent, open_ = assignments.c.sent_at.is_not(None), assignments.c.closed_at.is_(None)
+    several = (assignments.c.wanted > 1) & open_
+    query = (
+        select(
+            *assignments.c["round_id", "wanted", "disputed_at", "closed_at"],
+            *samples.c[SEEN],
+            samples.c.format,
+        )
+        .join(samples, samples.c.sample_id == assignments.c.sample_id)
+        .where(sent, several | assignments.c.disputed_at.is_not(None))
+        .order_by(assignments.c.round_id, assignments.c.position)
+    )
+    found = pd.read_sql(query, connection)
+    is_open = found["closed_at"].isna()
+    return found.assign(disputed=found["disputed_at"].notna() & is_open, is_open=is_open)
+
+
+def sent_assignments(connection: Connection, *, open_only: bool) -> set[tuple[str, str]]:
+    """(sample, round) of every assignment that should be in Label Studio, or of the open ones."""
+    query = select(assignments.c.sample_id, assignments.c.round_id).where(
+        assignments.c.sent_at.is_not(None), func.coalesce(assignments.c.outcome, "") != "deleted"
+    )
+    if open_only:
+        query = query.where(assignments.c.closed_at.is_(None))
+    return set(connection.execute(query).tuples())
+
+
+def record_deleted(engine: Engine, token: Token, gone: Iterable[tuple[str, str]]) -> None:
+    """End assignments whose task somebody deleted; their samples go back to the pool.
+
+    One drawn for the audit leaves it, or it would never be asked about again; unless it had a
+    label, for then it was measured on and is never trained on.
+    """
+    had_label = select(labels.c.sample_id)
+    with writing(engine) as connection:
+        fence(connection, token)
+        for sample_id, round_id in gone:
+            connection.execute(
+                update(assignments)
+                .where(assignments.c.round_id == round_id, assignments.c.sample_id == sample_id)
+                .values(closed_at=func.coalesce(assignments.c.closed_at, now()), outcome="deleted")
+            )
+            drawn = audit.c.round_id == round_id, audit.c.sample_id == sample_id
+            connection.execute(delete(audit).where(*drawn, audit.c.sample_id.not_in(had_label)))
+
+
+def neighbours(connection: Connection, sample_ids: Sequence[str]) -> list[str | None]:
+    """For each sample the labelled one that looks most like it; None while there is none."""
+    in_force = select(labels.c.sample_id).where(labels.c.replaced_at.is_(None))
+    query = select(*samples.c["sample_id", "look"])
+    known = connection.execute(
+        query.where(samples.c.sample_id.in_(in_force), samples.c.sample_id.not_in(sample_ids))
+    ).all()
+    if not known or not sample_ids:
+        return [None] * len(sample_ids)
+    mine = dict(connection.execute(query.where(samples.c.sample_id.in_(sample_ids))).tuples().all())
+    rows = nearest([mine[key] for key in sample_ids], [row.look for row in known])
+    return [known[int(row)].sample_id for row in rows]
+
+
+def pool_ids() -> Select[tuple[str]]:
+    """The pool as a query."""
+    labelled = select(labels.c.sample_id).where(labels.c.replaced_at.is_(None))
+    asked = select(assignments.c.sample_id).where(
+        assignments.c.closed_at.is_(None) | (assignments.c.outcome == "skipped")
+    )
+    audited = select(samples.c.group_id).join(audit, audit.c.sample_id == samples.c.sample_id)
+    return select(samples.c.sample_id).where(
+        samples.c.sample_id.not_in(labelled),
+        samples.c.sample_id.not_in(asked),
+        samples.c.group_id.not_in(audited),
+    )
+
+
+def open_round(
+    connection: Connection,
+    token: Token,
+    round_id: str,
+    batch: pd.DataFrame,
+    *,
+    strategy: str,
+    config: Mapping[str, Any],
+    model: str | None,
+    seed: int,
+    why: str,
+    rule: str | None = None,
+) -> None:
+    """Write down the round, who is in it and why, before anything is sent; all of it or nothing."""
+    number = number_of(round_id)
+    rows = _rows(batch, round_id)
+    drawn = [
+        {
+            "sample_id": row["sample_id"],
+            "round_id": round_id,
+            "drawn_at": now(),
+            "inclusion_probability": row["inclusion_probability"],
+        }
+        for row in rows
+        if row["reason"] == "audit"
+    ]
+    fence(connection, token)
+    connection.execute(
+        insert(rounds).values(
+            round_id=round_id,
+            number=number,
+            strategy=strategy,
+            rule=rule,
+            model=model,
+            seed=seed,
+            config=json.dumps(config),
+            why=why,
+            chosen_at=now(),
+        )
+    )
+    if rows:
+        connection.execute(insert(assignments), rows)
+    if drawn:
+        connection.execute(insert(audit), drawn)
+    intend(connection, token, kind=SEND, key=round_id, payload={"size": len(rows)})
+
+
+def size_of(connection: Connection, round_id: str) -> int | None:
+    """How many samples the round has; None when it was not chosen yet."""
+    if connection.scalar(select(rounds.c.number).where(rounds.c.round_id == round_id)) is None:
+        return None
+    members = select(func.count()).where(assignments.c.round_id == round_id)
+    return connection.scalar(members) or 0
+
+
+def rule_of(connection: Connection, round_id: str) -> str:
+    """By which rule the round was chosen, in words."""
+    found = connection.execute(
+        select(func.coalesce(rounds.c.rule, rounds.c.strategy)).where(rounds.c.round_id == round_id)
+    ).scalar()
+    if found is None:
+        raise ValueError(f"there is no {round_id}; `hone status` says which there are")
+    return found
+
+
+def count_open(connection: Connection) -> int:
+    """How many samples are before annotators now."""
+    return (
+        connection.scalar(
+            select(func.count()).select_from(assignments).where(assignments.c.closed_at.is_(None))
+        )
+        or 0
+    )
+
+
+def open_assignments(connection: Connection, round_id: str | None = None) -> pd.DataFrame:
+    """Samples before annotators, of one round or of all, with their guess and their place."""
+    query = (
+        select(
+            assignments,
+            *[
+                samples.c[name]
+                for name in ("origin", "shard", "offset", "length", "stored_sha256", "format")
+            ],
+        )
+        .join(samples, samples.c.sample_id == assignments.c.sample_id)
+        .where(assignments.c.closed_at.is_(None))
+        .order_by(assignments.c.round_id, assignments.c.position)
+    )
+    if round_id is not None:
+        query = query.where(assignments.c.round_id == round_id)
+    return pd.read_sql(query, connection)
+
+
+def samples_of_open_rounds(connection: Connection) -> set[str]:
+    """Everybody in a round that is not closed: those who answered may still change their mind."""
+    query = select(assignments.c.sample_id).join(rounds).where(rounds.c.closed_at.is_(None))
+    return set(connection.scalars(query))
+
+
+def record_sent(
+    engine: Engine, token: Token, round_id: str, outside_ids: Mapping[str, str]
+) -> None:
+    """Confirm that the whole round is before the annotators, and under which names."""
+    with writing(engine) as connection:
+        fence(connection, token)
+        for sample_id, outside in outside_ids.items():
+            connection.execute(
+                update(assignments)
+                .where(assignments.c.round_id == round_id, assignments.c.sample_id == sample_id)
+                .values(outside_id=outside, sent_at=func.coalesce(assignments.c.sent_at, now()))
+            )
+        connection.execute(
+            update(rounds)
+            .where(rounds.c.round_id == round_id, rounds.c.sent_at.is_(None))
+            .values(sent_at=now())
+        )
+        confirm(connection, token, kind=SEND, key=round_id)
+
+
+def _rows(batch: pd.DataFrame, round_id: str) -> list[dict[str, Any]]:
+    columns = [
+        "sample_id",
+        "position",
+        "reason",
+        "score",
+        "inclusion_probability",
+        "draw_probability",
+        "draws_from",
+        "guess",
+        "confidence",
+        "guess_model",
+        "probs",
+        "neighbour",
+        "blind",
+        "wanted",
+    ]
+    batch = batch.assign(**{name: usual for name, usual in USUAL.items() if name not in batch})
+    plain = batch.reindex(columns=columns).astype(object)
+    plain = plain.where(plain.notna(), None)
+    return [
+        {**{str(k): v for k, v in row.items()}, "round_id": round_id}
+        for row in plain.to_dict("records")
+    ]

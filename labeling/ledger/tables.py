@@ -1,0 +1,227 @@
+"""Samples, rounds, assignments, answers, labels, snapshots: the tables and what they promise.
+
+Every promise that a database can keep is a key or an index here: the same bytes are one sample,
+a sample is before the annotators at most once, a version of an answer is recorded once, a sample
+has at most one label in force. History is kept by closing rows, never by changing them.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    false,
+    text,
+)
+
+from core.database import metadata
+from core.shards import Place
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("sample_id", Text, primary_key=True),  # SHA-256 of the bytes received
+    Column("shard", Text, nullable=False),  # name of the tar file in data/shards
+    Column("offset", BigInteger, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("stored_sha256", Text, nullable=False),  # of the cleaned bytes in the shard
+    Column("format", Text, nullable=False),  # of the bytes in the shard: JPEG or PNG
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("look", LargeBinary, nullable=False),  # 16x16 grey thumbnail: tells near-duplicates
+    Column("group_id", Text, nullable=False, index=True),  # near-duplicates share it
+    Column("origin", Text, nullable=False),  # "ingest" or "served"
+    Column("added_at", Text, nullable=False),
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("sample_id", Text, ForeignKey("samples.sample_id"), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("seen_at", Text, nullable=False),
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),  # a core.images.Reason
+    Column("detail", Text, nullable=False),
+    Column("refused_at", Text, nullable=False),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("round_id", Text, primary_key=True),  # round-0001, round-0002, ...
+    Column("number", Integer, nullable=False, unique=True),
+    Column("strategy", Text, nullable=False),
+    Column("rule", Text),  # what the strategy came down to, in words
+    Column("model", Text),  # version whose predictions chose; null = cold start
+    Column("seed", BigInteger, nullable=False),
+    Column("config", Text, nullable=False),  # SelectionConfig as JSON
+    Column("why", Text, nullable=False),
+    Column("chosen_at", Text, nullable=False),
+    Column("sent_at", Text),
+    Column("closed_at", Text),
+)
+
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("round_id", Text, ForeignKey("rounds.round_id"), primary_key=True),
+    Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("reason", Text, nullable=False),  # "margin", "random", "audit", "gold", "review", ...
+    Column("score", Float),
+    Column("inclusion_probability", Float),  # audit samples only
+    Column("draw_probability", Float),  # at its draw, where chance had a part in the batch
+    Column("draws_from", Integer),  # how many were left at its draw
+    Column("guess", Text),
+    Column("confidence", Float),
+    Column("guess_model", Text),
+    Column("probs", Text),  # JSON, class -> probability: what the model said before it was told
+    Column("blind", Boolean, nullable=False, server_default=false()),  # shown without the guess
+    Column("neighbour", Text),  # the sample it resembles most among those chosen or labelled
+    Column("wanted", Integer, nullable=False, server_default=text("1")),  # different people
+    Column("asked_again", Integer, nullable=False, server_default=text("0")),
+    Column("disputed_at", Text),  # since when it waits for somebody's final word
+    Column("outside_id", Text),  # what Label Studio calls it
+    Column("sent_at", Text),
+    Column("closed_at", Text),
+    Column("outcome", Text),  # "labelled", "skipped", "deleted"
+)
+Index(
+    "uq_assignments_open",
+    assignments.c.sample_id,
+    unique=True,
+    sqlite_where=text("closed_at IS NULL"),
+    postgresql_where=text("closed_at IS NULL"),
+)
+
+# Samples that metrics are computed on. A row is never removed: these are never trained on.
+audit = Table(
+    "audit",
+    metadata,
+    Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
+    Column("round_id", Text, ForeignKey("rounds.round_id"), nullable=False),
+    Column("inclusion_probability", Float, nullable=False),
+    Column("drawn_at", Text, nullable=False),
+)
+
+# Samples whose label is known, mixed into the rounds to check annotators; never trained on.
+gold = Table(
+    "gold",
+    metadata,
+    Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("added_at", Text, nullable=False),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("source", Text, nullable=False),  # "label-studio:<project>", "oracle"
+    Column("outside_id", Text, nullable=False),  # unique key of the answer at its source
+    Column("sample_id", Text, ForeignKey("samples.sample_id"), nullable=False, index=True),
+    Column("annotator", Text, nullable=False),
+    Column("round_id", Text),  # in which it was given, where the source knows
+    Column("kind", Text, nullable=False),  # "answer", "skip", or "verdict": a final word
+    Column("value", Text),  # class name; null for a skip
+    Column("lead_time", Float),
+    Column("updated_at", Text, nullable=False),  # the source's clock
+    Column("digest", Text, nullable=False),  # of kind, value and annotator
+    Column("seen_at", Text, nullable=False),
+    Column("replaced_at", Text),  # null = in force; edits and deletions close the row
+)
+Index(
+    "uq_answers_version",
+    answers.c.source,
+    answers.c.outside_id,
+    answers.c.updated_at,
+    answers.c.digest,
+    unique=True,
+)
+Index(
+    "uq_answers_in_force",
+    answers.c.source,
+    answers.c.outside_id,
+    unique=True,
+    sqlite_where=text("replaced_at IS NULL"),
+    postgresql_where=text("replaced_at IS NULL"),
+)
+
+refused_answers = Table(
+    "refused_answers",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("outside_id", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("sample_id", Text),
+    Column("annotator", Text),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("seen_at", Text, nullable=False),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("sample_id", Text, ForeignKey("samples.sample_id"), nullable=False),
+    Column("round_id", Text, ForeignKey("rounds.round_id")),
+    Column("label", Text, nullable=False),
+    Column("trust", Float, nullable=False),
+    Column("annotators", Text, nullable=False),  # JSON list of names
+    Column("answers", Text, nullable=False),  # JSON list of answers.seq it rests on
+    Column("method", Text, nullable=False),
+    Column("settled_at", Text, nullable=False),
+    Column("replaced_at", Text),  # null = in force
+)
+Index(
+    "uq_labels_in_force",
+    labels.c.sample_id,
+    unique=True,
+    sqlite_where=text("replaced_at IS NULL"),
+    postgresql_where=text("replaced_at IS NULL"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("name", Text, primary_key=True),  # snapshot-0001, also the git tag
+    Column("number", Integer, nullable=False, unique=True),
+    Column("fingerprint", Text, nullable=False),  # of the table's content
+    Column("table_sha256", Text, nullable=False),  # of the parquet file
+    Column("rows", Integer, nullable=False),
+    Column("commit", Text, nullable=False),  # in the workspace's git repository
+    Column("seed", BigInteger, nullable=False),
+    Column("created_at", Text, nullable=False),
+)
+
+watermarks = Table(
+    "watermarks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+
+def place_of(row: Any) -> Place:
+    """Where the image of a row of samples, or of a table made of them, lies."""
+    return Place(str(row.shard), int(row.offset), int(row.length), str(row.stored_sha256))

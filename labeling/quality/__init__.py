@@ -1,0 +1,1 @@
+"""How good labels and annotators are: agreement, label errors, pseudo-labels."""

@@ -1,0 +1,253 @@
+"""How far annotators agree with each other and with what is known, and how they work.
+
+Everything reads one table, a row for each answer in force: seq, sample_id, annotator, kind
+("answer", "skip" or "verdict"), value, lead_time (seconds), round_id, guess (what the model said of
+that assignment) and blind (the guess was not shown). What is not known is missing there.
+
+A final word (verdict) is an answer of the person who gave it. A missing figure means that there
+was nothing to compare; it is never zero instead.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from labeling.consensus.annotator_weights import on_gold, weights
+from labeling.consensus.settle import SettlePolicy, latest_answers
+
+ENOUGH = 30  # samples that two people answered; with fewer, alpha and kappa are off by tenths
+RELIABLE, TENTATIVE = 0.8, 0.667  # Krippendorff's own marks
+FASTEST = 0.3  # seconds: to see an image, know it and press a key takes everybody longer
+USUAL_SHARE = 0.25  # of the usual time, under which somebody can hardly have looked
+EVERYBODY = "(everybody)"  # no account has such a name
+
+
+def agreement(answers: pd.DataFrame, classes: Sequence[str] = ()) -> pd.DataFrame:
+    """Krippendorff's alpha over all answers, per class and per round, each with a word about it.
+
+    Columns: of ("all", "class" or "round"), name, samples (that two people answered; for a class,
+    those where somebody named it), answers, alpha, said. A class stands against all the others as
+    one. A round has the answers given in it; else the last word of each person counts.
+    """
+    whole = _overlap(answers)
+    rows = [("all", "all", whole, whole)]
+    for name in [*classes, *sorted(set(whole.columns) - set(classes))]:
+        own = whole[name] if name in whole else pd.Series(0, index=whole.index)
+        against = pd.DataFrame({"own": own, "rest": whole.sum(axis=1) - own})
+        rows.append(("class", str(name), against, against.loc[own > 0, ["own"]]))
+    for round_id, given in answers.groupby("round_id", sort=True):
+        counts = _overlap(given)
+        rows.append(("round", str(round_id), counts, counts))
+    table = pd.DataFrame(
+        [
+            (of, name, len(seen), int(seen.to_numpy().sum()), alpha(counts.to_numpy()))
+            for of, name, counts, seen in rows
+        ],
+        columns=["of", "name", "samples", "answers", "alpha"],
+    )
+    said = [_judged(*row) for row in table[["samples", "alpha"]].to_numpy()]
+    unnamed = (table["of"] == "class") & (table["samples"] == 0) & (len(whole) > 0)
+    return table.assign(said=np.where(unnamed, "nobody named it where two people answered", said))
+
+
+def alpha(counts: np.ndarray) -> float:
+    """Krippendorff's alpha from how often each sample (row) was given each class (column).
+
+    1 is perfect agreement, 0 what chance gives. Missing where no sample has two answers, or all
+    answers are one class. The package `krippendorff` says the same (a test holds them together),
+    but takes gigabytes for 10,000 samples of 100 classes.
+    """
+    counts = counts[counts.sum(axis=1) > 1].astype(float)
+    totals = counts.sum(axis=0)
+    size = totals.sum()
+    differ_by_chance = 1 - (totals * (totals - 1)).sum() / (size * (size - 1)) if size else 0.0
+    if not differ_by_chance > 0:
+        return math.nan
+    others = counts.sum(axis=1, keepdims=True) - 1
+    return float(1 - (1 - (counts * (counts - 1) / others).sum() / size) / differ_by_chance)
+
+
+def kappas(answers: pd.DataFrame) -> pd.DataFrame:
+    """Cohen's kappa of each two people, over the samples that both answered.
+
+    Columns: one, other, samples, agreed (the plain share), kappa, said. Two people without a
+    sample in common are left out.
+    """
+    pairs = _pairs(latest_answers(answers))
+    rows = [
+        (one, other, len(both), *_kappa(both["value"], both["said"]))
+        for (one, other), both in pairs[pairs["annotator"] < pairs["by"]].groupby(
+            ["annotator", "by"], sort=True
+        )
+    ]
+    table = pd.DataFrame(rows, columns=["one", "other", "samples", "agreed", "kappa"])
+    return table.assign(said=[_judged(*row) for row in table[["samples", "kappa"]].to_numpy()])
+
+
+def annotator_figures(
+    answers: pd.DataFrame, *, gold: pd.Series, policy: SettlePolicy
+) -> pd.DataFrame:
+    """What is known of each person, by name; the first row is everybody together.
+
+    * answers, skips
+    * judged, right, accuracy, accuracy_low, accuracy_high: on gold, with Wilson's 95 % interval;
+      weight: what each vote counts, below 1 for somebody who fell under the policy there
+    * others, with_others: samples where most of the *other* people said one class, and how often
+      this person said it too; nobody is compared with their own vote
+    * timed, seconds, fast: answers whose time is known, its median, the share under `fast_limit`
+    * shown, accepted, blind, agreed: answers with the guess shown and the share that is the guess,
+      and the same for the blind ones, in rounds that had blind ones; led, led_low, led_high: how
+      much more often the guess is the answer when it is shown (95 %): what the guess leads to
+    """
+    votes = latest_answers(answers)
+    rows = _compared(answers, votes)
+    people = {str(name): _figures(own) for name, own in rows.groupby("annotator", sort=True)}
+    table = pd.DataFrame.from_dict({EVERYBODY: _figures(rows), **people}, orient="index")
+    seen = on_gold(votes, gold).reindex(table.index)
+    table["weight"] = weights(
+        seen,
+        gold_needed=policy.gold_needed,
+        gold_accuracy=policy.gold_accuracy,
+        assumed_error=policy.assumed_error,
+    )
+    table.loc[EVERYBODY, "weight"] = math.nan
+    marks = seen[["judged", "right"]].fillna(0).astype(int)
+    marks.loc[EVERYBODY] = marks.sum()
+    table = table.join(marks)
+    table["accuracy"] = table["right"] / table["judged"].where(table["judged"] > 0)
+    table[["accuracy_low", "accuracy_high"]] = [
+        _wilson(right, judged) for right, judged in marks[["right", "judged"]].to_numpy().tolist()
+    ]
+    return table.rename_axis("annotator")
+
+
+def confusions(answers: pd.DataFrame, *, gold: pd.Series, labels: pd.Series) -> pd.DataFrame:
+    """How often each person called each class what: annotator, truth, value, times.
+
+    The truth is gold, else the settled label of a sample that somebody else answered too: a label
+    that rests on one vote says nothing about that vote.
+    """
+    votes = latest_answers(answers)
+    shared = votes.loc[votes["sample_id"].duplicated(), "sample_id"].unique()
+    truths = {**labels[labels.index.isin(shared)].to_dict(), **gold.to_dict()}
+    votes["truth"] = votes["sample_id"].map(truths)
+    counts = votes.groupby(["annotator", "truth", "value"]).size()
+    return counts.rename("times").reset_index()
+
+
+def fast_limit(answers: pd.DataFrame) -> float:
+    """Seconds under which an answer is suspiciously fast: a quarter of the usual, at least 0.3.
+
+    The usual is the median of the persons' medians, so that somebody who clicks through a thousand
+    images does not set the pace by which they are judged. Missing where no time is known.
+    """
+    given = answers[answers["kind"] != "skip"].dropna(subset="lead_time")
+    usual = given.groupby("annotator")["lead_time"].median().median()
+    return max(FASTEST, USUAL_SHARE * float(usual)) if len(given) else math.nan
+
+
+def _compared(answers: pd.DataFrame, votes: pd.DataFrame) -> pd.DataFrame:
+    """The answers with what each is compared to: 1, 0, or missing where there is nothing."""
+    heard = votes.merge(_majority_of_others(votes), on=["sample_id", "annotator"])
+    agrees = (heard["value"] == heard["most"]).astype(float).set_axis(heard["seq"])
+    given = answers["value"].notna()
+    times = answers["lead_time"].astype(float).where(given)
+    blind = answers["blind"].astype(bool)
+    with_blind = answers.loc[blind & given & answers["guess"].notna(), "round_id"].unique()
+    compared = given & answers["guess"].notna() & answers["round_id"].isin(with_blind)
+    is_guess = (answers["value"] == answers["guess"]).astype(float)
+    return answers.assign(
+        lead_time=times,
+        with_others=answers["seq"].map(agrees),
+        fast=(times < fast_limit(answers)).astype(float).where(times.notna()),
+        accepted=is_guess.where(compared & ~blind),
+        agreed=is_guess.where(compared & blind),
+    )
+
+
+def _figures(rows: pd.DataFrame) -> dict[str, float]:
+    """One person's figures from `_compared`."""
+    skips = int((rows["kind"] == "skip").sum())
+    counts = {"others": "with_others", "timed": "fast", "shown": "accepted", "blind": "agreed"}
+    found = {name: int(rows[column].count()) for name, column in counts.items()}
+    shares = {column: float(rows[column].mean()) for column in counts.values()}
+    led = _difference(
+        int(rows["accepted"].sum()), found["shown"], int(rows["agreed"].sum()), found["blind"]
+    )
+    return {
+        "answers": len(rows) - skips,
+        "skips": skips,
+        **found,
+        **shares,
+        "seconds": float(rows["lead_time"].median()),
+        **dict(zip(("led", "led_low", "led_high"), led, strict=True)),
+    }
+
+
+def _kappa(values: pd.Series, said: pd.Series) -> tuple[float, float]:
+    """How often two people agree, and that beyond chance (as scikit-learn's, ten times faster)."""
+    own, theirs = Counter(values), Counter(said)
+    agreed = float((values == said).mean())
+    by_chance = sum(times * theirs[name] for name, times in own.items()) / len(values) ** 2
+    return agreed, (agreed - by_chance) / (1 - by_chance) if by_chance < 1 else math.nan
+
+
+def _pairs(votes: pd.DataFrame) -> pd.DataFrame:
+    """Each vote beside each vote of somebody else on the sample: `by` whom, and what they said."""
+    heard = votes[["sample_id", "annotator", "value"]]
+    theirs = heard.rename(columns={"annotator": "by", "value": "said"})
+    pairs = heard.merge(theirs, on="sample_id")
+    return pairs[pairs["annotator"] != pairs["by"]]
+
+
+def _majority_of_others(votes: pd.DataFrame) -> pd.DataFrame:
+    """What most of the others said, by sample and person; left out where they are at a tie."""
+    keys = ["sample_id", "annotator"]
+    counts = _pairs(votes).groupby([*keys, "said"], as_index=False).size()
+    top = counts[counts["size"] == counts.groupby(keys)["size"].transform("max")]
+    clear = top[~top.duplicated(keys, keep=False)]
+    return clear[[*keys, "said"]].rename(columns={"said": "most"})
+
+
+def _overlap(answers: pd.DataFrame) -> pd.DataFrame:
+    """How often each class was said of each sample that two people or more answered."""
+    votes = latest_answers(answers)
+    shared = votes[votes["sample_id"].duplicated(keep=False)]
+    return shared.groupby(["sample_id", "value"]).size().unstack(fill_value=0)
+
+
+def _judged(samples: float, value: float) -> str:
+    """What alpha or kappa over so many samples is worth, in words."""
+    if not samples:
+        return "no sample was answered by two people"
+    if math.isnan(value):
+        return "not defined: every answer is the same class"
+    if samples < ENOUGH:
+        return f"a rough guess: fewer than {ENOUGH} samples"
+    if value >= RELIABLE:
+        return "reliable"
+    return "tentative" if value >= TENTATIVE else "too low to rely on"
+
+
+def _wilson(hits: int, rows: int) -> tuple[float, float]:
+    """Wilson's 95 % bounds of a share."""
+    if not rows:
+        return math.nan, math.nan
+    from scipy.stats import binomtest
+
+    bounds = binomtest(hits, rows).proportion_ci(method="wilson")
+    return float(bounds.low), float(bounds.high)
+
+
+def _difference(hits: int, rows: int, other_hits: int, other_rows: int) -> tuple[float, ...]:
+    """The difference of two shares with its 95 % bounds (Newcombe's, from Wilson's)."""
+    if not rows or not other_rows:
+        return math.nan, math.nan, math.nan
+    share, other = hits / rows, other_hits / other_rows
+    (low, high), (other_low, other_high) = _wilson(hits, rows), _wilson(other_hits, other_rows)
+    below = math.hypot(share - low, other_high - other)
+    above = math.hypot(high - share, other - other_low)
+    return share - other, share - other - below, share - other + above

@@ -1,0 +1,190 @@
+"""What the propagation says, put to use: first guesses for annotators, soft rows for training.
+
+A first guess is shown only where it is likely to be right (SHOWN): a guess leads people, and a
+wrong one costs more than the look it saves. Never on an audit sample: its label must not lean on
+what the labels of others say.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from labeling.quality.label_propagation import GRAPH_ROWS, VERSION, linear_model, propagate
+from labeling.snapshots.table import SOFT_COLUMNS
+from labeling.strategies.pool import Pool
+
+SHOWN = 0.8  # confidence of a first guess, at least; on the digits 98 of 100 such were right
+RESERVE = 0.25  # of all samples never get a soft label: the audit is drawn from these first
+_AT_ONCE = 65_536  # rows: rounding never needs the memory that the pool needs
+_DIGITS = 5  # of a probability that is kept: the same guesses make the same bytes
+
+
+@dataclass(frozen=True)
+class SoftPolicy:
+    """Which guesses are trained on beside the labels. How much they weigh is for the training."""
+
+    enabled: bool = False  # so that what choosing gains is not mistaken for what guesses gain
+    least_confidence: float = 0.9  # of a guess; on the digits 99 of 100 such were right
+    share: float = 3.0  # guesses for each label of a class; ten helped little more
+    min_audit: int = 50  # labelled audit samples; fewer cannot tell whether guesses hurt
+    alpha: float = 0.2  # of that test: leaving out what helps costs less than keeping what hurts
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least_confidence <= 1:
+            raise ValueError(
+                f"least_confidence is {self.least_confidence}; choose above 0 and up to 1"
+            )
+        if not 0 < self.share < float("inf"):
+            raise ValueError(f"share is {self.share}; choose a number above 0, such as 3")
+        if self.min_audit < 1:
+            raise ValueError(f"min_audit is {self.min_audit}; choose 1 or more")
+        if not 0 < self.alpha < 0.5:
+            raise ValueError(f"alpha is {self.alpha}; choose between 0 and 0.5")
+
+
+def reserved(sample_ids: Sequence[str]) -> np.ndarray:
+    """Which samples never get a soft label, so that the audit can be drawn from what is unseen.
+
+    A sample's name decides, for good: a draw from these is a draw from all.
+    """
+    marks = [hashlib.sha256(f"reserve:{name}".encode()).digest()[:4] for name in sample_ids]
+    return np.array([int.from_bytes(mark) < RESERVE * 2**32 for mark in marks], dtype=bool)
+
+
+def guess_batch(
+    batch: pd.DataFrame,
+    sample_ids: Sequence[str],
+    seen: Pool,
+    classes: Sequence[str],
+    *,
+    source: str,
+) -> pd.DataFrame:
+    """The batch with `first_guesses` that the labels in `seen` make by propagation.
+
+    Row i of `seen` is sample i of `sample_ids`, `source` made the embeddings. Of a large pool an
+    even choice takes part beside the batch, so that the embeddings are never copied whole.
+    """
+    if seen.embeddings is None or seen.labelled is None or seen.labels is None:
+        raise ValueError("labels spread over embeddings, and of these there are none; score first")
+    known = seen.labels >= 0
+    if not known.any():
+        return first_guesses(batch, [], np.empty((0, len(classes))), classes, source=source)
+    asked = np.flatnonzero(pd.Index(sample_ids).isin(batch["sample_id"]))
+    even = np.linspace(0, len(sample_ids) - 1, min(len(sample_ids), GRAPH_ROWS)).astype(int)
+    near = np.union1d(asked, even)
+    probs = propagate(
+        np.concatenate([seen.labelled[known], seen.embeddings[near]]),
+        np.arange(np.count_nonzero(known)),
+        seen.labels[known],
+        len(classes),
+    )[np.count_nonzero(known) :]
+    names = [sample_ids[row] for row in asked.tolist()]
+    told = probs[np.searchsorted(near, asked)]
+    return first_guesses(batch, names, told, classes, source=f"{VERSION}, {source}")
+
+
+def first_guesses(
+    batch: pd.DataFrame,
+    sample_ids: Sequence[str],
+    probs: np.ndarray,
+    classes: Sequence[str],
+    *,
+    source: str,
+) -> pd.DataFrame:
+    """The batch with guess, confidence, guess_model and probs, as assignments keep them.
+
+    Nothing stands there for an audit sample, and where the confidence is below SHOWN.
+    """
+    audited = batch.loc[batch["reason"] == "audit", "sample_id"]
+    told = _told(sample_ids, probs, classes).rename(columns={"label": "guess"})
+    shown = told[(told["confidence"] >= SHOWN) & ~told["sample_id"].isin(audited)]
+    shown = shown.assign(probs=_written(probs[shown.index], classes), guess_model=source)
+    return batch.merge(shown, on="sample_id", how="left")
+
+
+def soft_rows(
+    sample_ids: Sequence[str],
+    probs: np.ndarray,
+    classes: Sequence[str],
+    labels: Sequence[str],
+    policy: SoftPolicy,
+    *,
+    source: str,
+) -> pd.DataFrame:
+    """The guesses to train on: SOFT_COLUMNS, `source` saying what guessed.
+
+    `labels` are those that are trained on: each class gets at most its share of them. Who is in is
+    drawn by lot (the sample's name) among the confident: the surest would be copies of what is
+    labelled. None is reserved for the audit.
+    """
+    told = _told(sample_ids, probs, classes)
+    sure = told[(told["confidence"] >= policy.least_confidence) & ~reserved(sample_ids)]
+    lots = [hashlib.sha256(f"soft:{name}".encode()).hexdigest() for name in sure["sample_id"]]
+    drawn = sure.assign(lot=lots).sort_values("lot")
+    taught = Counter(labels)
+    most = np.array([policy.share * taught[name] for name in drawn["label"]])
+    drawn = drawn[drawn.groupby("label").cumcount().to_numpy() < most]
+    drawn = drawn.assign(probs=_written(probs[drawn.index], classes), source=source)
+    rows = drawn.rename(columns={"confidence": "trust"})
+    return rows.sort_values("sample_id", ignore_index=True)[SOFT_COLUMNS]
+
+
+def with_and_without(
+    taught: np.ndarray,
+    said: np.ndarray,
+    guessed: np.ndarray,
+    probs: np.ndarray,
+    weights: np.ndarray,
+    *,
+    asked: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities of the rows asked about, by a linear model with the guesses and without.
+
+    It learns from embeddings `taught` of class `said`, and from `guessed` ones with the class
+    probabilities and weights of their guesses.
+    """
+    classes = probs.shape[1]
+    rows, names = np.nonzero(probs > 0)  # a guess counts as each of its classes, in part
+    both = linear_model(
+        np.concatenate([taught, guessed[rows]]),
+        np.concatenate([said, names]),
+        classes,
+        np.concatenate([np.ones(len(said)), weights[rows] * probs[rows, names]]),
+    )
+    return both(asked), linear_model(taught, said, classes)(asked)
+
+
+def _told(sample_ids: Sequence[str], probs: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """The likeliest class of each sample and how likely it is; its index is the row of `probs`."""
+    if probs.shape != (len(sample_ids), len(classes)):
+        raise ValueError(
+            f"probabilities of shape {probs.shape} for {len(sample_ids)} samples and "
+            f"{len(classes)} classes; give a row for each sample and a column for each class"
+        )
+    best, confidence = np.empty(len(probs), int), np.empty(len(probs))
+    for start in range(0, len(probs), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        rounded = _rounded(probs[part])
+        best[part], confidence[part] = rounded.argmax(axis=1), rounded.max(axis=1)
+    return pd.DataFrame(
+        {
+            "sample_id": np.asarray(sample_ids, dtype=object),
+            "label": np.asarray(classes, dtype=object)[best],
+            "confidence": confidence,
+        }
+    )
+
+
+def _written(probs: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """The probabilities of each row as they are kept; of a whole pool it would be gigabytes."""
+    rows = _rounded(probs).tolist()
+    return [json.dumps(dict(zip(classes, row, strict=True))) for row in rows]
+
+
+def _rounded(probs: np.ndarray) -> np.ndarray:
+    return np.round(probs.astype(float), _DIGITS)

@@ -1,0 +1,119 @@
+"""Simulated annotators with a known error rate: for the demo, for replays, for tests."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from core.database import now
+from core.files import write_whole
+from labeling.ledger.answers import ANSWER_COLUMNS
+
+SOURCE = "oracle"
+LOOKS = 6  # how often annotators who disagree look again before it is left open
+SEATED = "simulated-annotators.json"  # in the workspace
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """Somebody who is wrong at a known rate; a mistake is any other class, all as likely."""
+
+    name: str
+    error_rate: float
+    skip_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("an annotator has no name; give one")
+        for rate in ("error_rate", "skip_rate"):
+            if not 0 <= getattr(self, rate) <= 1:
+                raise ValueError(f"{rate} of {self.name} is {getattr(self, rate)}; choose 0 to 1")
+
+
+def answer(
+    truths: pd.Series,
+    classes: Sequence[str],
+    annotators: Sequence[Annotator],
+    *,
+    seed: int,
+    attempt: int = 0,
+    round_id: str | None = None,
+) -> pd.DataFrame:
+    """One answer or skip of each annotator to each sample, as if read from their tool.
+
+    `truths` maps sample_id to class. What somebody says depends on seed, name, sample and attempt
+    alone, not on who else is asked or in which order; a second attempt in a round edits the first
+    answer, and each round has answers of its own.
+    """
+    _check(truths, classes, annotators)
+    said_at = now()
+    rows = [
+        {
+            "source": SOURCE,
+            "outside_id": ":".join(filter(None, [str(sample_id), round_id, annotator.name])),
+            "sample_id": sample_id,
+            "annotator": annotator.name,
+            **_say(annotator, str(sample_id), truth, classes, key=f"{seed}:{attempt}"),
+            "lead_time": None,  # nobody spent any
+            "updated_at": said_at,
+            "round_id": round_id,
+        }
+        for sample_id, truth in truths.sort_index().items()
+        for annotator in sorted(annotators, key=lambda someone: someone.name)
+    ]
+    return pd.DataFrame(rows, columns=ANSWER_COLUMNS, dtype=object)
+
+
+def save(root: Path, truths: pd.Series, annotators: Sequence[Annotator], *, seed: int) -> None:
+    """Seat simulated annotators in a workspace: who they are, and what they see in each image."""
+    people = [asdict(annotator) for annotator in annotators]
+    seated = {"seed": seed, "annotators": people, "truths": truths.sort_index().to_dict()}
+    write_whole(root / SEATED, json.dumps(seated, indent=0).encode())
+
+
+def load(root: Path) -> tuple[pd.Series, list[Annotator], int]:
+    """The truths, the annotators and the seed of a workspace where `save` seated some."""
+    try:
+        seated = json.loads((root / SEATED).read_bytes())
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{root} has no simulated annotators ({SEATED}): nobody knows what its images show; "
+            "let people answer in Label Studio"
+        ) from error
+    people = [Annotator(**person) for person in seated["annotators"]]
+    return pd.Series(seated["truths"], dtype=object), people, int(seated["seed"])
+
+
+def _say(
+    annotator: Annotator, sample_id: str, truth: str, classes: Sequence[str], *, key: str
+) -> dict[str, str | None]:
+    skips, errs, which = _uniforms(f"{key}:{sample_id}:{annotator.name}")
+    if skips < annotator.skip_rate:
+        return {"kind": "skip", "value": None}
+    if errs >= annotator.error_rate:
+        return {"kind": "answer", "value": truth}
+    others = sorted(set(classes) - {truth})
+    return {"kind": "answer", "value": others[int(which * len(others))]}
+
+
+def _uniforms(key: str) -> list[float]:
+    """Three numbers in [0, 1) that depend on `key` alone."""
+    digest = hashlib.sha256(key.encode()).digest()
+    return [int.from_bytes(digest[i : i + 6], "big") / 2**48 for i in (0, 6, 12)]
+
+
+def _check(truths: pd.Series, classes: Sequence[str], annotators: Sequence[Annotator]) -> None:
+    unknown = sorted(set(truths) - set(classes))
+    if unknown:
+        raise ValueError(f"truths have {unknown}; the classes are {', '.join(classes)}")
+    if truths.index.has_duplicates:
+        twice = truths.index[truths.index.duplicated()][0]
+        raise ValueError(f"sample {twice} has two truths; give one")
+    names = [annotator.name for annotator in annotators]
+    if len(set(names)) < len(names):
+        raise ValueError(f"annotators are {', '.join(names)}; give each a name of their own")
+    if len(set(classes)) < 2 and any(annotator.error_rate for annotator in annotators):
+        raise ValueError(f"nobody can err among {len(set(classes))} classes; set error_rate to 0")

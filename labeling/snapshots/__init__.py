@@ -1,0 +1,1 @@
+"""Settled labels frozen as DVC-versioned tables."""

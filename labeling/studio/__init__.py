@@ -1,0 +1,1 @@
+"""The only package that knows Label Studio's API and JSON."""

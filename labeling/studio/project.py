@@ -1,0 +1,219 @@
+"""The one project of a workspace in Label Studio: found or made, its screen, its instructions."""
+
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.bucket import ObjectDesk
+from core.files import write_whole
+from core.workspace import Workspace
+from labeling.studio import protocol as wire
+from labeling.studio.errors import detail
+
+IMAGES = "images"  # folder on the desk; Label Studio shows nothing that lies at its document root
+NOTE = "label-studio.json"  # in the workspace: which project is ours
+
+Examples = Mapping[str, Sequence[str]]  # of a class: image files below the document root
+
+
+def find_or_make(client: Any, url: str, workspace: Workspace) -> Any:
+    """The workspace's project, made if there is none yet.
+
+    It is known by the id and the mark in the workspace's note: a stranger's that took over the id
+    is not written to. The caller holds `alone(workspace.desk)`.
+    """
+    note = _Note(workspace.root / NOTE)
+    found = _known(client, url, note) if note.project else _marked(client, note.mark)
+    if found is None:
+        found = client.projects.create(
+            title=wire.project_title(workspace.title),
+            description=wire.project_description(workspace.purpose, note.mark),
+            label_config=wire.label_config(workspace.classes),
+            expert_instruction=wire.instructions(workspace.purpose, workspace.classes, {}),
+            show_instruction=True,
+            sampling="Uncertainty sampling",
+        )
+    note.remember(int(found.id))
+    return found
+
+
+def show_screen(
+    client: Any, url: str, found: Any, workspace: Workspace, chosen: Callable[[], set[str]]
+) -> None:
+    """Let the project have the screen of `hone.toml`; a class in `chosen` cannot leave it."""
+    config = wire.label_config(workspace.classes)
+    if found.label_config == config:
+        return
+    shown = (found.parsed_label_config or {}).get(wire.CONTROL, {}).get("labels", [])
+    removed = set(shown) - set(workspace.class_names)
+    used = removed & chosen() if removed else set()
+    if used:
+        raise ValueError(
+            f"the class {sorted(used)[0]!r} is gone from hone.toml, but annotators chose it in "
+            f"project {found.id} at {url}; put it back, or start a new project by removing "
+            f"{workspace.root / NOTE}"
+        )
+    client.projects.update(found.id, label_config=config)
+
+
+def show_instructions(client: Any, found: Any, workspace: Workspace, examples: Examples) -> None:
+    """Let the project explain its classes, by a line and by example images."""
+    text = wire.instructions(workspace.purpose, workspace.classes, examples)
+    if found.expert_instruction != text or not found.show_instruction:
+        client.projects.update(found.id, expert_instruction=text, show_instruction=True)
+
+
+def open_folder(client: Any, project: int, folder: Path) -> None:
+    """Let the project show the images in `folder`, and nothing else."""
+    from label_studio_sdk.core.api_error import ApiError
+
+    folder.mkdir(parents=True, exist_ok=True)
+    local = client.import_storage.local
+    if str(folder) in {storage.path for storage in local.list(project=project)}:
+        return
+    try:
+        local.create(project=project, path=str(folder), title="desk", use_blob_urls=True)
+    except ApiError as error:
+        if error.status_code != 400:
+            raise
+        raise ValueError(
+            f"Label Studio may not show {folder} ({detail(error.body)}); start it with "
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={folder.parent}, or a folder above it, and "
+            "set the same for Hone"
+        ) from error
+
+
+def see_image(client: Any, file: str) -> None:
+    """Refuse to go on where the server does not show the image that a task would name."""
+    line = client._client_wrapper.httpx_client  # carries the token; the SDK has no call for files
+    response = line.request(wire.address_of(file).lstrip("/"), method="GET")
+    if response.status_code == 200:
+        return
+    if response.status_code == 403:
+        raise ValueError(
+            "Label Studio shows no files of this machine; start it with "
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true, or set HONE_DESK to an object store"
+        )
+    raise ValueError(
+        f"Label Studio does not find the image {file} below its document root (status "
+        f"{response.status_code}), so annotators would see none; set "
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT to the same folder for Label Studio and for Hone"
+    )
+
+
+def open_bucket(client: Any, project: int, desk: ObjectDesk) -> None:
+    """Let the project show the images of a desk in an object store, by addresses that expire."""
+    desk.open()
+    storage = client.import_storage.s3
+    wanted = {
+        "title": "desk",
+        "bucket": desk.bucket,
+        "prefix": desk.prefix,
+        "use_blob_urls": True,
+        "presign": True,
+        "presign_ttl": 60,  # minutes: as long as somebody may look at one image
+        **desk.access(),
+    }
+    there = {(found.bucket, found.prefix): found.id for found in storage.list(project=project)}
+    known = there.get((desk.bucket, desk.prefix))
+    with _reached(desk):
+        if known is not None:
+            storage.update(known, project=project, **wanted)  # the keys may be new
+        else:
+            storage.create(project=project, **wanted)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time, by a lock on the folder that a dead one cannot leave behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _reached(desk: ObjectDesk) -> Iterator[None]:
+    """Say in one sentence why Label Studio does not get at the bucket that we just wrote to.
+
+    It tries when told of a storage, and answers 500 for most of what can be wrong with one.
+    """
+    from label_studio_sdk.core.api_error import ApiError
+
+    try:
+        yield
+    except ApiError as error:
+        said = detail(error.body)
+        if "network address" in said:
+            raise ValueError(
+                f"Label Studio calls no local or private address, and HONE_DESK {desk.address()} "
+                f"lies at {desk.access().get('s3endpoint')}; start it with "
+                "LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS=false and "
+                "LABEL_STUDIO_USER_ADDITIONAL_BANNED_SUBNETS=<the networks it still must not call>"
+            ) from error
+        if error.status_code not in {400, 500}:
+            raise
+        raise ValueError(
+            f"Label Studio does not get at HONE_DESK {desk.address()}, though Hone does ({said}); "
+            "see that AWS_ENDPOINT_URL is an address that holds on its machine too, and that the "
+            "keys may list there; its log says more"
+        ) from error
+
+
+def _known(client: Any, url: str, note: "_Note") -> Any:
+    from label_studio_sdk.core.api_error import ApiError
+
+    remedy = (
+        f"if that is meant, remove {note.path} and the next round starts a new project; "
+        "if not, bring the server's database back"
+    )
+    try:
+        found = client.projects.get(note.project)
+    except ApiError as error:
+        if error.status_code != 404:
+            raise
+        raise ValueError(
+            f"Label Studio at {url} has no project {note.project} any more, the one this "
+            f"workspace's batches went to: it was deleted, or this is another server; {remedy}"
+        ) from error
+    if note.mark not in (found.description or ""):
+        raise ValueError(
+            f"project {note.project} at {url} is not this workspace's: its description "
+            f"lacks the line with {note.mark}; put it back if somebody removed it; {remedy}"
+        )
+    return found
+
+
+def _marked(client: Any, mark: str) -> Any:
+    """The project with our mark, if a run was killed between making and remembering it."""
+    every = client.projects.list(include="id,description", page_size=1000)
+    ours = [found.id for found in every if mark in (found.description or "")]
+    return client.projects.get(min(ours)) if ours else None
+
+
+class _Note:
+    """Which project is the workspace's: its mark before it is made, its id afterwards."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            self._write(f"hone-{uuid.uuid4()}", None)
+        found = json.loads(path.read_text())
+        self.mark, self.project = str(found["mark"]), found["project"]
+
+    def remember(self, project: int) -> None:
+        """Keep the project's id."""
+        if self.project != project:
+            self._write(self.mark, project)
+            self.project = project
+
+    def _write(self, mark: str, project: int | None) -> None:
+        write_whole(self.path, json.dumps({"mark": mark, "project": project}).encode())

@@ -1,0 +1,365 @@
+"""Label Studio's JSON and XML on one side, our tables on the other; no network."""
+
+import hashlib
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from html import escape
+from typing import Any
+from urllib.parse import quote
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+import pandas as pd
+
+from core.workspace import LabelClass
+from labeling.ledger.answers import ANSWER_COLUMNS
+
+CONTROL, IMAGE = "label", "image"  # names of the two tags in the labelling screen
+REFUSED_COLUMNS = ["outside_id", "sample_id", "annotator", "reason", "detail", "digest"]
+BATCH_COLUMNS = ["sample_id", "file", "guess", "confidence", "guess_model", "round_id"]
+CLOCK = "%Y-%m-%dT%H:%M:%S.%fZ"  # the only form of a time that the server's filters understand
+DELETED_USER = "deleted-user"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What one reading found.
+
+    `answers` holds every answer to each sample in `read`: one that is missing there was deleted.
+    Two answers by one person are both there; `consensus.settle` is who lets the latest count.
+    """
+
+    answers: pd.DataFrame
+    read: set[str]
+    refused: pd.DataFrame
+    watermark: str | None
+
+
+class UnusableAnswer(ValueError):
+    """An annotation that no label can rest on."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+def label_config(classes: Sequence[LabelClass]) -> str:
+    """The labelling screen: the image, and beside it one choice that must be made.
+
+    Side by side, so that both are in sight however small, large, wide or tall the image is.
+    """
+    view = Element("View", style="display: flex; gap: 16px; align-items: flex-start")
+    left = SubElement(view, "View", style="flex: 1 1 auto; min-width: 0")
+    SubElement(left, "Image", name=IMAGE, value="$image", zoomControl="true", defaultZoom="fit")
+    right = SubElement(view, "View", style="flex: 0 0 220px; max-height: 80vh; overflow-y: auto")
+    choices = SubElement(
+        right,
+        "Choices",
+        name=CONTROL,
+        toName=IMAGE,
+        choice="single",
+        required="true",
+        showInLine="false",
+    )
+    for known in classes:
+        key = {"hotkey": known.hotkey} if known.hotkey else {}
+        hint = {"hint": known.hint} if known.hint else {}
+        SubElement(choices, "Choice", {"value": known.name, **key, **hint})
+    return tostring(view, encoding="unicode")
+
+
+def instructions(
+    purpose: str, classes: Sequence[LabelClass], examples: Mapping[str, Sequence[str]]
+) -> str:
+    """What annotators read: what it is for, a line and example images for each class."""
+    lines = [f"<li>{_told(known, examples.get(known.name, ()))}</li>" for known in classes]
+    return (
+        (f"<h3>{escape(purpose, quote=False)}</h3>" if purpose else "")
+        + f"<ul>{''.join(lines)}</ul>"
+        + "<p>Skip an image if you cannot tell. Correct an answer of yours by updating it.</p>"
+        + "<p>Whoever decides where people disagree: open the image in the tab Disagreements, see "
+        + "all answers with Compare All, and add the right one (+): it is the final word. Leave "
+        + "the answers of others as they are.</p>"
+    )
+
+
+def project_title(title: str) -> str:
+    """`title` within the 3 to 50 characters that Label Studio takes."""
+    words = title.strip()[:50].strip()  # the server strips, too, before it counts
+    return words if len(words) >= 3 else f"Hone {words}".strip()
+
+
+def project_description(purpose: str, mark: str) -> str:
+    """What the project's page says, with the mark that tells whose project it is."""
+    return f"{purpose}\n\nKept by Hone, leave this line: {mark}".strip()
+
+
+def tasks_of(batch: pd.DataFrame, classes: Collection[str]) -> list[dict[str, Any]]:
+    """What to import for a batch, the model's guess beside each image.
+
+    The annotator's browser sees all of it, so it holds no truth and no score but the guess's own.
+    """
+    missing = sorted(set(BATCH_COLUMNS) - set(batch.columns))
+    if missing:
+        raise ValueError(
+            f"the batch has no column {missing[0]!r}; it needs {', '.join(BATCH_COLUMNS)}"
+        )
+    twice = batch.loc[batch["sample_id"].duplicated(), "sample_id"]
+    if len(twice):
+        raise ValueError(f"sample {twice.iloc[0]} stands twice in the batch; once is enough")
+    plain = batch.astype(object).where(batch.notna(), None)
+    rows: list[dict[str, Any]] = plain.to_dict("records")  # type: ignore[assignment]
+    return [_task_of(row, classes) for row in rows]
+
+
+def guess_model(batch: pd.DataFrame) -> str | None:
+    """The one model whose guesses a batch carries, None for a batch without guesses."""
+    models = batch["guess_model"].dropna().unique().tolist()
+    if len(models) > 1:
+        raise ValueError(
+            f"the batch carries guesses of {', '.join(sorted(models))}; Label Studio sorts by one "
+            "model's confidence, so send one model's guesses at a time"
+        )
+    return models[0] if models else None
+
+
+def query(*filters: Mapping[str, Any], order: str | None = None) -> str:
+    """A Data Manager query: tasks that pass every filter, in the order of one column."""
+    found: dict[str, Any] = {"filters": {"conjunction": "and", "items": list(filters)}}
+    if order is not None:
+        found["ordering"] = [order]
+    return json.dumps(found)
+
+
+def of_samples(sample_ids: Sequence[str]) -> dict[str, Any]:
+    """The filter for tasks of these samples."""
+    return {
+        "filter": "filter:tasks:data.sample_id",
+        "operator": "in_list",
+        "type": "List",
+        "value": list(sample_ids),
+    }
+
+
+def changed_since(moment: str) -> dict[str, Any]:
+    """The filter for tasks that changed at `moment` or after; creating is changing, too."""
+    return {
+        "filter": "filter:tasks:updated_at",
+        "operator": "greater_or_equal",
+        "type": "Datetime",
+        "value": moment,
+    }
+
+
+def unchanged_since(moment: str) -> dict[str, Any]:
+    """The filter for tasks that have not changed after `moment`."""
+    return {**changed_since(moment), "operator": "less_or_equal"}
+
+
+def without_answers() -> list[dict[str, Any]]:
+    """The filters for tasks that nobody answered or skipped."""
+    columns = ("total_annotations", "cancelled_annotations")
+    return [
+        {"filter": f"filter:tasks:{column}", "operator": "equal", "type": "Number", "value": 0}
+        for column in columns
+    ]
+
+
+def as_text(moment: datetime) -> str:
+    """A time of the server as the text its filters understand; it sorts in the order of time."""
+    return moment.astimezone(UTC).strftime(CLOCK)
+
+
+def earlier(moment: str, seconds: float) -> str:
+    """`moment` that many seconds before."""
+    return as_text(
+        datetime.strptime(moment, CLOCK).replace(tzinfo=UTC) - timedelta(seconds=seconds)
+    )
+
+
+def choice_of(result: Any, classes: Collection[str]) -> str:
+    """The one class that an annotation's `result` chose; anything else is an `UnusableAnswer`.
+
+    The server takes any result from anybody with a token, so nothing about it is certain.
+    """
+    if not isinstance(result, list) or not all(isinstance(part, dict) for part in result):
+        raise UnusableAnswer("MALFORMED", f"the result is {_short(result)}, not a list of objects")
+    for part in result:
+        control = (part.get("from_name"), part.get("type"))
+        if control != (CONTROL, "choices"):
+            raise UnusableAnswer(
+                "WRONG_CONTROL", f"{_short(control)} is not the choices named {CONTROL!r}"
+            )
+    chosen = [name for part in result for name in _names(part)]
+    if not chosen:
+        raise UnusableAnswer("EMPTY", "nothing was chosen")
+    if len(chosen) > 1:
+        raise UnusableAnswer("TWO_CHOICES", f"{_short(chosen)} were chosen where one is asked for")
+    if not isinstance(chosen[0], str) or chosen[0] not in classes:
+        known = ", ".join(classes)
+        raise UnusableAnswer("UNKNOWN_CLASS", f"{_short(chosen[0])} is none of the classes {known}")
+    return chosen[0]
+
+
+def names_chosen(tasks: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Every class that some annotation names, whatever became of it."""
+    annotations = (found for task in tasks for found in task.get("annotations") or [])
+    parts = (part for found in annotations for part in found.get("result") or [])
+    return {str(name) for part in parts if isinstance(part, Mapping) for name in _names(part)}
+
+
+def collect(
+    tasks: Iterable[Mapping[str, Any]],
+    *,
+    source: str,
+    users: Mapping[int, str],
+    classes: Collection[str],
+    watermark: str | None,
+) -> Collected:
+    """The answers in `tasks` (whole sets of annotations), and those that can be no label with why.
+
+    One that is starred (marked as ground truth) is its author's final word, whoever set the star;
+    one that somebody else edited is its author's, too. Drafts were never submitted and do not
+    appear.
+    """
+    given: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    read: set[str] = set()
+    for found in tasks:
+        sample_id = sample_of(found)
+        read |= {sample_id} if sample_id else set()
+        for annotation in found.get("annotations") or []:
+            who = _annotator(annotation, users)
+            try:
+                given.append(_answer(annotation, found, classes) | {"annotator": who})
+            except UnusableAnswer as error:
+                refused.append(_refusal(annotation, found, error) | {"annotator": who})
+    rows = [{**row, "source": source} for row in given]
+    table = pd.DataFrame(rows, columns=ANSWER_COLUMNS, dtype=object)  # so that None stays None
+    return Collected(
+        answers=table.sort_values(["updated_at", "outside_id"], ignore_index=True),
+        read=read,
+        refused=pd.DataFrame(refused, columns=REFUSED_COLUMNS, dtype=object),
+        watermark=watermark,
+    )
+
+
+def sample_of(task: Mapping[str, Any]) -> str | None:
+    """The sample that a task is about, None for a task that is not ours."""
+    content = task.get("data")
+    sample_id = content.get("sample_id") if isinstance(content, Mapping) else None
+    return sample_id if isinstance(sample_id, str) and sample_id else None
+
+
+def _told(known: LabelClass, images: Sequence[str]) -> str:
+    key = f" (key {escape(known.hotkey, quote=False)})" if known.hotkey else ""
+    hint = f": {escape(known.hint, quote=False)}" if known.hint else ""
+    # The classes are the page's own, for no style gets there: side by side and all equally high.
+    shown = "".join(
+        f' <img src="{address_of(image)}" width="96" class="inline h-24 w-auto">'
+        for image in images
+    )
+    rest = f"<br>{shown}" if shown else ""
+    return f"<b>{escape(known.name, quote=False)}</b>{key}{hint}{rest}"
+
+
+def address_of(file: str) -> str:
+    """How Label Studio calls a file below its document root; an s3:// address stays what it is."""
+    if file.startswith("s3://"):
+        return file
+    return f"/data/local-files/?d={quote(file)}"
+
+
+def _task_of(row: Mapping[str, Any], classes: Collection[str]) -> dict[str, Any]:
+    content = {
+        "image": address_of(str(row["file"])),
+        "sample_id": row["sample_id"],
+        "round": row["round_id"],
+        "stage": row.get("stage") or "queue",
+        "why": row.get("why") or "",
+    }
+    made: dict[str, Any] = {"data": content, "predictions": []}
+    if row["guess"] is not None:
+        made["predictions"] = [_prediction(row, classes)]
+    return made
+
+
+def _prediction(row: Mapping[str, Any], classes: Collection[str]) -> dict[str, Any]:
+    """The guess; its score is the confidence, because Label Studio shows the lowest score first.
+
+    Of a blind one the browser gets the score alone.
+    """
+    confidence = row["confidence"]
+    if row["guess"] not in classes or not row["guess_model"]:
+        raise ValueError(
+            f"sample {row['sample_id']}: the guess {row['guess']!r} of {row['guess_model']!r} "
+            f"cannot be shown; the classes are {', '.join(classes)}, and a guess needs its model"
+        )
+    if confidence is None or not math.isfinite(confidence) or not 0 <= confidence <= 1:
+        raise ValueError(
+            f"sample {row['sample_id']}: the confidence {confidence} is not from 0 to 1"
+        )
+    chosen = {
+        "from_name": CONTROL,
+        "to_name": IMAGE,
+        "type": "choices",
+        "value": {"choices": [row["guess"]]},
+    }
+    # An empty result has its place in the queue like any other, and preselects nothing.
+    result = [] if row.get("blind") else [chosen]
+    return {"model_version": row["guess_model"], "score": float(confidence), "result": result}
+
+
+def _answer(
+    annotation: Mapping[str, Any], task: Mapping[str, Any], classes: Collection[str]
+) -> dict[str, Any]:
+    sample_id, round_id = sample_of(task), (task.get("data") or {}).get("round")
+    if sample_id is None:
+        raise UnusableAnswer("UNKNOWN_SAMPLE", "the task has no sample_id of ours")
+    skipped = bool(annotation.get("was_cancelled"))
+    starred = bool(annotation.get("ground_truth")) and not skipped
+    if starred and annotation.get("completed_by") is None:
+        raise UnusableAnswer("GROUND_TRUTH", "it is marked as ground truth, and by nobody we know")
+    # A skip carries what was preselected, the model's own guess: never read its result.
+    value = None if skipped else choice_of(annotation.get("result"), classes)
+    return {
+        "outside_id": f"{sample_id}:{annotation.get('id')}",
+        "sample_id": sample_id,
+        "kind": "skip" if skipped else "verdict" if starred else "answer",
+        "value": value,
+        "lead_time": annotation.get("lead_time"),
+        "updated_at": as_text(datetime.fromisoformat(str(annotation.get("updated_at")))),
+        "round_id": round_id,
+    }
+
+
+def _refusal(
+    annotation: Mapping[str, Any], task: Mapping[str, Any], error: UnusableAnswer
+) -> dict[str, Any]:
+    sample_id, number = sample_of(task), task.get("id")
+    said = [annotation.get(key) for key in ("result", "completed_by", "ground_truth")]
+    return {
+        "outside_id": f"{sample_id or f'task-{number}'}:{annotation.get('id')}",
+        "sample_id": sample_id,
+        "reason": error.reason,
+        "detail": f"task {number}: {error.detail}",
+        "digest": hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest(),
+    }
+
+
+def _annotator(annotation: Mapping[str, Any], users: Mapping[int, str]) -> str:
+    who = annotation.get("completed_by")
+    return DELETED_USER if who is None else users.get(who, f"user-{who}")
+
+
+def _names(part: Mapping[str, Any]) -> list[Any]:
+    value = part.get("value")
+    names = value.get("choices") if isinstance(value, Mapping) else None
+    return names if isinstance(names, list) else []
+
+
+def _short(value: Any) -> str:
+    words = repr(value)
+    return words if len(words) <= 80 else f"{words[:77]}..."

@@ -1,0 +1,1 @@
+"""Backbone and head, image preparation, numeric precision."""

@@ -1,0 +1,193 @@
+"""Snapshot rows -> batches of small images, the same way for training, scoring and serving."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from core.images import pixels
+from core.shards import Place, read_images
+
+# ImageNet's, in units of 255: what torchvision's weights expect, and as good as any without them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+MEMORY_BOUND = 2 * 2**30  # bytes of decoded images kept; more are decoded anew, batch by batch
+_AT_ONCE = 512  # decoded at a time on the way into memory
+_WAITING = 2**23  # bytes of decoded pictures that wait for others of their size
+
+# Small enough that no upright digit, sign or face turns into another class.
+TURN = math.radians(10)
+SHIFT = 0.1  # of the image's side
+SCALE = 0.1
+CONTRAST = 0.2
+BRIGHTNESS = 25  # of 255
+
+
+def prepare(picture: np.ndarray, image_size: int) -> torch.Tensor:
+    """The picture [height, width, 3] as uint8 [3, image_size, image_size].
+
+    All of it is squeezed into the square, antialiased: a crop would drop borders that the
+    annotators saw.
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(
+            f"the picture is {picture.dtype} {picture.shape}; uint8 [height, width, 3] is needed"
+        )
+    copied = torch.tensor(picture).permute(2, 0, 1)  # decoders give read-only memory
+    return _squeezed(copied[None], image_size)[0]
+
+
+def _squeezed(pictures: torch.Tensor, image_size: int) -> torch.Tensor:
+    """What torchvision's resize gives, without the copies it makes on the way."""
+    size = (image_size, image_size)
+    if pictures.shape[2:] == size:
+        return pictures
+    return F.interpolate(pictures, size, mode="bilinear", antialias=True)
+
+
+@dataclass(frozen=True)
+class Places(Sequence[Place]):
+    """Where the images of a table lie; made when asked for, as a million of them are heavy."""
+
+    shards: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+    digests: np.ndarray
+
+    COLUMNS = ("shard", "offset", "length", "stored_sha256")
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[at] for at in range(*row.indices(len(self)))]
+        return Place(
+            str(self.shards[row]),
+            int(self.offsets[row]),
+            int(self.lengths[row]),
+            str(self.digests[row]),
+        )
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a table's rows, addressed by row number."""
+
+    places: Sequence[Place]
+    shards: Path
+    image_size: int
+    threads: int
+    kept: torch.Tensor | None  # all of them, decoded once, when they fit
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, rows: np.ndarray) -> torch.Tensor:
+        """The images of `rows` as uint8 [n, 3, image_size, image_size]."""
+        if self.kept is not None:
+            return self.kept[torch.from_numpy(rows)]
+        return self.decode(rows).contiguous()
+
+    def decode(self, rows: np.ndarray) -> torch.Tensor:
+        """What `take` gives, decoded anew and left as decoders lay it out: channels last."""
+        places = [self.places[row] for row in rows]
+        size = max(1, math.ceil(len(places) / self.threads))
+        parts = [places[start : start + size] for start in range(0, len(places), size)]
+        if len(parts) == 1:
+            return _decoded(parts[0], self)
+        with ThreadPoolExecutor(self.threads) as pool:
+            decoded = list(pool.map(lambda part: _decoded(part, self), parts))
+        return torch.cat(decoded) if decoded else _decoded([], self)
+
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        """Every image once and in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
+
+def open_images(
+    table: pd.DataFrame,
+    shards: Path,
+    image_size: int,
+    *,
+    threads: int = 1,
+    memory_bound: int = MEMORY_BOUND,
+) -> Images:
+    """The images of `table` (columns shard, offset, length, stored_sha256), kept if they fit."""
+    places = Places(*(table[name].to_numpy() for name in Places.COLUMNS))
+    images = Images(places, shards, image_size, threads, kept=None)
+    if len(places) * 3 * image_size**2 > memory_bound:
+        return images
+    kept = torch.empty(len(places), 3, image_size, image_size, dtype=torch.uint8)
+    for start in range(0, len(places), _AT_ONCE):
+        kept[start : start + _AT_ONCE] = images.decode(np.arange(len(places))[start:][:_AT_ONCE])
+    return Images(places, shards, image_size, threads, kept)
+
+
+def targets(labels: pd.Series, classes: Sequence[str]) -> torch.Tensor:
+    """The number of each label's class; a label that is no class is an error that says which."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    strange = sorted({str(label) for label in labels if label not in numbers})
+    if strange:
+        raise ValueError(f"{strange[0]!r} is no class; the classes are {', '.join(classes)}")
+    return torch.tensor([numbers[label] for label in labels], dtype=torch.int64)
+
+
+def augment(images: torch.Tensor, rng: np.random.Generator, *, flip: bool = False) -> torch.Tensor:
+    """Each image a little turned, moved, scaled, brightened; half of them mirrored if `flip`.
+
+    Takes uint8 or float pixels and returns float ones, a few below 0 or above 255; seeded by `rng`.
+    """
+    count = len(images)
+    draw = rng.uniform(-1, 1, size=(6, count)).astype(np.float32)
+    turn, scale = TURN * draw[0], 1 + SCALE * draw[1]
+    mirror = np.where(rng.random(count) < 0.5, -1, 1) if flip else np.ones(count)
+    theta = np.empty((count, 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 0, 1] = mirror * np.cos(turn) * scale, -np.sin(turn) * scale
+    theta[:, 1, 0], theta[:, 1, 1] = mirror * np.sin(turn) * scale, np.cos(turn) * scale
+    theta[:, :, 2] = 2 * SHIFT * draw[2:4].T  # the grid goes from -1 to 1
+    grid = F.affine_grid(
+        torch.from_numpy(theta).to(images.device), list(images.shape), align_corners=False
+    )
+    moved = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    light = np.stack([1 + CONTRAST * draw[4], BRIGHTNESS * draw[5]])
+    contrast, brightness = torch.from_numpy(light).to(images.device).view(2, count, 1, 1, 1)
+    return moved * contrast + brightness
+
+
+def _decoded(places: Sequence[Place], images: Images) -> torch.Tensor:
+    """The images at `places`; those of one size are made smaller together, a few MiB at a time."""
+    side = images.image_size
+    squares = np.empty((len(places), side, side, 3), np.uint8)
+    waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = defaultdict(list)
+    waits = 0
+    for row, content in enumerate(read_images(images.shards, places)):
+        picture = pixels(content)
+        waiting[picture.shape].append((row, picture))
+        waits += picture.nbytes
+        if waits > _WAITING:
+            _squeeze(waiting, squares)
+            waits = 0
+    _squeeze(waiting, squares)
+    return torch.from_numpy(squares).permute(0, 3, 1, 2)
+
+
+def _squeeze(
+    waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]], squares: np.ndarray
+) -> None:
+    """Put the pictures that wait in their rows, squeezed to size, and forget them."""
+    for pictures in waiting.values():
+        stacked = torch.from_numpy(np.stack([picture for _, picture in pictures]))
+        squeezed = _squeezed(stacked.permute(0, 3, 1, 2), squares.shape[1])
+        squares[[row for row, _ in pictures]] = squeezed.permute(0, 2, 3, 1).numpy()
+    waiting.clear()

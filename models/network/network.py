@@ -1,0 +1,216 @@
+"""A torchvision backbone and a linear head; what the network says and what it sees in an image."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision import models as zoo
+
+from models.network.images import MEAN, STD
+
+SMALL = 64  # pixels; below, a stem made for 224 leaves a few cells or none of the image
+WITHOUT = ("googlenet", "inception_v3")  # auxiliary heads that only their own recipe can train
+# Their first strided convolution and the pool after it can be opened up; the others (vit, swin,
+# convnext, maxvit, vgg, alexnet) cut the image in pieces of a fixed size.
+SMALL_STEMS = (
+    "resnet", "resnext", "wide_resnet", "densenet", "efficientnet", "mnasnet", "mobilenet",
+    "regnet", "shufflenet", "squeezenet",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, and what it knows before training."""
+
+    backbone: str = "resnet18"  # the one whose behaviour everybody knows
+    weights: str | None = None  # None: from scratch; "default": torchvision's; else a file
+    small_stem: bool | None = None  # None: wherever the family has one, under 64 px
+
+    def __post_init__(self) -> None:
+        known = backbones()
+        if self.backbone not in known:
+            raise ValueError(f"backbone is {self.backbone!r}; choose one of {', '.join(known)}")
+        if self.weights == "":
+            raise ValueError("weights is ''; choose None, 'default' or the path of a weights file")
+        if self.small_stem and not self.backbone.startswith(SMALL_STEMS):
+            raise ValueError(
+                f"small_stem is True with {self.backbone}; it can be had for "
+                f"{', '.join(SMALL_STEMS)}: leave it None or choose one of them"
+            )
+
+    def has_small_stem(self, image_size: int) -> bool:
+        """Whether images of this size get the small stem."""
+        if self.small_stem is None:
+            return image_size < SMALL and self.backbone.startswith(SMALL_STEMS)
+        return self.small_stem
+
+
+class Network(nn.Module):
+    """Pixels from 0 to 255 -> logits. Normalising is part of it: it cannot be forgotten."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, backbone: nn.Module, width: int, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(width, classes)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1) * 255)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """What the backbone makes of uint8 or float images [n, 3, s, s]: one row for each."""
+        return self.backbone((images - self.mean) / self.std)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The logits of each class."""
+        return self.head(self.embed(images))
+
+
+def backbones() -> list[str]:
+    """The torchvision classifiers that can be asked for by name."""
+    return [name for name in zoo.list_models(module=zoo) if name not in WITHOUT]
+
+
+def build(config: NetworkConfig, *, classes: int, image_size: int) -> Network:
+    """A network for images of this size, its new parts drawn from torch's random state."""
+    backbone, head = _headless(_from_zoo(config, image_size))
+    if config.has_small_stem(image_size):
+        _open_stem(backbone)
+    if config.weights not in (None, "default"):
+        _load_weights(backbone, Path(str(config.weights)), head)
+    width = _width(backbone, config, image_size)
+    return Network(backbone, width, classes)
+
+
+def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:
+    """Put `state` into `network`; names that miss or do not belong, shapes and NaN are refused."""
+    expected = network.state_dict()
+    optional = {name for name in expected if name.endswith("num_batches_tracked")}
+    problems = {
+        "missing": sorted(set(expected) - set(state) - optional),
+        "unknown": sorted(set(state) - set(expected)),
+        "of another shape": [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(part.shape)}"
+            for name, part in expected.items()
+            if name in state and state[name].shape != part.shape
+        ],
+        "not finite": [name for name, part in state.items() if not torch.isfinite(part).all()],
+    }
+    found = [f"{what}: {_few(names)}" for what, names in problems.items() if names]
+    if found:
+        raise ValueError(
+            f"{source} does not fit the network ({'; '.join(found)}); "
+            "choose weights of the same backbone, stem and classes"
+        )
+    network.load_state_dict(dict(state), strict=False)
+
+
+def _from_zoo(config: NetworkConfig, image_size: int) -> nn.Module:
+    named: Any = zoo.get_model_weights(config.backbone)
+    weights = named.DEFAULT if config.weights == "default" else None
+    extra: dict[str, Any] = {}
+    if config.backbone.startswith("vit") and weights is None:
+        extra["image_size"] = image_size  # the others find the size out by themselves
+    if config.backbone.startswith("maxvit") and weights is None:
+        extra["input_size"] = (image_size, image_size)
+    try:
+        return zoo.get_model(config.backbone, weights=weights, **extra)
+    except OSError as error:
+        address = weights.url if weights else ""
+        raise ValueError(
+            f"torchvision's weights of {config.backbone} could not be fetched ({error}); download "
+            f"{address} elsewhere and give the file as weights, or train from None"
+        ) from error
+    except (ValueError, AssertionError) as error:
+        raise _unfit(config, image_size, error) from error
+
+
+def _headless(model: nn.Module) -> tuple[nn.Module, str]:
+    """The model ending where its classifier began, and the name that the classifier had."""
+    if isinstance(model, zoo.SqueezeNet):
+        model.classifier = nn.AdaptiveAvgPool2d(1)
+        return model, "classifier"
+    last = [name for name, part in model.named_modules() if isinstance(part, nn.Linear)][-1]
+    model.set_submodule(last, nn.Identity())
+    return model, last
+
+
+def _open_stem(backbone: nn.Module) -> None:
+    """Let the first convolution keep every pixel and drop the pool after it.
+
+    A kernel wider than 3 is made for 224 px: a new one of 3x3 takes its place.
+    """
+    parts = dict(backbone.named_modules())
+    name, first = next((name, part) for name, part in parts.items() if isinstance(part, nn.Conv2d))
+    if first.kernel_size[0] > 3:
+        opened = nn.Conv2d(3, first.out_channels, 3, padding=1, bias=first.bias is not None)
+        backbone.set_submodule(name, opened)
+    else:
+        first.stride = (1, 1)
+    pool = next((name for name, part in parts.items() if isinstance(part, nn.MaxPool2d)), None)
+    if pool is not None:
+        backbone.set_submodule(pool, nn.Identity())
+
+
+def _width(backbone: nn.Module, config: NetworkConfig, image_size: int) -> int:
+    """How long an embedding is, found by one black image; it also shows that the size is taken."""
+    backbone.eval()
+    try:
+        with torch.inference_mode():
+            embedding = backbone(torch.zeros(1, 3, image_size, image_size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise _unfit(config, image_size, error) from error
+    backbone.train()
+    return int(embedding.shape[1])
+
+
+def _unfit(config: NetworkConfig, image_size: int, error: Exception) -> ValueError:
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ValueError(
+        f"{config.backbone} does not take images of {image_size} px ({said}); choose another "
+        f"image_size, or a backbone with a small stem: {', '.join(SMALL_STEMS)}"
+    )
+
+
+def _load_weights(backbone: nn.Module, path: Path, head: str) -> None:
+    """The backbone's part of a file of torchvision's or of ours; its head is left aside."""
+    state = _read_state(path)
+    ours = {
+        name.removeprefix("backbone."): part
+        for name, part in state.items()
+        if name.startswith("backbone.")
+    }
+    theirs = {name: part for name, part in state.items() if not name.startswith(f"{head}.")}
+    load_state(backbone, ours or theirs, source=str(path))
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name; nothing in the file can run code."""
+    if not path.is_file():
+        raise ValueError(
+            f"weights is {str(path)!r}: no such file; choose None, 'default' or a file"
+        )
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no whole safetensors file: {error}") from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes it raise a dozen types
+        raise ValueError(f"{path} is not a plain state_dict and was not loaded: {error}") from error
+    if not isinstance(state, Mapping) or not all(map(torch.is_tensor, state.values())):
+        raise ValueError(f"{path} holds no state_dict (tensors by name); save model.state_dict()")
+    return dict(state)
+
+
+def _few(names: list[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,1 @@
+"""Embeddings before there is a trained model."""

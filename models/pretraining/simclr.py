@@ -1,0 +1,182 @@
+"""A small network taught on images without labels: two looks at one image land close together.
+
+SimCLR (Chen et al. 2020), cut down to what a minute on a processor can do.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models.network.network import Network
+from models.network.precision import Precision, choose_precision, threads_set
+from models.training.train import rate_share
+
+SIDE = 32  # pixels: small enough that a minute has thousands of batches
+LOOK = 16  # while it is taught it sees parts of this size: more of them in the time is worth more
+WIDTH = 32  # of the first block; the features have four times as many numbers
+BATCH = 256
+RATE = 2e-3
+WARMUP = 0.1  # of the way, until the rate is what it should be
+TEMPERATURE = 0.2
+EPOCHS = 40  # more teach little
+LEAST_STEPS = 500  # of a small pool more epochs than that
+
+# Colours as brightness and two differences: hue is a turn of the latter.
+_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+
+
+class Block(nn.Module):
+    """Two convolutions and the way around them."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        step = 1 if before == after else 2
+        self.first = nn.Conv2d(before, after, 3, step, 1, bias=False)
+        self.second = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(after), nn.BatchNorm2d(after)])
+        self.around: nn.Module = nn.Identity()
+        if step == 2:
+            shrink = nn.AvgPool2d(2, ceil_mode=True)
+            self.around = nn.Sequential(shrink, nn.Conv2d(before, after, 1, bias=False))
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        """What the block makes of it."""
+        inner = torch.relu(self.norms[0](self.first(seen)))
+        return torch.relu(self.norms[1](self.second(inner)) + self.around(seen))
+
+
+def small_body(width: int = WIDTH) -> nn.Sequential:
+    """Normalised images [n, 3, s, s] -> [n, 4 * width]; not taught yet."""
+    return nn.Sequential(
+        nn.Conv2d(3, width, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        Block(width, width),
+        Block(width, 2 * width),
+        Block(2 * width, 4 * width),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+
+
+class Pupil(nn.Module):
+    """A body and the mouth it is taught through, which is thrown away afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = 4 * WIDTH
+        self.eyes = Network(small_body(), width, classes=1)
+        self.mouth = nn.Sequential(
+            nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, 128)
+        )
+
+    def forward(self, looks: torch.Tensor) -> torch.Tensor:
+        """What it says about pixels from 0 to 255."""
+        return self.mouth(self.eyes.embed(looks))
+
+
+def teach(
+    images: torch.Tensor, *, seconds: float, seed: int, threads: int = 1
+) -> tuple[nn.Module, float]:
+    """A body taught on these images (uint8 [n, 3, s, s]) alone, and how many epochs it took.
+
+    It stops after EPOCHS (of a small pool, LEAST_STEPS) or `seconds`, whichever comes first, its
+    rate near zero either way. Seeded; the same again only where the seconds were enough and the
+    same precision was found to be faster.
+    """
+    size = min(BATCH, len(images))
+    total = max(EPOCHS * (len(images) // size), LEAST_STEPS)
+    with threads_set(threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        began = time.monotonic()
+        pupil, rng = Pupil(), np.random.default_rng(seed)
+        first = two_looks(images[:size], rng)
+        precision = choose_precision("auto", pupil, first, start=_start, steps=total)
+        precision.place(pupil).train()
+        optimizer = _optimizer(pupil)
+        rows = np.empty(0, np.int64)
+        for step in range(total):
+            share = max(step / total, (time.monotonic() - began) / max(seconds, 1e-9))
+            if share >= 1:
+                total = step
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * rate_share(int(1000 * share), 1000, WARMUP)
+            rows = rows if len(rows) >= size else rng.permutation(len(images))
+            looks = two_looks(images[torch.from_numpy(rows[:size])], rng)
+            _learn(pupil, optimizer, precision.put(looks), precision)
+            rows = rows[size:]
+    return pupil.eyes.backbone.cpu().eval(), total * size / len(images)
+
+
+def two_looks(images: torch.Tensor, rng: np.random.Generator, size: int = LOOK) -> torch.Tensor:
+    """Float pixels [2n, 3, size, size]: two random views of each image, n and n."""
+    pixels = images.float()
+    return torch.cat([_recoloured(_cut(pixels, rng, size), rng) for _ in range(2)])
+
+
+def nt_xent(said: torch.Tensor) -> torch.Tensor:
+    """How hard it is to tell, among all looks of a batch, the other one at the same image."""
+    said = F.normalize(said)
+    alike = said @ said.T / TEMPERATURE
+    alike.fill_diagonal_(-math.inf)
+    half = len(said) // 2
+    other = torch.arange(len(said), device=said.device).roll(half)
+    return F.cross_entropy(alike, other)
+
+
+def _start(pupil: nn.Module, precision: Precision) -> Callable[[torch.Tensor], None]:
+    """The step of a copy that is only tried."""
+    optimizer = _optimizer(pupil.train())
+    return lambda looks: _learn(pupil, optimizer, looks, precision)
+
+
+def _optimizer(pupil: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(pupil.parameters(), lr=RATE, weight_decay=1e-2)
+
+
+def _learn(
+    pupil: nn.Module, optimizer: torch.optim.Optimizer, looks: torch.Tensor, precision: Precision
+) -> None:
+    with precision.autocast():
+        said = pupil(looks)
+    loss = nt_xent(said.float())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def _cut(pixels: torch.Tensor, rng: np.random.Generator, size: int) -> torch.Tensor:
+    """A random part of each image, from a fifth of it to all, half of them mirrored."""
+    count = len(pixels)
+    area, shape = rng.uniform(0.2, 1, count), np.exp(rng.uniform(-0.3, 0.3, count))
+    wide, tall = np.minimum(1, np.sqrt(area * shape)), np.minimum(1, np.sqrt(area / shape))
+    place = np.zeros((count, 2, 3), np.float32)
+    place[:, 0, 0], place[:, 1, 1] = wide * rng.choice([-1, 1], count), tall
+    place[:, 0, 2] = (1 - wide) * rng.uniform(-1, 1, count)
+    place[:, 1, 2] = (1 - tall) * rng.uniform(-1, 1, count)
+    grid = F.affine_grid(torch.from_numpy(place), [count, 3, size, size], align_corners=False)
+    return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+
+
+def _recoloured(seen: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Another light, contrast, saturation and hue for four in five, and one in five grey."""
+    count = len(seen)
+    changed = rng.random(count) < 0.8
+    light, contrast, colour = np.where(changed, rng.uniform(0.6, 1.4, (3, count)), 1.0)
+    hue = np.where(changed, rng.uniform(-0.6, 0.6, count), 0.0)
+    colour = np.where(rng.random(count) < 0.2, 0.0, colour)
+    turned = np.zeros((count, 3, 3))
+    turned[:, 0, 0] = 1
+    turned[:, 1, 1] = turned[:, 2, 2] = colour * np.cos(hue)
+    turned[:, 1, 2], turned[:, 2, 1] = -colour * np.sin(hue), colour * np.sin(hue)
+    yiq = np.array(_YIQ)
+    matrix = np.linalg.inv(yiq) @ turned @ yiq * (light * contrast)[:, None, None]
+    flat = torch.bmm(torch.from_numpy(matrix).float(), seen.flatten(2))
+    lift = torch.from_numpy(1 / contrast - 1).float().view(-1, 1, 1)
+    return (flat + flat.mean((1, 2), keepdim=True) * lift).view_as(seen)

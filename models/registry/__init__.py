@@ -1,0 +1,1 @@
+"""Model versions, releases, the model store and the bento."""

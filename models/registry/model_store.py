@@ -1,0 +1,255 @@
+"""Models on disk: entries of the workspace's BentoML model store, whole and checked, or absent.
+
+An entry holds weights (safetensors), the model card (JSON), what the model said about rows it did
+not train on (npz) and a manifest with the SHA-256 of each. The row in `models`, written last, has
+the manifest's SHA-256: an entry without a row is no model, and a changed byte is not loaded.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, insert, select
+
+from core.database import writing
+from core.files import read_checked, sync_folder, write_whole
+from core.locks import Token, confirm, intend, only_writer, open_intents
+from models.registry.versions import ModelCard, find_model, models
+
+if TYPE_CHECKING:
+    from models.network.network import Network
+    from models.scoring.predict import Predictions
+
+NAME = "hone"  # of every model and bento of ours in a BentoML store
+INTENT = "save-model"
+FILES = ("weights.safetensors", "card.json", "reference.npz")
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model as it was saved: every file had the SHA-256 it was written with."""
+
+    version: str
+    sha256: str
+    network: "Network"
+    card: ModelCard
+    reference: "Predictions"
+
+
+def save_model(
+    engine: Engine, bento_home: Path, network: "Network", card: ModelCard, reference: "Predictions"
+) -> str:
+    """Put a model in the store and on record; return its version.
+
+    Idempotent: the same weights with the same card (but for its time) are one version. A kill at
+    any moment leaves an intent that the next save completes or clears away.
+    """
+    contents = _pack(network, card, reference)
+    identity = _identity(contents, card)
+    with only_writer(engine, "models") as token:
+        _finish(engine, token, bento_home)
+        with engine.connect() as connection:
+            versions = connection.scalars(select(models.c.version)).all()
+        known = [version for version in versions if version.endswith(f"-{identity}")]
+        if known:
+            return known[0]
+        version = f"{NAME}:{_next_number(list(versions)):04d}-{identity}"
+        manifest = json.dumps({name: _sha256(contents[name]) for name in FILES}, indent=1).encode()
+        payload = {"version": version, "manifest": _sha256(manifest)}
+        key = f"{version}@{token.number}"  # an attempt that was cleared away has its own intent
+        with writing(engine) as connection:
+            intend(connection, token, kind=INTENT, key=key, payload=payload)
+        _write_entry(bento_home, version, card, {**contents, MANIFEST: manifest})
+        with writing(engine) as connection:
+            _put_on_record(connection, token, key, version, card, payload["manifest"])
+    return version
+
+
+def finish_saves(engine: Engine, bento_home: Path) -> list[str]:
+    """Complete or clear away what a killed save left; return what was done, in words."""
+    with only_writer(engine, "models") as token:
+        return _finish(engine, token, bento_home)
+
+
+def load_model(engine: Engine, bento_home: Path, version: str) -> LoadedModel:
+    """The model `version` as it was put on record; a damaged file is refused by name."""
+    return read_model(
+        entry(bento_home, version), version, find_model(engine, version).weights_sha256
+    )
+
+
+def read_model(folder: Path, version: str, sha256: str) -> LoadedModel:
+    """The model in `folder`, all of it checked against the SHA-256 of its manifest.
+
+    Nothing that is read can run code: safetensors, JSON, and npz without pickled objects.
+    """
+    import safetensors.torch
+
+    from models.network.network import NetworkConfig, build
+
+    contents = _read_checked(folder, version, sha256)
+    card = ModelCard.from_json(contents["card.json"])
+    config = replace(NetworkConfig(**card.network), weights=None)  # its own weights follow
+    network = build(config, classes=len(card.classes), image_size=card.image_size)
+    network.load_state_dict(safetensors.torch.load(contents["weights.safetensors"]))
+    network.eval()
+    return LoadedModel(version, sha256, network, card, _unpack(contents["reference.npz"]))
+
+
+def entry(bento_home: Path, version: str) -> Path:
+    """The folder of `version` in the model store."""
+    name, _, number = version.partition(":")
+    if name != NAME or not re.fullmatch(r"[a-z0-9][-a-z0-9.]*", number):
+        raise ValueError(f"{version!r} is no model version of ours; example: {NAME}:0001-1f2e")
+    return bento_home / "models" / name / number
+
+
+def unrecorded_entries(engine: Engine, bento_home: Path) -> list[str]:
+    """Entries of the store that no row vouches for; they are never served."""
+    with engine.connect() as connection:
+        known = set(connection.scalars(select(models.c.version)))
+    found = (path for path in (bento_home / "models" / NAME).glob("*") if path.is_dir())
+    return sorted({f"{NAME}:{path.name}" for path in found} - known)
+
+
+def _pack(network: "Network", card: ModelCard, reference: "Predictions") -> dict[str, bytes]:
+    import numpy as np
+    import safetensors.torch
+    import torch
+
+    weights = {name: part.detach().cpu() for name, part in network.state_dict().items()}
+    broken = [name for name, part in weights.items() if not torch.isfinite(part).all()]
+    if broken:
+        raise ValueError(f"weights of {broken[0]} are not finite: nothing was saved, train again")
+    packed = io.BytesIO()
+    np.savez(packed, probs=reference.probs, embeddings=reference.embeddings)
+    return {
+        "weights.safetensors": safetensors.torch.save(
+            {name: part.contiguous() for name, part in weights.items()}
+        ),
+        "card.json": card.to_json().encode(),
+        "reference.npz": packed.getvalue(),
+    }
+
+
+def _unpack(content: bytes) -> "Predictions":
+    import numpy as np
+
+    from models.scoring.predict import Predictions
+
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return Predictions(probs=arrays["probs"], embeddings=arrays["embeddings"])
+
+
+def _identity(contents: dict[str, bytes], card: ModelCard) -> str:
+    timeless = replace(card, created_at="-").to_json().encode()
+    parts = (contents["weights.safetensors"], timeless, contents["reference.npz"])
+    return _sha256("".join(map(_sha256, parts)).encode())[:10]
+
+
+def _next_number(versions: list[str]) -> int:
+    return 1 + max((int(version.split(":")[1].split("-")[0]) for version in versions), default=0)
+
+
+def _write_entry(
+    bento_home: Path, version: str, card: ModelCard, contents: dict[str, bytes]
+) -> None:
+    folder = entry(bento_home, version)
+    store = _model_store(bento_home)
+    import bentoml
+
+    with bentoml.models.create(
+        version,
+        labels={"snapshot": card.snapshot, "strategy": card.strategy},
+        metadata={**_described(card), "manifest_sha256": _sha256(contents[MANIFEST])},
+        _model_store=store,
+    ):
+        pass  # the entry begins with BentoML's own model.yaml; our files follow, fsynced
+    for name, content in {**contents, "model.yaml": (folder / "model.yaml").read_bytes()}.items():
+        write_whole(folder / name, content)
+    sync_folder(folder.parent)
+
+
+def _model_store(bento_home: Path) -> Any:
+    """BentoML's model store at `bento_home`.
+
+    Made by hand: BentoML reads BENTOML_HOME once a process, and a process may serve two homes.
+    """
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # asked once, at its first event
+    from bentoml._internal.models import ModelStore
+
+    folder = bento_home / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    return ModelStore(folder)
+
+
+def _described(card: ModelCard) -> dict[str, Any]:
+    """Of the card, what BentoML's metadata takes: no null, nothing nested."""
+    known = json.loads(card.to_json())
+    found = {name: known[name] for name in ("code_commit", "seed", "parent")} | known["metrics"]
+    return {name: value for name, value in found.items() if isinstance(value, str | int | float)}
+
+
+def _put_on_record(
+    connection: Connection, token: Token, key: str, version: str, card: ModelCard, sha256: str
+) -> None:
+    text = card.to_json()
+    row = {
+        "version": version,
+        "weights_sha256": sha256,
+        "snapshot": card.snapshot,
+        "code_commit": card.code_commit,
+        "seed": card.seed,
+        "config": text,
+        "parent": card.parent,
+        "metrics": json.dumps(json.loads(text)["metrics"]),
+        "created_at": card.created_at,
+    }
+    connection.execute(insert(models).values(**row))
+    confirm(connection, token, kind=INTENT, key=key)
+
+
+def _finish(engine: Engine, token: Token, bento_home: Path) -> list[str]:
+    with engine.connect() as connection:
+        unfinished = open_intents(connection, INTENT)
+    done = []
+    for key, payload in unfinished.items():
+        version, sha256 = payload["version"], payload["manifest"]
+        folder = entry(bento_home, version)
+        try:
+            contents = _read_checked(folder, version, sha256)
+        except ValueError:
+            shutil.rmtree(folder, ignore_errors=True)
+            with writing(engine) as connection:
+                confirm(connection, token, kind=INTENT, key=key, outcome="cleared away")
+            done.append(f"{version}: half a model, cleared away")
+            continue
+        card = ModelCard.from_json(contents["card.json"])
+        with writing(engine) as connection:
+            _put_on_record(connection, token, key, version, card, sha256)
+        done.append(f"{version}: completed")
+    return done
+
+
+def _read_checked(folder: Path, version: str, sha256: str) -> dict[str, bytes]:
+    """Every file of the entry, as its manifest says they were."""
+    try:
+        manifest = json.loads(read_checked(folder / MANIFEST, sha256))
+        return {name: read_checked(folder / name, manifest[name]) for name in FILES}
+    except (ValueError, OSError) as error:
+        what = str(error).partition(";")[0]  # the remedy that follows is for data under DVC
+        raise ValueError(
+            f"model {version} is damaged and was not loaded: {what}. Put its folder {folder} back "
+            "from a copy, or release another version"
+        ) from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

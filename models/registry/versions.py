@@ -1,0 +1,277 @@
+"""Versions of the model, their required metadata, verdicts, and what is released.
+
+The newest row of `releases` is the release pointer. Its number is one more than the row it
+replaces, so of two releases made from the same state the database lets one through.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    ForeignKey,
+    Integer,
+    Row,
+    Table,
+    Text,
+    insert,
+    select,
+)
+from sqlalchemy.exc import IntegrityError
+
+from core.database import metadata, now, writing
+
+OUTCOMES = ("PROMOTE", "HOLD", "REJECT")
+AUTOMATIC = "hone"  # first word of the names under which flows release; it overrides no verdict
+
+models = Table(
+    "models",
+    metadata,
+    Column("version", Text, primary_key=True),  # tag in the BentoML model store: hone:<...>
+    Column("weights_sha256", Text, nullable=False),  # of manifest.json, which has every file's
+    Column("snapshot", Text, nullable=False),
+    Column("code_commit", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("config", Text, nullable=False),  # the whole ModelCard as JSON
+    Column("parent", Text),  # version that its weights started from
+    Column("metrics", Text, nullable=False),  # JSON
+    Column("created_at", Text, nullable=False),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("verdict_id", Text, primary_key=True),
+    Column("challenger", Text, ForeignKey("models.version"), nullable=False),
+    Column("champion", Text, ForeignKey("models.version")),
+    Column("snapshot", Text, nullable=False),
+    Column("rows_fingerprint", Text, nullable=False),  # of the audit rows both were scored on
+    Column("outcome", Text, nullable=False),  # PROMOTE, HOLD, REJECT
+    Column("reasons", Text, nullable=False),  # JSON list
+    Column("metrics", Text, nullable=False),  # JSON
+    Column("decided_at", Text, nullable=False),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("champion", Text, ForeignKey("models.version"), nullable=False),
+    Column("challenger", Text, ForeignKey("models.version")),
+    Column("challenger_share", Float, nullable=False, server_default="0"),
+    Column("verdict_id", Text, ForeignKey("verdicts.verdict_id")),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("released_at", Text, nullable=False),
+)
+
+
+class Superseded(RuntimeError):
+    """The release pointer moved since the caller looked: judge against the new champion first."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What must be known of every model: what it answers, what made it, how good it was."""
+
+    classes: tuple[str, ...]
+    image_size: int
+    network: dict[str, Any]  # NetworkConfig
+    snapshot: str
+    code_commit: str
+    seed: int
+    train: dict[str, Any]  # TrainConfig
+    strategy: str  # that chose the labels
+    parent: str | None
+    metrics: dict[str, Any]
+    created_at: str
+
+    def __post_init__(self) -> None:
+        for name in ("snapshot", "code_commit", "strategy", "created_at"):
+            if not getattr(self, name):
+                raise ValueError(
+                    f"a model card needs {name}; it is empty, say where the model came from"
+                )
+        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"a model card's classes are {self.classes}: two or more, each once")
+        object.__setattr__(self, "classes", tuple(self.classes))
+
+    def to_json(self) -> str:
+        """The card as JSON; a metric that is not a finite number is null."""
+        return json.dumps(_plain(asdict(self)), indent=1, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "ModelCard":
+        """The card that `to_json` wrote; a missing or unknown field is an error that names it."""
+        found = json.loads(text)
+        known = {field.name for field in fields(cls)}
+        if set(found) != known:
+            raise ValueError(f"model card: {sorted(set(found) ^ known)} are missing or unknown")
+        return cls(**{**found, "classes": tuple(found["classes"])})
+
+
+@dataclass(frozen=True)
+class Release:
+    """What is served, and who put it there for which reason."""
+
+    number: int
+    champion: str
+    challenger: str | None
+    challenger_share: float
+    verdict_id: str | None
+    who: str
+    why: str
+    released_at: str
+
+
+def find_model(engine: Engine, version: str) -> Row[Any]:
+    """The record of one version; an unknown one is an error that says what there is."""
+    with engine.connect() as connection:
+        row = connection.execute(select(models).where(models.c.version == version)).first()
+        if row is not None:
+            return row
+        known = connection.scalars(select(models.c.version).order_by(models.c.version)).all()
+    raise ValueError(f"there is no model {version!r}; known: {', '.join(known) or 'none yet'}")
+
+
+def record_verdict(
+    engine: Engine,
+    *,
+    challenger: str,
+    champion: str | None,
+    snapshot: str,
+    rows_fingerprint: str,
+    outcome: str,
+    reasons: Sequence[str],
+    metrics: Mapping[str, Any],
+) -> str:
+    """Keep a verdict for good; return its id.
+
+    Idempotent: the same judgement of the same rows has the same id and is kept once.
+    """
+    if outcome not in OUTCOMES:
+        raise ValueError(f"a verdict's outcome is {outcome!r}; choose one of {', '.join(OUTCOMES)}")
+    row = {
+        "challenger": challenger,
+        "champion": champion,
+        "snapshot": snapshot,
+        "rows_fingerprint": rows_fingerprint,
+        "outcome": outcome,
+        "reasons": json.dumps(list(reasons)),
+        "metrics": json.dumps(_plain(dict(metrics)), sort_keys=True, allow_nan=False),
+    }
+    digest = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
+    verdict_id = f"verdict-{digest[:12]}"
+    with writing(engine) as connection:
+        known = select(verdicts.c.verdict_id).where(verdicts.c.verdict_id == verdict_id)
+        if connection.scalar(known) is None:
+            row = {"verdict_id": verdict_id, **row, "decided_at": now()}
+            connection.execute(insert(verdicts).values(**row))
+    return verdict_id
+
+
+def current_release(engine: Engine) -> Release | None:
+    """What is released now; None before the first release."""
+    with engine.connect() as connection:
+        return _newest(connection)
+
+
+def champion(engine: Engine) -> str | None:
+    """The version in service; None before the first release."""
+    current = current_release(engine)
+    return current.champion if current else None
+
+
+def release(
+    engine: Engine,
+    *,
+    version: str,
+    verdict_id: str | None,
+    who: str,
+    why: str,
+    expected: int,
+    override: bool = False,
+) -> int:
+    """Put `version` in service in one transaction; return the number of the release.
+
+    `expected` is the release the caller saw (0 = none): if another one came meanwhile, or the
+    verdict was reached against another champion, nothing changes and `Superseded` says so. Without
+    a PROMOTE verdict only a named person (`override`) can release. Twice is once.
+    """
+    if not who.strip() or not why.strip():
+        raise ValueError(f"a release needs who ({who!r}) and why ({why!r}); say both")
+    try:
+        with writing(engine) as connection:
+            current = _newest(connection)
+            if current and (current.champion, current.verdict_id) == (version, verdict_id):
+                return current.number
+            _refuse_other_than(expected, current)
+            if override:
+                _refuse_nameless(who, version, connection)
+            else:
+                _refuse_unjudged(connection, version, verdict_id, current)
+            row = Release(expected + 1, version, None, 0.0, verdict_id, who, why, now())
+            connection.execute(insert(releases).values(**asdict(row)))
+    except IntegrityError as error:
+        raise Superseded(f"release {expected + 1} was made by another at the same time") from error
+    return expected + 1
+
+
+def _newest(connection: Connection) -> Release | None:
+    row = connection.execute(select(releases).order_by(releases.c.number.desc()).limit(1)).first()
+    return Release(**row._mapping) if row else None
+
+
+def _refuse_other_than(expected: int, current: Release | None) -> None:
+    number = current.number if current else 0
+    if number != expected:
+        raise Superseded(
+            f"release {expected} was expected, {number} is current"
+            f"{f' ({current.champion} by {current.who})' if current else ''}; "
+            "judge the model against what is in service now"
+        )
+
+
+def _refuse_nameless(who: str, version: str, connection: Connection) -> None:
+    if who.split()[0] == AUTOMATIC:
+        raise ValueError(f"{who!r} is no person: only a named person can release without a verdict")
+    if connection.scalar(select(models.c.version).where(models.c.version == version)) is None:
+        raise ValueError(f"there is no model {version!r}, so it cannot be released")
+
+
+def _refuse_unjudged(
+    connection: Connection, version: str, verdict_id: str | None, current: Release | None
+) -> None:
+    row = connection.execute(select(verdicts).where(verdicts.c.verdict_id == verdict_id)).first()
+    if row is None or row.challenger != version or row.outcome != "PROMOTE":
+        found = "no verdict" if row is None else f"{row.outcome} of {row.challenger}"
+        raise ValueError(
+            f"{version} is not released: {verdict_id} is {found}, a PROMOTE verdict of this "
+            "version is needed; a named person may release it with override"
+        )
+    if row.champion != (current.champion if current else None):
+        raise Superseded(
+            f"{version} was judged against {row.champion or 'no champion'}, but "
+            f"{current.champion if current else 'none'} is in service now; judge it again"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """`value` with nothing but what JSON has; numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)

@@ -1,0 +1,236 @@
+"""Images -> class probabilities and embeddings."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, cycle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from models.network.images import open_images
+from models.network.network import Network
+from models.network.precision import Precision, choose_precision, threads_set
+
+BATCH = 256  # images; larger ones were no faster and need more memory
+PIXELS_AT_ONCE = 2**24  # fewer images of large sizes: activations are what fills the memory
+TRIES = 3  # of each size of a batch, until the best is known; the first is slow for all
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says about n images: probabilities [n, classes] and embeddings [n, width]."""
+
+    probs: np.ndarray  # float32
+    embeddings: np.ndarray  # float32
+
+    def __len__(self) -> int:
+        return len(self.probs)
+
+
+def predict(
+    network: Network,
+    images: torch.Tensor | Iterable[torch.Tensor],
+    *,
+    precision: str = "fp32",
+    rows: int | None = None,
+    threads: int = 1,
+    device: str | None = None,
+    name: str = "the model",
+    on_progress: Callable[[int], None] | None = None,
+) -> Predictions:
+    """The predictions for `images`: one uint8 tensor [n, 3, s, s], or batches of such.
+
+    Memory holds one batch and the answer. An output that is not finite is an error that names the
+    model. "auto" is faster on many images (say how many `rows` the batches have); "fp32" gives the
+    same bits every time. The network is left in eval mode.
+    """
+    if isinstance(images, torch.Tensor):
+        rows, images = len(images), images.split(BATCH)
+    batches = iter(images)
+    first = next(batches, torch.empty(0))
+    if not len(first):
+        return _empty(network)
+    with threads_set(threads):
+        chosen = choose_precision(
+            precision,
+            network,
+            first,
+            start=_started,
+            steps=(rows or 0) // len(first),
+            device=device,
+        )
+        chosen.place(network).eval()
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        done = 0
+        for batch in chain([first], batches):
+            found.append(_answer(network, chosen.put(batch), chosen))
+            _refuse_broken(name, found[-1], done)
+            done += len(batch)
+            if on_progress:
+                on_progress(done)
+    return Predictions(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def predict_table(
+    network: Network,
+    table: pd.DataFrame,
+    shards: Path,
+    image_size: int,
+    *,
+    precision: str = "fp32",
+    threads: int = 1,
+    name: str = "the model",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
+    """The predictions for the images of `table`, in its order; memory holds them all.
+
+    `models.scoring.score_table` is for a pool of any size: it keeps them on the disk.
+    """
+    found = []
+    for batch in predictions(
+        network, table, shards, image_size, precision=precision, threads=threads, name=name
+    ):
+        found.append((batch.probs, batch.embeddings))
+        if on_progress:
+            on_progress(sum(len(probs) for probs, _ in found), len(table))
+    if not found:
+        return _empty(network)
+    return Predictions(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def predictions(
+    network: Network,
+    table: pd.DataFrame,
+    shards: Path,
+    image_size: int,
+    *,
+    precision: str = "fp32",
+    threads: int = 1,
+    device: str | None = None,
+    name: str = "the model",
+) -> Iterator[Predictions]:
+    """The predictions for the images of `table`, batch by batch in its order.
+
+    While `threads` batches go through the network, one thread each, others are decoded: no thread
+    ever waits for another inside a batch. Memory holds a few batches, however many the rows.
+    """
+    images = open_images(table, shards, image_size, memory_bound=0)
+    if not len(images):
+        return
+    size = max(1, min(BATCH, PIXELS_AT_ONCE // image_size**2 // threads))
+    with threads_set(1):
+        tried = images.decode(np.arange(len(images))[: max(1, size // 8)])
+        chosen = choose_precision(
+            precision,
+            network,
+            tried,
+            start=_started,
+            steps=len(images) // len(tried),
+            device=device,
+        )
+        chosen.place(network).eval()
+        pace = _Pace(size, fixed=precision != "auto" or chosen.device != "cpu")
+        room = threading.BoundedSemaphore(threads)
+
+        def answered(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            batch = images.decode(rows)
+            if not chosen.channels_last:
+                batch = batch.contiguous()
+            with room, pace.measured(len(rows)):
+                return _answer(network, chosen.put(batch), chosen)
+
+        done = 0
+        for found in _ahead(answered, pace.parts(len(images)), threads + 1):
+            _refuse_broken(name, found, done)
+            done += len(found[0])
+            yield Predictions(*found)
+
+
+class _Pace:
+    """How many images at a time go fastest: it depends on what of them fits the caches.
+
+    The first batches are of one size and another in turn, all others of the best one.
+    """
+
+    def __init__(self, most: int, *, fixed: bool) -> None:
+        sizes = {most} if fixed else {max(1, most // part) for part in (1, 2, 4)}
+        self.seconds: dict[int, list[float]] = {size: [] for size in sorted(sizes)}
+
+    def parts(self, count: int) -> Iterator[np.ndarray]:
+        """All the rows, in order."""
+        turn, done = cycle(self.seconds), 0
+        while done < count:
+            known = all(len(seen) >= TRIES for seen in self.seconds.values())
+            best = min(self.seconds, key=lambda size: min(self.seconds[size], default=0.0))
+            size = best if known else next(turn)
+            yield np.arange(done, min(count, done + size))
+            done += size
+
+    @contextmanager
+    def measured(self, size: int) -> Iterator[None]:
+        """Note what an image costs this thread; what else the machine does is not in it."""
+        began = time.thread_time()
+        yield
+        seen = self.seconds.get(size)  # the last batch of all may be of no such size
+        if seen is not None and len(seen) < TRIES:
+            seen.append((time.thread_time() - began) / size)
+
+
+def _ahead(
+    work: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    parts: Iterable[np.ndarray],
+    workers: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What `work` makes of each part, in order, done by so many threads a little ahead."""
+    under_way: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for part in parts:
+                under_way.append(pool.submit(work, part))
+                if len(under_way) > 2 * workers:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _started(network: Network, precision: Precision) -> Callable[[torch.Tensor], object]:
+    return lambda batch: _answer(network, batch, precision)
+
+
+def _answer(
+    network: Network, batch: torch.Tensor, precision: Precision
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and embeddings of one batch; head and softmax are fp32 whatever the rest is."""
+    network.eval()
+    with torch.inference_mode():
+        with precision.autocast():
+            embeddings = network.embed(batch)
+        probs = network.head(embeddings.float()).softmax(1)
+    return probs.cpu().numpy(), embeddings.float().cpu().numpy()
+
+
+def _refuse_broken(name: str, found: tuple[np.ndarray, np.ndarray], done: int) -> None:
+    for what, values in zip(("probabilities", "embeddings"), found, strict=True):
+        broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(broken):
+            raise ValueError(
+                f"{name} gave {what} that are not finite for {len(broken)} of {len(values)} "
+                f"images, the first being row {done + broken[0]}; the model is damaged: "
+                "train it again or serve another version"
+            )
+
+
+def _empty(network: Network) -> Predictions:
+    head = network.head
+    return Predictions(
+        np.empty((0, head.out_features), np.float32), np.empty((0, head.in_features), np.float32)
+    )

@@ -1,0 +1,120 @@
+"""A pool of any size -> its probabilities and embeddings, the same sample never scored twice."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+import pandas as pd
+
+from models.network.network import Network
+from models.scoring.cache import ScoreCache, open_cache
+from models.scoring.predict import Predictions, predictions
+
+BLOCK = 2**24  # bytes of scores kept at once, or what came in so many seconds: more than that
+BLOCK_SECONDS = 3.0  # a kill does not cost, and the disk is not waited for more often
+_MOVED = 2**24  # bytes put in order at a time
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model says about the rows of a table, mapped from files and read-only."""
+
+    probs: np.ndarray  # float32 [n, classes]
+    embeddings: np.ndarray  # float32 [n, width]
+    new: int  # so many of them had to be scored
+
+
+def cache_for(network: Network, folder: Path) -> ScoreCache:
+    """The cache in `folder` of what this very network says; of any other it is begun anew."""
+    digest = hashlib.sha256()
+    for name, part in network.state_dict().items():
+        digest.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
+        digest.update(part.detach().cpu().contiguous().numpy().tobytes())
+    head = network.head
+    return open_cache(
+        folder, classes=head.out_features, width=head.in_features, model=digest.hexdigest()
+    )
+
+
+def score_table(
+    network: Network,
+    table: pd.DataFrame,
+    shards: Path,
+    image_size: int,
+    cache: ScoreCache,
+    *,
+    precision: str = "auto",
+    threads: int = 1,
+    device: str | None = None,
+    name: str = "the model",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Scored:
+    """The scores of the rows of `table`, in its order; those the cache has are not made again.
+
+    Memory is bounded whatever the pool. Killed anywhere, the next call goes on after the last block
+    that was kept. The arrays stay readable when the cache is closed.
+    """
+    names = table["sample_id"].tolist()
+    rows = cache.missing(names)
+    # In the order of the disk: in any other, a large pool opens a shard for every image.
+    todo = table.iloc[rows].sort_values(["shard", "offset"])
+    batches = predictions(
+        network,
+        todo,
+        shards,
+        image_size,
+        precision=precision,
+        threads=threads,
+        device=device,
+        name=name,
+    )
+    known, done = len(table) - len(todo), 0
+    for block in _blocks(batches):
+        ids = todo["sample_id"].iloc[done : done + len(block)]
+        cache.append(ids.tolist(), block.probs, block.embeddings)
+        done += len(block)
+        if on_progress:
+            on_progress(known + done, len(table))
+    at = cache.rows_of(names)
+    return Scored(
+        probs=_in_order(cache.probs, at, cache.folder),
+        embeddings=_in_order(cache.embeddings, at, cache.folder),
+        new=len(todo),
+    )
+
+
+def _blocks(batches: Iterable[Predictions]) -> Iterator[Predictions]:
+    """Batches put together until they are worth a write that waits for the disk."""
+    held: list[Predictions] = []
+    began = time.monotonic()
+    for batch in batches:
+        held.append(batch)
+        size = sum(one.probs.nbytes + one.embeddings.nbytes for one in held)
+        if size >= BLOCK or time.monotonic() - began > BLOCK_SECONDS:
+            yield _joined(held)
+            held, began = [], time.monotonic()
+    if held:
+        yield _joined(held)
+
+
+def _joined(held: list[Predictions]) -> Predictions:
+    return Predictions(
+        np.concatenate([one.probs for one in held]),
+        np.concatenate([one.embeddings for one in held]),
+    )
+
+
+def _in_order(kept: np.ndarray, rows: np.ndarray, folder: Path) -> np.ndarray:
+    """The rows of `kept`, as a part of it or put in order in a file that nobody else sees."""
+    if len(rows) == 0 or (rows == rows[0] + np.arange(len(rows))).all():
+        return kept[rows[0] :][: len(rows)] if len(rows) else kept[:0]
+    step = max(1, _MOVED // max(1, kept[0].nbytes))
+    with TemporaryFile(dir=folder) as file:
+        for start in range(0, len(rows), step):
+            file.write(kept[rows[start : start + step]].tobytes())
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=(len(rows), kept.shape[1]))

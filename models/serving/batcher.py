@@ -1,0 +1,211 @@
+"""Images in, recorded predictions out: one forward pass and one fsync for all that wait."""
+
+import hashlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.database import now
+from core.images import Refused, clean, pixels
+from models.network.images import prepare
+from models.registry.model_store import LoadedModel
+from models.scoring.predict import predict
+from models.serving.prediction_store import SegmentWriter, Served
+from models.serving.release_follower import Standing
+
+AT_ONCE = 64  # images of one forward pass; more waiting images are the next one's
+LOOPS = 2  # one reads images or waits for the disk while the other one computes
+
+logger = logging.getLogger("hone.service")
+
+Answer = dict[str, Any]
+
+
+class Unavailable(RuntimeError):
+    """No prediction can be given, or none can be recorded, just now."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    request_id: str
+    images: Sequence[bytes]
+    recorded: bool = True
+    answers: "Future[list[Answer]]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One image of a request, ready for the network or refused."""
+
+    received: bytes
+    sample_id: str
+    pixels: torch.Tensor | None
+    refusal: Answer | None = None
+
+
+class Inference:
+    """Answers requests on its own threads. Nothing that was served is answered unrecorded."""
+
+    def __init__(
+        self,
+        standing: Callable[[], Standing],
+        writer: SegmentWriter,
+        *,
+        needs_review_below: float,
+        threads: int,
+    ) -> None:
+        self._standing = standing
+        self._writer = writer
+        self._needs_review_below = needs_review_below
+        self._threads = threads
+        self._waiting: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        for number in range(LOOPS):
+            threading.Thread(target=self._work, name=f"hone-loop-{number}", daemon=True).start()
+
+    def ask(
+        self, request_id: str, images: Sequence[bytes], *, recorded: bool = True
+    ) -> "Future[list[Answer]]":
+        """One answer for each image, in order; a bad image has an `error` and spoils no other.
+
+        Raises `Unavailable` through the future when there is no model or the disk does not take
+        the record. Only guesses for annotators go unrecorded: nobody was served with those.
+        """
+        request = _Request(request_id, images, recorded)
+        self._waiting.put(request)
+        return request.answers
+
+    def close(self) -> None:
+        """Answer what waits, then end the threads."""
+        for _ in range(LOOPS):
+            self._waiting.put(None)
+
+    def _work(self) -> None:
+        while (requests := self._next()) is not None:
+            self._settle(requests)
+
+    def _settle(self, requests: list[_Request]) -> None:
+        try:
+            for request, answers in zip(requests, self._answer(requests), strict=True):
+                request.answers.set_result(answers)
+        except Exception as error:  # the thread lives on, and each caller hears of it
+            if len(requests) > 1:
+                for request in requests:  # one by one: the others did nothing wrong
+                    self._settle([request])
+                return
+            logger.warning("request %s is not answered: %s", requests[0].request_id, error)
+            known = isinstance(error, Unavailable)
+            requests[0].answers.set_exception(
+                error if known else Unavailable(f"the model could not answer: {error}")
+            )
+
+    def _next(self) -> list[_Request] | None:
+        """The oldest waiting request, and with it what fits into the same forward pass."""
+        first = self._waiting.get()
+        if first is None:
+            return None
+        requests, images = [first], len(first.images)
+        while images < AT_ONCE:
+            try:
+                more = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if more is None:
+                self._waiting.put(None)
+                break
+            requests.append(more)
+            images += len(more.images)
+        return requests
+
+    def _answer(self, requests: list[_Request]) -> list[list[Answer]]:
+        standing = self._standing()
+        if standing.model is None:
+            raise Unavailable(standing.problem or "no model is loaded")
+        size = standing.model.card.image_size
+        pictures = [[_look(received, size) for received in r.images] for r in requests]
+        probs = iter(self._predict(standing.model, [p for row in pictures for p in row]))
+        records: list[tuple[Served, bytes]] = []
+        answers: list[list[Answer]] = []
+        for request, row in zip(requests, pictures, strict=True):
+            answers.append([])
+            for position, picture in enumerate(row):
+                if picture.refusal:
+                    answers[-1].append(picture.refusal)
+                    continue
+                served = self._served(standing.model, request, position, picture, next(probs))
+                if request.recorded:
+                    records.append((served, picture.received))
+                answers[-1].append(_shown(served, standing.model))
+        self._record(records)
+        return answers
+
+    def _predict(self, model: LoadedModel, pictures: list[_Picture]) -> np.ndarray:
+        ready = [picture.pixels for picture in pictures if picture.pixels is not None]
+        if not ready:
+            return np.empty((0, len(model.card.classes)), dtype=np.float32)
+        found = predict(
+            model.network, torch.stack(ready), threads=self._threads, name=model.version
+        )
+        return found.probs
+
+    def _record(self, records: list[tuple[Served, bytes]]) -> None:
+        try:
+            if records:
+                self._writer.append(records)
+        except OSError as error:
+            raise Unavailable(f"the prediction could not be recorded ({error})") from error
+
+    def _served(
+        self,
+        model: LoadedModel,
+        request: _Request,
+        position: int,
+        picture: _Picture,
+        probs: np.ndarray,
+    ) -> Served:
+        words = [request.request_id, str(position), picture.sample_id, model.version]
+        confidence = round(float(probs.max()), 6)
+        return Served(
+            # The same image under the same request id is the same prediction, also after a retry.
+            prediction_id=hashlib.sha256("\n".join(words).encode()).hexdigest()[:32],
+            request_id=request.request_id,
+            model=model.version,
+            sample_id=picture.sample_id,
+            label=model.card.classes[int(probs.argmax())],
+            confidence=confidence,
+            probabilities=[round(float(value), 6) for value in probs],
+            needs_review=confidence < self._needs_review_below,
+            served_at=now(),
+        )
+
+
+def _look(received: bytes, size: int) -> _Picture:
+    try:
+        accepted = clean(received)
+        prepared = prepare(pixels(accepted.content), size)
+        return _Picture(received, accepted.sample_id, prepared)
+    except Refused as refused:
+        error = {"reason": refused.reason, "detail": refused.detail}
+    except Exception as unforeseen:  # one image must not take the others with it
+        logger.exception("an image could not be read")
+        error = {"reason": "NOT_READ", "detail": type(unforeseen).__name__}
+    return _Picture(received, "", None, {"error": error})
+
+
+def _shown(served: Served, model: LoadedModel) -> Answer:
+    """What the client sees of a prediction."""
+    return {
+        "prediction_id": served.prediction_id,
+        "sample_id": served.sample_id,
+        "model": served.model,
+        "label": served.label,
+        "confidence": served.confidence,
+        "needs_review": served.needs_review,
+        "probabilities": dict(zip(model.card.classes, served.probabilities, strict=True)),
+    }

@@ -1,0 +1,107 @@
+"""Which model answers: the release pointer is followed, and a model that fails is not taken."""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.registry.model_store import LoadedModel, load_model
+from models.registry.versions import current_release
+from models.scoring.predict import predict
+
+LOOK_EVERY = 1.0  # seconds: the longest a release waits until it is served, but for its loading
+TRY_AGAIN = 30.0  # seconds until a model that could not be loaded is tried again
+
+logger = logging.getLogger("hone.service")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The model that answers now, the release it comes from, and what keeps a newer one away."""
+
+    model: LoadedModel | None
+    release: int | None = None
+    problem: str | None = None
+
+
+class Follower:
+    """Keeps `standing` at the newest release, in the background, once `start` was called."""
+
+    def __init__(self, engine: Engine, bento_home: Path, *, threads: int) -> None:
+        self.standing = Standing(None, problem="not looked yet")
+        self._engine = engine
+        self._bento_home = bento_home
+        self._threads = threads
+        self._failed = (0, 0.0)  # the last release that failed, and when it is tried again
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Look now, and then every second until `stop`."""
+        self.look()
+        threading.Thread(target=self._follow, name="hone-follower", daemon=True).start()
+
+    def stop(self) -> None:
+        """Look no more; the model that answers stays."""
+        self._ended.set()
+
+    def look(self) -> None:
+        """Take over the newest release, if it is another one and its model is sound.
+
+        The old model answers until the new one has loaded, was checked and has predicted once.
+        """
+        try:
+            current = current_release(self._engine)
+        except SQLAlchemyError as error:
+            return self._report(f"the database does not answer ({error.__class__.__name__})")
+        if current is None:
+            return self._report("no model is released yet: `hone retrain` makes and releases one")
+        if current.number == self.standing.release:
+            self.standing = replace(self.standing, problem=None)
+            return None
+        if (
+            self._failed
+            and self._failed[0] == current.number
+            and time.monotonic() < self._failed[1]
+        ):
+            return None
+        self._take_over(current.champion, current.number)
+        return None
+
+    def _take_over(self, version: str, number: int) -> None:
+        model = self.standing.model
+        try:
+            if model is None or model.version != version:
+                model = load_model(self._engine, self._bento_home, version)
+                try_out(model, threads=self._threads)
+        except Exception as error:  # whatever is wrong with the new model, the old one goes on
+            self._failed = (number, time.monotonic() + TRY_AGAIN)
+            return self._report(f"release {number} is not served: {error}")
+        self.standing = Standing(model, number)
+        logger.info("serving %s (release %d)", version, number)
+        return None
+
+    def _report(self, problem: str) -> None:
+        if problem != self.standing.problem:
+            logger.warning(problem)
+        self.standing = replace(self.standing, problem=problem)
+
+    def _follow(self) -> None:
+        while not self._ended.wait(LOOK_EVERY):
+            self.look()
+
+
+def try_out(model: LoadedModel, *, threads: int) -> None:
+    """Let the model look at one grey image; one that fails at this serves nobody."""
+    size = model.card.image_size
+    grey = torch.full((1, 3, size, size), 128, dtype=torch.uint8)
+    probs = predict(model.network, grey, threads=threads, name=model.version).probs
+    if probs.shape != (1, len(model.card.classes)):
+        raise ValueError(
+            f"{model.version} answers {probs.shape[1]} probabilities for "
+            f"{len(model.card.classes)} classes: train it again"
+        )

@@ -1,0 +1,285 @@
+"""The service: `POST /predict` answers images with labels, `GET /status` says which model does.
+
+Run it with `bentoml serve` in the repository, or from anywhere as a bento. With HONE_WORKSPACE it
+follows that workspace's releases; without, it serves the model that its bento was built with.
+"""
+
+import asyncio
+import hashlib
+import os
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, cast
+
+import bentoml
+import torch
+from _bentoml_sdk.models import BentoModel, Model  # BentoML's reference to a model, to derive from
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from core.bucket import ObjectDesk
+from core.database import connect
+from core.workspace import Workspace, load_workspace
+from models.registry.model_store import LoadedModel, read_model
+from models.registry.versions import champion
+from models.serving import label_studio, staged_images
+from models.serving.batcher import Answer, Inference, Unavailable
+from models.serving.prediction_store import SegmentWriter
+from models.serving.release_follower import Follower, Standing, try_out
+from models.serving.requests import Problem, new_request_id, read_images, request_id_of
+from settings import Settings
+
+IN_FLIGHT = 32  # requests at a time in one worker; one more gets 429
+SECONDS = 60  # then the client gets 504; what it asked is still answered to a retry
+REMEMBERED = 512  # requests whose answers are kept for retries, in one worker
+
+
+async def predict(request: Request) -> Response:
+    """Predictions for the images of a form, in order: 200 if any image was good, else 400.
+
+    A bad image gets an `error` where its prediction would be. A request repeated under its
+    `X-Request-ID` gets the answer it had; other images under that id get 409.
+    """
+    hone: Hone = request.app.state.hone
+    try:
+        given = request_id_of(request)
+        files = await read_images(request)
+        request_id = given or new_request_id()
+        images = [content for _, content in files]
+        answers = await (hone.ask_once(given, images) if given else hone.ask(request_id, images))
+    except Problem as problem:
+        return _refusal(problem.status, problem.reason, problem.detail)
+    except Unavailable as error:
+        return _refusal(503, "UNAVAILABLE", str(error))
+    shown = [{"file": name, **answer} for (name, _), answer in zip(files, answers, strict=True)]
+    return JSONResponse(
+        {"request_id": request_id, "predictions": shown},
+        200 if any("label" in answer for answer in answers) else 400,
+        {"X-Request-ID": request_id},
+    )
+
+
+async def status(request: Request) -> Response:
+    """Which model answers, since when, and what keeps a newer release from being served."""
+    return JSONResponse(request.app.state.hone.status())
+
+
+def _refusal(code: int, reason: str, detail: str) -> Response:
+    headers = {"Retry-After": "1"} if code == 503 else None
+    return JSONResponse({"error": {"reason": reason, "detail": detail}}, code, headers)
+
+
+# Both spellings, and at the root: Starlette would answer the other spelling with a redirect.
+app = Starlette(
+    routes=[
+        *(Route(path, predict, methods=["POST"]) for path in ("/predict", "/predict/")),
+        *(Route(path, status, methods=["GET"]) for path in ("/status", "/status/")),
+        Mount("/label-studio", routes=label_studio.ROUTES),
+    ]
+)
+
+
+class ReleasedModel(Model[None]):
+    """What `bentoml build` puts into the bento: `--arg model=VERSION`, or else the champion.
+
+    It is looked up when a bento is built, not when this module is imported.
+    """
+
+    def to_info(self, alias: str | None = None) -> Any:
+        """The entry of the bento's list of models."""
+        settings = Settings()
+        workspace = _workspace(settings)
+        if workspace is None:
+            raise ValueError("HONE_WORKSPACE is not set: it says whose champion the bento gets")
+        asked = getattr(bentoml.use_arguments(), "model", None)
+        version = asked or champion(connect(_database(settings, workspace)))
+        if version is None:
+            raise ValueError(f"{workspace.root} has released no model yet: `hone retrain` does")
+        model = BentoModel(version)
+        if model.stored is None:
+            raise ValueError(f"{version} is not here: set BENTOML_HOME={workspace.bento_home}")
+        return model.to_info(alias)
+
+    @classmethod
+    def from_info(cls, info: Any) -> "ReleasedModel":
+        """A reference to the same, whatever it was when the bento was built."""
+        return cls()
+
+    def to_create_schema(self) -> Any:
+        """Refused: a bento is pushed with the models in its list, by their tags."""
+        raise NotImplementedError("push the model by its tag")
+
+    def resolve(self, base_path: Any = None) -> None:
+        """Nothing: the service reads its model itself, and checks it."""
+
+
+@bentoml.service(
+    name="hone",
+    http={"host": "127.0.0.1"},  # `--host` opens it to others
+    traffic={"timeout": SECONDS, "max_concurrency": IN_FLIGHT},
+    logging={"access": {"enabled": False}},  # the prediction store is the log
+    envs=[{"name": "OTEL_SDK_DISABLED", "value": "true"}],  # tracing takes a quarter of a request
+)
+@bentoml.asgi_app(app, path="/")
+class Hone:
+    """Labels for images: POST /predict, a form with files in the field `images`."""
+
+    released = ReleasedModel()
+
+    def __init__(self) -> None:
+        settings = Settings()
+        torch.set_num_threads(settings.threads)
+        self._began = time.monotonic()
+        self._settings = settings
+        self._follower: Follower | None = None
+        workspace = _workspace(settings)
+        if workspace is None:
+            self._alone = Standing(_bundled(settings.threads))
+        else:
+            engine = connect(_database(settings, workspace))
+            self._follower = Follower(engine, workspace.bento_home, threads=settings.threads)
+            self._follower.start()
+        self._writer = SegmentWriter(_traffic(settings, workspace))
+        self._inference = Inference(
+            lambda: self.standing,
+            self._writer,
+            needs_review_below=settings.needs_review_below,
+            threads=settings.threads,
+        )
+        self.backend = label_studio.Backend(
+            self._inference,
+            lambda: self.standing,
+            read_image=_images(settings, workspace),
+            secret=settings.backend_secret.get_secret_value() if settings.backend_secret else None,
+        )
+        self._asked: OrderedDict[str, tuple[str, asyncio.Future[list[Answer]]]] = OrderedDict()
+        app.state.hone = self
+
+    @property
+    def standing(self) -> Standing:
+        """The model that answers now."""
+        return self._follower.standing if self._follower else self._alone
+
+    async def ask(self, request_id: str, images: list[bytes]) -> list[Answer]:
+        """An answer for each image, recorded on disk before it is given."""
+        return await asyncio.wrap_future(self._inference.ask(request_id, images))
+
+    async def ask_once(self, request_id: str, images: list[bytes]) -> list[Answer]:
+        """As `ask`, but a request that this worker has answered, or is answering, is not repeated.
+
+        Another worker would answer it again, with the same `prediction_id`s: one record remains.
+        """
+        digest = await asyncio.to_thread(_digest, images)
+        known = self._asked.get(request_id)
+        if known is None:
+            known = self._asked[request_id] = (digest, self._begin(request_id, images))
+            if len(self._asked) > REMEMBERED:
+                self._asked.popitem(last=False)
+        if known[0] != digest:
+            raise Problem(
+                409, "REQUEST_ID_REUSED", f"X-Request-ID {request_id} came with other images before"
+            )
+        return await asyncio.shield(known[1])  # a client that goes away leaves it to its retry
+
+    def _begin(self, request_id: str, images: list[bytes]) -> "asyncio.Future[list[Answer]]":
+        def forget_failure(done: "asyncio.Future[list[Answer]]") -> None:
+            if done.cancelled() or done.exception():
+                self._asked.pop(request_id, None)  # a retry asks anew
+
+        answers = asyncio.ensure_future(self.ask(request_id, images))
+        answers.add_done_callback(forget_failure)
+        return answers
+
+    def status(self) -> dict[str, Any]:
+        """What this worker is and does."""
+        standing = self.standing
+        model = standing.model
+        return {
+            "model": model.version if model else None,
+            "digest": model.sha256 if model else None,
+            "release": standing.release,
+            "problem": standing.problem,
+            "classes": list(model.card.classes) if model else [],
+            "needs_review_below": self._settings.needs_review_below,
+            "threads": self._settings.threads,
+            "label_studio": self.backend.status(),
+            "worker": os.getpid(),
+            "uptime_seconds": round(time.monotonic() - self._began, 1),
+        }
+
+    def __is_ready__(self) -> bool:
+        return self.standing.model is not None
+
+    @bentoml.on_deployment
+    @staticmethod
+    def look_before_serving() -> None:
+        """Stop `bentoml serve` when it could not work, and let relative folders mean what they say.
+
+        BentoML's workers run in the folder of the code, not where the command was given.
+        """
+        settings = Settings()
+        workspace = _workspace(settings)
+        if workspace is None and _bento() is None:
+            raise ValueError("HONE_WORKSPACE is not set: it says whose champion to serve")
+        if workspace is None:
+            _bundled(settings.threads)
+        else:
+            os.environ["HONE_WORKSPACE"] = str(workspace.root)
+        root, secret = settings.label_studio_document_root, settings.backend_secret
+        if root is not None:
+            os.environ["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] = str(root.resolve())
+        if secret is not None:  # from the .env of where the command was given
+            os.environ["HONE_BACKEND_SECRET"] = secret.get_secret_value()
+        os.environ["HONE_TRAFFIC"] = str(_traffic(settings, workspace).resolve())
+
+    @bentoml.on_shutdown
+    def end(self) -> None:
+        """Let the threads go; what waits is still answered."""
+        if self._follower:
+            self._follower.stop()
+        self._inference.close()
+
+
+def _bento() -> Any:
+    """The bento that is being served; None when it is the code of a repository."""
+    return cast(Any, Hone).bento
+
+
+def _bundled(threads: int) -> LoadedModel:
+    """The model that this bento was built with."""
+    [found] = _bento().info.all_models
+    stored = bentoml.models.get(found.tag)
+    sha256 = str(stored.info.metadata["manifest_sha256"])
+    model = read_model(Path(stored.path), str(found.tag), sha256)
+    try_out(model, threads=threads)
+    return model
+
+
+def _workspace(settings: Settings) -> Workspace | None:
+    return load_workspace(settings.workspace) if settings.workspace else None
+
+
+def _database(settings: Settings, workspace: Workspace) -> str:
+    return settings.database_url.get_secret_value() if settings.database_url else workspace.database
+
+
+def _traffic(settings: Settings, workspace: Workspace | None) -> Path:
+    """Where served predictions are recorded: in the workspace, which drains them from there."""
+    return workspace.traffic if workspace else settings.traffic or Path("traffic")
+
+
+def _images(settings: Settings, workspace: Workspace | None) -> staged_images.ReadImage:
+    """What the model may look at for annotators: the images on the workspace's desk."""
+    if workspace is None:
+        return staged_images.no_images
+    if settings.desk:
+        return staged_images.object_images(ObjectDesk.at(settings.desk))
+    return staged_images.desk_images(workspace.desk, settings.label_studio_document_root)
+
+
+def _digest(images: list[bytes]) -> str:
+    parts = (hashlib.sha256(image).digest() for image in images)
+    return hashlib.sha256(b"".join(parts)).hexdigest()

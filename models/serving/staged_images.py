@@ -1,0 +1,75 @@
+"""The images a model may look at for annotators, by the addresses that Label Studio has for them.
+
+An address comes from outside and is never fetched: it is only looked up on the workspace's desk.
+"""
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, urlsplit
+
+from core.bucket import ObjectDesk
+from core.images import MAX_BYTES
+
+LOCAL_FILES = "/data/local-files/"  # how Label Studio names a file below its document root
+
+ReadImage = Callable[[str], bytes]
+
+
+class Unreadable(ValueError):
+    """An image that is not read for an annotator: a reason in one word, and a sentence."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+def desk_images(desk: Path, document_root: Path | None = None) -> ReadImage:
+    """Reads the images on a desk by the addresses Label Studio has for them, and nothing else.
+
+    `document_root` is the folder Label Studio starts from; default: the desk.
+    """
+
+    def read(address: str) -> bytes:
+        folder = (desk / "images").resolve()
+        path = ((document_root or desk) / _file_of(address)).resolve()
+        if not path.is_relative_to(folder) or not path.is_file():
+            raise Unreadable("NOT_ON_DESK", f"{address[:200]!r} is no file in {folder}")
+        if path.stat().st_size > MAX_BYTES:
+            raise Unreadable("TOO_LARGE", f"{address[:200]!r} has over {MAX_BYTES:,} bytes")
+        return path.read_bytes()
+
+    return read
+
+
+def object_images(desk: ObjectDesk) -> ReadImage:
+    """Reads the images on a desk in an object store, and nothing else there or elsewhere."""
+
+    def read(address: str) -> bytes:
+        content = desk.read(address, limit=MAX_BYTES)
+        if content is None:
+            raise Unreadable(
+                "NOT_ON_DESK",
+                f"{address[:200]!r} is no image of up to {MAX_BYTES:,} bytes at {desk.address()}",
+            )
+        return content
+
+    return read
+
+
+def no_images(address: str) -> bytes:
+    """Reads nothing: a service without a workspace has no desk."""
+    raise Unreadable("NO_DESK", f"{address[:200]!r}: HONE_WORKSPACE is not set for the service")
+
+
+def _file_of(address: str) -> PurePosixPath:
+    """The file that an address names below the document root; addresses are never fetched."""
+    try:
+        parts = urlsplit(address)
+        [name] = parse_qs(parts.query, strict_parsing=True, max_num_fields=1)["d"]
+    except (ValueError, KeyError):
+        parts, name = urlsplit(""), ""
+    file = PurePosixPath(name)
+    elsewhere = parts.scheme or parts.netloc or parts.path != LOCAL_FILES
+    if elsewhere or "\0" in name or file.is_absolute() or ".." in file.parts:
+        raise Unreadable("NOT_ON_DESK", f"{address[:200]!r} is no address of an image on the desk")
+    return file

@@ -1,0 +1,388 @@
+"""One training, read from top to bottom."""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from models.network.images import Images, augment, open_images, targets
+from models.network.network import Network, NetworkConfig, build, load_state
+from models.network.precision import PRECISIONS, Precision, choose_precision, threads_set
+from models.scoring.predict import BATCH, predict
+
+FINE_TUNES = ("full", "frozen")
+LEAST_HELD = 50  # val rows; fewer cannot tell two epochs apart, and choosing by 9 cost 7 points
+LEAST_SETTLED, MOST_SETTLED = 16, 2048  # rows that BatchNorm's last statistics are taken from
+LEAST_WEIGHT = 0.01  # of a row nobody trusts: the weights of a batch must have a sum
+SOFT = "soft"  # the split of rows with a guess in place of a label
+
+
+class NonFiniteLoss(ValueError):
+    """The loss or a weight stopped being a number; the message says when and with which numbers."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a network is trained."""
+
+    epochs: int = 20  # upper bound; the learning rate falls to zero at its end
+    min_steps: int = 200  # in all: a hundred labels are gone through more often than ten thousand
+    batch_size: int = 64  # the smallest that keeps a core busy; BatchNorm likes it well enough
+    lr: float = 1e-3  # AdamW's usual; networks from scratch take twice as much
+    weight_decay: float = 0.05  # of matrices and kernels; norms and biases have none
+    warmup: float = 0.1  # share of the steps on which the learning rate rises from nothing
+    label_smoothing: float = 0.05  # a few labels are always wrong
+    augment: bool = True  # a few hundred images are otherwise learnt by heart
+    flip: bool = False  # a mirrored digit, sign or letter is another one; turn on for animals
+    fine_tune: str = "full"  # "frozen": only the head, minutes become seconds
+    patience: int = 20  # epochs without a better one before it stops; the default never stops
+    trust_weights: bool = False  # a doubtful label pulls less, once trust has been calibrated
+    soft_weight: float = 0.5  # of a guess that is certain, beside a label's 1; 0 leaves them out
+    precision: str = "auto"  # "fp32" gives the same bits every time on one processor
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "min_steps": 0, "batch_size": 2, "patience": 1, "seed": 0}
+        for name, lowest in least.items():
+            found = getattr(self, name)
+            if not isinstance(found, int) or found < lowest:
+                raise ValueError(f"{name} is {found!r}; choose a whole number from {lowest} on")
+        shares = {"warmup": 1.0, "label_smoothing": 1.0, "soft_weight": 1.0}
+        shares["weight_decay"] = math.inf
+        for name, limit in shares.items():
+            if not 0 <= getattr(self, name) < limit:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; choose from 0 to below {limit:g}"
+                )
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr is {self.lr!r}; choose a finite number above 0, such as 0.001")
+        choices = {"fine_tune": FINE_TUNES, "precision": PRECISIONS}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}"
+                )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network of the best epoch, and how it came to be."""
+
+    network: Network
+    history: list[dict[str, Any]]  # a row an epoch; the best one is of this very network
+    best_epoch: int  # from 1
+    precision: str  # as it was run, such as "bf16 on cpu"
+    absent_classes: list[str]  # without a row to learn from: it can hardly answer them
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """One split: inputs by row numbers (images, or their embeddings), targets and weights."""
+
+    take: Callable[[np.ndarray], torch.Tensor]
+    targets: torch.Tensor
+    weights: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def train(
+    table: pd.DataFrame,
+    shards: Path,
+    classes: Sequence[str],
+    image_size: int,
+    config: TrainConfig,
+    *,
+    network: NetworkConfig,
+    start: Mapping[str, torch.Tensor] | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    threads: int = 1,
+    device: str | None = None,
+) -> Trained:
+    """A network trained on the "train" rows of `table`, its best epoch chosen on the "val" rows.
+
+    "soft" rows are trained on beside them, with less weight. Seeded: the same rows, threads and
+    processor give the same result (on a CPU in "fp32"). With few "val" rows the training loss
+    chooses. `start` is the state of a network to go on from.
+    """
+    _check(table, config, network, start)
+    with threads_set(threads), torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        made = build(network, classes=len(classes), image_size=image_size)
+        if start is not None:
+            load_state(made, start, source="the network to start from")
+        taught = ["train", SOFT] if config.soft_weight else ["train"]
+        learn, held = (
+            _rows(part, open_images(part, shards, image_size, threads=threads), classes, config)
+            for part in (table[table["split"].isin(splits)] for splits in (taught, ["val"]))
+        )
+        precision = _precision(made, learn, config, device)
+        precision.place(made)
+        part: nn.Module = made
+        if config.fine_tune == "frozen":
+            made.backbone.requires_grad_(False)
+            if not config.augment:  # the backbone will say the same each time: ask it once
+                learn, held = _embedded(made, learn, precision), _embedded(made, held, precision)
+                part = made.head
+        history, best_epoch = _fit(part, learn, held, config, precision, on_epoch)
+        if config.fine_tune == "full":
+            _settle_norms(made, learn, precision, np.random.default_rng(config.seed))
+            history[best_epoch - 1] |= _score(made, held, precision)
+    made.requires_grad_(True).eval()
+    seen = set(table.loc[table["split"] == "train", "label"])
+    absent = [name for name in classes if name not in seen]
+    return Trained(made, history, best_epoch, str(precision), absent)
+
+
+def _fit(
+    part: nn.Module,
+    learn: _Rows,
+    held: _Rows,
+    config: TrainConfig,
+    precision: Precision,
+    on_epoch: Callable[[dict[str, Any]], None] | None,
+) -> tuple[list[dict[str, Any]], int]:
+    """Leave the weights of the best epoch in `part`; return a row per epoch, and which was best."""
+    rng = np.random.default_rng(config.seed)
+    size, steps = _pace(config, len(learn))
+    batches = _batches(len(learn), size, rng)
+    optimizer = _optimizer(part, config)
+    history: list[dict[str, Any]] = []
+    best_loss, best_epoch, best = math.inf, 0, part.state_dict()
+    for epoch in range(1, config.epochs + 1):
+        began, losses = time.perf_counter(), []
+        _train_mode(part, config)
+        for step in range((epoch - 1) * steps, epoch * steps):
+            rate = config.lr * rate_share(step, steps * config.epochs, config.warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            rows = next(batches)
+            inputs = precision.put(learn.take(rows))
+            if config.augment:
+                inputs = precision.put(augment(inputs, rng, flip=config.flip))
+            loss = _loss(part, inputs, learn, rows, config.label_smoothing, precision)
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise _broken("the loss", losses, epoch=epoch, step=step + 1, rate=rate)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        pace = steps * size / (time.perf_counter() - began)
+        row = {"epoch": epoch, "step": epoch * steps, "lr": rate, "train_loss": fmean(losses)}
+        row |= _score(part, held, precision)
+        watched = row["val_loss"] if len(held) >= LEAST_HELD else row["train_loss"]
+        if not (math.isfinite(watched) and _is_finite(part)):
+            raise _broken("a weight", losses, epoch=epoch, step=epoch * steps, rate=rate)
+        history.append(row)
+        if on_epoch:
+            on_epoch({**row, "images_per_second": pace})
+        if watched <= best_loss:  # of equals the later: its learning rate was lower
+            best_loss, best_epoch, best = watched, epoch, copy.deepcopy(part.state_dict())
+        elif epoch - best_epoch >= config.patience:
+            break
+    part.load_state_dict(best)
+    return history, best_epoch
+
+
+def rate_share(step: int, total: int, warmup: float) -> float:
+    """The share of the learning rate at `step`: up in a line, then down in a cosine to zero."""
+    rise = max(1, round(warmup * total))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+def _check(
+    table: pd.DataFrame, config: TrainConfig, network: NetworkConfig, start: object | None
+) -> None:
+    splits = sorted(set(table["split"]))
+    if "train" not in splits:
+        raise ValueError(
+            f"none of the {len(table)} rows is in split 'train' (there are: {splits}); "
+            "label more samples and cut a new snapshot"
+        )
+    if config.fine_tune == "frozen" and network.weights is None and start is None:
+        raise ValueError(
+            "fine_tune is 'frozen' with weights None: the backbone would stay random; choose "
+            "'full', or weights 'default' or a file, or a network to start from"
+        )
+
+
+def _pace(config: TrainConfig, rows: int) -> tuple[int, int]:
+    """Rows per step and steps per epoch."""
+    size = min(config.batch_size, max(2, rows))  # BatchNorm can do nothing with a single row
+    return size, max(math.ceil(rows / size), math.ceil(config.min_steps / config.epochs))
+
+
+def _rows(part: pd.DataFrame, images: Images, classes: Sequence[str], config: TrainConfig) -> _Rows:
+    trust = part["trust"].to_numpy(np.float32) if config.trust_weights else np.ones(len(part))
+    if not ((trust >= 0) & (trust <= 1)).all():
+        strange = part["sample_id"][~((trust >= 0) & (trust <= 1))].iloc[0]
+        raise ValueError(f"the trust of sample {strange} is not from 0 to 1; settle it again")
+    weights = torch.tensor(trust, dtype=torch.float32)
+    wanted = targets(part["label"], classes)
+    guesses = part[part["split"] == SOFT]
+    if len(guesses):
+        soft = torch.tensor(part["split"].eq(SOFT).tolist())
+        wanted = F.one_hot(wanted, len(classes)).float()
+        wanted[soft] = _guessed(guesses, classes)
+        weights[soft] = config.soft_weight * torch.tensor(guesses["trust"].tolist())
+    return _Rows(images.take, wanted, weights.clamp(min=LEAST_WEIGHT))
+
+
+def _guessed(part: pd.DataFrame, classes: Sequence[str]) -> torch.Tensor:
+    """What is guessed of each soft row, [n, classes]; classes that are gone have no part in it."""
+    told = [json.loads(probs) for probs in part["probs"]]
+    found = torch.tensor([[row.get(name, 0.0) for name in classes] for row in told])
+    total = found.sum(dim=1, keepdim=True)
+    if not (torch.isfinite(found).all() and (found >= 0).all() and (total > 0).all()):
+        raise ValueError(
+            f"a soft row says nothing of the classes {', '.join(classes)}; cut a new snapshot"
+        )
+    return found / total
+
+
+def _embedded(network: Network, rows: _Rows, precision: Precision) -> _Rows:
+    """The same rows with the backbone's embeddings as inputs."""
+    numbers = np.arange(len(rows))
+    parts = [numbers[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    said = predict(
+        network,
+        (rows.take(part) for part in parts),
+        device=precision.device,
+    )
+    embeddings = torch.from_numpy(said.embeddings)
+    return _Rows(lambda wanted: embeddings[torch.from_numpy(wanted)], rows.targets, rows.weights)
+
+
+def _batches(rows: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Row numbers without end, `size` at a time: every row once before any comes again."""
+    waiting = np.empty(0, dtype=np.int64)
+    while True:
+        while len(waiting) < size:
+            waiting = np.concatenate([waiting, rng.permutation(rows)])
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+def _optimizer(part: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    trained = [weight for weight in part.parameters() if weight.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in trained if weight.ndim > 1]},
+        {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def _train_mode(part: nn.Module, config: TrainConfig) -> None:
+    part.train()
+    if config.fine_tune == "frozen" and isinstance(part, Network):
+        part.backbone.eval()  # or BatchNorm would go on learning
+
+
+def _loss(
+    part: nn.Module,
+    inputs: torch.Tensor,
+    rows: _Rows,
+    numbers: np.ndarray,
+    smoothing: float,
+    precision: Precision,
+) -> torch.Tensor:
+    chosen = torch.from_numpy(numbers)
+    wanted = rows.targets[chosen].to(precision.device)
+    weights = rows.weights[chosen].to(precision.device)
+    with precision.autocast():
+        logits = part(inputs)
+    losses = F.cross_entropy(logits.float(), wanted, label_smoothing=smoothing, reduction="none")
+    return (losses * weights).sum() / weights.sum()
+
+
+@torch.inference_mode()
+def _score(part: nn.Module, rows: _Rows, precision: Precision) -> dict[str, float]:
+    """Loss and accuracy on the rows, without smoothing or weights; nothing when there are none."""
+    part.eval()
+    loss, right = 0.0, 0
+    for start in range(0, len(rows), BATCH):
+        numbers = np.arange(start, min(start + BATCH, len(rows)))
+        wanted = rows.targets[start : start + BATCH].to(precision.device)
+        with precision.autocast():
+            logits = part(precision.put(rows.take(numbers)))
+        loss += F.cross_entropy(logits.float(), wanted, reduction="sum").item()
+        right += int((logits.argmax(1) == wanted).sum())
+    if not len(rows):
+        return {}
+    return {"val_loss": loss / len(rows), "val_accuracy": right / len(rows)}
+
+
+def _precision(network: Network, rows: _Rows, config: TrainConfig, device: str | None) -> Precision:
+    size, steps = _pace(config, len(rows))
+    numbers = next(_batches(len(rows), size, np.random.default_rng(config.seed)))
+
+    def start(twin: nn.Module, precision: Precision) -> Callable[[torch.Tensor], None]:
+        optimizer = _optimizer(twin.train(), config)
+
+        def step(batch: torch.Tensor) -> None:
+            optimizer.zero_grad()
+            _loss(twin, batch, rows, numbers, config.label_smoothing, precision).backward()
+            optimizer.step()
+
+        return step
+
+    return choose_precision(
+        config.precision,
+        network,
+        rows.take(numbers),
+        start=start,
+        steps=steps * config.epochs,
+        device=device,
+    )
+
+
+def _settle_norms(
+    network: Network, rows: _Rows, precision: Precision, rng: np.random.Generator
+) -> None:
+    """Give BatchNorm the statistics of images as they are, not as they were augmented.
+
+    Those are what it will see: 1 point of accuracy on the digits, with 60 to 240 labels.
+    """
+    norms = [part for part in network.modules() if isinstance(part, _BatchNorm)]
+    if not norms or len(rows) < LEAST_SETTLED:
+        return
+    network.eval()
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train().momentum = None  # the plain average over all batches
+    chosen = rng.permutation(len(rows))[:MOST_SETTLED]
+    with torch.no_grad(), precision.autocast():
+        for numbers in np.array_split(chosen, math.ceil(len(chosen) / BATCH)):
+            network(precision.put(rows.take(numbers)))
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def _is_finite(part: nn.Module) -> bool:
+    return all(bool(torch.isfinite(weight).all()) for weight in part.state_dict().values())
+
+
+def _broken(what: str, losses: list[float], **numbers: float) -> NonFiniteLoss:
+    told = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
+    last = ", ".join(f"{loss:g}" for loss in losses[-4:])
+    return NonFiniteLoss(
+        f"{what} is no longer finite at {told} (last losses: {last}); choose a smaller lr, "
+        "or look for damaged images or weights"
+    )

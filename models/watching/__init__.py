@@ -1,0 +1,1 @@
+"""Whether served traffic still looks like the training data."""

@@ -1,0 +1,163 @@
+"""What the watch saw and what was done about it: signals and decisions, kept for good."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from core.database import metadata, now, writing
+
+if TYPE_CHECKING:
+    from models.watching.detectors import Decision, Signal
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("decision_id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("first_seq", Integer, nullable=False),  # the window, as a range of predictions.seq
+    Column("last_seq", Integer, nullable=False),
+    Column("action", Text, nullable=False),  # "none", "label-served", "cannot-tell"
+    Column("reason", Text, nullable=False),
+    Column("decided_at", Text, nullable=False),
+    Column("answered_by", Text),  # round_id of the round that acted on it
+)
+Index(
+    "uq_decisions_window",
+    decisions.c.model,
+    decisions.c.first_seq,
+    decisions.c.last_seq,
+    unique=True,
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("decision_id", Text, ForeignKey("decisions.decision_id"), primary_key=True),
+    Column("name", Text, primary_key=True),  # "ks-probabilities", "ks-embeddings"
+    Column("outcome", Text, nullable=False),  # "drift", "no drift", "cannot tell"
+    Column("statistic", Float),
+    Column("p_value", Float),
+    Column("threshold", Float),
+    Column("rows", Integer, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+
+def record_decision(
+    engine: Engine,
+    *,
+    model: str,
+    first_seq: int,
+    last_seq: int,
+    decision: "Decision",
+    signals: "Sequence[Signal]",
+) -> str:
+    """Keep what was decided about a window of served predictions; return its `decision_id`.
+
+    A window is decided once: recording it again changes nothing.
+    """
+    if not 0 < first_seq <= last_seq:
+        raise ValueError(
+            f"the window is {first_seq} to {last_seq}; it has at least one prediction, and their "
+            "numbers start at 1"
+        )
+    window = f"{model}:{first_seq}:{last_seq}"
+    decision_id = f"decision-{hashlib.sha256(window.encode()).hexdigest()[:16]}"
+    row = {
+        "decision_id": decision_id, "model": model, "first_seq": first_seq, "last_seq": last_seq,
+        "action": decision.action, "reason": decision.reason, "decided_at": now(),
+    }  # fmt: skip
+    if not _known(engine, decision_id):
+        try:
+            _insert(engine, row, signals)
+        except IntegrityError:  # somebody else decided it just now; any other breach is raised
+            if not _known(engine, decision_id):
+                raise
+    return decision_id
+
+
+def last_decision(engine: Engine) -> dict[str, Any] | None:
+    """The newest decision with its `signals` as a list of rows."""
+    newest = decisions.c.decided_at.desc(), decisions.c.last_seq.desc()
+    with engine.connect() as connection:
+        row = connection.execute(select(decisions).order_by(*newest)).mappings().first()
+        if row is None:
+            return None
+        seen = select(signals).where(signals.c.decision_id == row["decision_id"])
+        found = connection.execute(seen.order_by(signals.c.name)).mappings().all()
+    return {**row, "signals": [dict(signal) for signal in found]}
+
+
+def unanswered_drift(engine: Engine) -> dict[str, Any] | None:
+    """The newest decision that asks for labels and that no round has acted on."""
+    query = (
+        select(decisions)
+        .where(decisions.c.action == "label-served", decisions.c.answered_by.is_(None))
+        .order_by(decisions.c.last_seq.desc())
+    )
+    with engine.connect() as connection:
+        row = connection.execute(query).mappings().first()
+    return None if row is None else dict(row)
+
+
+def answer_decision(connection: Connection, decision_id: str, round_id: str) -> None:
+    """Note the round that acts on a decision, and on the open ones about earlier traffic.
+
+    The first round to answer stays; it belongs in the transaction that opens the round.
+    """
+    last_seq = connection.scalar(
+        select(decisions.c.last_seq).where(decisions.c.decision_id == decision_id)
+    )
+    if last_seq is None:
+        raise ValueError(f"there is no decision {decision_id!r}; `unanswered_drift` names the open")
+    connection.execute(
+        update(decisions)
+        .where(decisions.c.action == "label-served", decisions.c.answered_by.is_(None))
+        .where(decisions.c.last_seq <= last_seq)
+        .values(answered_by=round_id)
+    )
+
+
+def checked_up_to(engine: Engine, model: str) -> int:
+    """The last served prediction of `model` that a decision covers; 0 before the first."""
+    with engine.connect() as connection:
+        last = select(func.max(decisions.c.last_seq)).where(decisions.c.model == model)
+        return connection.scalar(last) or 0
+
+
+def _known(engine: Engine, decision_id: str) -> bool:
+    with engine.connect() as connection:
+        query = select(decisions.c.decision_id).where(decisions.c.decision_id == decision_id)
+        return connection.execute(query).first() is not None
+
+
+def _insert(engine: Engine, row: dict[str, Any], found: "Sequence[Signal]") -> None:
+    rows = [
+        {
+            "decision_id": row["decision_id"], "name": signal.name, "outcome": signal.outcome,
+            "statistic": signal.statistic, "p_value": signal.p_value,
+            "threshold": signal.threshold, "rows": signal.rows, "detail": signal.detail,
+        }
+        for signal in found
+    ]  # fmt: skip
+    with writing(engine) as connection:
+        connection.execute(insert(decisions).values(**row))
+        if rows:
+            connection.execute(insert(signals), rows)

@@ -1,0 +1,194 @@
+"""Whether served traffic still looks like what the champion was judged on.
+
+Two views of a window, each against the same view of the reference: the class probabilities and the
+embeddings. Detectors are built anew from arrays each time; nothing is stored but numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from models.scoring.predict import Predictions
+
+VIEWS = ("ks-probabilities", "ks-embeddings")
+COMPONENTS = 16  # of the embeddings: 8 missed noise that 16 saw, 32 saw hardly more
+REFERENCE_TIMES = 5  # more reference rows than this many windows add cost and hardly any power
+
+
+@dataclass(frozen=True)
+class WatchPolicy:
+    """When a difference is drift.
+
+    Bound: with traffic like the reference, a check says "drift" with a probability of at most
+    `false_alarms` over both signals together (Bonferroni over signals and their columns). Checked
+    every hour at 0.001 that is one false alarm in 1,000 hours, or on 2.4 % of days.
+    The bound is a mean over references: one that is unlucky alarms oftener, so a shift should be
+    seen in more than one window before it is believed to be large.
+    """
+
+    window: int = 200  # rows tested; more served rows are thinned to this, so that size is no news
+    min_rows: int = 100  # different rows on either side; below, only a landslide would show
+    false_alarms: float = 0.001  # per check; each costs people a round of labelling
+    min_effect: float = 0.1  # KS distance; less than a tenth of the rows moved is not worth a round
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.min_rows <= self.window:
+            raise ValueError(
+                f"min_rows is {self.min_rows} with a window of {self.window}; "
+                "choose from 2 to the window"
+            )
+        if not 0 < self.false_alarms <= 0.5:
+            raise ValueError(f"false_alarms is {self.false_alarms}; choose above 0, up to 0.5")
+        if not 0 <= self.min_effect < 1:
+            raise ValueError(f"min_effect is {self.min_effect}; choose from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One measurement against its threshold; without one, `detail` says why it cannot tell."""
+
+    name: str
+    outcome: str  # "drift", "no drift", "cannot tell"
+    statistic: float | None  # largest KS distance of a column
+    p_value: float | None  # corrected for the number of columns
+    threshold: float | None  # of p_value
+    rows: int  # of the window, as tested
+    detail: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do about the signals, and the sentence that says why."""
+
+    action: str  # "none", "label-served", "cannot-tell"
+    reason: str
+
+
+def signals(
+    reference: "Predictions",
+    window: "Predictions",
+    policy: WatchPolicy,
+    *,
+    reference_model: str | None = None,
+    window_model: str | None = None,
+    seed: int = 0,
+) -> list[Signal]:
+    """One signal per view; "cannot tell" wherever a p-value would mean nothing.
+
+    `reference` holds rows the champion did not train on. Repeated rows count once. The same
+    arrays and seed give the same signals.
+    """
+    doubt = _mismatch(reference, window, reference_model, window_model)
+    doubt = doubt or _doubt(window, "window", policy) or _doubt(reference, "reference", policy)
+    if doubt:
+        return [_cannot_tell(name, len(window.probs), doubt) for name in VIEWS]
+    rng = np.random.default_rng(seed)
+    here = _thin(_different(window), policy.window, rng)
+    there = _thin(_different(reference), policy.window * REFERENCE_TIMES, rng)
+    threshold = policy.false_alarms / len(VIEWS)
+    classes = window.probs.shape[1]
+    pairs = ((there[:, :classes], here[:, :classes]),
+             _components(there[:, classes:], here[:, classes:]))  # fmt: skip
+    return [
+        _signal(name, *pair, threshold=threshold, min_effect=policy.min_effect)
+        for name, pair in zip(VIEWS, pairs, strict=True)
+    ]
+
+
+def decide(found: Sequence[Signal], policy: WatchPolicy) -> Decision:
+    """Label served images on any drift; else say whether all signals could tell."""
+    drift = [signal for signal in found if signal.outcome == "drift"]
+    unsure = [signal for signal in found if signal.outcome == "cannot tell"]
+    told = "; ".join(f"{signal.name}: {signal.detail}" for signal in drift or unsure or found)
+    if drift:
+        chance = f"by chance at most once in {1 / policy.false_alarms:,.0f} checks"
+        return Decision("label-served", f"The traffic has drifted ({chance}). {told}.")
+    if unsure or not found:
+        return Decision("cannot-tell", f"Cannot tell. {told or 'There are no signals'}.")
+    return Decision("none", f"No drift. {told}.")
+
+
+def ks_test(reference: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The p-value and the distance of a two-sample KS test on each column.
+
+    The only call of Alibi Detect, whose licence does not cover every production use: to go
+    without, put `scipy.stats.ks_2samp(..., method="asymp")` on each column here.
+    """
+    from alibi_detect.cd import KSDrift
+
+    p_values, distances = KSDrift(reference).score(window)
+    return np.asarray(p_values, float), np.asarray(distances, float)
+
+
+def _signal(
+    name: str, reference: np.ndarray, window: np.ndarray, *, threshold: float, min_effect: float
+) -> Signal:
+    p_values, distances = ks_test(reference, window)
+    p_value = min(1.0, float(p_values.min()) * len(p_values))
+    distance = float(distances.max())
+    drift = p_value <= threshold and distance >= min_effect
+    detail = (
+        f"column {distances.argmax()} of {len(distances)} moved most, KS distance {distance:.3f} "
+        f"(drift from {min_effect:g}), p {p_value:.2g} (drift up to {threshold:g}), "
+        f"{len(window)} rows against {len(reference)}"
+    )
+    outcome = "drift" if drift else "no drift"
+    return Signal(name, outcome, distance, p_value, threshold, len(window), detail)
+
+
+def _cannot_tell(name: str, rows: int, why: str) -> Signal:
+    return Signal(name, "cannot tell", None, None, None, rows, why)
+
+
+def _mismatch(
+    reference: "Predictions", window: "Predictions", its_model: str | None, model: str | None
+) -> str | None:
+    """Why the two cannot be compared at all."""
+    if its_model != model:
+        return f"the reference is of model {its_model}, the window of {model}"
+    for view in ("probs", "embeddings"):
+        its_width, width = (getattr(each, view).shape[1] for each in (reference, window))
+        if its_width != width:
+            return f"{view} have {width} columns in the window and {its_width} in the reference"
+    return None
+
+
+def _doubt(rows: "Predictions", which: str, policy: WatchPolicy) -> str | None:
+    """Why a test on these rows would mean nothing: NaN in one row hides any shift."""
+    table = np.hstack([rows.probs, rows.embeddings])
+    strange = int((~np.isfinite(table).all(axis=1)).sum())
+    if strange:
+        return f"{strange} of {len(table)} rows of the {which} not finite"
+    different, times = np.unique(table, axis=0, return_counts=True)
+    if 2 * times.max(initial=0) > len(table) >= policy.min_rows:
+        return f"one row makes up {times.max()} of {len(table)} rows of the {which}"
+    if len(different) < policy.min_rows:
+        return f"{len(different)} different rows in the {which}, {policy.min_rows} are needed"
+    return None
+
+
+def _different(rows: "Predictions") -> np.ndarray:
+    """Probabilities and embeddings side by side, each different row once, sorted."""
+    return np.unique(np.hstack([rows.probs, rows.embeddings]), axis=0)
+
+
+def _thin(rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    if len(rows) <= size:
+        return rows
+    return rows[rng.choice(len(rows), size, replace=False)]
+
+
+def _components(reference: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both on the principal axes of the two together.
+
+    Axes of the reference alone would fit it better than they fit the window, the more the wider
+    the embedding: an alarm without drift.
+    """
+    from sklearn.decomposition import PCA
+
+    both = np.vstack([reference, window]).astype(np.float64)
+    turned = PCA(min(COMPONENTS, *both.shape), random_state=0).fit_transform(both)
+    return turned[: len(reference)], turned[len(reference) :]

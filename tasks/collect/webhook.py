@@ -1,0 +1,85 @@
+"""Answers wake the collecting: the webhook's process, and the event it raises."""
+
+import socket
+
+import httpx
+import uvicorn
+from prefect.client.orchestration import get_client
+from prefect.events.schemas.events import Event, Resource
+
+from labeling.studio import client, webhook
+from tasks.context import House, house
+from tasks.label.choose import studio_address
+
+PORT = 3001  # the usual port of `hone webhook`
+
+
+def serve_webhook(port: int = PORT) -> None:
+    """Have Label Studio call this process about every answer, and raise `hone.answers` for them.
+
+    Comes back when it is stopped by a signal. One event is raised at the start, for what was
+    answered while nobody listened. What an event does not tell of, the next poll finds.
+    """
+    place = house()
+    secret = _secret(place)
+    with _door(port) as door:
+        port = door.getsockname()[1]
+        url = place.settings.webhook_url or f"http://127.0.0.1:{port}{webhook.PATH}"
+        announce_answers(place)
+        with client.connect(**studio_address(place)) as studio:
+            studio.project(place.workspace, desk=place.object_desk)
+            webhook.register(studio, url, secret)
+        print(f"Label Studio calls {url}, and 127.0.0.1:{port} listens", flush=True)
+        app = webhook.receiver(secret, lambda: announce_answers(place))
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run([door])
+
+
+def announce_answers(place: House) -> None:
+    """Raise `hone.answers`; an event that Prefect did not take is a `ConnectionError`.
+
+    The event only wakes `collect`: what was answered is read from Label Studio.
+    """
+    event = Event(
+        event="hone.answers",
+        resource=Resource(
+            {"prefect.resource.id": "hone.workspace", "hone.title": place.workspace.title}
+        ),
+    )
+    try:
+        with get_client(sync_client=True) as client:
+            said = client.request("POST", "/events", json=[event.model_dump(mode="json")])  # type: ignore[arg-type]
+            said.raise_for_status()
+    except httpx.HTTPError as error:
+        raise ConnectionError(
+            f"Prefect at {place.settings.prefect_api_url} takes no events ({error}); start it with "
+            "`prefect server start`, or correct PREFECT_API_URL"
+        ) from error
+
+
+def _secret(place: House) -> str:
+    """The shared secret; what is missing for a webhook is an error that says what to set."""
+    if not place.settings.prefect_api_url:
+        raise ValueError(
+            "PREFECT_API_URL is not set, so nothing would be woken; start a server with `prefect "
+            "server start`, deploy the flows there, and set PREFECT_API_URL to it"
+        )
+    if place.settings.webhook_secret is None:
+        raise ValueError(
+            "HONE_WEBHOOK_SECRET is not set, so anybody could call; set it to a password of your "
+            "own making"
+        )
+    return place.settings.webhook_secret.get_secret_value()
+
+
+def _door(port: int) -> socket.socket:
+    """A socket on the loopback interface, taken before Label Studio is told about it."""
+    door = socket.socket()
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind(("127.0.0.1", port))
+    except OSError as error:
+        door.close()
+        raise ValueError(
+            f"port {port} of 127.0.0.1 cannot be had ({error.strerror}); name another with --port"
+        ) from error
+    return door

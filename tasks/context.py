@@ -1,0 +1,56 @@
+"""The workspace a run is about: its settings, its `hone.toml` and its database, opened together."""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from core.bucket import ObjectDesk
+from core.database import connect, upgrade
+from core.workspace import Workspace, load_workspace
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class House:
+    """Everything a task needs to know about where it works."""
+
+    settings: Settings
+    workspace: Workspace
+    engine: Engine
+
+    @cached_property
+    def object_desk(self) -> ObjectDesk | None:
+        """Where annotators' images lie in an object store; None if they lie in the workspace."""
+        return ObjectDesk.at(self.settings.desk) if self.settings.desk else None
+
+
+def house() -> House:
+    """The workspace that `HONE_WORKSPACE` names, its database at the newest schema."""
+    settings = Settings()
+    workspace = load_workspace(settings.workspace or Path.cwd())
+    if settings.database_url is None:
+        _refuse_lost_database(workspace)
+    url = settings.database_url.get_secret_value() if settings.database_url else workspace.database
+    return House(settings, workspace, _engine(url))
+
+
+def _refuse_lost_database(workspace: Workspace) -> None:
+    """A workspace that was used has a database: an empty one in its place would forget it all."""
+    if (workspace.root / "hone.sqlite").exists():
+        return
+    used = [path for path in (workspace.shards, workspace.bento_home / "models") if path.is_dir()]
+    if any(next(folder.iterdir(), None) is not None for folder in used):
+        raise ValueError(
+            f"{workspace.root / 'hone.sqlite'} is missing, but {used[0]} is in use: restore the "
+            "database from a backup; to start anew, make another workspace with `hone init`"
+        )
+
+
+@cache
+def _engine(url: str) -> Engine:
+    """One pool of connections a process and address; the schema is brought up to date once."""
+    engine = connect(url)
+    upgrade(engine)
+    return engine

@@ -1,0 +1,311 @@
+"""The pieces of the demo: the workspace it plays in, its progress lines, and its last page."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import select
+
+from core.files import write_whole
+from core.workspace import init_workspace
+from labeling import simulation
+from labeling.batches.select import SelectionConfig
+from labeling.consensus.settle import SettlePolicy
+from labeling.ledger.tables import labels, samples
+from labeling.snapshots.publish import SnapshotConfig, load_snapshot
+from models.judging.compare import GatePolicy
+from models.network.network import NetworkConfig
+from models.registry import versions
+from models.registry.versions import verdicts
+from models.serving.prediction_store import predictions
+from models.training.train import TrainConfig
+from tasks.context import house
+from tasks.demo import digits, servers
+from tasks.demo.random_baseline import answer_random, random_table, score_random
+
+AUDIT, FIRST, BATCH, ROUNDS = 250, 50, 50, 3
+PERSON_BATCH = 10
+CLEAN, SHIFTED, SCORED = 200, 300, 200  # images held back: two windows, and the scoring
+DRIFT_BATCH, DRIFT_AUDIT = 150, 50
+PEOPLE = [simulation.Annotator("ada", 0.05), simulation.Annotator("ben", 0.05)]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How everything in the demo is chosen, settled, trained and judged; both arms alike."""
+
+    seed: int
+    image_size: int = 8  # what scikit-learn has; the files are larger for people's eyes
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    # both people answer everything: of two with 5 % errors each, one alone would be 5 % noise
+    settling: SettlePolicy = field(default_factory=lambda: SettlePolicy(answers_needed=2))
+    gate: GatePolicy = field(default_factory=GatePolicy)
+
+    @property
+    def train(self) -> TrainConfig:
+        """Small and from scratch: the loss is low after a hundred steps, however few the labels."""
+        return TrainConfig(
+            epochs=8, min_steps=80, batch_size=48, lr=2e-3, precision="fp32", seed=self.seed
+        )
+
+    @property
+    def train_after_drift(self) -> TrainConfig:
+        """Twice the steps: there are two kinds of images to learn, and none may be lost."""
+        return replace(self.train, min_steps=2 * self.train.min_steps)
+
+    @property
+    def snapshot(self) -> SnapshotConfig:
+        return SnapshotConfig(seed=self.seed)
+
+    @property
+    def start(self) -> SelectionConfig:
+        """The audit set and a small random first batch, drawn together from the whole pool."""
+        return SelectionConfig(
+            strategy="random", size=AUDIT + FIRST, audit_share=AUDIT / (AUDIT + FIRST)
+        )
+
+    def batch(self, person: bool) -> int:
+        """Labels in one round: a person in front of the demo has less patience."""
+        return PERSON_BATCH if person else BATCH
+
+    def round(self, person: bool) -> SelectionConfig:
+        """As a round is by default, but that the audit set is there already."""
+        return SelectionConfig(size=self.batch(person), audit_share=0.0)
+
+    def settling_for(self, person: bool) -> SettlePolicy:
+        """One person in front of the demo is asked once; the simulated two both answer."""
+        return SettlePolicy(answers_needed=1) if person else self.settling
+
+    @property
+    def after_drift(self) -> SelectionConfig:
+        """A third of the labels goes to the audit: what is new must be measured, too."""
+        return SelectionConfig(size=DRIFT_BATCH, audit_share=DRIFT_AUDIT / DRIFT_BATCH)
+
+
+class Story:
+    """Progress lines with the time since the start."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=False, highlight=False)
+        self.began = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        self.console.print(f"[dim]{self.seconds:5.0f} s[/dim]  {line}", soft_wrap=True)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+
+def make_workspace(home: Path, recipe: Recipe) -> dict[str, list[digits.Digit]]:
+    """A new workspace with the digits beside it; return the digits by what they are for."""
+    root, seed = home / "workspace", recipe.seed
+    init_workspace(
+        root,
+        [str(number) for number in range(10)],
+        title="Handwritten digits",
+        purpose="Which digit did the person write?",
+        image_size=recipe.image_size,
+    )
+    pool, back = digits.load_digits(seed, held_back=CLEAN + SHIFTED + SCORED)
+    sets = {
+        "clean": back[:CLEAN],
+        "scored-clean": back[CLEAN + SHIFTED :],
+        "shifted": digits.shifted(back[CLEAN : CLEAN + SHIFTED], seed),
+        "scored-shifted": digits.shifted(back[CLEAN + SHIFTED :], seed + 1),
+    }
+    digits.write_digits(home / "digits", pool)
+    truths = digits.truth_table(pool + sets["clean"] + sets["shifted"])
+    simulation.save(root, truths, PEOPLE, seed=seed)
+    return sets
+
+
+def start_random_arm(beside: Executor, recipe: Recipe, extra: int) -> "Future[float]":
+    """Train on the first batch and `extra` random samples, in another process."""
+    place = house()
+    table = load_snapshot(place.engine, place.workspace, "snapshot-0001")
+    audit = table[table["split"] == "test"]
+    with place.engine.connect() as connection:
+        everything = pd.read_sql(select(samples), connection)
+    first = set(_first_batch(table))
+    others = everything[
+        ~everything["sample_id"].isin(first) & ~everything["group_id"].isin(audit["group_id"])
+    ].sort_values("sample_id")
+    drawn = others.sample(frac=1, random_state=recipe.seed).head(extra)
+    asked = pd.concat([everything[everything["sample_id"].isin(first)], drawn])
+    labelled = answer_random(
+        asked, place.workspace.root, place.workspace.class_names, recipe.settling
+    )
+    arm = random_table(audit, labelled, recipe.snapshot)
+    return beside.submit(
+        score_random,
+        arm,
+        place.workspace.shards,
+        place.workspace.class_names,
+        image_size=recipe.image_size,
+        network=recipe.network,
+        config=recipe.train,
+        threads=place.settings.threads,
+    )
+
+
+def round_facts(number: int) -> dict[str, Any]:
+    """What the newest verdict says of a round, and how many labels it had to train on."""
+    place = house()
+    with place.engine.connect() as connection:
+        row = (
+            connection.execute(select(verdicts).order_by(verdicts.c.decided_at.desc()).limit(1))
+            .mappings()
+            .one()
+        )
+    table = load_snapshot(place.engine, place.workspace, row["snapshot"])
+    metrics = json.loads(row["metrics"])
+    return {
+        "round": number,
+        "labels": int(table["split"].isin(["train", "val"]).sum()),
+        "accuracy": round(metrics["challenger_accuracy"], 4),
+        "interval": [round(metrics[f"challenger_accuracy_{end}"], 4) for end in ("low", "high")],
+        "random_accuracy": None,
+        "verdict": row["outcome"],
+    }
+
+
+def accuracy_of(version: str, images: Sequence[digits.Digit]) -> float:
+    """Accuracy of a version on images that no round ever sees."""
+    import torch
+
+    from core.images import clean, pixels
+    from models.network.images import prepare
+    from models.registry.model_store import load_model
+    from models.scoring.predict import predict
+
+    place = house()
+    model = load_model(place.engine, place.workspace.bento_home, version)
+    ready = torch.stack(
+        [prepare(pixels(clean(one.png).content), model.card.image_size) for one in images]
+    )
+    probs = predict(model.network, ready, threads=place.settings.threads).probs
+    guessed = np.asarray(model.card.classes)[probs.argmax(axis=1)]
+    return float((guessed == np.asarray([one.truth for one in images])).mean())
+
+
+def labelled_prediction() -> str:
+    """A served prediction whose image was labelled since."""
+    query = (
+        select(predictions.c.prediction_id)
+        .join(labels, labels.c.sample_id == predictions.c.sample_id)
+        .where(labels.c.replaced_at.is_(None))
+        .order_by(predictions.c.seq)
+    )
+    with house().engine.connect() as connection:
+        return str(connection.execute(query).scalars().first())
+
+
+@contextmanager
+def serve(home: Path) -> Iterator[servers.Server]:
+    """`bentoml serve` of the champion's bento, from a folder that is not the repository."""
+    from models.registry.bento import package
+
+    place = house()
+    environment = {
+        "HONE_WORKSPACE": str(place.workspace.root),
+        "HONE_THREADS": "1",
+        "BENTOML_HOME": str(place.workspace.bento_home),
+    }
+    tag = package(place.workspace, champion())
+    with servers.bentoml(tag, home / "service", environment) as server:
+        yield server
+
+
+def champion() -> str:
+    """The version in service."""
+    found = versions.champion(house().engine)
+    if found is None:
+        raise RuntimeError("no model was promoted; see the verdict in `hone status`")
+    return found
+
+
+def draw_curves(facts: dict[str, Any], start: dict[str, Any], path: Path) -> None:
+    """A picture of the two learning curves from their common start, with the audit's interval."""
+    from matplotlib.figure import Figure
+
+    rows = [start | {"random_accuracy": start["accuracy"]}, *facts["rounds"]]
+    labels = [row["labels"] for row in rows]
+    chosen = [row["accuracy"] for row in rows]
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    below = [row["accuracy"] - row["interval"][0] for row in rows]
+    above = [row["interval"][1] - row["accuracy"] for row in rows]
+    axes.errorbar(labels, chosen, [below, above], marker="o", capsize=3, label="chosen")
+    axes.plot(labels, [row["random_accuracy"] for row in rows], marker="s", ls="--", label="random")
+    axes.set(
+        xlabel="labels", ylabel="accuracy on the audit set", title="Chosen labels and random ones"
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=130))
+
+
+def show_facts(story: Story, facts: dict[str, Any], picture: Path, trace: dict[str, Any]) -> None:
+    """The last page: the table, the numbers of the drift, the trace, and where to look further."""
+    table = Table(title="Rounds")
+    for heading in ("round", "labels", "audit accuracy", "random's", "verdict"):
+        table.add_column(heading, justify="right")
+    for row in facts["rounds"]:
+        low, high = row["interval"]
+        table.add_row(
+            str(row["round"]),
+            str(row["labels"]),
+            f"{row['accuracy']:.3f} ({low:.3f}-{high:.3f})",
+            f"{row['random_accuracy']:.3f}",
+            row["verdict"],
+        )
+    out = story.console.print
+    out(table)
+    recovery = facts["recovery"]
+    out(
+        f"drift: clean window {facts['drift']['clean_window']}, "
+        f"shifted window {facts['drift']['shifted_window']}"
+    )
+    for what in ("shifted", "clean"):
+        out(
+            f"{what} images: {recovery[f'{what}_before']:.3f} before the drift round, "
+            f"{recovery[f'{what}_after']:.3f} after"
+        )
+    out(f"learning curves: {picture}")
+    out("one prediction, traced back:")
+    out(json.dumps(trace, indent=2, default=str), markup=False, soft_wrap=True)
+    root = facts["workspace"]
+    out("look further:")
+    for command in ("status", "fsck", "snapshots", f"trace {facts['trace']['prediction_id']}"):
+        out(f"  .venv/bin/hone --workspace {root} {command}", markup=False, soft_wrap=True)
+    out(f"  HONE_WORKSPACE={root} .venv/bin/bentoml serve", markup=False, soft_wrap=True)
+
+
+def trace_ids(trace: dict[str, Any]) -> dict[str, Any]:
+    """The ids on the way of a trace."""
+    truth = trace["truth"] or {}
+    return {
+        "prediction_id": trace["prediction"]["prediction_id"],
+        "sample_id": trace["image"]["sample_id"],
+        "model": trace["model"]["version"],
+        "snapshot": trace["snapshot"]["name"],
+        "label": truth.get("label"),
+        "round": truth.get("round_id"),
+        "annotators": truth.get("annotators", []),
+    }
+
+
+def _first_batch(table: pd.DataFrame) -> list[str]:
+    return table.loc[
+        (table["round_id"] == "round-0001") & (table["split"] != "test"), "sample_id"
+    ].tolist()

@@ -1,0 +1,1 @@
+"""Tasks of the flows label-round and review-labels."""

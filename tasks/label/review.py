@@ -1,0 +1,86 @@
+"""Labels that deserve a second look: what the embeddings of all images say against them."""
+
+import pandas as pd
+from prefect import task
+
+from core.database import writing
+from core.locks import only_writer
+from labeling.batches.quality_control import REVIEW
+from labeling.ledger import rounds
+from labeling.quality import label_errors
+from models.registry import versions
+from tasks.context import House, house
+from tasks.report.artifacts import progress
+
+
+@task(timeout_seconds=6 * 3600)
+def choose_review(round_id: str, size: int, seed: int) -> int:
+    """Write down whose label is asked about again, worst first; return how many.
+
+    Idempotent: a round that was chosen stays as it was chosen.
+    """
+    place = house()
+    with only_writer(place.engine, "rounds") as token:
+        with place.engine.connect() as connection:
+            known = rounds.size_of(connection, round_id)
+            labelled = rounds.load_labelled(connection)
+        if known is not None:
+            return known
+        model = versions.champion(place.engine)
+        if model is None:
+            raise ValueError(
+                "no model is in service yet, and a label is judged by what one sees in its image; "
+                "`hone retrain` makes and releases one"
+            )
+        batch = _suspected(place, labelled, model, size=size, seed=seed)
+        if batch.empty:
+            print(f"none of {len(labelled)} labels looks wrong: nothing to review")
+            return 0
+        with writing(place.engine) as connection:
+            rounds.open_round(
+                connection,
+                token,
+                round_id,
+                batch,
+                strategy=REVIEW,
+                config={"size": size},
+                model=model,
+                seed=seed,
+                why="labels that look wrong",
+            )
+    print(f"{round_id}: {len(batch)} of {len(labelled)} labels deserve a second look")
+    return len(batch)
+
+
+def _suspected(
+    place: House, labelled: pd.DataFrame, model: str, *, size: int, seed: int
+) -> pd.DataFrame:
+    """The batch of a review: blind, so that nobody is told what to find."""
+    from models.registry.model_store import load_model
+    from models.scoring.predict import predict_table
+
+    show = progress("Looking at the labelled images")
+    loaded = load_model(place.engine, place.workspace.bento_home, model)
+    seen = predict_table(
+        loaded.network,
+        labelled,
+        place.workspace.shards,
+        loaded.card.image_size,
+        threads=place.settings.threads,
+        on_progress=show,
+    )
+    show(1, 1)
+    names = labelled["label"].tolist()
+    probs = label_errors.out_of_fold(
+        seen.embeddings, names, labelled["group_id"].tolist(), seed=seed
+    )
+    found = label_errors.suspects(labelled["sample_id"].tolist(), names, probs, limit=size)
+    return found.assign(
+        position=range(len(found)),
+        reason=REVIEW,
+        score=1 - found["trust"],
+        guess=found["suggested"],
+        confidence=found["trust"],
+        guess_model=model,
+        blind=True,
+    )

@@ -1,0 +1,1 @@
+"""What people read: reports on annotators, budget and batches."""

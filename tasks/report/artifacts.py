@@ -1,0 +1,125 @@
+"""What a person reads in the Prefect UI: batches with images, verdicts, drift, as artifacts."""
+
+import base64
+import html
+import io
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import pandas as pd
+from PIL import Image
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from core.images import pixels
+from core.shards import read_image
+from labeling.ledger.tables import place_of
+
+# What means something in Markdown or HTML anywhere, and what does where a line begins.
+_MARKS = re.compile(r"[\\*_\[\]<>#|~&!]|:(?=//)")
+_FIRST = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")
+SHOWN = 48  # images in one artifact: enough to judge a batch by, small enough for the page
+
+
+def progress(description: str) -> Callable[[float, float], None]:
+    """A progress bar in Prefect; call what comes back with how much is done, and of how much."""
+    bar = create_progress_artifact(progress=0.0, description=description)
+
+    def show(done: float, total: float) -> None:
+        share = 100.0 * done / total if total else 100.0
+        update_progress_artifact(artifact_id=cast(UUID, bar), progress=min(share, 100.0))
+
+    return show
+
+
+def literal(text: str) -> str:
+    """`text` as Markdown that shows it as it is: Prefect reads Markdown and HTML, in tables too."""
+    return _FIRST.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", " ".join(text.split())))
+
+
+def show_batch(round_id: str, batch: pd.DataFrame, rule: str, shards: Path) -> None:
+    """The first images of a batch, each with the reason, the score and the model's guess."""
+    head = ["| image | sample | reason | score | guess |", "|---|---|---|---|---|"]
+    rows = [
+        f"| ![{str(row.sample_id)[:8]}]({_thumbnail(shards, row)}) | `{str(row.sample_id)[:12]}` "
+        f"| {row.reason} | {_number(cast(float, row.score))} | {_guess(row)} |"
+        for row in batch.head(SHOWN).itertuples()
+    ]
+    counts = ", ".join(
+        f"{count} {reason}" for reason, count in batch["reason"].value_counts().items()
+    )
+    more = f"\n\n... and {len(batch) - SHOWN} more" if len(batch) > SHOWN else ""
+    create_markdown_artifact(
+        key=round_id,
+        description=f"Who is asked in {round_id}, and why",
+        markdown=f"# {round_id}: {len(batch)} images ({counts})\n\nChosen by {rule}.\n\n"
+        + "\n".join(head + rows)
+        + more,
+    )
+
+
+def verdict_text(verdict: Any, *, challenger: str, champion: str | None, snapshot: str) -> str:
+    """A verdict as Markdown: outcome, reasons, and every number it rests on."""
+    lines = [
+        f"# {verdict.outcome}: {challenger}",
+        f"against {champion or 'no champion (the first model)'}, on the audit rows of {snapshot}",
+        "",
+        *[f"- {html.escape(reason)}" for reason in verdict.reasons],
+        "",
+        "| metric | value |",
+        "|---|---|",
+        *[f"| {name} | {_plain(value)} |" for name, value in verdict.metrics.items()],
+    ]
+    return "\n".join(lines)
+
+
+def show_verdict(text: str, *, challenger: str) -> None:
+    """Publish a verdict."""
+    key = "verdict-" + challenger.replace(":", "-").replace("_", "-").lower()
+    create_markdown_artifact(key=key, description=f"Verdict on {challenger}", markdown=text)
+
+
+def show_signals(model: str, rows: Sequence[dict[str, Any]], reason: str) -> None:
+    """Publish the signals of one window as a table, the decision as its description."""
+    key = "drift-" + model.replace(":", "-").replace("_", "-").lower()
+    create_table_artifact(key=key, table=list(rows), description=reason)
+
+
+def _thumbnail(shards: Path, row: Any) -> str:
+    """The address of a small picture of the image."""
+    image = Image.fromarray(pixels(read_image(shards, place_of(row))))
+    image.thumbnail((96, 96))
+    if max(image.size) < 48:
+        image = image.resize((48, 48), Image.Resampling.NEAREST)
+    png = io.BytesIO()
+    image.save(png, "PNG")
+    return address_of(png.getvalue())
+
+
+def address_of(png: bytes) -> str:
+    """An address that carries the picture itself: the page fetches nothing."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _guess(row: Any) -> str:
+    if not isinstance(row.guess, str):
+        return "-"
+    return f"{literal(row.guess)} ({row.confidence:.2f})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return html.escape(value if isinstance(value, str) else json.dumps(value, default=str))

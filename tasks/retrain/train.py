@@ -1,0 +1,201 @@
+"""Snapshot to challenger: one training, tracked and kept."""
+
+import hashlib
+import json
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from prefect import task
+from sqlalchemy import func, select
+
+from core.database import now, writing
+from core.images import pixels
+from core.locks import acted, confirm, intend, only_writer, outcome_of
+from core.shards import read_image
+from labeling.ledger.tables import place_of, rounds, snapshots
+from labeling.snapshots import publish as frozen
+from models.network.network import NetworkConfig
+from models.registry import versions
+from models.training.train import SOFT, TrainConfig
+from tasks.context import House, house
+from tasks.report.artifacts import progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from models.training.tracking import Run
+    from models.training.train import Trained
+
+TRAIN = "train"  # kind of intent: one training for each (snapshot, configuration, code)
+
+
+@task
+def newest_snapshot(name: str | None) -> str:
+    """The snapshot asked for, or the newest one."""
+    with house().engine.connect() as connection:
+        names = connection.scalars(select(snapshots.c.name).order_by(snapshots.c.number)).all()
+    if not names:
+        raise ValueError(
+            "there is no snapshot to train on; `hone collect` cuts one from the answers"
+        )
+    if name is not None and name not in names:
+        raise ValueError(f"no snapshot {name!r}; there are {', '.join(names)}")
+    return name or names[-1]
+
+
+@task(timeout_seconds=24 * 3600)
+def train_challenger(snapshot: str, network: NetworkConfig, config: TrainConfig) -> str:
+    """Fine-tune on a snapshot and keep the model; return its version.
+
+    Idempotent: the same snapshot, configuration and code are trained once. Not retried: what
+    stops a training (a loss that is not finite, too little memory) would stop it again.
+    """
+    place = house()
+    commit = code_commit()
+    words = [snapshot, asdict(network), asdict(config), commit]
+    key = hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()[:16]
+    with only_writer(place.engine, "training") as token:
+        with writing(place.engine) as connection:
+            done = outcome_of(connection, kind=TRAIN, key=key)
+            if done is None:
+                intend(connection, token, kind=TRAIN, key=key, payload={"snapshot": snapshot})
+        if done is not None:
+            print(f"{snapshot} was trained with this configuration and code: {done}")
+            return done
+        version = _train(place, snapshot, network, config, key=key, commit=commit)
+        with writing(place.engine) as connection:
+            acted(connection, token, kind=TRAIN, key=key)
+            confirm(connection, token, kind=TRAIN, key=key, outcome=version)
+    return version
+
+
+def code_commit() -> str:
+    """The commit of the running code, marked when the tree has changes; else the version."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return installed("hone")
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or installed("hone")
+
+
+def _train(
+    place: House,
+    snapshot: str,
+    network: NetworkConfig,
+    config: TrainConfig,
+    *,
+    key: str,
+    commit: str,
+) -> str:
+    from models.training.tracking import tracked_run
+    from models.training.train import train
+
+    table = frozen.load_snapshot(place.engine, place.workspace, snapshot)
+    frozen.fetch_shards(place.engine, place.workspace, snapshot)
+    show = progress(f"Training on {snapshot}")
+    secret = place.settings.wandb_api_key
+    about = {"snapshot": snapshot, "commit": commit, "seed": config.seed}
+    about |= {"strategy": _strategy(place), "network": asdict(network), "train": asdict(config)}
+    about |= {"soft_rows": int((table["split"] == SOFT).sum())}
+    with tracked_run(
+        place.workspace.runs,
+        f"{snapshot}-{key[:6]}",
+        about,
+        project=place.settings.wandb_project,
+        online=secret is not None,
+        api_key=secret.get_secret_value() if secret else None,
+    ) as run:
+
+        def each_epoch(numbers: dict[str, Any]) -> None:
+            run.log(numbers)
+            show(numbers["epoch"], config.epochs)
+
+        trained = train(
+            table,
+            place.workspace.shards,
+            place.workspace.class_names,
+            place.workspace.image_size,
+            config,
+            network=network,
+            on_epoch=each_epoch,
+            threads=place.settings.threads,
+        )
+        version = _keep(place, table, trained, about, run)
+    show(1, 1)
+    print(f"trained {version} on {snapshot}, {trained.precision}, best epoch {trained.best_epoch}")
+    return version
+
+
+def _keep(
+    place: House, table: pd.DataFrame, trained: "Trained", about: dict[str, Any], run: "Run"
+) -> str:
+    """Save the model with what it says about rows it did not train on, and show its results."""
+    from models.registry.model_store import entry, save_model
+    from models.scoring.predict import predict_table
+
+    classes, size = place.workspace.class_names, place.workspace.image_size
+    unseen = table[table["split"].isin(["val", "test"])].reset_index(drop=True)
+    reference = predict_table(
+        trained.network, unseen, place.workspace.shards, size, threads=place.settings.threads
+    )
+    card = versions.ModelCard(
+        classes=tuple(classes),
+        image_size=size,
+        network=about["network"],
+        train=about["train"],
+        snapshot=about["snapshot"],
+        code_commit=about["commit"],
+        seed=about["seed"],
+        parent=None,
+        strategy=about["strategy"],
+        metrics=trained.history[trained.best_epoch - 1],
+        created_at=now(),
+    )
+    version = save_model(place.engine, place.workspace.bento_home, trained.network, card, reference)
+    _show_results(run, unseen, reference.probs, place)
+    stored = entry(place.workspace.bento_home, version)
+    run.model(
+        version.replace(":", "-"),
+        sorted(path for path in stored.iterdir() if path.is_file()),
+        version=version,
+        snapshot=about["snapshot"],
+    )
+    run.summarise(version=version, best_epoch=trained.best_epoch, absent=trained.absent_classes)
+    return version
+
+
+def _show_results(run: "Run", unseen: pd.DataFrame, probs: "np.ndarray", place: House) -> None:
+    """The confusion matrix and the worst mistakes on the rows that were not trained on."""
+    from models.judging.compare import confusion, worst_mistakes
+
+    classes = place.workspace.class_names
+    truths = unseen["label"].tolist()
+    run.confusion(confusion(truths, probs, classes), classes)
+    worst = worst_mistakes(truths, probs, classes)
+    pictures = [
+        pixels(read_image(place.workspace.shards, place_of(unseen.iloc[row])))
+        for row in worst["row"]
+    ]
+    captions = [
+        f"{row.truth} taken for {row.predicted} ({row.confidence:.2f})"
+        for row in worst.itertuples()
+    ]
+    run.mistakes(pictures, captions)
+
+
+def _strategy(place: House) -> str:
+    """The strategy of the latest round, which the run is compared by in W&B."""
+    with place.engine.connect() as connection:
+        last = connection.scalar(select(func.max(rounds.c.number)))
+        found = connection.scalar(select(rounds.c.strategy).where(rounds.c.number == last))
+    return found or "none"

@@ -1,0 +1,41 @@
+"""Names of flow runs: what a run is about, told apart in a list of hundreds."""
+
+from pathlib import Path
+
+from prefect.runtime import flow_run
+from sqlalchemy import func, select
+
+from labeling.ledger import rounds
+from labeling.ledger.tables import snapshots
+from models.registry import versions
+from tasks.context import house
+
+
+def ingest_name() -> str:
+    """The folders that are taken in."""
+    folders = flow_run.parameters.get("folders") or ["inbox"]
+    return "ingest-" + "-".join(Path(folder).name for folder in folders)
+
+
+def label_name() -> str:
+    """The round that is worked on."""
+    with house().engine.connect() as connection:
+        return f"label-{flow_run.parameters.get('round_id') or rounds.next_round(connection)}"
+
+
+def retrain_name() -> str:
+    """The snapshot that is trained on."""
+    with house().engine.connect() as connection:
+        newest = connection.scalar(select(func.max(snapshots.c.name)))
+    return f"retrain-{flow_run.parameters.get('snapshot') or newest or 'without-snapshot'}"
+
+
+def watch_name() -> str:
+    """The model that is watched."""
+    return f"watch-{versions.champion(house().engine) or 'nothing'}"
+
+
+def review_name() -> str:
+    """The round in which labels are looked at again."""
+    with house().engine.connect() as connection:
+        return f"review-{rounds.next_round(connection)}"

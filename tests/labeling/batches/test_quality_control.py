@@ -1,0 +1,120 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labeling.batches.quality_control import QueueConfig, as_shown, queue, turn_of
+
+
+def batch_of(size: int) -> pd.DataFrame:
+    names = [f"sample-{n:03}" for n in range(size)]
+    return pd.DataFrame(
+        {
+            "sample_id": names,
+            "position": range(size),
+            "reason": ["audit" if n < size // 10 else "margin" for n in range(size)],
+            "score": np.linspace(1, 0.5, size),
+            "guess": "cat",
+            "confidence": np.linspace(0.3, 0.6, size),
+            "guess_model": "m1",
+        }
+    )
+
+
+def gold_of(size: int, asked: int = 0) -> pd.DataFrame:
+    rows = batch_of(size)
+    names = [f"gold-{n:03}" for n in range(size)]
+    return rows.assign(sample_id=names, confidence=0.99, asked=asked).drop(columns="position")
+
+
+def made(size: int = 50, seed: int = 0, **config: float) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    policy = QueueConfig(**config)  # type: ignore[arg-type]
+    gold = turn_of(gold_of(20), size, policy, rng)
+    return queue(batch_of(size), gold, policy, rng)
+
+
+@given(
+    st.integers(1, 80), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.integers(0, 2**32 - 1)
+)
+def test_shares_are_kept_and_nobody_is_lost_or_doubled(size, gold, blind, overlap, seed):
+    mixed = made(size, seed, gold_share=gold, blind_share=blind, overlap_share=overlap, overlap=3)
+    expected = min(20, int(np.ceil(round(size * gold, 9))))
+    assert (mixed["reason"] == "gold").sum() == expected
+    assert set(batch_of(size)["sample_id"]) <= set(mixed["sample_id"])
+    assert mixed["sample_id"].is_unique
+    assert mixed["position"].tolist() == list(range(len(mixed)))
+    assert mixed["blind"].sum() == int(np.ceil(round(len(mixed) * blind, 9)))
+    assert (mixed["wanted"] == 3).sum() == int(np.ceil(round(len(mixed) * overlap, 9)))
+
+
+def test_the_same_seed_gives_the_same_queue():
+    pd.testing.assert_frame_equal(made(seed=3, gold_share=0.2), made(seed=3, gold_share=0.2))
+    assert not made(seed=3, gold_share=0.2).equals(made(seed=4, gold_share=0.2))
+
+
+def test_the_others_keep_their_order():
+    mixed = made(gold_share=0.3)
+    others = mixed.loc[mixed["reason"] != "gold", "sample_id"].tolist()
+    assert others == batch_of(50)["sample_id"].tolist()
+
+
+def test_gold_that_was_asked_least_comes_first():
+    gold = pd.concat([gold_of(3, asked=2), gold_of(5).assign(sample_id=[*"abcde"])])
+    turn = turn_of(gold, 100, QueueConfig(gold_share=0.05), np.random.default_rng(0))
+    assert sorted(turn["sample_id"]) == [*"abcde"]
+    assert "asked" not in turn
+
+
+def test_without_a_guess_there_is_nothing_to_hide():
+    batch = batch_of(20).drop(columns=["guess", "confidence", "guess_model"])
+    gold = gold_of(3)[["sample_id"]]
+    mixed = queue(batch, gold, QueueConfig(blind_share=1.0), np.random.default_rng(0))
+    assert len(mixed) == 23
+    assert not mixed["blind"].any()
+    shown = as_shown(
+        mixed.assign(guess=None, confidence=None, guess_model=None),
+        np.random.default_rng(0),
+    )
+    assert set(shown["why"]) == {"drawn at random"}
+
+
+def test_gold_cannot_be_told_from_the_rest():
+    mixed = made(gold_share=0.2, blind_share=0)
+    shown = as_shown(mixed.assign(neighbour="f" * 64), np.random.default_rng(1))
+    gold = shown[shown["reason"] == "gold"]
+    others = shown[shown["reason"] == "margin"]
+    assert set(gold["stage"]) == set(others["stage"]) == {"queue"}
+    assert gold["confidence"].between(others["confidence"].min(), others["confidence"].max()).all()
+    assert gold["why"].str.match(r"chosen by margin, score [01]\.\d\d, with m1; looks most").all()
+    assert not shown["why"].str.contains("gold|audit").any()
+
+
+def test_the_score_that_is_told_of_gold_is_one_of_the_others():
+    shown = as_shown(made(gold_share=0.2, blind_share=0), np.random.default_rng(1))
+    told = shown.loc[shown["reason"] == "gold", "score"]
+    assert told.isin(shown.loc[shown["reason"] == "margin", "score"]).all()
+
+
+def test_nothing_told_names_a_class():
+    shown = as_shown(made(gold_share=0.2), np.random.default_rng(1))
+    assert not shown["why"].str.contains("cat").any()
+
+
+def test_a_review_says_so_and_keeps_its_place():
+    batch = batch_of(5).assign(reason="review", blind=True)
+    shown = as_shown(batch, np.random.default_rng(0))
+    assert set(shown["stage"]) == {"review"}
+    assert shown["confidence"].tolist() == batch["confidence"].tolist()
+    assert shown["why"][0].startswith("its label deserves a second look")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"gold_share": 1.1}, "gold_share is 1.1"), ({"blind_share": -1}, "choose from 0 to 1"),
+     ({"overlap": 1}, "overlap is 1"), ({"overlap_share": 2}, "overlap_share is 2")],
+)  # fmt: skip
+def test_a_bad_share_is_refused_with_the_choices(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        QueueConfig(**wrong)

@@ -1,0 +1,418 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labeling.batches.select import BATCH_COLUMNS, SelectionConfig, select_batch
+from labeling.strategies import STRATEGIES
+from labeling.strategies.pool import Pool
+from labeling.strategies.uncertainty import margin
+
+SURE, TORN, EVEN = [0.98, 0.01, 0.01], [0.5, 0.48, 0.02], [1 / 3, 1 / 3, 1 / 3]
+
+
+def make_pool(
+    size: int, *, groups: int | None = None, served: float = 0.0, seed: int = 0
+) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "sample_id": [f"sample-{i:04}" for i in range(size)],
+            "group_id": [f"group-{i % (groups or size or 1)}" for i in range(size)],
+            "origin": np.where(rng.random(size) < served, "served", "ingest"),
+        }
+    )
+
+
+def make_probs(size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet([1.0, 1.0, 1.0], size).astype(np.float32)
+
+
+def pick(
+    pool: pd.DataFrame, probs: np.ndarray | None, config: SelectionConfig, seed: int = 0
+) -> pd.DataFrame:
+    return select_batch(pool, Pool(probs=probs), config, np.random.default_rng(seed))[0]
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[pd.DataFrame, np.ndarray | None, SelectionConfig]:
+    size = draw(st.integers(0, 40))
+    pool = make_pool(
+        size,
+        groups=draw(st.integers(1, 40)),
+        served=draw(st.floats(0, 1)),
+        seed=draw(st.integers(0, 9)),
+    )
+    # Few different rows of probabilities, so that ties are common.
+    rows = draw(st.lists(st.sampled_from([SURE, TORN, EVEN]), min_size=size, max_size=size))
+    probs = np.array(rows).reshape(size, 3) if draw(st.booleans()) else None
+    config = SelectionConfig(
+        strategy=draw(st.sampled_from([*STRATEGIES, "random"])),
+        size=draw(st.integers(1, 30)),
+        audit_share=draw(st.floats(0, 0.5)),
+        random_share=draw(st.floats(0, 0.5)),
+        served_share=draw(st.floats(0, 1)),
+    )
+    return pool, probs, config
+
+
+def test_the_strategy_asks_about_the_highest_scores_first() -> None:
+    probs = make_probs(100)
+    config = SelectionConfig("margin", size=10, audit_share=0, random_share=0)
+    batch = pick(make_pool(100), probs, config)
+    assert set(batch["reason"]) == {"margin"}
+    assert np.allclose(batch["score"], np.sort(margin(probs))[::-1][:10])
+
+
+@given(situations())
+def test_a_batch_has_its_size_no_sample_twice_and_positions_in_order(situation: tuple) -> None:
+    pool, probs, config = situation
+    batch = pick(pool, probs, config)
+    assert list(batch.columns) == BATCH_COLUMNS
+    assert batch["sample_id"].is_unique
+    assert set(batch["sample_id"]) <= set(pool["sample_id"])
+    assert batch["position"].tolist() == list(range(len(batch)))
+    group = pool.set_index("sample_id")["group_id"]
+    held = group[batch.loc[batch["reason"] == "audit", "sample_id"]]
+    audited = (batch["reason"] == "audit").sum()
+    free = (~group.isin(held)).sum()
+    assert len(batch) == min(config.size, audited + free)
+
+
+@given(situations(), st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(situation: tuple, shuffler: object) -> None:
+    pool, probs, config = situation
+    order = list(range(len(pool)))
+    shuffler.shuffle(order)  # type: ignore[attr-defined]
+    shuffled = pick(pool.iloc[order], None if probs is None else probs[order], config)
+    pd.testing.assert_frame_equal(shuffled, pick(pool, probs, config))
+
+
+@given(situations())
+def test_what_is_chosen_for_training_never_resembles_an_audit_sample(situation: tuple) -> None:
+    pool, probs, config = situation
+    batch = pick(pool, probs, config).merge(pool, on="sample_id")
+    audit = batch["reason"] == "audit"
+    assert not set(batch.loc[audit, "group_id"]) & set(batch.loc[~audit, "group_id"])
+
+
+@given(situations())
+def test_a_group_is_asked_about_twice_only_when_all_groups_are_in(situation: tuple) -> None:
+    pool, probs, config = situation
+    batch = pick(pool, probs, config).merge(pool, on="sample_id")
+    chosen = batch.loc[batch["reason"] != "audit", "group_id"]
+    if chosen.duplicated().any():
+        assert set(batch["group_id"]) == set(pool["group_id"])
+
+
+@given(situations())
+def test_the_parts_of_a_batch_have_their_shares_while_the_pool_lasts(situation: tuple) -> None:
+    _, _, config = situation
+    pool = make_pool(300)
+    pool["origin"] = np.where(np.arange(300) % 2, "served", "ingest")
+    counts = pick(pool, make_probs(300), config)["reason"].value_counts()
+    audit = math.ceil(round(config.size * config.audit_share, 9))
+    rest = config.size - audit
+    served = math.ceil(round(rest * config.served_share, 9))
+    assert counts.get("audit", 0) == audit
+    assert counts.get("served", 0) == served
+    if config.random_share == 0 and config.strategy != "random":
+        assert counts.sum() - audit - served == rest - served
+
+
+def test_the_same_seed_gives_the_same_batch_and_another_seed_another() -> None:
+    pool = make_pool(200)
+    config = SelectionConfig("random", size=20)
+    pd.testing.assert_frame_equal(pick(pool, None, config), pick(pool, None, config))
+    assert set(pick(pool, None, config)["sample_id"]) != set(
+        pick(pool, None, config, 1)["sample_id"]
+    )
+
+
+def test_equal_scores_are_chosen_by_chance_and_not_by_name() -> None:
+    pool, probs = make_pool(100), np.tile(EVEN, (100, 1))
+    batch = pick(pool, probs, SelectionConfig("margin", size=50, audit_share=0))
+    names = sorted(batch["sample_id"])
+    assert names != pool["sample_id"].tolist()[:50]
+    assert 15 < sum(name < "sample-0050" for name in names) < 35
+
+
+def test_every_sample_is_as_likely_to_be_audited_whatever_its_score() -> None:
+    pool, probs = make_pool(20), make_probs(20)
+    config = SelectionConfig(size=10, audit_share=0.5)
+    rng = np.random.default_rng(0)
+    drawn = pd.Series(0, index=pool["sample_id"])
+    for _ in range(1000):
+        batch = select_batch(pool, Pool(probs=probs), config, rng)[0]
+        audit = batch[batch["reason"] == "audit"]
+        assert set(audit["inclusion_probability"]) == {0.25}
+        assert batch.loc[batch["reason"] != "audit", "inclusion_probability"].isna().all()
+        drawn[audit["sample_id"]] += 1
+    # 20 binomials of 1000 trials at 0.25: five standard deviations are 68.
+    assert drawn.between(182, 318).all()
+
+
+def test_without_predictions_all_is_random_and_nothing_is_scored() -> None:
+    batch = pick(make_pool(50), None, SelectionConfig(size=10, audit_share=0.2))
+    assert batch["reason"].tolist() == ["audit"] * 2 + ["random"] * 8
+    assert batch["score"].isna().all()
+
+
+def test_served_images_come_in_by_their_score_and_others_fill_what_is_missing() -> None:
+    pool, probs = make_pool(60), make_probs(60)
+    pool["origin"] = ["served"] * 3 + ["ingest"] * 57
+    config = SelectionConfig("margin", size=20, audit_share=0, random_share=0, served_share=0.5)
+    batch = pick(pool, probs, config)
+    served = batch[batch["reason"] == "served"]
+    assert set(served["sample_id"]) == set(pool["sample_id"][:3])
+    assert served["score"].is_monotonic_decreasing
+    assert (batch["reason"] == "margin").sum() == 17
+
+
+def test_a_small_share_of_a_small_batch_is_not_rounded_to_nothing() -> None:
+    batch = pick(make_pool(50), None, SelectionConfig(size=3, audit_share=0.1))
+    assert batch["reason"].tolist() == ["audit", "random", "random"]
+
+
+def test_an_audit_share_of_one_draws_an_audit_set() -> None:
+    batch = pick(make_pool(200), None, SelectionConfig(size=50, audit_share=1.0))
+    assert set(batch["reason"]) == {"audit"}
+    assert set(batch["inclusion_probability"]) == {0.25}
+
+
+def test_an_empty_pool_gives_an_empty_batch() -> None:
+    for probs in (None, make_probs(0), np.empty(0)):
+        batch = pick(make_pool(0), probs, SelectionConfig())
+        assert list(batch.columns) == BATCH_COLUMNS
+        assert batch.empty
+
+
+def test_a_pool_smaller_than_the_batch_is_asked_about_whole() -> None:
+    pool = make_pool(7)
+    assert set(pick(pool, make_probs(7), SelectionConfig())["sample_id"]) == set(pool["sample_id"])
+
+
+def test_probabilities_that_are_none_are_refused_by_the_first_sample() -> None:
+    pool, good = make_pool(4), make_probs(4)
+    for row, value, words in (
+        (2, math.nan, "1 of 4 samples have a probability that is not finite"),
+        (1, math.inf, "not finite"),
+        (3, 0.9, "do not sum to one"),
+        (2, -0.5, "do not sum to one"),
+    ):
+        probs = good.copy()
+        probs[row, 0] = value
+        with pytest.raises(ValueError, match=words) as error:
+            pick(pool, probs, SelectionConfig())
+        assert f"sample-{row:04}" in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 1), (4,)])
+def test_probabilities_of_the_wrong_shape_are_refused_with_the_counts(
+    shape: tuple[int, ...],
+) -> None:
+    with pytest.raises(ValueError, match=r"have shape .* for 4 samples"):
+        pick(make_pool(4), np.ones(shape), SelectionConfig())
+
+
+def test_a_sample_that_is_in_the_pool_twice_is_refused() -> None:
+    pool = pd.concat([make_pool(3), make_pool(1)])
+    with pytest.raises(ValueError, match=r"1 of 4 samples are in the pool twice, .* sample-0000"):
+        pick(pool, None, SelectionConfig())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"strategy": "best"}, "'best'; choose from auto, random, .*margin"),
+        ({"size": 0}, "size is 0"),
+        ({"audit_share": 1.5}, "audit_share is 1.5"),
+        ({"random_share": -0.1}, "random_share is -0.1"),
+        ({"served_share": math.nan}, "served_share is nan"),
+        ({"source_share": 0.0}, "leaves nothing to choose"),
+        ({"quotas": {"cat": -1}}, "cat: -1"),
+        ({"size": 4, "quotas": {"cat": 4}}, "are 5, more than the batch of 4"),
+        ({"fresh_days": 0}, "fresh_days is 0; choose 1 or more"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_choices(wrong: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        SelectionConfig(**wrong)
+
+
+def test_a_batch_that_answers_drift_audits_the_served_samples_with_their_own_probability() -> None:
+    ids = [f"{number:03d}" for number in range(100)]
+    origin = ["served" if number < 20 else "ingest" for number in range(100)]
+    pool = pd.DataFrame({"sample_id": ids, "group_id": ids, "origin": origin})
+    config = SelectionConfig(strategy="random", size=20, audit_share=0.5, served_share=0.8)
+    batch = pick(pool, None, config)
+    audit = batch[batch["reason"] == "audit"]
+    assert set(audit["sample_id"]) < set(ids[:20])
+    assert set(audit["inclusion_probability"]) == {10 / 20}
+    few = pick(pool[15:], None, config)
+    drawn = few[few["reason"] == "audit"].merge(pool, on="sample_id")
+    assert dict(drawn.groupby("origin")["inclusion_probability"].first()) == {
+        "served": 1.0,
+        "ingest": 5 / 80,
+    }
+
+
+def test_who_has_a_near_duplicate_in_training_is_never_audited() -> None:
+    pool = make_pool(100).assign(taught=np.arange(100) % 2 == 0)
+    batch = pick(pool, make_probs(100), SelectionConfig("margin", size=80, audit_share=0.5))
+    audit = batch[batch["reason"] == "audit"]
+    assert set(audit["sample_id"]) <= set(pool.loc[~pool["taught"], "sample_id"])
+    assert set(audit["inclusion_probability"]) == {40 / 50}
+    assert audit["draws_from"].isna().all()  # not a draw from all: no estimate rests on it
+    all_of_them = pick(pool, None, SelectionConfig("random", size=80, audit_share=1))
+    assert (all_of_them["reason"] == "audit").sum() == 50 and len(all_of_them) == 80
+    one = pool.assign(taught=np.arange(100) == 0)
+    batch = pick(one, make_probs(100), SelectionConfig("margin", size=40, audit_share=0.25))
+    audit = batch[batch["reason"] == "audit"]
+    assert audit["draws_from"].tolist() == list(range(100, 90, -1))
+    assert np.allclose(audit["draw_probability"], 1 / np.arange(99, 89, -1))
+
+
+def test_every_draw_is_kept_with_its_probability_and_how_many_were_left() -> None:
+    pool, probs = make_pool(100), make_probs(100)
+    config = SelectionConfig("margin", size=40, audit_share=0.25, random_share=0.3)
+    batch = pick(pool, probs, config)
+    assert batch["draws_from"].tolist() == list(range(100, 60, -1))
+    is_audit, is_random = batch["reason"] == "audit", batch["reason"] == "random"
+    left = batch["draws_from"]
+    assert is_random.any()
+    assert np.allclose(batch.loc[is_audit, "draw_probability"], 1 / left[is_audit])
+    assert np.allclose(batch.loc[is_random, "draw_probability"], 0.3 / left[is_random])
+    own = batch["reason"] == "margin"
+    assert np.allclose(batch.loc[own, "draw_probability"], 0.7 + 0.3 / left[own])
+
+
+def test_the_random_arm_draws_as_often_as_it_says_from_all_that_is_left() -> None:
+    pool, probs = make_pool(30), make_probs(30)
+    config = SelectionConfig("margin", size=10, audit_share=0, random_share=0.4)
+    batches = pd.concat([pick(pool, probs, config, seed) for seed in range(400)])
+    drawn = batches[batches["reason"] == "random"]
+    # 4,000 places at 0.4: five standard deviations are 155.
+    assert abs(len(drawn) - 1600) < 155
+    surest = pool["sample_id"].to_numpy()[np.argsort(margin(probs))[:10]]
+    assert drawn["sample_id"].isin(surest).sum() > 400  # whom the strategy would never ask
+
+
+def test_a_batch_with_promised_places_keeps_no_draw_but_those_of_the_audit() -> None:
+    pool, probs = make_pool(100), make_probs(100)
+    config = SelectionConfig("margin", size=20, named=["sample-0007"])
+    batch = pick(pool, probs, config)
+    told = batch["draw_probability"].notna()
+    assert (batch.loc[told, "reason"] == "audit").all()
+
+
+def test_who_is_named_comes_first_and_a_name_that_is_not_in_the_pool_is_left_out() -> None:
+    config = SelectionConfig("margin", size=5, audit_share=0, named=["sample-0009", "gone"])
+    batch = pick(make_pool(20), make_probs(20), config)
+    assert batch["sample_id"][0] == "sample-0009"
+    assert batch["reason"].tolist()[0] == "named"
+    assert len(batch) == 5
+
+
+def test_a_quota_is_met_from_those_predicted_so() -> None:
+    pool, probs = make_pool(200), make_probs(200)
+    config = SelectionConfig("margin", size=20, audit_share=0, quotas={"b": 8})
+    batch, _ = select_batch(
+        pool, Pool(probs=probs), config, np.random.default_rng(0), classes=["a", "b", "c"]
+    )
+    quota = batch[batch["reason"] == "quota"].merge(pool.reset_index(), on="sample_id")
+    assert len(quota) == 8
+    assert (probs[quota["index"]].argmax(axis=1) == 1).all()
+    with pytest.raises(ValueError, match="quotas names b; the classes are x, y, z"):
+        select_batch(
+            pool, Pool(probs=probs), config, np.random.default_rng(0), classes=["x", "y", "z"]
+        )
+
+
+@given(st.integers(1, 60), st.integers(0, 5))
+def test_balance_gives_no_class_more_than_its_part_while_others_are_left(
+    size: int, seed: int
+) -> None:
+    pool, probs = make_pool(120), make_probs(120, seed)
+    config = SelectionConfig("margin", size=size, audit_share=0, balance=True, random_share=0.2)
+    batch = pick(pool, probs, config, seed).merge(pool.reset_index(), on="sample_id")
+    counts = np.bincount(probs[batch["index"]].argmax(axis=1), minlength=3)
+    there = np.bincount(probs.argmax(axis=1), minlength=3)
+    most = math.ceil(size / 3)
+    assert len(batch) == size
+    assert (counts <= most).all() or (counts[there < most] == there[there < most]).all()
+
+
+@given(situations(), st.floats(0.1, 0.9))
+def test_no_source_gives_more_than_its_cap(situation: tuple, share: float) -> None:
+    pool, probs, config = situation
+    pool = pool.assign(source=[f"folder-{row % 3}" for row in range(len(pool))])
+    config = replace(config, source_share=share, audit_share=0, served_share=0)
+    batch = pick(pool, probs, config).merge(pool, on="sample_id")
+    most = math.ceil(round(min(config.size, len(pool)) * share, 9))
+    assert (batch["source"].value_counts() <= most).all()
+
+
+def test_fresh_places_are_for_what_came_in_lately() -> None:
+    now = pd.Timestamp.now(tz="UTC")
+    pool = make_pool(100).assign(added_at=(now - pd.Timedelta(days=30)).isoformat())
+    pool.loc[90:, "added_at"] = (now - pd.Timedelta(days=1)).isoformat()
+    config = SelectionConfig("margin", size=20, audit_share=0, random_share=0, fresh_share=0.25)
+    batch = pick(pool, make_probs(100), config)
+    fresh = batch.loc[batch["reason"] == "fresh", "sample_id"]
+    assert len(fresh) == 5
+    assert fresh.isin(pool["sample_id"][90:]).all()
+
+
+def test_a_strategy_without_what_it_needs_gives_way_and_the_rule_says_so() -> None:
+    pool = make_pool(30)
+    _, rule = select_batch(pool, Pool(), SelectionConfig("bald"), np.random.default_rng(0))
+    assert rule == "random, because bald needs draws and there are none"
+    seen = Pool(probs=make_probs(30))
+    batch, rule = select_batch(
+        pool, seen, SelectionConfig("bald", random_share=0), np.random.default_rng(0)
+    )
+    assert rule == "margin, because bald needs draws and there are none"
+    assert set(batch["reason"]) == {"audit", "margin"}
+
+
+@given(situations(), st.floats(0, 1))
+def test_places_that_are_taken_already_change_nobody_in_the_audit(
+    situation: tuple, share: float
+) -> None:
+    pool, probs, config = situation
+    seen, taken = Pool(probs=probs), int(share * (config.size - config.promised))
+    alone, beside = (
+        select_batch(pool, seen, config, np.random.default_rng(0), taken=count)[0]
+        for count in (0, taken)
+    )
+    assert len(beside) <= config.size - taken
+    assert len(beside) == len(alone) or len(alone) > config.size - taken
+    audit, same = (batch[batch["reason"] == "audit"] for batch in (alone, beside))
+    pd.testing.assert_frame_equal(audit, same)
+
+
+def test_places_that_are_taken_already_are_none_of_a_quota_or_of_who_is_named() -> None:
+    pool, probs = make_pool(200), make_probs(200)
+    config = SelectionConfig("margin", size=50, quotas={"b": 40}, named=["sample-0009"])
+    assert config.promised == 46
+    seen, rng = Pool(probs=probs), np.random.default_rng(0)
+    batch, _ = select_batch(pool, seen, config, rng, classes=["a", "b", "c"], taken=4)
+    assert batch["reason"].value_counts().to_dict() == {"quota": 40, "audit": 5, "named": 1}
+
+
+def test_where_chance_decides_nothing_that_is_seen_can_be_in_the_way() -> None:
+    pool, broken = make_pool(30), np.full((30, 3), math.nan)
+    config = SelectionConfig("random", size=10)
+    seen = Pool(probs=broken, embeddings=broken[:7])
+    batch, rule = select_batch(pool, seen, config, np.random.default_rng(0))
+    pd.testing.assert_frame_equal(batch, pick(pool, None, config))
+    assert rule == "random"
+    for needs in ({"balance": True}, {"quotas": {"a": 1}}, {"relabel_share": 0.1}):
+        words = "or choose at random .strategy random, without balance, quotas and relabel_share"
+        with pytest.raises(ValueError, match=words):
+            pick(pool, broken, replace(config, **needs))

@@ -1,0 +1,33 @@
+import numpy as np
+
+from labeling.batches.slots import Cap, Places, Taken
+
+
+def places_of(*kinds: int, size: int = 4, most: int = 1) -> Places:
+    array = np.array(kinds)
+    return Places(size, np.ones(len(array), dtype=bool), {"groups": Cap(array, most)})
+
+
+def test_a_row_that_is_taken_is_free_no_more_and_closes_its_kind_when_that_is_full() -> None:
+    places = places_of(0, 0, 1, 0, most=2)
+    places.take(Taken(0, "margin"))
+    assert places.free.tolist() == [False, True, True, True]
+    places.take(Taken(3, "margin"))
+    assert places.free.tolist() == [False, False, True, False]
+    assert places.left == 2
+    assert places.rows == [0, 3]
+
+
+def test_a_cap_that_is_given_up_frees_all_but_the_taken_and_those_never_to_be() -> None:
+    places = places_of(0, 0, 0, 1)
+    places.take(Taken(0, "margin"))
+    places.drop("groups", np.array([False, False, True, False]))
+    assert places.free.tolist() == [False, True, False, True]
+
+
+def test_giving_up_one_cap_keeps_the_others() -> None:
+    places = places_of(0, 1, 2, 3)
+    places.caps["sources"] = Cap(np.array([0, 0, 1, 1]), 1)
+    places.take(Taken(0, "margin"))
+    places.drop("groups", np.zeros(4, dtype=bool))
+    assert places.free.tolist() == [False, False, True, True]

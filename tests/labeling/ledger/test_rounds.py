@@ -1,0 +1,177 @@
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import IntegrityError
+
+from core.database import writing
+from core.locks import only_writer, open_intents
+from labeling.batches.select import SelectionConfig, select_batch
+from labeling.consensus.settle import SettlePolicy
+from labeling.consensus.settle_labels import settle_labels
+from labeling.ledger import rounds
+from labeling.ledger.answers import record_answers
+from labeling.ledger.tables import assignments, audit
+from labeling.strategies.pool import Pool
+from tests.labeling.databases import make_engine
+from tests.labeling.ledger.test_answers import said
+
+IDS = [f"sample-{number:02d}" for number in range(20)]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    twins = {"sample-01": "sample-00"}
+    return make_engine(tmp_path, IDS, twins)
+
+
+def choose(engine: Engine, size: int = 6, audit_share: float = 0.5, seed: int = 0) -> pd.DataFrame:
+    config = SelectionConfig(strategy="random", size=size, audit_share=audit_share)
+    with only_writer(engine, "rounds") as token:
+        with engine.connect() as connection:
+            round_id, pool = rounds.next_round(connection), rounds.load_pool(connection)
+        batch = select_batch(pool, Pool(), config, np.random.default_rng(seed))[0]
+        with writing(engine) as connection:
+            rounds.open_round(
+                connection,
+                token,
+                round_id,
+                batch,
+                strategy="random",
+                config=asdict(config),
+                model=None,
+                seed=seed,
+                why="test",
+            )
+    return batch
+
+
+def send(engine: Engine, round_id: str, batch: pd.DataFrame) -> None:
+    with only_writer(engine, "rounds") as token:
+        rounds.record_sent(
+            engine, token, round_id, {key: f"task {key}" for key in batch["sample_id"]}
+        )
+
+
+def answer(engine: Engine, sample_id: str) -> None:
+    """Ann says cat, and is believed."""
+    given = pd.DataFrame([said(sample_id, "ann", "cat")])
+    known = {"source": "here", "classes": ["cat", "dog"], "read": {sample_id}}
+    with only_writer(engine, "answers") as token:
+        record_answers(engine, token, given, **known)
+        settle_labels(engine, token, SettlePolicy(), ["cat", "dog"])
+
+
+def test_a_round_that_was_not_sent_is_the_next_round(engine: Engine) -> None:
+    batch = choose(engine)
+    with engine.connect() as connection:
+        assert rounds.next_round(connection) == "round-0001"
+        assert set(open_intents(connection, rounds.SEND)) == {"round-0001"}
+    send(engine, "round-0001", batch)
+    with engine.connect() as connection:
+        assert rounds.next_round(connection) == "round-0002"
+
+
+def test_who_is_asked_is_not_in_the_pool(engine: Engine) -> None:
+    batch = choose(engine)
+    with engine.connect() as connection:
+        pool = set(rounds.load_pool(connection)["sample_id"])
+    assert not pool & set(batch["sample_id"])
+    assert rounds.count_open(engine.connect()) == len(batch)
+
+
+def test_audit_samples_are_kept_with_their_probability(engine: Engine) -> None:
+    batch = choose(engine)
+    with engine.connect() as connection:
+        drawn = connection.execute(select(audit)).all()
+    assert {row.sample_id for row in drawn} == set(
+        batch.loc[batch["reason"] == "audit", "sample_id"]
+    )
+    assert {row.inclusion_probability for row in drawn} == {3 / 20}
+
+
+def test_near_duplicates_of_audit_samples_leave_the_pool(engine: Engine) -> None:
+    for seed in range(50):  # some draw has a twin in the audit
+        config = SelectionConfig(strategy="random", size=2, audit_share=1.0)
+        with engine.connect() as connection:
+            pool = rounds.load_pool(connection)
+        batch = select_batch(pool, Pool(), config, np.random.default_rng(seed))[0]
+        if {"sample-00", "sample-01"} & set(batch["sample_id"]):
+            break
+    choose(engine, size=2, audit_share=1.0, seed=seed)
+    with engine.connect() as connection:
+        left = set(rounds.load_pool(connection)["sample_id"])
+    assert not {"sample-00", "sample-01"} & left
+
+
+def test_a_sample_cannot_be_asked_in_two_rounds_at_once(engine: Engine) -> None:
+    batch = choose(engine)
+    with (
+        only_writer(engine, "rounds") as token,
+        pytest.raises(IntegrityError),
+        writing(engine) as connection,
+    ):
+        rounds.open_round(
+            connection,
+            token,
+            "round-0002",
+            batch,
+            strategy="random",
+            config={},
+            model=None,
+            seed=0,
+            why="twice",
+        )
+    with engine.connect() as connection:
+        assert rounds.size_of(connection, "round-0002") is None, "all of a round or nothing"
+
+
+def test_a_label_ends_the_assignment_and_the_last_one_ends_the_round(engine: Engine) -> None:
+    batch = choose(engine, size=2)
+    send(engine, "round-0001", batch)
+    rows = [
+        said(batch["sample_id"][0], "ann", "cat"),
+        said(batch["sample_id"][1], "ann", None, kind="skip"),
+    ]
+    with only_writer(engine, "answers") as token:
+        record_answers(
+            engine,
+            token,
+            pd.DataFrame(rows),
+            source="here",
+            classes=["cat", "dog"],
+            read=set(batch["sample_id"]),
+        )
+        counts = settle_labels(engine, token, SettlePolicy(), ["cat"])
+    assert (counts["settled"], counts["skipped"]) == (1, 1)
+    with engine.connect() as connection:
+        ended = connection.execute(select(assignments.c.outcome)).scalars().all()
+        assert sorted(ended) == ["labelled", "skipped"]
+        assert rounds.count_open(connection) == 0
+        closed = connection.scalar(select(rounds.rounds.c.closed_at))
+        assert closed is not None
+        pool = set(rounds.load_pool(connection)["sample_id"])
+    assert not pool & set(batch["sample_id"]), "a skipped sample is not asked again by itself"
+
+
+def test_an_audit_sample_whose_task_was_deleted_is_asked_again_some_day(engine: Engine) -> None:
+    batch = choose(engine, size=4, audit_share=1.0)
+    send(engine, "round-0001", batch)
+    deleted, labelled, kept, other = batch["sample_id"]
+    answer(engine, labelled)
+    gone = {(key, "round-0001") for key in (deleted, labelled)}
+    with only_writer(engine, "answers") as token:
+        rounds.record_deleted(engine, token, gone)
+    with engine.connect() as connection:
+        assert set(connection.scalars(select(audit.c.sample_id))) == {labelled, kept, other}
+        assert deleted in set(rounds.load_pool(connection)["sample_id"])
+
+
+@pytest.mark.parametrize("name", ["3", "round-3", "round-000x", "round-00003", ""])
+def test_a_round_has_one_name(name: str) -> None:
+    with pytest.raises(ValueError, match="round-0001"):
+        rounds.number_of(name)
+    assert rounds.number_of(rounds.round_name(12345)) == 12345

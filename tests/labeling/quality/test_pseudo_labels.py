@@ -1,0 +1,159 @@
+"""Guesses are shown where they are likely right, and trained on by policy; never audit samples."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labeling.quality import pseudo_labels
+from labeling.quality.pseudo_labels import (
+    RESERVE,
+    SHOWN,
+    SoftPolicy,
+    first_guesses,
+    guess_batch,
+    reserved,
+    soft_rows,
+    with_and_without,
+)
+from labeling.snapshots.table import SOFT_COLUMNS
+from labeling.strategies.pool import Pool
+
+CLASSES = ["cat", "dog"]
+NAMES = [f"s{number:03d}" for number in range(200)]
+
+
+def sure(*confidences: float) -> np.ndarray:
+    """A row for each: that sure of "cat"."""
+    return np.array([[each, 1 - each] for each in confidences])
+
+
+def soft(names: list[str], probs: np.ndarray, labels: list[str], **policy: float) -> pd.DataFrame:
+    return soft_rows(names, probs, CLASSES, labels, SoftPolicy(**policy), source="here")
+
+
+def test_a_first_guess_stands_only_where_it_is_confident_and_never_on_an_audit_sample():
+    batch = pd.DataFrame({"sample_id": ["a", "b", "c"], "reason": ["margin", "audit", "margin"]})
+    shown = first_guesses(batch, ["c", "b", "a"], sure(0.79, 0.99, 0.1), CLASSES, source="prop")
+    assert SHOWN == 0.8
+    assert shown["sample_id"].tolist() == ["a", "b", "c"]
+    assert shown["guess"].fillna("").tolist() == ["dog", "", ""]
+    assert shown.loc[0, ["confidence", "guess_model"]].tolist() == [0.9, "prop"]
+    assert json.loads(shown.loc[0, "probs"]) == {"cat": 0.1, "dog": 0.9}
+    assert shown.loc[1:, ["confidence", "guess_model", "probs"]].isna().all(axis=None)
+
+
+def test_the_labels_guess_a_batch_and_audit_samples_stay_without():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(2, size=300)
+    rows = (5 * rng.normal(size=(2, 6))[truth] + rng.normal(size=(300, 6))).astype(np.float32)
+    labels = np.where(np.arange(60) < 50, truth[:60], -1)  # the others are being asked about
+    seen = Pool(embeddings=rows[60:], labelled=rows[:60], labels=labels)
+    names = [f"s{number:03d}" for number in range(240)]
+    batch = pd.DataFrame({"sample_id": names[5:25], "reason": ["audit", *["margin"] * 19]})
+    shown = guess_batch(batch, names, seen, CLASSES, source="features")
+    assert shown["sample_id"].tolist() == names[5:25] and pd.isna(shown["guess"][0])
+    assert shown["guess"][1:].tolist() == [CLASSES[number] for number in truth[66:85]]
+    assert set(shown["guess_model"].dropna()) == {"propagation-1, features"}
+
+
+def test_before_the_first_label_a_batch_has_columns_for_guesses_and_none_in_them():
+    seen = Pool(embeddings=np.ones((2, 3)), labelled=np.ones((1, 3)), labels=np.array([-1]))
+    batch = pd.DataFrame({"sample_id": ["a"], "reason": ["margin"]})
+    shown = guess_batch(batch, ["a", "b"], seen, CLASSES, source="features")
+    assert shown[["guess", "confidence", "guess_model", "probs"]].isna().all(axis=None)
+    with pytest.raises(ValueError, match="labels spread over embeddings"):
+        guess_batch(batch, ["a", "b"], Pool(probs=np.ones((2, 1))), CLASSES, source="x")
+
+
+def test_a_soft_row_says_what_was_guessed_how_surely_and_by_what():
+    names = [name for name in NAMES if not reserved([name])[0]][:2]
+    rows = soft(names, sure(0.97, 0.4), ["cat"])
+    assert rows.columns.tolist() == SOFT_COLUMNS and len(rows) == 1
+    assert rows.loc[0, ["sample_id", "label", "trust", "source"]].tolist() == [
+        names[0], "cat", 0.97, "here",
+    ]  # fmt: skip
+    assert json.loads(rows.loc[0, "probs"]) == {"cat": 0.97, "dog": 0.03}
+
+
+def test_only_guesses_that_are_kept_are_written_out(monkeypatch):
+    probs = np.random.default_rng(0).dirichlet([0.2, 0.2], len(NAMES)).astype(np.float32)
+    at_once = soft(NAMES, probs, ["cat", "dog"] * 3, least_confidence=0.5)
+    written, dumps = [], json.dumps
+    monkeypatch.setattr(json, "dumps", lambda row: written.append(row) or dumps(row))
+    monkeypatch.setattr(pseudo_labels, "_AT_ONCE", 7)
+    rows = soft(NAMES, probs, ["cat", "dog"] * 3, least_confidence=0.5)
+    pd.testing.assert_frame_equal(rows, at_once)
+    assert len(written) == len(rows) == 18  # the share of six labels; the pool is 200
+    for row in rows.itertuples():
+        said = np.round(probs[NAMES.index(row.sample_id)].astype(float), 5).tolist()
+        assert json.loads(row.probs) == dict(zip(CLASSES, said, strict=True))
+        assert (row.label, row.trust) == (CLASSES[said.index(max(said))], max(said))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=200),
+    st.integers(0, 20), st.integers(0, 20), st.floats(0.5, 1), st.floats(0.1, 5),
+)  # fmt: skip
+def test_no_class_has_more_guesses_than_its_share_and_none_is_in_doubt(
+    drawn, cats, dogs, least, share
+):
+    names = NAMES[: len(drawn)]
+    labels = ["cat"] * cats + ["dog"] * dogs
+    rows = soft(names, sure(*drawn), labels, least_confidence=least, share=share)
+    counts = rows["label"].value_counts()
+    assert counts.get("cat", 0) <= np.ceil(share * cats)
+    assert counts.get("dog", 0) <= np.ceil(share * dogs)
+    assert (rows["trust"] >= least).all()
+    assert not reserved(rows["sample_id"].tolist()).any()
+    turned = soft(names[::-1], sure(*drawn)[::-1], labels, least_confidence=least, share=share)
+    pd.testing.assert_frame_equal(turned, rows)
+
+
+def test_a_fixed_part_of_all_samples_is_kept_for_the_audit():
+    names = [f"s{number}" for number in range(4000)]
+    first = reserved(names)
+    assert abs(first.mean() - RESERVE) < 0.02
+    assert np.array_equal(reserved(names[::-1])[::-1], first)
+    assert reserved([]).shape == (0,)
+
+
+def test_guesses_that_are_right_help_and_those_that_are_wrong_hurt():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(3, size=900)
+    rows = rng.normal(size=(3, 12))[truth] + 1.7 * rng.normal(size=(900, 12))
+    probs = np.eye(3)[truth[20:400]]
+
+    def accuracy(told: np.ndarray) -> tuple[float, float]:
+        found = with_and_without(
+            rows[:20], truth[:20], rows[20:400], told, np.full(380, 0.5), asked=rows[400:]
+        )
+        return tuple(float((each.argmax(axis=1) == truth[400:]).mean()) for each in found)
+
+    helped, alone = accuracy(probs)
+    hurt, same = accuracy(np.roll(probs, 1, axis=1))
+    assert helped > alone + 0.05 and hurt < alone - 0.2 and same == alone
+
+
+@pytest.mark.parametrize(
+    ("given_", "words"),
+    [
+        ({"least_confidence": 0}, "least_confidence is 0; choose"),
+        ({"share": 0}, "share is 0; choose"),
+        ({"share": float("inf")}, "share is inf; choose"),
+        ({"min_audit": 0}, "min_audit is 0; choose"),
+        ({"alpha": 0.5}, "alpha is 0.5; choose"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_name(given_, words):
+    with pytest.raises(ValueError, match=words):
+        SoftPolicy(**given_)
+
+
+def test_probabilities_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"shape \(1, 2\) for 2 samples and 2 classes"):
+        soft(["a", "b"], sure(0.9), ["cat"])

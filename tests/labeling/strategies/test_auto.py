@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from labeling.strategies.auto import COPIED, EVEN, auto, copied_share, evenness, rule
+from labeling.strategies.pool import Pool
+
+CLASSES = 4
+
+
+def embeddings(count: int, *, seed: int = 0, width: int = 8) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
+
+
+def probabilities(count: int, *, shares: list[float] | None = None, seed: int = 0) -> np.ndarray:
+    weights = np.array(shares or [1.0] * CLASSES)
+    return np.random.default_rng(seed).dirichlet(4 * weights / weights.sum(), size=count)
+
+
+def pool(count: int = 200, *, labels: int = 0, shares: list[float] | None = None) -> Pool:
+    return Pool(
+        probs=probabilities(count, shares=shares),
+        embeddings=embeddings(count),
+        labelled=embeddings(labels, seed=1),
+        labels=np.arange(labels) % CLASSES,
+    )
+
+
+def test_few_labels_ask_for_doubt_that_stands_for_much() -> None:
+    assert rule(pool(labels=8)).strategy == "doubt_herding"
+
+
+def test_many_labels_are_trusted() -> None:
+    assert rule(pool(labels=400)).regime == "many labels"
+
+
+def test_uneven_predictions_make_it_a_long_tail_once_there_are_labels_to_believe() -> None:
+    uneven = [100.0, 3.0, 1.0, 1.0]
+    assert rule(pool(labels=40, shares=uneven)).regime == "long tail"
+    assert rule(pool(labels=4, shares=uneven)).regime == "few labels"
+
+
+def test_labels_that_are_not_known_yet_do_not_count() -> None:
+    seen = pool(labels=400)
+    asked = Pool(seen.probs, seen.embeddings, None, seen.labelled, np.full(400, -1))
+    assert rule(asked).regime == "few labels"
+
+
+def test_copies_are_seen_and_said() -> None:
+    once = embeddings(100)
+    near = np.repeat(once, 5, axis=0) + 1e-3 * embeddings(500, seed=2)
+    found = rule(Pool(probs=probabilities(500), embeddings=near))
+    assert found.regime == "redundant"
+    assert "100% of the samples have a near copy" in found.why
+
+
+def test_samples_of_their_own_are_no_copies() -> None:
+    assert copied_share(embeddings(500), np.arange(500)) < COPIED
+
+
+def test_a_pool_of_one_sample_over_and_over_is_all_copies() -> None:
+    assert copied_share(np.ones((50, 8), np.float32), np.arange(50)) == 1
+
+
+def test_only_rows_that_may_be_chosen_are_looked_at() -> None:
+    once = embeddings(100)
+    twice = np.concatenate([once, once])
+    assert copied_share(twice, np.arange(100)) < COPIED
+
+
+def test_all_classes_alike_are_even_and_one_alone_is_not() -> None:
+    assert evenness(Pool(probs=np.full((10, CLASSES), 1 / CLASSES))) == pytest.approx(1)
+    assert evenness(Pool(probs=np.eye(CLASSES)[np.zeros(10, int)])) < EVEN
+
+
+def test_without_predictions_what_stands_for_most_is_asked() -> None:
+    assert rule(Pool(embeddings=embeddings(50))).strategy == "max_herding"
+
+
+def test_without_embeddings_doubt_alone_decides() -> None:
+    assert rule(Pool(probs=probabilities(50))).strategy == "margin"
+
+
+def test_with_nothing_to_see_chance_decides() -> None:
+    blind = Pool(allowed=np.arange(30) < 20)
+    assert rule(blind).strategy == "random"
+    assert set(auto(blind, 20, np.random.default_rng(0)).rows.tolist()) == set(range(20))
+
+
+def test_the_reason_is_one_sentence_with_what_was_seen() -> None:
+    assert rule(pool(labels=12)).why.startswith("12 labels for 4 classes")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    count=some.integers(1, 60),
+    size=some.integers(0, 70),
+    labels=some.sampled_from([0, 3, 30, 200]),
+    copies=some.booleans(),
+    seed=some.integers(0, 5),
+)
+def test_a_batch_is_full_allowed_without_repeats_and_the_same_again(
+    count: int, size: int, labels: int, copies: bool, seed: int
+) -> None:
+    seen = np.ones((count, 8), np.float32) if copies else embeddings(count, seed=seed)
+    allowed = np.random.default_rng(seed).random(count) < 0.7
+    given_pool = Pool(
+        probs=probabilities(count, seed=seed),
+        embeddings=seen,
+        labelled=embeddings(labels, seed=1),
+        labels=np.arange(labels) % CLASSES,
+        allowed=allowed,
+    )
+    rows = auto(given_pool, size, np.random.default_rng(seed)).rows
+    assert len(set(rows.tolist())) == len(rows) == min(size, int(allowed.sum()))
+    assert allowed[rows].all()
+    again = auto(given_pool, size, np.random.default_rng(seed)).rows
+    assert np.array_equal(rows, again)

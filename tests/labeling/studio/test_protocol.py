@@ -1,0 +1,242 @@
+"""Label Studio's JSON becomes our tables and the other way round, whatever strangers put in it."""
+
+import json
+import re
+from xml.etree.ElementTree import fromstring
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.workspace import LabelClass
+from labeling.ledger.answers import ANSWER_COLUMNS
+from labeling.studio import protocol as wire
+
+CLASSES = ["cat", "dog"]
+USERS = {1: "ann@example.com", 2: "ben@example.com"}
+
+
+def batch(**more) -> pd.DataFrame:
+    row = {"sample_id": "aa", "file": "images/a b.png", "guess": "cat", "confidence": 0.25,
+           "guess_model": "m1", "round_id": "round-0001"}  # fmt: skip
+    return pd.DataFrame([{**row, **more}])
+
+
+def chosen(*names, **more) -> dict:
+    return {"from_name": "label", "to_name": "image", "type": "choices",
+            "value": {"choices": list(names)}, **more}  # fmt: skip
+
+
+def annotation(**more) -> dict:
+    return {"id": 7, "completed_by": 1, "result": [chosen("cat")], "was_cancelled": False,
+            "ground_truth": False, "lead_time": 2.5,
+            "updated_at": "2026-01-02T03:04:05.000006Z", **more}  # fmt: skip
+
+
+def task(*annotations, **content) -> dict:
+    return {"id": 3, "data": {"sample_id": "aa", **content}, "annotations": list(annotations)}
+
+
+def collected(*tasks) -> wire.Collected:
+    return wire.collect(
+        tasks, source="label-studio:5", users=USERS, classes=CLASSES, watermark="later"
+    )
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1)))
+def test_any_class_name_survives_the_screens_xml(names):
+    screen = fromstring(wire.label_config([LabelClass(name, "1", hint=name) for name in names]))
+    assert [choice.get("value") for choice in screen.iter("Choice")] == names
+
+
+def test_a_choice_has_its_hotkey_only_if_the_class_has_one():
+    screen = fromstring(wire.label_config([LabelClass("cat", "1"), LabelClass("dog", "")]))
+    assert [choice.attrib for choice in screen.iter("Choice")] == [
+        {"value": "cat", "hotkey": "1"}, {"value": "dog"}
+    ]  # fmt: skip
+    (choices,) = screen.iter("Choices")
+    assert (choices.attrib["choice"], choices.attrib["required"]) == ("single", "true")
+
+
+@given(st.text())
+def test_a_project_title_has_3_to_50_characters(title):
+    assert 3 <= len(wire.project_title(title)) <= 50
+
+
+def test_a_task_shows_the_image_and_the_guess_and_nothing_that_gives_the_truth_away():
+    (made,) = wire.tasks_of(batch(truth="dog", score=0.9, reason="gold", why="by margin"), CLASSES)
+    assert made["data"] == {
+        "image": "/data/local-files/?d=images/a%20b.png", "sample_id": "aa", "round": "round-0001",
+        "stage": "queue", "why": "by margin",
+    }  # fmt: skip
+    assert made["predictions"] == [
+        {"model_version": "m1", "score": 0.25, "result": [chosen("cat")]}
+    ]
+    assert not {"dog", "gold"} & set(re.findall(r"\w+", json.dumps(made)))
+
+
+def test_a_task_of_gold_has_the_shape_of_any_other():
+    rows = pd.concat(
+        [batch(reason="gold", source="someone"), batch(sample_id="bb", reason="margin")]
+    )
+    gold, other = wire.tasks_of(rows, CLASSES)
+    other["data"]["sample_id"] = "aa"
+    assert gold == other
+
+
+def test_a_blind_task_has_its_place_in_the_queue_and_no_guess():
+    (made,) = wire.tasks_of(batch(blind=True), CLASSES)
+    assert made["predictions"] == [{"model_version": "m1", "score": 0.25, "result": []}]
+    assert "cat" not in json.dumps(made)
+
+
+def test_instructions_have_a_line_and_the_examples_of_each_class():
+    classes = [LabelClass("cat", "1", "any <cat>"), LabelClass("dog & co", "")]
+    text = wire.instructions("Who ate it?", classes, {"cat": ["desk/a b.png"]})
+    assert "<h3>Who ate it?</h3>" in text
+    assert "<b>cat</b> (key 1): any &lt;cat&gt;" in text
+    assert '<img src="/data/local-files/?d=desk/a%20b.png" width="96"' in text
+    assert "<li><b>dog &amp; co</b></li>" in text
+
+
+def test_a_cold_start_has_no_guesses():
+    cold = batch(guess=None, confidence=None, guess_model=None)
+    assert wire.tasks_of(cold, CLASSES)[0]["predictions"] == []
+    assert wire.guess_model(cold) is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"guess": "zebra"}, "the guess 'zebra' of 'm1'"),
+        ({"guess_model": None}, "a guess needs its model"),
+        ({"confidence": 1.5}, "the confidence 1.5"),
+        ({"confidence": float("inf")}, "the confidence inf"),
+        ({"confidence": None}, "the confidence None"),
+    ],
+)
+def test_a_guess_that_cannot_be_shown_is_named_with_its_sample(wrong, words):
+    with pytest.raises(ValueError, match=f"sample aa: .*{words}"):
+        wire.tasks_of(batch(**wrong), CLASSES)
+
+
+def test_a_batch_names_each_sample_once_and_one_model():
+    twice = pd.concat([batch(), batch(guess_model="m2")])
+    with pytest.raises(ValueError, match="sample aa stands twice"):
+        wire.tasks_of(twice, CLASSES)
+    with pytest.raises(ValueError, match="guesses of m1, m2"):
+        wire.guess_model(twice)
+    with pytest.raises(ValueError, match="no column 'file'"):
+        wire.tasks_of(batch().drop(columns="file"), CLASSES)
+
+
+def test_an_answer_comes_in_with_who_when_and_what():
+    found = collected(task(annotation(), round="round-0007"))
+    assert list(found.answers.columns) == ANSWER_COLUMNS
+    assert found.answers.loc[0].to_dict() == {
+        "source": "label-studio:5", "outside_id": "aa:7", "sample_id": "aa",
+        "annotator": "ann@example.com", "kind": "answer", "value": "cat", "lead_time": 2.5,
+        "updated_at": "2026-01-02T03:04:05.000006Z", "round_id": "round-0007",
+    }  # fmt: skip
+    assert (found.read, len(found.refused), found.watermark) == ({"aa"}, 0, "later")
+
+
+def test_a_skip_is_no_label_even_with_a_preselected_result():
+    found = collected(task(annotation(was_cancelled=True)))
+    assert found.answers[["kind", "value"]].to_numpy().tolist() == [["skip", None]]
+
+
+def test_a_sample_without_annotations_was_read_too():
+    found = collected(task(), {**task(annotation(id=9)), "id": 4, "data": {"sample_id": "bb"}})
+    assert found.read == {"aa", "bb"}
+    assert found.answers["sample_id"].tolist() == ["bb"]
+
+
+def test_whoever_left_is_kept_apart_from_whoever_is_unknown():
+    found = collected(task(annotation(completed_by=None), annotation(id=8, completed_by=99)))
+    assert found.answers["annotator"].tolist() == ["deleted-user", "user-99"]
+
+
+def test_answers_come_in_the_order_of_time_also_on_a_full_second():
+    late = annotation(id=1, updated_at="2026-01-02T03:04:05.5Z")
+    early = annotation(id=2, updated_at="2026-01-02T03:04:05Z")
+    assert collected(task(late, early)).answers["outside_id"].tolist() == ["aa:2", "aa:1"]
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        ([chosen("zebra")], "UNKNOWN_CLASS"),
+        ([chosen(["cat"])], "UNKNOWN_CLASS"),
+        ([chosen("cat", "dog")], "TWO_CHOICES"),
+        ([chosen("cat"), chosen("cat")], "TWO_CHOICES"),
+        ([], "EMPTY"),
+        ([chosen()], "EMPTY"),
+        ([chosen("cat", value=None)], "EMPTY"),
+        ([chosen("cat", from_name="other")], "WRONG_CONTROL"),
+        ([chosen("cat", type="labels")], "WRONG_CONTROL"),
+        ([chosen("cat"), {"type": "relation"}], "WRONG_CONTROL"),
+        (None, "MALFORMED"),
+        ("cat", "MALFORMED"),
+        ([["cat"]], "MALFORMED"),
+    ],
+)
+def test_a_result_that_can_be_no_label_is_refused_with_its_reason_and_task(result, reason):
+    found = collected(task(annotation(result=result)))
+    assert len(found.answers) == 0
+    (row,) = found.refused.to_dict("records")
+    assert (row["reason"], row["outside_id"], row["sample_id"]) == (reason, "aa:7", "aa")
+    assert row["detail"].startswith("task 3: ")
+    assert found.read == {"aa"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON | st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(chosen(), JSON))))
+def test_no_result_whatever_is_in_it_stops_the_reading_of_the_others(result):
+    found = collected(task(annotation(result=result), annotation(id=8)))
+    assert "aa:8" in set(found.answers["outside_id"])
+    assert len(found.answers) + len(found.refused) == 2
+
+
+def test_a_star_is_a_final_word_and_a_starred_skip_is_a_skip():
+    found = collected(
+        task(annotation(ground_truth=True), annotation(id=8, ground_truth=True, was_cancelled=True))
+    )
+    assert found.answers["kind"].tolist() == ["verdict", "skip"]
+    assert found.answers["value"].tolist() == ["cat", None]
+
+
+def test_ground_truth_of_nobody_and_strangers_tasks_are_refused_not_lost():
+    stranger = {"id": 4, "data": {"image": "x"}, "annotations": [annotation()]}
+    nobody = annotation(ground_truth=True, completed_by=None)
+    found = collected(task(nobody), stranger)
+    assert found.refused["reason"].tolist() == ["GROUND_TRUTH", "UNKNOWN_SAMPLE"]
+    assert found.refused["outside_id"].tolist() == ["aa:7", "task-4:7"]
+    assert found.refused["sample_id"].tolist() == ["aa", None]
+    assert found.read == {"aa"}
+
+
+def test_a_refused_answer_that_changes_is_another_refusal():
+    first = collected(task(annotation(result=[chosen("zebra")]))).refused
+    again = collected(task(annotation(result=[chosen("zebra")]))).refused
+    other = collected(task(annotation(result=[chosen("gnu")]))).refused
+    assert first["digest"][0] == again["digest"][0] != other["digest"][0]
+
+
+def test_every_name_somebody_chose_is_found_also_in_what_was_skipped():
+    tasks = [task(annotation(result=[chosen("a", "b")])), task(annotation(result=None)),
+             task(annotation(result=[chosen("c")], was_cancelled=True))]  # fmt: skip
+    assert wire.names_chosen(tasks) == {"a", "b", "c"}
+
+
+def test_times_are_in_the_one_form_that_the_filters_take():
+    assert wire.earlier("2026-01-01T00:00:03.000000Z", 5) == "2025-12-31T23:59:58.000000Z"
+    asked = json.loads(wire.query(wire.changed_since("t"), order="tasks:updated_at"))
+    assert asked["filters"]["items"][0]["value"] == "t"
+    assert asked["ordering"] == ["tasks:updated_at"]

@@ -1,0 +1,288 @@
+"""Intervals that cover, a comparison that is fair, and a gate that missing evidence cannot pass."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.judging.compare import (
+    GatePolicy,
+    accuracy_by,
+    accuracy_interval,
+    bounds,
+    compare,
+    confusion,
+    is_right,
+    mcnemar,
+    paired_difference,
+    wilson,
+    worst_mistakes,
+)
+
+CLASSES = ["cat", "dog", "eel"]
+POLICY = GatePolicy()
+
+
+def answers(truths: list[str], right: np.ndarray, sure: float = 0.8) -> np.ndarray:
+    """Probabilities that are right on the rows told, and else on the next class."""
+    numbers = np.array([CLASSES.index(truth) for truth in truths]) + ~right
+    probs = np.full((len(truths), 3), (1 - sure) / 2)
+    probs[np.arange(len(truths)), numbers % 3] = sure
+    return probs
+
+
+def rows(count: int, *wrong: int) -> tuple[list[str], np.ndarray]:
+    """Truths in turn, and all right but the rows given."""
+    right = np.ones(count, dtype=bool)
+    right[list(wrong)] = False
+    return [CLASSES[number % 3] for number in range(count)], right
+
+
+def judged(count: int, challenger: range | tuple, champion: range | tuple, **given):
+    """The verdict when each is wrong on the rows named."""
+    truths, own = rows(count, *challenger)
+    _, theirs = rows(count, *champion)
+    return compare(truths, answers(truths, own), answers(truths, theirs), CLASSES, POLICY, **given)
+
+
+# Intervals
+
+
+def test_wilson_gives_the_published_bounds():
+    assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe 1998a
+    assert wilson(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("table", "low", "high"),
+    [((36, 12, 2, 0), 0.0569, 0.3404), ((20, 12, 2, 16), 0.0562, 0.3292)],
+)
+def test_the_paired_interval_gives_the_published_bounds(table, low, high):
+    both, only_one, only_other, neither = table  # Newcombe 1998b, method 10
+    one = np.repeat([True, True, False, False], [both, only_one, only_other, neither])
+    other = np.repeat([True, False, True, False], [both, only_one, only_other, neither])
+    found = paired_difference(one, other, weights=np.full(50, 1 / 50))
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, low, high), abs=6e-4)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.floats(0.01, 1))
+def test_equal_inclusion_probabilities_change_nothing(right, drawn):
+    right = np.array(right)
+    plain = accuracy_interval(right)
+    weighted = accuracy_interval(right, inclusion_probability=np.full(len(right), drawn))
+    assert plain.low <= plain.value + 1e-12 and plain.value <= plain.high + 1e-12
+    for part in ("value", "low", "high"):
+        assert getattr(plain, part) == pytest.approx(getattr(weighted, part), abs=1e-9)
+    share = right.mean()
+    assert (plain.low, plain.high) == pytest.approx(bounds(share, len(right)), abs=1e-9)
+
+
+def test_the_weighted_interval_covers_the_truth_that_the_plain_share_misses():
+    rng = np.random.default_rng(0)
+    hard = np.arange(4000) < 1000
+    population = rng.random(4000) < np.where(hard, 0.4, 0.95)
+    drawn = np.where(hard, 0.10, 0.02)  # the hard ones are drawn five times as often
+    covered, plain = 0, 0
+    for _ in range(300):
+        sample = rng.random(4000) < drawn
+        found = accuracy_interval(population[sample], inclusion_probability=drawn[sample])
+        covered += found.low <= population.mean() <= found.high
+        biased = accuracy_interval(population[sample])
+        plain += biased.low <= population.mean() <= biased.high
+    assert covered > 0.92 * 300
+    assert plain < 0.2 * 300
+
+
+def test_all_right_is_not_certainty():
+    found = accuracy_interval(np.ones(30, bool), inclusion_probability=np.linspace(0.1, 1, 30))
+    assert found.value == pytest.approx(1) and found.low < 0.9
+
+
+@pytest.mark.parametrize("rows", range(1, 60))
+def test_all_of_few_right_leaves_room_for_mistakes(rows):
+    found = accuracy_interval(np.ones(rows, bool))
+    assert found.low == pytest.approx(wilson(1.0, rows)[0]) and found.high == pytest.approx(1)
+
+
+def test_no_rows_and_impossible_probabilities_are_refused():
+    with pytest.raises(ValueError, match="no row"):
+        accuracy_interval(np.array([], bool))
+    for drawn in ([0.5, 0.0], [0.5, 1.5], [0.5, np.nan], [0.5]):
+        with pytest.raises(ValueError, match="above 0 and up to 1"):
+            accuracy_interval(np.ones(2, bool), inclusion_probability=np.array(drawn))
+
+
+@given(st.integers(0, 12), st.integers(0, 12))
+def test_mcnemar_is_the_exact_binomial_test(only_one, only_other):
+    from scipy.stats import binomtest
+
+    one = np.repeat([True, False, True], [only_one, only_other, 3])
+    other = np.repeat([False, True, True], [only_one, only_other, 3])
+    split = only_one + only_other
+    expected = binomtest(only_one, split).pvalue if split else 1.0
+    assert mcnemar(one, other) == pytest.approx(expected)
+    assert mcnemar(one, other) == mcnemar(other, one)
+
+
+# Tables
+
+
+def test_tables_count_what_happened():
+    truths, right = rows(9, 1, 3)
+    probs = answers(truths, right)
+    assert (is_right(truths, probs, CLASSES) == right).all()
+    assert confusion(truths, probs, CLASSES).tolist() == [[2, 1, 0], [0, 2, 1], [0, 0, 3]]
+    table = accuracy_by(truths, right)
+    assert table["group"].tolist() == CLASSES
+    assert table["accuracy"].tolist() == pytest.approx([2 / 3, 2 / 3, 1])
+
+
+def test_the_worst_mistakes_are_the_wrong_answers_it_was_surest_of():
+    truths, right = rows(6, 1, 3, 4)
+    probs = answers(truths, right)
+    probs[3] = [0.02, 0.97, 0.01]
+    found = worst_mistakes(truths, probs, CLASSES, most=2)
+    assert found["row"].tolist() == [3, 1]
+    assert found["truth"].tolist() == ["cat", "dog"]
+    assert found["predicted"].tolist() == ["dog", "eel"]
+    assert found["truth_probability"].tolist() == pytest.approx([0.02, 0.1])
+    assert worst_mistakes(*((truths[:1], probs[:1], CLASSES))).empty
+
+
+# The gate
+
+
+def test_clearly_better_is_promoted_and_clearly_worse_rejected():
+    better = judged(300, range(10), range(60))
+    assert better.outcome == "PROMOTE"
+    assert better.metrics["difference"] == pytest.approx(50 / 300)
+    worse = judged(300, range(60), range(10))
+    assert worse.outcome == "REJECT" and "significantly worse" in worse.reasons[0]
+
+
+def test_a_little_better_is_promoted_only_when_a_loss_is_excluded():
+    assert judged(600, range(12), range(20)).outcome == "PROMOTE"
+    unsure = judged(60, range(3), range(3, 8))
+    assert unsure.outcome == "HOLD" and "cannot be excluded" in unsure.reasons[0]
+
+
+def test_equal_and_a_little_worse_are_held():
+    for challenger in (range(10), range(11)):
+        verdict = judged(400, challenger, range(10))
+        assert verdict.outcome == "HOLD" and "gain" in verdict.reasons[0]
+
+
+def test_a_required_gain_is_required():
+    truths, own = rows(600, *range(12))
+    _, theirs = rows(600, *range(20))
+    policy = replace(POLICY, min_gain=0.02)
+    verdict = compare(truths, answers(truths, own), answers(truths, theirs), CLASSES, policy)
+    assert verdict.outcome == "HOLD" and "not above 0.02" in verdict.reasons[0]
+
+
+def test_better_on_the_whole_but_worse_on_a_slice_or_class_is_held():
+    slices = ["served" if number >= 240 else "ingested" for number in range(300)]
+    verdict = judged(300, range(240, 270), range(100), slices=slices)
+    assert verdict.outcome == "HOLD"
+    assert "slice served (1.000 -> 0.500, 60 rows)" in verdict.reasons[0]
+    verdict = judged(300, range(0, 120, 3), range(1, 300, 3))
+    assert verdict.outcome == "HOLD" and "class cat" in verdict.reasons[0]
+
+
+def test_a_slice_with_few_rows_has_no_say():
+    slices = ["served" if number >= 280 else "ingested" for number in range(300)]
+    assert judged(300, range(280, 300), range(100), slices=slices).outcome == "PROMOTE"
+
+
+def test_inclusion_probabilities_decide_what_a_row_is_worth():
+    drawn = np.where(np.arange(400) < 200, 1.0, 0.05)  # the second half stands for most images
+    few, many = range(200, 240), range(90)  # wrong rows; the few are worth more
+    assert judged(400, few, many).outcome == "PROMOTE"
+    assert judged(400, few, many, inclusion_probability=drawn).outcome == "REJECT"
+    assert judged(400, many, few, inclusion_probability=drawn).outcome == "PROMOTE"
+
+
+def test_without_a_champion_it_must_beat_the_most_frequent_class():
+    truths, right = rows(90, *range(30))
+    first = compare(truths, answers(truths, right), None, CLASSES, POLICY)
+    assert first.outcome == "PROMOTE"
+    assert first.metrics["most_frequent_class"] == pytest.approx(1 / 3)
+    truths, right = rows(90, *range(58))
+    poor = compare(truths, answers(truths, right), None, CLASSES, POLICY)
+    assert poor.outcome == "HOLD" and "always the same answer" in poor.reasons[0]
+    truths = ["cat"] * 85 + ["dog"] * 5
+    lazy = compare(truths, answers(truths, np.arange(90) < 85), None, CLASSES, POLICY)
+    assert lazy.outcome == "HOLD"
+
+
+def spoilt(probs: np.ndarray, value: float) -> np.ndarray:
+    return np.where(np.arange(len(probs))[:, None] == 7, value, probs)
+
+
+@pytest.mark.parametrize("who", ["challenger", "champion"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda probs: spoilt(probs, np.nan), "no finite answer for 1 of 300"),
+        (lambda probs: spoilt(probs, np.inf), "no finite answer for 1 of 300"),
+        (lambda probs: spoilt(probs, 0.9), "no probabilities"),
+        (lambda probs: probs[:-1], r"\(299, 3\); \(300, 3\) is needed"),
+        (lambda probs: probs[:, :2], r"\(300, 2\)"),
+        (lambda probs: probs[:0], r"\(0, 3\)"),
+    ],
+)
+def test_broken_evidence_of_either_model_is_held(who, spoil, said):
+    truths, own = rows(300)
+    _, theirs = rows(300, *range(100))
+    probs = {"challenger": answers(truths, own), "champion": answers(truths, theirs)}
+    probs[who] = spoil(probs[who])
+    verdict = compare(truths, probs["challenger"], probs["champion"], CLASSES, POLICY)
+    assert verdict.outcome == "HOLD"
+    assert len(verdict.reasons) == 1 and who in verdict.reasons[0]
+    with pytest.raises(AssertionError, match=said):
+        raise AssertionError(verdict.reasons[0])
+
+
+def test_too_few_rows_strange_truths_and_missing_answers_are_held():
+    few = judged(49, (), range(20))
+    assert few.outcome == "HOLD" and "49 audit rows; 50 are needed" in few.reasons[0]
+    truths, right = rows(100)
+    probs = answers(truths, right)
+    for strange in (None, "cow", float("nan")):
+        verdict = compare([strange, *truths[1:]], probs, None, CLASSES, POLICY)
+        assert verdict.outcome == "HOLD" and "no class" in verdict.reasons[0]
+    absent = compare(truths, None, None, CLASSES, POLICY)
+    assert absent.outcome == "HOLD"
+    assert compare([], probs[:0], None, CLASSES, POLICY).outcome == "HOLD"
+
+
+def test_slices_and_inclusion_probabilities_must_be_one_for_each_row():
+    assert judged(300, (), range(99), slices=["a"] * 299).outcome == "HOLD"
+    for drawn in (np.ones(299), np.zeros(300), np.full(300, np.nan)):
+        assert judged(300, (), range(99), inclusion_probability=drawn).outcome == "HOLD"
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_challenger_that_is_the_champion_is_never_promoted(seed):
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.ones(3), 80)
+    truths = rng.choice(CLASSES, 80).tolist()
+    assert compare(truths, probs, probs, CLASSES, POLICY).outcome == "HOLD"
+
+
+def test_numbers_of_a_verdict_can_be_written_as_json():
+    verdict = judged(300, range(10), range(60), slices=["a"] * 300)
+    assert json.loads(json.dumps(verdict.metrics, allow_nan=False)) == verdict.metrics
+
+
+@pytest.mark.parametrize(
+    "given", [{"alpha": 0}, {"alpha": 0.6}, {"margin": 0}, {"margin": 1}, {"min_gain": -0.1},
+              {"min_rows": 0}, {"min_slice_rows": 0}],
+)  # fmt: skip
+def test_a_bad_policy_is_refused_with_its_name(given):
+    (name,) = given
+    with pytest.raises(ValueError, match=rf"{name} is .*; choose"):
+        GatePolicy(**given)

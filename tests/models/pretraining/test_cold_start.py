@@ -1,0 +1,129 @@
+"""Embeddings before any model: the best that is at hand, named, kept, and never fetched."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision import models as zoo
+
+from models.pretraining import cold_start as module
+from models.pretraining import simclr
+from models.pretraining.cold_start import features, weights_at_hand
+from tests.models.pictures import SIZE, snapshot
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_at_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    shards = tmp_path_factory.mktemp("pool")
+    rows = snapshot(shards, train=24, side=20)
+    return rows.assign(sample_id=rows["stored_sha256"]), shards
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "torch" / "checkpoints" / "squeezenet1_1-0123abcd.pth"
+    path.parent.mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(zoo.squeezenet1_1().state_dict(), path)
+    return path
+
+
+def seen(pool, folder, rows=slice(None), **more):
+    table, shards = pool
+    return features(table.iloc[rows], shards, SIZE, folder=folder, **more)
+
+
+def assert_sound(found, count):
+    assert found.shape[0] == count and found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3)
+
+
+def test_a_small_pool_is_told_apart_by_colours_and_textures(pool, tmp_path):
+    found, source = seen(pool, tmp_path)
+    assert_sound(found, 24)
+    assert "colours and textures" in source and "24 images are too few" in source
+    near = (found @ found.T - 2 * np.eye(24)).argmax(1)  # the classes take turns, three of them
+    assert (near % 3 == np.arange(24) % 3).mean() > 0.6
+
+
+def test_no_time_means_colours_and_textures_too(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FEWEST", 10)
+    assert "no time" in seen(pool, tmp_path, seconds=0)[1]
+
+
+def test_a_larger_pool_teaches_a_network_of_its_own(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FEWEST", 10)
+    monkeypatch.setattr(simclr, "EPOCHS", 2)
+    monkeypatch.setattr(simclr, "LEAST_STEPS", 2)
+    found, source = seen(pool, tmp_path, seconds=600)
+    assert_sound(found, 24)
+    assert "taught without labels" in source and "24 images of the pool, 2 times each" in source
+    again, _ = seen(pool, tmp_path / "elsewhere", seconds=600)
+    np.testing.assert_array_equal(found, again)
+
+
+def test_weights_at_hand_are_used_whether_named_or_in_the_cache_of_torch(pool, weights, tmp_path):
+    assert weights_at_hand() == weights
+    cached, source = seen(pool, tmp_path)
+    assert_sound(cached, 24)
+    assert "squeezenet1_1" in source and weights.name in source
+    moved = weights.rename(tmp_path / weights.name)
+    assert weights_at_hand() is None
+    named, _ = seen(pool, tmp_path / "other", weights=moved)
+    np.testing.assert_array_equal(cached, named)
+
+
+def test_what_is_in_the_cache_of_torch_but_not_torchvisions_is_left_alone(weights):
+    weights.rename(weights.with_name("squeezenet1_1_of_mine.pth"))
+    weights.with_name("somebody-0123abcd.pth").touch()
+    assert weights_at_hand() is None
+
+
+@pytest.mark.parametrize("name", ["resnet18-f37072fd.pth", "mine.pth"])
+def test_weights_that_are_not_there_or_nobodys_are_an_error_that_says_how_to_name_them(
+    pool, tmp_path, name
+):
+    if name == "mine.pth":
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=rf"{name}.*resnet18-f37072fd"):
+        seen(pool, tmp_path, weights=tmp_path / name)
+
+
+def test_asked_again_only_new_images_are_looked_at_by_the_same_looker(pool, tmp_path, monkeypatch):
+    before, source = seen(pool, tmp_path, slice(0, 15))
+    monkeypatch.setattr(module, "_by_texture", None)  # nothing is made again
+    looked = []
+    found, same = seen(pool, tmp_path, on_progress=lambda *now: looked.append(now))
+    assert looked == [(24, 24)] and same == source
+    np.testing.assert_array_equal(before, found[:15])
+    looked.clear()
+    turned, _ = seen(pool, tmp_path, slice(None, None, -1), on_progress=looked.append)
+    assert looked == []
+    np.testing.assert_array_equal(turned, found[::-1])
+
+
+def test_more_new_images_than_old_ones_make_another_looker(pool, tmp_path, capsys):
+    seen(pool, tmp_path, slice(0, 11))
+    assert "24 images" in seen(pool, tmp_path)[1]
+    assert "begun anew" in capsys.readouterr().out  # the scores of the old one
+
+
+@pytest.mark.parametrize("name", ["looker.json", "looker.safetensors"])
+def test_a_damaged_looker_is_made_anew_and_that_is_said(pool, tmp_path, capsys, name):
+    found, _ = seen(pool, tmp_path)
+    path = next(tmp_path.glob(f"*/{name}"))
+    path.write_bytes(path.read_bytes()[:-9])
+    again, _ = seen(pool, tmp_path)
+    assert "made anew" in capsys.readouterr().out
+    np.testing.assert_array_equal(found, again)
+
+
+def test_images_that_are_all_the_same_get_rows_without_a_nan(pool, tmp_path):
+    table, shards = pool
+    same = table.iloc[[0]].reset_index(drop=True)
+    found, _ = features(same, shards, SIZE, folder=tmp_path)
+    assert found.shape[0] == 1 and np.isfinite(found).all()

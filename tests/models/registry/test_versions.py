@@ -1,0 +1,190 @@
+"""Versions, verdicts and the release pointer: what is in service was judged, and changes once."""
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, func, insert, select
+
+from core.database import connect, now, upgrade, writing
+from models.registry.versions import (
+    ModelCard,
+    Superseded,
+    champion,
+    current_release,
+    find_model,
+    models,
+    record_verdict,
+    release,
+    verdicts,
+)
+from tests.models.saved_models import make_card
+
+A, B, C = "hone:0001-a", "hone:0002-b", "hone:0003-c"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    engine = connect(f"sqlite:///{tmp_path / 'hone.sqlite'}")
+    upgrade(engine)
+    with writing(engine) as connection:
+        for version in (A, B, C):
+            row = {"version": version, "weights_sha256": "0", "snapshot": "s", "code_commit": "c",
+                   "seed": 0, "config": "{}", "metrics": "{}", "created_at": now()}  # fmt: skip
+            connection.execute(insert(models).values(**row))
+    return engine
+
+
+def judge(engine: Engine, challenger: str, against: str | None, outcome: str = "PROMOTE") -> str:
+    return record_verdict(
+        engine, challenger=challenger, champion=against, snapshot="s", rows_fingerprint="f",
+        outcome=outcome, reasons=["because"], metrics={"gain": 0.1},
+    )  # fmt: skip
+
+
+def put(engine: Engine, version: str, verdict_id: str | None, expected: int, **more: object) -> int:
+    words = {"who": "hone retrain", "why": "better"} | more
+    return release(engine, version=version, verdict_id=verdict_id, expected=expected, **words)  # type: ignore[arg-type]
+
+
+def test_before_the_first_release_nothing_is_in_service(engine: Engine) -> None:
+    assert current_release(engine) is None
+    assert champion(engine) is None
+
+
+def test_a_promoted_model_is_released(engine: Engine) -> None:
+    assert put(engine, A, judge(engine, A, None), 0) == 1
+    assert put(engine, B, judge(engine, B, A), 1) == 2
+    current = current_release(engine)
+    assert current is not None
+    assert (current.number, current.champion, current.who) == (2, B, "hone retrain")
+
+
+def test_releasing_twice_is_once(engine: Engine) -> None:
+    verdict = judge(engine, A, None)
+    assert [put(engine, A, verdict, 0), put(engine, A, verdict, 0), put(engine, A, verdict, 1)] == [
+        1, 1, 1
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("outcome", ["HOLD", "REJECT"])
+def test_without_a_promote_verdict_nothing_is_released(engine: Engine, outcome: str) -> None:
+    verdict = judge(engine, A, None, outcome)
+    with pytest.raises(ValueError, match=f"{outcome} of {A}, a PROMOTE verdict"):
+        put(engine, A, verdict, 0)
+    with pytest.raises(ValueError, match="no verdict"):
+        put(engine, A, None, 0)
+    assert champion(engine) is None
+
+
+def test_a_verdict_on_another_model_does_not_count(engine: Engine) -> None:
+    with pytest.raises(ValueError, match=f"PROMOTE of {B}"):
+        put(engine, A, judge(engine, B, None), 0)
+
+
+def test_a_verdict_against_a_past_champion_does_not_count(engine: Engine) -> None:
+    late = judge(engine, C, None)
+    put(engine, A, judge(engine, A, None), 0)
+    with pytest.raises(Superseded, match=f"judged against no champion, but {A}"):
+        put(engine, C, late, 1)
+    assert champion(engine) == A
+
+
+def test_a_release_made_meanwhile_supersedes(engine: Engine) -> None:
+    mine, other = judge(engine, B, None), judge(engine, C, None)
+    put(engine, C, other, 0)
+    with pytest.raises(Superseded, match="release 0 was expected, 1 is current"):
+        put(engine, B, mine, 0)
+
+
+def test_of_releases_made_at_the_same_time_one_wins(engine: Engine) -> None:
+    judged = {version: judge(engine, version, None) for version in (A, B, C)}
+    ready = threading.Barrier(3)
+    outcomes: list[int | str] = []
+
+    def race(version: str) -> None:
+        ready.wait()
+        try:
+            outcomes.append(put(engine, version, judged[version], 0))
+        except Superseded:
+            outcomes.append("superseded")
+
+    threads = [threading.Thread(target=race, args=(version,)) for version in judged]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes, key=str) == [1, "superseded", "superseded"]
+
+
+def test_a_named_person_may_override_a_verdict(engine: Engine) -> None:
+    held = judge(engine, A, None, "HOLD")
+    assert put(engine, A, held, 0, who="Ada", why="the old one is worse", override=True) == 1
+    assert put(engine, B, None, 1, who="Ada", why="a try", override=True) == 2
+    assert put(engine, A, None, 2, who="Ada", why="back again", override=True) == 3
+
+
+@pytest.mark.parametrize("who", ["hone", "hone retrain", " "])
+def test_an_override_needs_a_person(engine: Engine, who: str) -> None:
+    with pytest.raises(ValueError, match=r"person|needs who"):
+        put(engine, A, None, 0, who=who, override=True)
+
+
+def test_an_override_needs_a_reason_and_a_model(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="needs who"):
+        put(engine, A, None, 0, who="Ada", why="", override=True)
+    with pytest.raises(ValueError, match="no model 'hone:0009-z'"):
+        put(engine, "hone:0009-z", None, 0, who="Ada", override=True)
+
+
+def test_the_same_verdict_is_kept_once(engine: Engine) -> None:
+    assert judge(engine, A, None) == judge(engine, A, None)
+    assert judge(engine, A, None) != judge(engine, A, None, "HOLD")
+    with engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(verdicts)) == 2
+
+
+def test_an_unknown_outcome_is_refused(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="'MAYBE'; choose one of PROMOTE, HOLD, REJECT"):
+        judge(engine, A, None, "MAYBE")
+
+
+def test_an_unknown_version_is_an_error_that_names_the_known(engine: Engine) -> None:
+    assert find_model(engine, A).snapshot == "s"
+    with pytest.raises(ValueError, match=f"no model 'x'; known: {A}, {B}, {C}"):
+        find_model(engine, "x")
+
+
+def test_a_model_card_survives_json() -> None:
+    card = make_card(metrics={"accuracy": np.float32(0.5), "matrix": np.eye(2), "loss": 1.0})
+    again = ModelCard.from_json(card.to_json())
+    assert again.classes == card.classes
+    assert again.metrics == {"accuracy": 0.5, "matrix": [[1.0, 0.0], [0.0, 1.0]], "loss": 1.0}
+    assert again.to_json() == card.to_json()
+
+
+def test_a_metric_that_is_not_finite_is_null() -> None:
+    card = make_card(metrics={"loss": float("nan"), "best": float("inf")})
+    assert json.loads(card.to_json())["metrics"] == {"loss": None, "best": None}
+
+
+@pytest.mark.parametrize("name", ["snapshot", "code_commit", "strategy", "created_at"])
+def test_a_model_card_without_its_origin_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"needs {name}"):
+        make_card(**{name: ""})
+
+
+@pytest.mark.parametrize("classes", [(), ("one",), ("one", "one")])
+def test_a_model_card_needs_classes(classes: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="two or more, each once"):
+        replace(make_card(), classes=classes)
+
+
+def test_a_model_card_with_an_unknown_field_is_refused() -> None:
+    known = json.loads(make_card().to_json())
+    del known["seed"]
+    with pytest.raises(ValueError, match=r"\['seed', 'weight'\] are missing or unknown"):
+        ModelCard.from_json(json.dumps(known | {"weight": 1}))

@@ -1,0 +1,131 @@
+"""Predictions do not depend on how the images came, and a damaged model gives none."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.network.images import Images
+from models.network.network import NetworkConfig, build
+from models.scoring.predict import predict, predict_table, predictions
+from tests.models.pictures import CLASSES, SIZE, snapshot
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return build(NetworkConfig("squeezenet1_1"), classes=len(CLASSES), image_size=SIZE)
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (11, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+
+
+def test_probabilities_are_the_softmax_of_the_head_on_the_embeddings(network, images):
+    found = predict(network, images)
+    assert found.probs.dtype == found.embeddings.dtype == np.float32
+    assert len(found) == 11 and found.probs.shape == (11, 3)
+    logits = network.head(torch.from_numpy(found.embeddings))
+    assert np.allclose(found.probs, logits.softmax(1).detach().numpy(), atol=1e-6)
+    assert np.allclose(found.probs.sum(1), 1, atol=1e-6)
+
+
+def test_batches_in_order_give_what_one_tensor_gives(network, images):
+    whole = predict(network, images)
+    seen = []
+    parts = predict(network, iter(images.split(4)), on_progress=seen.append)
+    assert np.allclose(whole.probs, parts.probs, atol=1e-6)
+    assert np.allclose(whole.embeddings, parts.embeddings, rtol=1e-4, atol=1e-5)
+    assert seen == [4, 8, 11]
+
+
+def test_fp32_gives_the_same_bits_again(network, images):
+    once, again = predict(network, images), predict(network, images)
+    assert (once.probs == again.probs).all() and (once.embeddings == again.embeddings).all()
+
+
+def test_bf16_keeps_the_softmax_in_fp32(network, images):
+    exact, quick = predict(network, images), predict(network, images, precision="bf16")
+    assert quick.probs.dtype == np.float32
+    assert np.allclose(quick.probs.sum(1), 1, atol=1e-6)
+    assert np.abs(exact.probs - quick.probs).max() < 0.05
+
+
+def test_no_images_give_no_rows_of_the_right_width(network, images):
+    for nothing in (images[:0], []):
+        found = predict(network, nothing)
+        assert found.probs.shape == (0, 3)
+        assert found.embeddings.shape == (0, network.head.in_features)
+
+
+def test_a_network_can_be_trained_after_it_was_asked(network, images):
+    predict(network, images, precision="bf16")
+    network.train()(images).sum().backward()
+    assert network.head.weight.grad is not None
+
+
+def test_an_answer_that_is_no_number_is_an_error_that_names_the_model_and_the_rows(images):
+    broken = build(NetworkConfig("squeezenet1_1"), classes=3, image_size=SIZE)
+    with torch.no_grad():
+        broken.head.bias[1] = float("nan")
+    with pytest.raises(ValueError, match=r"hone:0003 gave probabilities.* 11 of 11 .*row 0"):
+        predict(broken, images, name="hone:0003")
+
+
+def test_a_table_is_answered_row_by_row_in_its_order(network, tmp_path):
+    table = snapshot(tmp_path, train=9)
+    mixed = table.sample(frac=1, random_state=0)
+    seen = []
+    straight = predict_table(network, table, tmp_path, SIZE)
+    turned = predict_table(
+        network, mixed, tmp_path, SIZE, threads=2, on_progress=lambda *counts: seen.append(counts)
+    )
+    assert np.allclose(straight.probs[mixed.index], turned.probs, atol=1e-6)
+    assert seen == [(9, 9)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_batches_come_in_the_order_of_the_table_whatever_the_threads(
+    network, tmp_path, monkeypatch, threads
+):
+    monkeypatch.setattr("models.scoring.predict.BATCH", 2)
+    table = snapshot(tmp_path, train=23)
+    whole = predict_table(network, table, tmp_path, SIZE)
+    parts = list(predictions(network, table, tmp_path, SIZE, threads=threads))
+    assert [len(part) for part in parts] == [2] * 11 + [1]
+    assert (np.concatenate([part.probs for part in parts]) == whole.probs).all()
+
+
+def test_few_batches_are_in_memory_whatever_the_table(network, tmp_path, monkeypatch):
+    monkeypatch.setattr("models.scoring.predict.BATCH", 1)
+    table = snapshot(tmp_path, train=40)
+    decode, taken = Images.decode, []
+    monkeypatch.setattr(
+        Images, "decode", lambda images, rows: (taken.append(rows[0]), decode(images, rows))[1]
+    )
+    answers = predictions(network, table, tmp_path, SIZE, threads=2)
+    next(answers)
+    assert len(taken) <= 8
+    answers.close()
+    assert len(taken) <= 8 and torch.get_num_threads() >= 1
+
+
+def test_a_damaged_image_is_an_error_and_no_thread_is_left_waiting(network, tmp_path):
+    table = snapshot(tmp_path, train=5)
+    wrong = table.assign(stored_sha256=["0" * 64, *table["stored_sha256"][1:]])
+    with pytest.raises(ValueError, match="was written"):
+        predict_table(network, wrong, tmp_path, SIZE, threads=3)
+
+
+def test_auto_goes_on_with_the_quickest_size_of_batch_and_answers_the_same(
+    network, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("models.scoring.predict.BATCH", 4)
+    table = snapshot(tmp_path, train=120)
+    parts = list(predictions(network, table, tmp_path, SIZE, precision="auto"))
+    sizes = [len(part) for part in parts]
+    assert sum(sizes) == 120 and sizes[:3] == [1, 2, 4]
+    assert len(set(sizes[-4:-1])) == 1
+    whole = predict_table(network, table, tmp_path, SIZE)
+    assert np.abs(np.concatenate([part.probs for part in parts]) - whole.probs).max() < 0.05

@@ -1,0 +1,318 @@
+"""Served predictions: what was answered is there, once, with the bytes it was made from."""
+
+import hashlib
+import os
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine, func, insert, select
+
+from core.database import connect, upgrade, writing
+from models.serving import prediction_store
+from models.serving.prediction_store import (
+    SegmentWriter,
+    Served,
+    drain,
+    find_prediction,
+    predictions,
+    read_records,
+    read_served_image,
+    torn_ends,
+    window,
+)
+
+
+def served(number: int, image: bytes, model: str = "hone:0001-a") -> Served:
+    return Served(
+        prediction_id=f"prediction-{number}",
+        request_id=f"request-{number}",
+        model=model,
+        sample_id=hashlib.sha256(image).hexdigest(),
+        label="cat",
+        confidence=0.75,
+        probabilities=[0.75, 0.25],
+        needs_review=True,
+        served_at=f"2026-01-01T00:00:{number:09.6f}+00:00",
+    )
+
+
+def write(folder: Path, images: list[bytes], first: int = 0) -> Path:
+    writer = SegmentWriter(folder)
+    for number, image in enumerate(images, start=first):
+        writer.append([(served(number, image), image)])
+    writer.close()
+    return max(folder.glob("*.seg"))
+
+
+def count(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(select(func.count()).select_from(predictions)) or 0
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "hone.sqlite"
+    engine = connect(f"sqlite:///{path}")
+    upgrade(engine)
+    engine.dispose()
+    return path
+
+
+def new_engine(template: Path, folder: Path) -> Engine:
+    return connect(f"sqlite:///{shutil.copy(template, folder / 'hone.sqlite')}")
+
+
+@pytest.fixture
+def engine(template: Path, tmp_path: Path) -> Engine:
+    return new_engine(template, tmp_path)
+
+
+def test_an_appended_prediction_is_found_with_its_image(engine: Engine, tmp_path: Path) -> None:
+    write(tmp_path, [b"first", b"second\nwith a line"])
+    assert drain(engine, tmp_path) == 2
+    row = find_prediction(engine, "prediction-1")
+    assert row is not None
+    assert read_served_image(tmp_path, row) == b"second\nwith a line"
+    assert find_prediction(engine, "prediction-7") is None
+
+
+def test_draining_twice_is_once(engine: Engine, tmp_path: Path) -> None:
+    write(tmp_path, [b"a", b"b"])
+    assert [drain(engine, tmp_path), drain(engine, tmp_path)] == [2, 0]
+    write(tmp_path, [b"c"], first=2)
+    assert [drain(engine, tmp_path), drain(engine, tmp_path)] == [1, 0]
+    assert count(engine) == 3
+
+
+def test_a_copied_segment_adds_nothing(engine: Engine, tmp_path: Path) -> None:
+    path = write(tmp_path, [b"a", b"b"])
+    drain(engine, tmp_path)
+    (tmp_path / "restored.seg").write_bytes(path.read_bytes())
+    assert drain(engine, tmp_path) == 0
+    assert count(engine) == 2
+
+
+def test_the_same_prediction_appended_twice_is_one_row(engine: Engine, tmp_path: Path) -> None:
+    """A retry under the same request id, served by another worker before either was drained."""
+    write(tmp_path, [b"a"])
+    write(tmp_path, [b"a"])
+    assert drain(engine, tmp_path) == 1
+
+
+def test_predictions_of_many_processes_come_in_order_of_time(
+    engine: Engine, tmp_path: Path
+) -> None:
+    for start in (0, 1):
+        writer = SegmentWriter(tmp_path)
+        for number in range(start, 10, 2):
+            writer.append([(served(number, b"x"), b"x")])
+        writer.close()
+    drain(engine, tmp_path)
+    found = window(engine, after_seq=0, limit=100)
+    assert list(found["seq"]) == list(range(1, 11))
+    assert list(found["prediction_id"]) == [f"prediction-{number}" for number in range(10)]
+
+
+def test_more_segments_than_are_read_at_once_are_all_drained(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_store, "OPEN_SEGMENTS", 2)
+    monkeypatch.setattr(prediction_store, "CHUNK", 3)
+    for number in range(5):
+        write(tmp_path, [b"x", b"y"], first=2 * number)
+    assert drain(engine, tmp_path) == 10
+    assert torn_ends(engine, tmp_path) == {}
+
+
+IMAGES = st.lists(st.binary(min_size=0, max_size=60), min_size=1, max_size=5)
+
+
+@given(images=IMAGES, place=st.floats(0, 1))
+def test_a_segment_cut_anywhere_drains_exactly_what_was_written_whole(
+    images: list[bytes],
+    place: float,
+    template: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    path = write(folder, images)
+    whole = path.read_bytes()
+    ends = [found.end for found in read_records(path)]
+    cut = round(place * len(whole))
+    path.write_bytes(whole[:cut])
+    engine = new_engine(template, folder)
+    expected = sum(end <= cut for end in ends)
+    assert drain(engine, folder) == expected
+    torn = cut - max([0, *ends[:expected]])
+    assert torn_ends(engine, folder) == ({path.name: torn} if torn else {})
+    path.write_bytes(whole)  # the rest arrives: a reader was only early
+    assert drain(engine, folder) == len(images) - expected
+    engine.dispose()
+
+
+def test_every_cut_of_a_segment_reads_exactly_what_was_written_whole(tmp_path: Path) -> None:
+    path = write(tmp_path, [b"one", b"", b"two\n"])
+    ends = [found.end for found in read_records(path)]
+    assert len(ends) == 3
+    for cut in reversed(range(path.stat().st_size + 1)):
+        os.truncate(path, cut)
+        assert [found.end for found in read_records(path)] == [end for end in ends if end <= cut]
+
+
+def test_a_damaged_header_ends_the_reading(engine: Engine, tmp_path: Path) -> None:
+    path = write(tmp_path, [b"a", b"b"])
+    content = bytearray(path.read_bytes())
+    second = next(iter(read_records(path))).end
+    content[second + 40] ^= 1
+    path.write_bytes(content)
+    assert drain(engine, tmp_path) == 1
+    assert list(torn_ends(engine, tmp_path)) == [path.name]
+
+
+def test_changed_image_bytes_are_refused(engine: Engine, tmp_path: Path) -> None:
+    path = write(tmp_path, [b"honest"])
+    drain(engine, tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"honest", b"hornet"))
+    with pytest.raises(ValueError, match="was served; the segment was changed"):
+        read_served_image(tmp_path, find_prediction(engine, "prediction-0"))
+
+
+def test_a_segment_name_with_a_path_is_not_opened(engine: Engine, tmp_path: Path) -> None:
+    write(tmp_path, [b"a"])
+    drain(engine, tmp_path)
+    row = window(engine, limit=1).iloc[0].copy()
+    row["segment"] = "../elsewhere.seg"
+    with pytest.raises(ValueError, match="is no file name"):
+        read_served_image(tmp_path, row)
+
+
+def test_a_full_segment_is_followed_by_a_new_one(engine: Engine, tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path, segment_bytes=1_000)
+    for number in range(10):
+        image = bytes([number]) * 300
+        writer.append([(served(number, image), image)])
+    writer.close()
+    assert len(list(tmp_path.glob("*.seg"))) > 1
+    assert drain(engine, tmp_path) == 10
+    assert all(read_served_image(tmp_path, row) for row in window(engine).itertuples())
+
+
+def test_an_append_comes_back_only_after_its_bytes_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many threads, few fsyncs, and none returns before an fsync that covers its bytes."""
+    real, synced, lock = os.fsync, [], threading.Lock()
+
+    def observed(descriptor: int) -> None:
+        size = os.fstat(descriptor).st_size
+        real(descriptor)
+        with lock:
+            synced.append(size)
+
+    monkeypatch.setattr(prediction_store.os, "fsync", observed)
+    writer, late = SegmentWriter(tmp_path), []
+
+    def work(number: int) -> None:
+        for step in range(20):
+            image = f"{number}-{step}".encode() * 50
+            record = served(number * 100 + step, image)
+            writer.append([(record, image)])
+            [path] = tmp_path.glob("*.seg")
+            with lock:
+                covered = max(synced)
+            if not any(
+                found.fields["prediction_id"] == record.prediction_id and found.end <= covered
+                for found in read_records(path)
+            ):
+                late.append(record.prediction_id)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+    assert late == []
+    [path] = tmp_path.glob("*.seg")
+    assert len(list(read_records(path))) == 160
+
+
+def test_a_failed_fsync_is_an_error_and_its_segment_is_left(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append([(served(0, b"a"), b"a")])
+    real = os.fsync
+
+    def failing(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(prediction_store.os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        writer.append([(served(1, b"b"), b"b")])
+    monkeypatch.setattr(prediction_store.os, "fsync", real)
+    writer.append([(served(2, b"c"), b"c")])
+    writer.close()
+    assert len(list(tmp_path.glob("*.seg"))) == 2
+    drain(engine, tmp_path)
+    assert find_prediction(engine, "prediction-2") is not None
+
+
+def test_a_full_disk_is_an_error_and_what_was_there_before_stays(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """`/dev/full` cannot take a segment's name, so a limit on the file's size stands in for it."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = SegmentWriter(tmp_path)
+    writer.append([(served(0, b"a"), b"a")])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            writer.append([(served(1, b"b" * 100_000), b"b" * 100_000)])
+        writer.append([(served(2, b"c"), b"c")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    writer.close()
+    assert drain(engine, tmp_path) == 2
+    assert find_prediction(engine, "prediction-1") is None
+
+
+def test_a_window_goes_on_after_the_last_one_and_knows_its_model(
+    engine: Engine, tmp_path: Path
+) -> None:
+    writer = SegmentWriter(tmp_path)
+    for number in range(6):
+        model = "hone:0002-b" if number % 2 else "hone:0001-a"
+        writer.append([(replace(served(number, b"x"), model=model), b"x")])
+    writer.close()
+    drain(engine, tmp_path)
+    first = window(engine, "hone:0002-b", limit=2)
+    assert list(first["prediction_id"]) == ["prediction-1", "prediction-3"]
+    assert first["probabilities"].tolist() == [[0.75, 0.25]] * 2
+    rest = window(engine, "hone:0002-b", after_seq=int(first["seq"].max()))
+    assert list(rest["prediction_id"]) == ["prediction-5"]
+    assert window(engine, "hone:0003-c").empty
+
+
+def test_a_window_of_nothing_is_empty(engine: Engine, tmp_path: Path) -> None:
+    assert drain(engine, tmp_path / "not-there") == 0
+    assert window(engine).empty
+
+
+def test_rows_that_another_process_drained_meanwhile_are_kept(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """The place of draining and the rows are one transaction: after a kill both or neither hold."""
+    write(tmp_path, [b"a", b"b"])
+    row = next(iter(read_records(max(tmp_path.glob("*.seg")))))
+    with writing(engine) as connection:
+        connection.execute(insert(predictions).values(prediction_store._row(row, 1)))
+    assert drain(engine, tmp_path) == 1
+    assert count(engine) == 2

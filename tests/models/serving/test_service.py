@@ -1,0 +1,399 @@
+"""The service, in this process: each answer is recorded, and one bad image spoils no other."""
+
+import hashlib
+import shutil
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+import torch
+from sqlalchemy import Engine
+
+from core.database import connect
+from core.workspace import Workspace, load_workspace
+from models.registry.model_store import entry, load_model
+from models.registry.versions import champion
+from models.serving import batcher, release_follower, requests, service
+from models.serving.batcher import Inference, Unavailable
+from models.serving.prediction_store import (
+    SegmentWriter,
+    drain,
+    find_prediction,
+    read_records,
+    read_served_image,
+    window,
+)
+from models.serving.release_follower import Follower, Standing
+from tests.models.saved_models import CLASSES, make_workspace, png, put_in_service, save
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it would rather have a successor of httpx
+    from starlette.testclient import TestClient
+
+Place = tuple[Workspace, Engine]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with one released model, to be copied."""
+    workspace, engine = make_workspace(tmp_path_factory.mktemp("template") / "workspace")
+    put_in_service(engine, save(workspace, engine))
+    engine.dispose()
+    return workspace.root
+
+
+@pytest.fixture
+def place(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A workspace of the test's own, with one released model."""
+    workspace = load_workspace(shutil.copytree(template, tmp_path / "workspace"))
+    monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
+    monkeypatch.chdir(tmp_path)
+    return workspace, connect(workspace.database)
+
+
+@contextmanager
+def serving() -> Iterator[TestClient]:
+    """The service without BentoML's middleware, which a process can have once; see tests/system."""
+    hone = service.Hone()
+    with TestClient(service.app) as client:
+        yield client
+    hone.end()
+
+
+@pytest.fixture
+def client(place: Place) -> Iterator[TestClient]:
+    with serving() as client:
+        yield client
+
+
+def send(client: TestClient, *images: bytes, request_id: str | None = None) -> httpx.Response:
+    headers = {"X-Request-ID": request_id} if request_id else {}
+    files = [("images", (f"{number}.png", image)) for number, image in enumerate(images)]
+    return client.post("/predict", files=files, headers=headers)
+
+
+def reason(response: httpx.Response) -> str:
+    return str(response.json()["error"]["reason"])
+
+
+def look(client: TestClient) -> dict[str, Any]:
+    """The status after the follower looked."""
+    service.app.state.hone._follower.look()
+    return dict(client.get("/status").json())
+
+
+def test_an_image_is_answered_with_label_and_probabilities(
+    client: TestClient, place: Place
+) -> None:
+    response = send(client, png())
+    assert response.status_code == 200
+    [found] = response.json()["predictions"]
+    assert set(found["probabilities"]) == set(CLASSES)
+    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert found["label"] == max(found["probabilities"], key=found["probabilities"].__getitem__)
+    assert found["confidence"] == found["probabilities"][found["label"]]
+    assert found["sample_id"] == hashlib.sha256(png()).hexdigest()
+    assert found["model"] == client.get("/status").json()["model"]
+
+
+def test_an_answer_is_on_disk_with_the_way_back_to_its_image(
+    client: TestClient, place: Place
+) -> None:
+    workspace, engine = place
+    found = send(client, png(1), png(2)).json()
+    assert drain(engine, workspace.traffic) == 2
+    row = find_prediction(engine, found["predictions"][1]["prediction_id"])
+    assert row is not None
+    assert read_served_image(workspace.traffic, row) == png(2)
+    assert (row.request_id, row.label) == (found["request_id"], found["predictions"][1]["label"])
+    assert row.needs_review == found["predictions"][1]["needs_review"]
+
+
+def test_a_bad_image_gets_its_reason_and_the_others_their_answers(client: TestClient) -> None:
+    response = send(client, png(1), b"no image", png(2), png(3)[:200], b"")
+    assert response.status_code == 200
+    found = response.json()["predictions"]
+    assert [one["error"]["reason"] if "error" in one else one["file"] for one in found] == [
+        "0.png", "NOT_AN_IMAGE", "2.png", "TRUNCATED", "EMPTY",
+    ]  # fmt: skip
+    assert found[2]["sample_id"] == hashlib.sha256(png(2)).hexdigest()
+
+
+def test_bad_images_alone_are_a_bad_request_and_not_recorded(
+    client: TestClient, place: Place
+) -> None:
+    response = send(client, b"no image", b"")
+    assert response.status_code == 400
+    assert len(response.json()["predictions"]) == 2
+    assert drain(place[1], place[0].traffic) == 0
+
+
+def test_an_address_in_a_file_field_is_refused(client: TestClient) -> None:
+    text = [("images", (None, "http://127.0.0.1:9/cat.png"))]
+    response = client.post("/predict", files=text)
+    assert (response.status_code, reason(response)) == (400, "NOT_A_FILE")
+    both = [*text, ("images", ("cat.png", png()))]
+    assert reason(client.post("/predict", files=both)) == "NOT_A_FILE"
+
+
+def test_what_is_no_form_of_images_is_refused(client: TestClient) -> None:
+    url = "/predict"
+    assert reason(client.post(url, json={"images": []})) == "NOT_A_FORM"
+    assert reason(client.post(url, data={"images": "http://x"})) == "NOT_A_FORM"
+    assert client.post(url, content=png(), headers={"Content-Type": "image/png"}).status_code == 415
+    pickled = {"Content-Type": "application/vnd.bentoml+pickle"}
+    assert client.post(url, content=b"cos\nsystem\n", headers=pickled).status_code == 415
+    assert reason(client.post(url, files={"picture": ("a.png", png())})) == "UNKNOWN_FIELD"
+    empty = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert reason(client.post(url, content=b"--x--\r\n", headers=empty)) == "NO_IMAGE"
+    assert reason(client.post(url, content=b"nonsense", headers=empty)) == "BAD_FORM"
+    unbound = {"Content-Type": "multipart/form-data"}
+    assert reason(client.post(url, content=b"--x--\r\n", headers=unbound)) == "BAD_FORM"
+    assert client.get(url).status_code == 405
+
+
+def test_more_images_than_the_limit_are_refused(client: TestClient) -> None:
+    response = send(client, *[b"x"] * (requests.IMAGES + 1))
+    assert (response.status_code, reason(response)) == (400, "BAD_FORM")
+    assert "Too many files. Maximum number of files is 64" in response.text
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "BODY_BYTES", 10_000)
+    response = send(client, bytes(20_000))
+    assert (response.status_code, reason(response)) == (413, "BODY_TOO_LARGE")
+    assert "10,000 bytes" in response.text
+    form = httpx.Request("POST", "http://x/", files={"images": ("a.png", bytes(20_000))})
+    read = []
+
+    def pieces() -> Iterator[bytes]:  # no Content-Length: the bytes themselves are counted
+        for start in range(0, len(form.content), 1_000):
+            read.append(start)
+            yield form.content[start : start + 1_000]
+
+    form.read()
+    response = client.post("/predict", content=pieces(), headers={"Content-Type": form.headers[
+        "Content-Type"]})  # fmt: skip
+    assert (response.status_code, reason(response)) == (413, "BODY_TOO_LARGE")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/"])
+def test_both_spellings_of_the_path_answer_without_a_redirect(
+    client: TestClient, path: str
+) -> None:
+    response = client.post(path, files={"images": ("a.png", png())}, follow_redirects=False)
+    assert response.status_code == 200
+
+
+def test_a_request_repeated_under_its_id_has_the_same_answer_and_one_record(
+    client: TestClient, place: Place
+) -> None:
+    first, again = (send(client, png(1), png(2), request_id="once") for _ in range(2))
+    assert first.json() == again.json()
+    assert first.headers["X-Request-ID"] == "once"
+    [segment] = place[0].traffic.glob("*.seg")
+    assert len(list(read_records(segment))) == 2
+
+
+def test_another_request_under_a_used_id_is_a_conflict(client: TestClient) -> None:
+    send(client, png(1), request_id="once")
+    response = send(client, png(2), request_id="once")
+    assert (response.status_code, reason(response)) == (409, "REQUEST_ID_REUSED")
+
+
+def test_a_retry_at_another_worker_leaves_one_row(client: TestClient, place: Place) -> None:
+    workspace, engine = place
+    first = send(client, png(1), request_id="once").json()
+    with serving() as other:
+        assert send(other, png(1), request_id="once").json() == first
+    assert len(list(workspace.traffic.glob("*.seg"))) == 2
+    assert drain(engine, workspace.traffic) == 1
+
+
+@pytest.mark.parametrize("given", ["", "two words", "x" * 129, "a\tb"])
+def test_a_request_id_of_other_characters_is_refused(client: TestClient, given: str) -> None:
+    response = client.post(
+        "/predict", files={"images": ("a.png", png())}, headers={"X-Request-ID": given}
+    )
+    assert (response.status_code, reason(response)) == (400, "BAD_REQUEST_ID")
+
+
+def test_an_answer_that_cannot_be_recorded_is_not_given(client: TestClient, place: Place) -> None:
+    workspace, engine = place
+    workspace.traffic.write_bytes(b"a file where the folder should be")
+    response = send(client, png(), request_id="once")
+    assert (response.status_code, reason(response)) == (503, "UNAVAILABLE")
+    assert response.headers["Retry-After"] == "1"
+    workspace.traffic.unlink()
+    assert send(client, png(), request_id="once").status_code == 200  # a failure is not remembered
+    assert drain(engine, workspace.traffic) == 1
+
+
+def test_below_the_threshold_an_answer_needs_review(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for threshold in ("0", "1"):
+        monkeypatch.setenv("HONE_NEEDS_REVIEW_BELOW", threshold)
+        with serving() as client:
+            [found] = send(client, png()).json()["predictions"]
+            assert found["needs_review"] is (threshold == "1")
+
+
+def test_before_a_release_it_is_not_ready_and_then_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, engine = make_workspace(tmp_path / "new")
+    monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
+    with serving() as client:
+        assert not service.app.state.hone.__is_ready__()
+        assert "no model is released yet" in send(client, png()).text
+        put_in_service(engine, save(workspace, engine))
+        assert look(client)["release"] == 1
+        assert service.app.state.hone.__is_ready__()
+        assert send(client, png()).status_code == 200
+
+
+def test_a_new_release_is_served_without_a_restart(client: TestClient, place: Place) -> None:
+    workspace, engine = place
+    before = send(client, png()).json()["predictions"][0]
+    newer = save(workspace, engine, seed=1)
+    put_in_service(engine, newer)
+    found = look(client)
+    assert (found["model"], found["release"], found["problem"]) == (newer, 2, None)
+    after = send(client, png()).json()["predictions"][0]
+    assert after["model"] == newer != before["model"]
+    assert after["probabilities"] != before["probabilities"]
+
+
+def test_a_damaged_new_champion_is_not_served_and_named(
+    client: TestClient, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, engine = place
+    old = client.get("/status").json()["model"]
+    newer = save(workspace, engine, seed=1)
+    weights = entry(workspace.bento_home, newer) / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + b"\0")
+    put_in_service(engine, newer)
+    found = look(client)
+    assert (found["model"], found["release"]) == (old, 1)
+    assert f"release 2 is not served: model {newer} is damaged" in found["problem"]
+    assert send(client, png()).json()["predictions"][0]["model"] == old
+    weights.write_bytes(whole)
+    assert look(client)["model"] == old  # it is not hashed anew every second
+    monkeypatch.setattr(release_follower, "TRY_AGAIN", 0.0)
+    service.app.state.hone._follower._failed = (0, 0.0)
+    found = look(client)
+    assert (found["model"], found["problem"]) == (newer, None)
+
+
+def test_a_new_champion_that_fails_at_its_first_image_is_not_served(
+    client: TestClient, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, engine = place
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("illegal instruction")
+
+    put_in_service(engine, save(workspace, engine, seed=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(release_follower, "predict", fail)
+        found = look(client)
+    assert found["release"] == 1
+    assert "release 2 is not served: illegal instruction" in found["problem"]
+
+
+def test_a_database_that_is_away_stops_no_answer(client: TestClient, place: Place) -> None:
+    hone = service.app.state.hone
+    hone._follower._engine = connect("postgresql://nobody@127.0.0.1:1/none")
+    assert "the database does not answer" in look(client)["problem"]
+    assert send(client, png()).status_code == 200
+    hone._follower._engine = place[1]
+    assert look(client)["problem"] is None
+
+
+def test_without_workspace_or_bento_it_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("HONE_WORKSPACE", raising=False)
+    with pytest.raises(ValueError, match="HONE_WORKSPACE is not set"):
+        cast(Any, service.Hone).inner.look_before_serving()
+
+
+@pytest.fixture
+def loops(place: Place, tmp_path: Path) -> Iterator[Inference]:
+    workspace, engine = place
+    found = Follower(engine, workspace.bento_home, threads=1)
+    found.look()
+    writer = SegmentWriter(tmp_path / "traffic")
+    made = Inference(lambda: found.standing, writer, needs_review_below=0.8, threads=1)
+    yield made
+    made.close()
+
+
+def test_many_at_once_each_get_their_own_answer(
+    loops: Inference, place: Place, tmp_path: Path
+) -> None:
+    images = [png(seed) for seed in range(40)]
+    alone = [loops.ask(f"alone-{n}", [image]).result()[0] for n, image in enumerate(images)]
+    ready = threading.Barrier(8)
+    found: dict[int, Any] = {}
+
+    def work(part: int) -> None:
+        ready.wait()
+        asked = {n: loops.ask(f"many-{n}", [images[n], b"bad"]) for n in range(part, 40, 8)}
+        found.update({number: answers.result() for number, answers in asked.items()})
+
+    threads = [threading.Thread(target=work, args=(part,)) for part in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, one in enumerate(alone):
+        good, bad = found[number]
+        assert bad["error"]["reason"] == "NOT_AN_IMAGE"
+        assert good["sample_id"] == one["sample_id"]
+        assert good["probabilities"] == pytest.approx(one["probabilities"], abs=1e-4)
+    assert drain(place[1], tmp_path / "traffic") == 80
+    assert window(place[1], limit=100)["prediction_id"].is_unique
+
+
+def test_a_request_the_model_fails_on_takes_no_other_with_it(
+    loops: Inference, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, poison = batcher.predict, png(666)
+    poisoned = batcher._look(poison, 16).pixels
+    assert poisoned is not None
+
+    def fails_on_poison(network: Any, images: torch.Tensor, **more: Any) -> Any:
+        if (images == poisoned).flatten(1).all(1).any():
+            raise RuntimeError("it hurts")
+        return real(network, images, **more)
+
+    monkeypatch.setattr(batcher, "predict", fails_on_poison)
+    asked = [loops.ask(str(n), [poison if n % 7 == 3 else png(n)]) for n in range(30)]
+    for number, answers in enumerate(asked):
+        if number % 7 == 3:
+            with pytest.raises(Unavailable, match="the model could not answer: it hurts"):
+                answers.result()
+        else:
+            assert answers.result()[0]["label"] in CLASSES
+
+
+def test_what_waits_is_answered_before_the_threads_end(place: Place, tmp_path: Path) -> None:
+    workspace, engine = place
+    version = champion(engine)
+    assert version is not None
+    standing = Standing(load_model(engine, workspace.bento_home, version), 1)
+    writer = SegmentWriter(tmp_path / "traffic")
+    loops = Inference(lambda: standing, writer, needs_review_below=0.8, threads=1)
+    asked = [loops.ask(str(number), [png(number)]) for number in range(20)]
+    loops.close()
+    assert all(answers.result()[0]["label"] in CLASSES for answers in asked)

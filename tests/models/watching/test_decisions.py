@@ -1,0 +1,149 @@
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from core.database import connect, upgrade, writing
+from models.watching.decisions import (
+    answer_decision,
+    checked_up_to,
+    decisions,
+    last_decision,
+    record_decision,
+    signals,
+    unanswered_drift,
+)
+from models.watching.detectors import Decision, Signal
+
+DRIFT = Decision("label-served", "The traffic has drifted.")
+QUIET = Decision("none", "No drift.")
+SEEN = [
+    Signal("ks-probabilities", "drift", 0.5, 1e-9, 0.0005, 200, "moved"),
+    Signal("ks-embeddings", "cannot tell", None, None, None, 3, "3 rows"),
+]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    engine = connect(f"sqlite:///{tmp_path / 'hone.sqlite'}")
+    upgrade(engine)
+    return engine
+
+
+def record(
+    engine: Engine, first: int, last: int, decision: Decision = QUIET, model: str = "hone:a"
+) -> str:
+    return record_decision(
+        engine, model=model, first_seq=first, last_seq=last, decision=decision, signals=SEEN
+    )
+
+
+def counts(engine: Engine) -> tuple[int, int]:
+    with engine.connect() as connection:
+        found = [
+            connection.scalar(select(func.count()).select_from(each))
+            for each in (decisions, signals)
+        ]
+    return found[0] or 0, found[1] or 0
+
+
+def test_a_decision_is_kept_with_its_signals(engine: Engine) -> None:
+    decision_id = record(engine, 1, 200, DRIFT)
+    found = last_decision(engine)
+    assert found is not None
+    assert (found["decision_id"], found["model"]) == (decision_id, "hone:a")
+    assert (found["first_seq"], found["last_seq"]) == (1, 200)
+    assert (found["action"], found["reason"], found["answered_by"]) == (
+        DRIFT.action,
+        DRIFT.reason,
+        None,
+    )
+    unsure, drift = found["signals"]
+    assert (unsure["name"], unsure["outcome"], unsure["p_value"]) == (
+        "ks-embeddings",
+        "cannot tell",
+        None,
+    )
+    assert (drift["statistic"], drift["p_value"], drift["rows"]) == (0.5, 1e-9, 200)
+
+
+def test_a_window_is_decided_once(engine: Engine) -> None:
+    first = record(engine, 1, 200, DRIFT)
+    assert record(engine, 1, 200, QUIET) == first
+    assert counts(engine) == (1, 2)
+    found = last_decision(engine)
+    assert found is not None
+    assert found["action"] == "label-served"
+    others = [record(engine, 201, 400), record(engine, 1, 200, model="hone:b")]
+    assert len({first, *others}) == 3
+    assert counts(engine) == (3, 6)
+
+
+def test_two_watches_of_one_window_at_once_leave_one_decision(engine: Engine) -> None:
+    together, ids = Barrier(4), []
+
+    def watch() -> None:
+        together.wait()
+        ids.append(record(engine, 1, 200, DRIFT))
+
+    threads = [Thread(target=watch) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 4
+    assert len(set(ids)) == 1
+    assert counts(engine) == (1, 2)
+
+
+def test_before_the_first_decision_there_is_none(engine: Engine) -> None:
+    assert last_decision(engine) is None
+    assert unanswered_drift(engine) is None
+    assert checked_up_to(engine, "hone:a") == 0
+
+
+def test_a_model_is_checked_up_to_the_end_of_its_last_window(engine: Engine) -> None:
+    for first, last in ((201, 400), (1, 200)):
+        record(engine, first, last)
+    record(engine, 401, 450, model="hone:b")
+    assert (checked_up_to(engine, "hone:a"), checked_up_to(engine, "hone:b")) == (400, 450)
+
+
+def test_drift_waits_until_a_round_answers_it(engine: Engine) -> None:
+    record(engine, 1, 200, QUIET)
+    assert unanswered_drift(engine) is None
+    first = record(engine, 201, 400, DRIFT)
+    record(engine, 401, 600, QUIET)
+    found = unanswered_drift(engine)
+    assert found is not None
+    assert found["decision_id"] == first
+    with writing(engine) as connection:
+        answer_decision(connection, first, "round-0004")
+    assert unanswered_drift(engine) is None
+
+
+def test_a_round_answers_the_earlier_drift_too_but_not_the_later(engine: Engine) -> None:
+    earlier, asked = record(engine, 1, 200, DRIFT), record(engine, 201, 400, DRIFT)
+    later = record(engine, 401, 600, DRIFT, model="hone:b")
+    with writing(engine) as connection:
+        answer_decision(connection, asked, "round-0004")
+        answer_decision(connection, asked, "round-0005")
+    with engine.connect() as connection:
+        rows = connection.execute(select(decisions.c.decision_id, decisions.c.answered_by)).tuples()
+        assert dict(rows.all()) == {earlier: "round-0004", asked: "round-0004", later: None}
+    found = unanswered_drift(engine)
+    assert found is not None
+    assert found["decision_id"] == later
+
+
+def test_an_unknown_decision_is_not_answered(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="no decision 'decision-x'"), writing(engine) as connection:
+        answer_decision(connection, "decision-x", "round-0001")
+
+
+def test_a_window_without_predictions_is_refused(engine: Engine) -> None:
+    for first, last in ((0, 10), (10, 9)):
+        with pytest.raises(ValueError, match=f"the window is {first} to {last}"):
+            record(engine, first, last)
+    assert counts(engine) == (0, 0)

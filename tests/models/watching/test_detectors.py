@@ -1,0 +1,192 @@
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import ks_2samp
+
+from models.scoring.predict import Predictions
+from models.watching.detectors import Decision, Signal, WatchPolicy, decide, ks_test, signals
+
+POLICY = WatchPolicy()
+CLASSES, WIDTH = 5, 40
+AXES = np.random.default_rng(99).normal(size=(WIDTH, CLASSES))
+
+
+def traffic(rows: int, *, seed: int, shift: float = 0.0) -> Predictions:
+    """What a model would say of Gaussian images, all moved by `shift` standard deviations."""
+    embeddings = np.random.default_rng(seed).normal(size=(rows, WIDTH)) + shift
+    odds = np.exp(embeddings @ AXES / 5)
+    return Predictions((odds / odds.sum(axis=1, keepdims=True)).astype("f"), embeddings.astype("f"))
+
+
+def repeated(seen: Predictions, rows: list[int]) -> Predictions:
+    return Predictions(seen.probs[rows], seen.embeddings[rows])
+
+
+def outcomes(
+    reference: Predictions, window: Predictions, policy: WatchPolicy = POLICY
+) -> list[str]:
+    return [signal.outcome for signal in signals(reference, window, policy)]
+
+
+def why_not(reference: Predictions, window: Predictions) -> str:
+    found = signals(reference, window, POLICY)
+    assert {signal.outcome for signal in found} == {"cannot tell"}
+    assert {(signal.statistic, signal.p_value, signal.threshold) for signal in found} == {
+        (None,) * 3
+    }
+    decision = decide(found, POLICY)
+    assert decision.action == "cannot-tell"
+    return decision.reason
+
+
+REFERENCE = traffic(400, seed=0)
+CLEAN = traffic(200, seed=1)
+
+
+def test_traffic_like_the_reference_is_no_drift_and_shifted_traffic_is() -> None:
+    clean = signals(REFERENCE, CLEAN, POLICY)
+    assert [signal.name for signal in clean] == ["ks-probabilities", "ks-embeddings"]
+    assert [signal.outcome for signal in clean] == ["no drift", "no drift"]
+    shifted = signals(REFERENCE, traffic(200, seed=1, shift=0.7), POLICY)
+    assert [signal.outcome for signal in shifted] == ["drift", "drift"]
+    assert all(signal.threshold == 0.0005 for signal in shifted)
+    assert all(signal.rows == 200 for signal in clean + shifted)
+
+
+def test_clean_windows_alarm_no_oftener_than_the_policy_says() -> None:
+    policy = replace(POLICY, false_alarms=0.05, min_effect=0.0)
+    alarms = [
+        "drift" in outcomes(traffic(300, seed=2 * i), traffic(200, seed=2 * i + 1), policy)
+        for i in range(1000, 1120)
+    ]
+    assert sum(alarms) <= 14  # a binomial of 120 trials at 0.05 is above with p = 0.001
+
+
+def test_an_embedding_wider_than_the_reference_is_long_is_no_false_alarm() -> None:
+    def wide(rows: int, seed: int) -> Predictions:
+        narrow = traffic(rows, seed=seed)
+        return Predictions(narrow.probs, np.random.default_rng(seed).normal(size=(rows, 512)))
+
+    found = [outcomes(wide(200, 2 * i), wide(200, 2 * i + 1)) for i in range(10)]
+    assert found == [["no drift", "no drift"]] * 10
+
+
+def test_the_same_arrays_give_the_same_signals_in_whatever_order_their_rows_come() -> None:
+    order = np.random.default_rng(5).permutation(900)
+    many = traffic(900, seed=7, shift=0.1)
+    first = signals(REFERENCE, many, POLICY)
+    assert first == signals(REFERENCE, many, POLICY)
+    shuffled = signals(REFERENCE, repeated(many, list(order)), POLICY)
+    assert [signal.p_value for signal in first] == pytest.approx([s.p_value for s in shuffled])
+
+
+def test_a_tiny_shift_in_a_giant_window_is_no_drift() -> None:
+    assert outcomes(traffic(5000, seed=2), traffic(20000, seed=3, shift=0.02)) == ["no drift"] * 2
+
+
+def test_a_shift_below_the_smallest_effect_that_matters_is_no_drift() -> None:
+    large = replace(POLICY, window=20000)
+    reference, window = traffic(20000, seed=2), traffic(20000, seed=3, shift=0.03)
+    assert "drift" in outcomes(reference, window, replace(large, min_effect=0.01))
+    assert outcomes(reference, window, large) == ["no drift"] * 2
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("view", ["probs", "embeddings"])
+def test_one_row_that_is_not_finite_cannot_hide_a_shift(value: float, view: str) -> None:
+    window = traffic(200, seed=1, shift=5)
+    getattr(window, view)[17, 2] = value
+    assert "1 of 200 rows of the window not finite" in why_not(REFERENCE, window)
+    assert "1 of 200 rows of the reference not finite" in why_not(window, CLEAN)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 99])
+def test_too_few_rows_on_either_side_cannot_tell(rows: int) -> None:
+    few = traffic(rows, seed=1, shift=5)
+    assert f"{rows} different rows in the window, 100 are needed" in why_not(REFERENCE, few)
+    assert f"{rows} different rows in the reference" in why_not(few, CLEAN)
+
+
+def test_rows_logged_five_times_count_once() -> None:
+    for seed in range(10):
+        logged = repeated(traffic(150, seed=seed), list(range(150)) * 5)
+        found = signals(REFERENCE, logged, POLICY)
+        assert [(signal.outcome, signal.rows) for signal in found] == [("no drift", 150)] * 2
+    five = repeated(traffic(40, seed=1), list(range(40)) * 5)
+    assert "40 different rows in the window" in why_not(REFERENCE, five)
+
+
+def test_one_row_that_is_most_of_the_window_cannot_tell() -> None:
+    flood = repeated(traffic(200, seed=1), list(range(200)) + [3] * 300)
+    assert "one row makes up 301 of 500 rows of the window" in why_not(REFERENCE, flood)
+    constant = repeated(CLEAN, [0] * 200)
+    assert "one row makes up 200 of 200 rows of the reference" in why_not(constant, CLEAN)
+
+
+def test_a_window_of_another_width_cannot_tell() -> None:
+    wide = Predictions(CLEAN.probs, np.hstack([CLEAN.embeddings] * 2))
+    assert "embeddings have 80 columns in the window and 40 in the reference" in why_not(
+        REFERENCE, wide
+    )
+    classes = Predictions(CLEAN.probs[:, :4], CLEAN.embeddings)
+    assert "probs have 4 columns in the window and 5 in the reference" in why_not(
+        REFERENCE, classes
+    )
+
+
+def test_a_reference_of_another_model_cannot_tell() -> None:
+    found = signals(REFERENCE, CLEAN, POLICY, reference_model="hone:a", window_model="hone:b")
+    assert {signal.outcome for signal in found} == {"cannot tell"}
+    assert found[0].detail == "the reference is of model hone:a, the window of hone:b"
+    same = signals(REFERENCE, CLEAN, POLICY, reference_model="hone:a", window_model="hone:a")
+    assert [signal.outcome for signal in same] == ["no drift"] * 2
+
+
+def test_the_swap_named_in_the_licence_note_gives_the_same_numbers() -> None:
+    p_values, distances = ks_test(REFERENCE.probs, CLEAN.probs)
+    for column in range(CLASSES):
+        peer = ks_2samp(REFERENCE.probs[:, column], CLEAN.probs[:, column], method="asymp")
+        assert p_values[column] == pytest.approx(peer.pvalue, rel=1e-6)
+        assert distances[column] == pytest.approx(peer.statistic, rel=1e-6)
+
+
+def test_any_drift_asks_for_labels_and_ignorance_is_never_called_no_drift() -> None:
+    drift = Signal("one", "drift", 0.5, 1e-9, 0.0005, 200, "moved by 0.5")
+    quiet = Signal("two", "no drift", 0.1, 0.8, 0.0005, 200, "moved by 0.1")
+    unsure = Signal("three", "cannot tell", None, None, None, 3, "3 rows")
+    assert decide([quiet, quiet], POLICY) == Decision(
+        "none", "No drift. two: moved by 0.1; two: moved by 0.1."
+    )
+    assert decide([unsure, drift, quiet], POLICY) == Decision(
+        "label-served",
+        "The traffic has drifted (by chance at most once in 1,000 checks). one: moved by 0.5.",
+    )
+    assert decide([quiet, unsure], POLICY) == Decision("cannot-tell", "Cannot tell. three: 3 rows.")
+    assert decide([], POLICY).action == "cannot-tell"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"min_rows": 1}, "min_rows is 1 with a window of 200"),
+        ({"window": 50}, "min_rows is 100 with a window of 50"),
+        ({"false_alarms": 0.0}, "false_alarms is 0.0"),
+        ({"false_alarms": 0.9}, "false_alarms is 0.9"),
+        ({"min_effect": 1.0}, "min_effect is 1.0"),
+    ],
+)
+def test_a_bad_policy_is_named_with_its_choices(wrong: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        WatchPolicy(**wrong)
+
+
+def test_the_module_is_imported_without_torch_or_alibi_detect() -> None:
+    code = "import sys, models.watching.detectors, models.watching.decisions; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not {"torch", "alibi_detect", "sklearn"} & set(loaded.stdout.split())

@@ -1,0 +1,171 @@
+"""A batch keeps what it promised beside second looks, and chance asks for nothing to be seen."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import Engine, insert, select, update
+
+from core.database import now, writing
+from core.workspace import init_workspace
+from labeling.batches.quality_control import QueueConfig
+from labeling.batches.select import SelectionConfig
+from labeling.ledger.rounds import open_assignments
+from labeling.ledger.tables import answers, labels, samples
+from labeling.strategies.pool import Pool
+from models.registry.versions import models, releases
+from tasks.context import House
+from tasks.label import choose
+from tasks.label.score_pool import Sight
+from tests.labeling.databases import make_engine
+
+CLASSES = ["cat", "dog"]
+LABELLED, WRONG, POOL = 60, 24, 80
+NAMES = [f"s{number:03}" for number in range(LABELLED + POOL)]
+QUEUE = QueueConfig(gold_share=0)
+
+
+class Eyes:
+    """What a champion sees, without the network: two clear classes, the pool well known."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        truth = np.arange(len(NAMES)) % 2
+        self.embeddings = 4.0 * truth[:, None] + 0.3 * rng.normal(size=(len(NAMES), 64))
+        self.embeddings[LABELLED:] = 4.0 * truth[LABELLED:, None]
+        self.probs = np.where(truth[:, None] == [0, 1], 0.99, 0.01)
+        self.asked: list[str] = []  # of the pool and the gold
+
+    def look(
+        self,
+        place: House,
+        pool: pd.DataFrame,
+        gold: pd.DataFrame,
+        spoken_for: pd.DataFrame,
+        model: str,
+        selection: SelectionConfig,
+    ) -> Sight:
+        known, asked = self._rows(spoken_for), self._rows(pd.concat([pool, gold]))
+        self.asked = [NAMES[row] for row in asked]
+        said = pd.Index(CLASSES).get_indexer(pd.Index(spoken_for["label"]))
+        shown = self.embeddings[asked[: len(pool)]]
+        probs = self.probs[asked]
+        seen = Pool(probs[: len(pool)], shown, None, self.embeddings[known], said)
+        return Sight(seen, CLASSES, pd.Index(self.asked), probs, model)
+
+    def _rows(self, table: pd.DataFrame) -> np.ndarray:
+        return table["sample_id"].str[1:].astype(int).to_numpy()
+
+
+@pytest.fixture
+def eyes(monkeypatch: pytest.MonkeyPatch) -> Eyes:
+    found = Eyes()
+    monkeypatch.setattr(choose, "look", found.look)
+    return found
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Sixty labels of one person, many of them wrong, eighty samples in the pool, and a model."""
+    place = init_workspace(tmp_path, CLASSES)
+    engine = make_engine(place.root, NAMES)
+    said = [CLASSES[(number + (number < WRONG)) % 2] for number in range(LABELLED)]
+    about = {"snapshot": "snapshot-0001", "weights_sha256": "0", "code_commit": "x", "seed": 0}
+    about |= {"config": "{}", "metrics": "{}", "created_at": now()}
+    given = {"source": "test", "annotator": "ann", "kind": "answer", "updated_at": now()}
+    given |= {"digest": "0", "seen_at": now()}
+    settled = {"trust": 1.0, "annotators": '["ann"]', "method": "majority", "settled_at": now()}
+    with writing(engine) as connection:
+        connection.execute(insert(models).values(version="hone:1", **about))
+        connection.execute(
+            insert(releases).values(
+                number=1, champion="hone:1", who="ann", why="the first", released_at=now()
+            )
+        )
+        for number, value in enumerate(said):
+            one = {"sample_id": NAMES[number]}
+            connection.execute(
+                insert(answers).values(**one, **given, outside_id=str(number), value=value)
+            )
+            connection.execute(
+                insert(labels).values(**one, **settled, label=value, answers=f"[{number + 1}]")
+            )
+    monkeypatch.setenv("HONE_WORKSPACE", str(place.root))
+    return engine
+
+
+def chosen(engine: Engine, **about: Any) -> pd.DataFrame:
+    choose.choose_batch.fn("round-0001", SelectionConfig(**about), QUEUE, 0, 500)
+    with engine.connect() as connection:
+        return open_assignments(connection, "round-0001")
+
+
+def test_second_looks_take_no_place_of_the_audit(engine: Engine, eyes: Eyes) -> None:
+    batch = chosen(engine, size=50, strategy="margin", relabel_share=0.4, audit_share=0.1)
+    counts = batch["reason"].value_counts()
+    assert counts["second_look"] >= 15  # or this proves nothing
+    assert counts["audit"] == 5
+    assert set(batch.loc[batch["reason"] == "audit", "inclusion_probability"]) == {5 / POOL}
+    assert len(batch) == 50
+
+
+def test_second_looks_take_no_place_of_a_quota_or_of_who_is_named(
+    engine: Engine, eyes: Eyes
+) -> None:
+    promised = {"quotas": {"cat": 36}, "named": [NAMES[-1], NAMES[-3]], "audit_share": 0.1}
+    batch = chosen(engine, size=50, strategy="margin", relabel_share=0.4, **promised)
+    counts = batch["reason"].value_counts()
+    assert counts.to_dict() == {"quota": 36, "second_look": 7, "audit": 5, "named": 2}
+
+
+def test_one_place_stays_for_what_is_new(engine: Engine, eyes: Eyes) -> None:
+    batch = chosen(engine, size=10, strategy="margin", relabel_share=1.0, audit_share=0)
+    assert batch["reason"].value_counts().to_dict() == {"second_look": 9, "margin": 1}
+
+
+def test_who_looks_like_a_labelled_sample_is_not_audited(engine: Engine, eyes: Eyes) -> None:
+    with writing(engine) as connection:
+        for number in range(40):  # of the pool, each a near-duplicate of what is trained on
+            twin = samples.c.sample_id == NAMES[LABELLED + number]
+            alike = select(samples.c.group_id).where(samples.c.sample_id == NAMES[number])
+            group = connection.scalar(alike)
+            connection.execute(update(samples).where(twin).values(group_id=group))
+    batch = chosen(engine, size=50, strategy="margin", audit_share=0.5)
+    audit = batch[batch["reason"] == "audit"]
+    assert set(audit["sample_id"]) <= set(NAMES[LABELLED + 40 :]) and len(audit) == 25
+    assert set(audit["inclusion_probability"]) == {25 / 40}
+
+
+def test_where_chance_decides_the_model_is_asked_for_its_guesses_and_nothing_else(
+    engine: Engine, eyes: Eyes
+) -> None:
+    batch = chosen(engine, size=20, strategy="random")
+    assert set(eyes.asked) == set(batch["sample_id"])
+    assert batch["guess"].isin(CLASSES).all() and set(batch["guess_model"]) == {"hone:1"}
+
+
+def test_a_model_that_says_nothing_sound_does_not_keep_a_random_round_back(
+    engine: Engine, eyes: Eyes
+) -> None:
+    eyes.probs[::3] = np.nan
+    with pytest.raises(ValueError, match=r"not finite, .* choose at random"):
+        chosen(engine, size=20, strategy="margin")
+    batch = chosen(engine, size=20, strategy="random")
+    is_sound = np.isfinite(eyes.probs[[NAMES.index(name) for name in batch["sample_id"]], 0])
+    assert len(batch) == 20 and 0 < is_sound.sum() < 20
+    assert (batch["guess"].notna() == is_sound).all()
+    assert not batch.loc[~is_sound, "blind"].any()
+
+
+def test_chance_that_was_given_promises_needs_to_see_the_pool(engine: Engine, eyes: Eyes) -> None:
+    batch = chosen(engine, size=20, strategy="random", audit_share=0, quotas={"cat": 15})
+    assert set(eyes.asked) == set(NAMES[LABELLED:])
+    assert (batch.loc[batch["reason"] == "quota", "guess"] == "cat").sum() == 15
+
+
+def test_second_looks_at_what_is_broken_are_refused_by_name(engine: Engine, eyes: Eyes) -> None:
+    eyes.embeddings[LABELLED + 7] = np.nan
+    with pytest.raises(ValueError, match=f"not finite, the first is {NAMES[LABELLED + 7]}"):
+        chosen(engine, size=20, strategy="margin", relabel_share=0.4)

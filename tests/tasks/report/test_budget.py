@@ -1,0 +1,245 @@
+"""What a workspace knows of its own learning, gathered and told."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from sqlalchemy import Engine, insert
+
+from core.database import writing
+from core.workspace import init_workspace
+from labeling.budget.learning_curve import BudgetPolicy, advise
+from labeling.ledger.tables import assignments, labels, rounds
+from models.registry.versions import models
+from tasks.context import house
+from tasks.report.budget import (
+    Round,
+    Seen,
+    arms_report,
+    batch_reports,
+    budget_report,
+    curve_after,
+    score_forecasts,
+    step,
+)
+from tasks.report.budget_view import budget_page, draw_budget, show_budget
+from tests.labeling.databases import make_engine
+
+AUDIT, LABELLED = 120, 240
+
+
+@pytest.fixture
+def past() -> list[Round]:
+    """Four snapshots that grow by 60 labels, each with a model, and the same audit rows."""
+    rng = np.random.default_rng(0)
+    names = [f"s{number:03d}" for number in range(AUDIT + LABELLED)]
+    table = pd.DataFrame(
+        {
+            "sample_id": names,
+            "label": rng.choice(["cat", "dog", "elk"], len(names)),
+            "split": ["test"] * AUDIT + ["train"] * LABELLED,
+            "inclusion_probability": [0.2] * AUDIT + [np.nan] * LABELLED,
+        }
+    )
+    return [
+        Round(f"snapshot-{number:04d}", table.head(AUDIT + 60 * number), f"hone:{number}")
+        for number in (1, 2, 3, 4)
+    ]
+
+
+@pytest.fixture
+def seen(past: list[Round]) -> Seen:
+    """Features in which the classes can be told apart, and models that err ever less."""
+    rng = np.random.default_rng(1)
+    table = past[-1].table
+    middles = rng.normal(0, 0.6, (3, 20))
+    numbers = table["label"].map({"cat": 0, "dog": 1, "elk": 2}).to_numpy()
+    rows = middles[numbers] + rng.normal(size=(len(table), 20))
+    said = {}
+    for place, one in enumerate(past):
+        wrong = rng.random(AUDIT) < 0.3 / (place + 1)
+        told = np.where(wrong, "no class", one.audit["label"])
+        said[str(one.version)] = dict(zip(one.audit["sample_id"], told, strict=True))
+    return Seen(dict(zip(table["sample_id"], rows, strict=True)), said, "a network")
+
+
+def test_the_curve_starts_where_the_newest_snapshot_is(past, seen):
+    curve = curve_after(past, seen, 0)
+    assert curve.labels == LABELLED
+    assert [(point[0], point[3]) for point in curve.points][:4] == [
+        (60 * number, True) for number in (1, 2, 3, 4)
+    ]
+    assert curve.forecast(1000).gain > 0
+
+
+def test_a_round_whose_model_is_missing_is_no_point(past, seen):
+    past[1] = Round(past[1].name, past[1].table, None)
+    assert [point[0] for point in curve_after(past, seen, 0).points if point[3]] == [60, 180, 240]
+    assert len(score_forecasts(past, seen, 0)) == 2
+
+
+def test_a_forecast_is_scored_with_what_was_known_when_it_was_made(past, seen):
+    scored = score_forecasts(past, seen, 0)
+    assert [(row["labels"], row["ahead"]) for row in scored] == [(60, 120), (120, 180), (180, 240)]
+    assert scored[:2] == score_forecasts(past[:3], seen, 0)
+    for row in scored:
+        assert row["low"] <= row["forecast"] <= row["high"]
+        assert row["error"] == row["came"] - row["forecast"]
+
+
+def test_what_is_told_fits_a_narrow_screen_and_the_picture_is_drawn(past, seen, tmp_path):
+    curve = curve_after(past, seen, 0)
+    outcome, reason = advise(curve, BudgetPolicy(), price=0.5)
+    report = {
+        "snapshot": past[-1].name, "labels": curve.labels, "audit_rows": AUDIT, "models": 4,
+        "features": seen.source, "price": 0.5, "advice": outcome, "reason": reason,
+        "accuracy": vars(curve.forecast(curve.labels)),
+        "forecasts": [step(curve, more, 0.5) for more in (100, 500, 1000)],
+        "past": score_forecasts(past, seen, 0), "past_error": 0.02,
+        "past_error_of_no_change": 0.05, "choosing": None,
+        "batches": [_told("round-0001", []), _told("round-0002", ["no LURE: so it is"])],
+        "picture": str(tmp_path / "b.png"),
+    }  # fmt: skip
+    draw_budget(curve, report, tmp_path / "b.png")
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    screen = io.StringIO()
+    show_budget(report, Console(file=screen, width=80))
+    told = screen.getvalue()
+    assert "50.00" in told and "250.00" in told and "500.00" in told and "…" not in told
+    assert "\nround-0002: no LURE: so it is\n" in told
+    assert told.rstrip().endswith(f"{outcome}: {reason}")
+    page = budget_page(report)
+    assert page.startswith(f"# {outcome}\n") and "](data:image/png;base64,iVBOR" in page
+    assert "| 1,000 |" in page and "500.00 |" in page and "round-0002: no LURE: so it is" in page
+    assert json.loads(json.dumps(report))["forecasts"][0]["cost"] == 50
+
+
+def _told(name: str, notes: list[str]) -> dict[str, object]:
+    alone = {"value": 0.9, "low": 0.8, "high": 0.95}
+    return {"round": name, "audit": alone, "lure": None, "naive": alone, "notes": notes}
+
+
+def test_each_batch_tells_of_the_model_that_chose_it_by_what_was_drawn_by_chance(tmp_path):
+    names = [f"s{number:03d}" for number in range(40)]
+    engine = make_engine(tmp_path, names)
+    asked = [
+        _assignment(number, place, name)
+        for number, some in ((1, names[:20]), (2, names[20:]))
+        for place, name in enumerate(some)
+    ]
+    put_in(engine, [_round(1), _round(2)], asked, names)
+    assert batch_reports(engine) == []  # guesses of no model of ours tell of none
+    put_on_record(engine, "hone:1")
+    first, second = batch_reports(engine)
+    assert (first["round"], first["model"]) == ("round-0001", "hone:1")
+    assert first["naive"]["rows"] == 19  # the gold is no part of the batch
+    assert first["audit"]["value"] == 1.0 and first["naive"]["value"] == pytest.approx(8 / 19)
+    assert first["lure"]["value"] > first["naive"]["value"]
+    assert second["lure"] is None and second["audit"]["value"] == 1.0
+    assert first["notes"] == second["notes"] == []
+
+
+@pytest.mark.parametrize("answered", [5, 3])
+def test_an_audit_that_answers_drift_counts_each_sample_for_as_many_as_it_stands_for(
+    tmp_path, answered
+):
+    """Three served samples, all guessed wrong and all asked; two of 997 others, guessed right."""
+    names = ["served0", "served1", "served2", "other0", "other1"]
+    engine = make_engine(tmp_path, names)
+    asked = [
+        _assignment(2, place, name)
+        | {"inclusion_probability": 1.0 if place < 3 else 2 / 997}
+        | {"guess": "dog" if place < 3 else "cat"}
+        for place, name in enumerate(names)
+    ]
+    put_in(engine, [_round(2) | {"config": '{"served_share": 0.8}'}], asked, names[:answered])
+    put_on_record(engine, "hone:1")
+    (found,) = batch_reports(engine)
+    assert found["audit"]["value"] == pytest.approx(0.997 if answered == 5 else 0)
+    assert found["notes"] == ([] if answered == 5 else ["its audit is of served traffic only"])
+
+
+@pytest.mark.parametrize("twins", [1, 4])
+def test_lure_is_not_shown_where_near_duplicates_left_with_what_was_drawn(tmp_path, twins):
+    names = [f"s{number:03d}" for number in range(20)]
+    engine = make_engine(tmp_path, names)
+    asked = [_assignment(1, place, name) for place, name in enumerate(names)]
+    for place, row in enumerate(asked):
+        row["draws_from"] = 500 - twins * place
+    put_in(engine, [_round(1)], asked, [name for name in names if not name.endswith("7")])
+    put_on_record(engine, "hone:1")
+    (found,) = batch_reports(engine)
+    assert found["naive"]["rows"] == 17  # who has not answered is no near-duplicate
+    assert (found["lure"] is None) == bool(found["notes"]) == (twins > 1)
+    assert not found["notes"] or found["notes"][0].startswith("no LURE: near-duplicates")
+
+
+def test_only_what_a_strategy_chose_is_held_against_chance(past, seen, tmp_path):
+    now = past[-1]
+    names = now.labelled["sample_id"].tolist()
+    engine = make_engine(tmp_path, names)
+    reasons = ["random"] * 30 + ["margin"] * 25 + ["quota", "fresh", "served", "named"] * 20
+    asked = [
+        _assignment(1, place, name) | {"reason": reason}
+        for place, (name, reason) in enumerate(zip(names, reasons, strict=False))
+    ]
+    assert arms_report(engine, now, seen, 0) is None  # imported, all of them
+    put_in(engine, [_round(1)], asked, names)
+    found = arms_report(engine, now, seen, 0)
+    assert found is not None and found["labels"] == 25
+
+
+def put_in(
+    engine: Engine, made: list[dict[str, object]], asked: list[dict[str, object]], told: list[str]
+) -> None:
+    """Rounds, who was asked about in them, and the samples that were labelled: each a cat."""
+    known = {"trust": 1.0, "annotators": "[]", "answers": "[]", "method": "x"}
+    with writing(engine) as connection:
+        connection.execute(insert(rounds), made)
+        connection.execute(insert(assignments), asked)
+        connection.execute(
+            insert(labels),
+            [{"sample_id": name, "label": "cat", "settled_at": "2026"} | known for name in told],
+        )
+
+
+def put_on_record(engine: Engine, version: str) -> None:
+    """A model, as far as a foreign key looks."""
+    known = dict.fromkeys(("weights_sha256", "snapshot", "code_commit", "config", "metrics"), "")
+    with writing(engine) as connection:
+        connection.execute(
+            insert(models).values(version=version, seed=0, created_at="2026", **known)
+        )
+
+
+def _round(number: int) -> dict[str, object]:
+    return {"round_id": f"round-{number:04d}", "number": number, "strategy": "margin", "seed": 0,
+            "config": "{}", "why": "", "chosen_at": "2026"}  # fmt: skip
+
+
+def _assignment(number: int, place: int, name: str) -> dict[str, object]:
+    """Five audit samples, all guessed right, then a random one in five; the first round says how
+    each was drawn."""
+    reason = "audit" if place < 5 else "random" if place % 5 == 0 else "margin"
+    left = 500 - place
+    odds = {"audit": 1 / left, "random": 0.2 / left, "margin": 0.8}[reason]
+    return {
+        "round_id": f"round-{number:04d}", "sample_id": name, "position": place,
+        "reason": "gold" if place == 19 else reason, "guess_model": "hone:1",
+        "guess": "cat" if place < 5 or place % 4 == 0 else "dog",
+        "inclusion_probability": 0.01 if reason == "audit" else None,
+        "draw_probability": odds if number == 1 else None,
+        "draws_from": left if number == 1 else None,
+    }  # fmt: skip
+
+
+def test_a_workspace_without_a_snapshot_says_what_to_do(tmp_path: Path, monkeypatch):
+    made = init_workspace(tmp_path / "ws", ["cat", "dog"])
+    monkeypatch.setenv("HONE_WORKSPACE", str(made.root))
+    assert house().workspace.root == made.root
+    with pytest.raises(ValueError, match="hone collect"):
+        budget_report(BudgetPolicy())
