@@ -1,6 +1,7 @@
 """Whom to ask next: what is seen of the pool in, a batch with its reasons out.
 
-A strategy (see `labeling/strategies`) proposes rows in the order to ask; what is said here holds with every one of them: the audit, the random arm, quotas, caps and near-duplicates.
+A strategy (see `labeling/strategies`) proposes rows in the order to ask; what is said here holds
+with every one of them: the audit, the random arm, quotas, caps and near-duplicates.
 """
 
 import math

@@ -142,9 +142,7 @@ def cut_and_die(root: Path, at: int | str) -> None:
 
     core.git.subprocess = _Namespace(subprocess, run=dying(subprocess.run))
     for name in ("write_whole", "intend", "confirm"):
-        setattr(
-            labeling.snapshots.publish, name, dying(getattr(labeling.snapshots.publish, name), name)
-        )
+        setattr(publish, name, dying(getattr(publish, name), name))
     for name in ("_add", "publish", "_send", "_settle", "_is_whole"):
         setattr(ObjectStore, name, dying(getattr(ObjectStore, name), name))
     house_at(root).cut()
