@@ -27,8 +27,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from labeling.consensus.settle import METHODS, SettlePolicy, settle, weigh
-from labeling.consensus.votes import Evidence, latest_answers, softmax
+from labeling.consensus.settle import METHODS, SettlePolicy, settle, weighted_votes
+from labeling.consensus.votes import Votes, latest_answers, softmax
 
 DEFAULT = SettlePolicy().method
 CAREFUL, SLOPPY, CONFUSED, SPAM = 0.95, 0.65, 0.75, 0.8
@@ -58,10 +58,10 @@ class World:
     gold: pd.Series
     classes: list[str]
 
-    def weighed(self, *, model: bool = True, gold: bool = False) -> tuple[Evidence, np.ndarray]:
+    def weighed(self, *, model: bool = True, gold: bool = False) -> tuple[Votes, np.ndarray]:
         """The evidence, and the number of the true class of each of its samples."""
         given = self.answers if gold else self.without_gold()
-        evidence = weigh(latest_answers(given), SettlePolicy(), **self.known(model, gold))
+        evidence = weighted_votes(latest_answers(given), SettlePolicy(), **self.known(model, gold))
         return evidence, pd.Index(self.classes).get_indexer(pd.Index(self.truth[evidence.samples]))
 
     def without_gold(self) -> pd.DataFrame:
@@ -142,7 +142,7 @@ def beliefs_of(proposed: dict[str, pd.DataFrame], truth: pd.Series) -> Iterator[
         yield pd.DataFrame({"method": name, "trust": found["trust"], "right": is_right})
 
 
-def right(found: pd.DataFrame, evidence: Evidence, truth: np.ndarray) -> float:
+def right(found: pd.DataFrame, evidence: Votes, truth: np.ndarray) -> float:
     """The share of right labels, a tie being a guess among the classes with the most votes."""
     votes = evidence.tally()
     leads = votes >= votes.max(axis=1, keepdims=True)
@@ -151,7 +151,7 @@ def right(found: pd.DataFrame, evidence: Evidence, truth: np.ndarray) -> float:
     return float(np.where(found["label"].isna(), guess, found["label"] == names[truth]).mean())
 
 
-def oracle(evidence: Evidence, confusion: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def oracle(evidence: Votes, confusion: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The probabilities of the classes for one who knows all people and how good the model is."""
     probs = np.ones((len(truth), evidence.width)) if evidence.probs is None else evidence.probs
     spoken = np.zeros(probs.shape)

@@ -22,8 +22,8 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from labeling.budget.learning_curve import Evidence, LearningCurve, learning_curve
-from labeling.budget.subset_curve import nested_mistakes
+from labeling.budget.learning_curve import CurveData, LearningCurve, learning_curve
+from labeling.budget.subset_curve import subset_errors
 
 BATCH, ROUNDS, AUDIT, ALWAYS = 50, 8, 200, 5
 AHEAD = (100, 200, 400)
@@ -78,13 +78,13 @@ def play(seed: int) -> list[dict[str, Any]]:
     for models in range(1, ROUNDS + 1):
         labels = BATCH * models
         taught = slice(AUDIT, AUDIT + labels)
-        sizes, mistaken = nested_mistakes(
+        sizes, mistaken = subset_errors(
             features[taught], [str(one) for one in truths[taught]], features[audit],
             [str(one) for one in truths[audit]], rng,
         )  # fmt: skip
         known = numbers[:models]
         curve = learning_curve(
-            Evidence(
+            CurveData(
                 np.array(known), np.array([own[one] for one in known]), sizes, mistaken,
                 np.ones(AUDIT),
             ),

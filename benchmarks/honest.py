@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from models.judging.compare import accuracy_interval
-from models.judging.lure import lure, naive, one_by_one
+from models.judging.lure import is_sequential_draw, lure_accuracy, naive_accuracy
 
 # rows of the pool, size of the batch, audit samples in it, chance of the random arm, wrong share,
 # near-duplicates in a group (1 where it is left out)
@@ -74,7 +74,7 @@ def play(
     shown = []
     for _ in range(draws):
         rows, odds, left = _batch(rng, hardest, groups, size, audit, chance)
-        shown.append(one_by_one(left))
+        shown.append(is_sequential_draw(left))
         for name, told in _estimates(right, rows, odds, left, audit):
             found[name].append(told)
     row: dict[str, Any] = {"pool": pool, "batch": size, "from_audit": audit, "group": group}
@@ -123,11 +123,11 @@ def _estimates(
     right: np.ndarray, rows: np.ndarray, odds: np.ndarray, left: np.ndarray, audit: int
 ) -> Iterator[tuple[str, tuple[float, float, float]]]:
     said = right[rows]
-    plain = naive(said)
+    plain = naive_accuracy(said)
     yield "naive", (plain.value, plain.low, plain.high)
     yield "paper", _paper(said, odds, left)
     if (odds * left <= 1 + 1e-6).any():
-        fair = lure(said, draw_probability=odds, draws_from=left)
+        fair = lure_accuracy(said, draw_probability=odds, draws_from=left)
         yield "lure", (fair.value, fair.low, fair.high)
     if audit:
         alone = accuracy_interval(said[:audit])

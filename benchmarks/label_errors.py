@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from labeling.quality.label_errors import out_of_fold, suspects
+from labeling.quality.label_errors import find_label_errors, out_of_fold_probs
 
 REVIEWED, FLIPPED = 100, 0.05
 DRAWN, SIDE, FILTERS, PATCH = 4000, 32, 500, 6
@@ -57,8 +57,8 @@ def review(embeddings: np.ndarray, truths: np.ndarray, seed: int) -> dict[str, f
     labels, planted = flip(truths, rng)
     names = [f"{row:06d}" for row in range(len(labels))]
     started = time.perf_counter()
-    probs = out_of_fold(embeddings, labels.tolist(), names, seed=seed)
-    suspected = suspects(names, labels.tolist(), probs, limit=len(names))
+    probs = out_of_fold_probs(embeddings, labels.tolist(), names, seed=seed)
+    suspected = find_label_errors(names, labels.tolist(), probs, limit=len(names))
     seconds = time.perf_counter() - started
     worst = suspected["sample_id"].astype(int)[:REVIEWED]
     hits = len(set(worst) & set(planted))

@@ -38,7 +38,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from core.images import clean, pixels
+from core.images import clean_image, decode_image
 from core.shards import read_images, write_shard
 from labeling.ingest.files import files_under
 from models.network.images import open_images
@@ -132,7 +132,7 @@ class Pool:
             if enlarge:
                 content = enlarged(content, enlarge)
                 Path(path).write_bytes(content)
-            image = clean(content)
+            image = clean_image(content)
             if image.sample_id not in waiting:
                 waiting[image.sample_id] = image.content
                 labels[image.sample_id] = Path(path).parent.name
@@ -292,7 +292,7 @@ def decode(contents: list[bytes], threads: int) -> int:
 
     def some(part: list[bytes]) -> None:
         for content in part:
-            pixels(content)
+            decode_image(content)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(some, [contents[start::64] for start in range(64)]))

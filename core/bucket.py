@@ -18,14 +18,14 @@ CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
 @dataclass(frozen=True)
-class ObjectDesk:
+class BucketImageStore:
     """Objects below `s3://bucket/prefix/`. Keys and endpoint come from AWS's own variables."""
 
     bucket: str
     prefix: str
 
     @classmethod
-    def at(cls, address: str) -> "ObjectDesk":
+    def at(cls, address: str) -> "BucketImageStore":
         """The desk at an address; one that is no s3:// address is an error."""
         parts = urlsplit(address)
         prefix = parts.path.strip("/")

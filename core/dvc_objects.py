@@ -17,10 +17,10 @@ from typing import Any, BinaryIO, Self
 
 import yaml
 
-from core.files import sync_folder, write_whole
+from core.files import sync_folder, write_atomically
 from core.git import show
 
-NOTES = ("data/labels.parquet.dvc", "data/shards.dvc")  # what git keeps of the objects
+DVC_FILES = ("data/labels.parquet.dvc", "data/shards.dvc")  # what git keeps of the objects
 CHUNK = 1 << 20
 A_DAY = 86_400  # seconds
 
@@ -30,7 +30,7 @@ class StoreError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Tracked:
+class DvcObject:
     """One object: where it belongs in the workspace, and its MD5, by which DVC names it."""
 
     path: str
@@ -61,17 +61,17 @@ class ObjectStore:
         self._drop_half_written()
         with self._explained("see that no other dvc command runs here and the disk has room"):
             self._add()
-            self._mend_cache([self._noted(self._note_here(note), note) for note in NOTES])
+            self._mend_cache([self._noted(self._note_here(note), note) for note in DVC_FILES])
 
-    def objects(self, commit: str) -> list[Tracked]:
+    def objects(self, commit: str) -> list[DvcObject]:
         """Every object that `commit` needs; a folder's listing comes after its files."""
         return self._objects(lambda note: show(self.root, commit, note))
 
-    def objects_here(self) -> list[Tracked]:
+    def objects_here(self) -> list[DvcObject]:
         """Every object that the notes in the workspace name."""
         return self._objects(self._note_here)
 
-    def publish(self, objects: Sequence[Tracked], *, verified: Collection[str]) -> None:
+    def publish(self, objects: Sequence[DvcObject], *, verified: Collection[str]) -> None:
         """Have every object whole on the remote, where `dvc pull` finds it, or raise `StoreError`.
 
         Objects are sent in this order and read back. Of those in `verified` (MD5s) that was done
@@ -87,7 +87,7 @@ class ObjectStore:
                     self._send(wanted)
             self._settle(objects)
 
-    def problems(self, objects: Sequence[Tracked]) -> list[str]:
+    def problems(self, objects: Sequence[DvcObject]) -> list[str]:
         """What is wrong with `objects` on the remote, each read to its end; nothing is changed."""
         found = []
         for wanted in objects:
@@ -98,7 +98,7 @@ class ObjectStore:
                 found.append(f"{wanted.path} ({wanted.md5}): the remote said {error}")
         return found
 
-    def read(self, wanted: Tracked) -> bytes:
+    def read(self, wanted: DvcObject) -> bytes:
         """The bytes of an object, from the cache or else the remote; damaged ones are not used."""
         with self._explained("see that the remote answers"):
             for content in self._copies(wanted):
@@ -109,9 +109,9 @@ class ObjectStore:
             f"on the DVC remote {self._place}; put it back from a backup of either"
         )
 
-    def restore(self, wanted: Tracked) -> str:
+    def restore(self, wanted: DvcObject) -> str:
         """Put an object's bytes at its place in the workspace; return their SHA-256."""
-        return write_whole(self.root / wanted.path, self.read(wanted))
+        return write_atomically(self.root / wanted.path, self.read(wanted))
 
     @property
     def _repo(self) -> Any:
@@ -150,11 +150,11 @@ class ObjectStore:
             ) from error
 
     def _add(self) -> None:
-        self._repo.add([str(self.root / note.removesuffix(".dvc")) for note in NOTES])
+        self._repo.add([str(self.root / note.removesuffix(".dvc")) for note in DVC_FILES])
 
-    def _objects(self, read_note: Callable[[str], str]) -> list[Tracked]:
-        found: list[Tracked] = []
-        for note in NOTES:
+    def _objects(self, read_note: Callable[[str], str]) -> list[DvcObject]:
+        found: list[DvcObject] = []
+        for note in DVC_FILES:
             wanted = self._noted(read_note(note), note)
             if wanted.is_listing:
                 found += self._listed(wanted)
@@ -164,19 +164,19 @@ class ObjectStore:
     def _note_here(self, note: str) -> str:
         return (self.root / note).read_text(encoding="utf-8")
 
-    def _noted(self, text: str, note: str) -> Tracked:
-        return Tracked(note.removesuffix(".dvc"), yaml.safe_load(text)["outs"][0]["md5"])
+    def _noted(self, text: str, note: str) -> DvcObject:
+        return DvcObject(note.removesuffix(".dvc"), yaml.safe_load(text)["outs"][0]["md5"])
 
-    def _listed(self, listing: Tracked) -> list[Tracked]:
+    def _listed(self, listing: DvcObject) -> list[DvcObject]:
         entries = json.loads(self.read(listing))
         for name in (entry["relpath"] for entry in entries):
             if Path(name).name != name:
                 raise ValueError(f"{listing.path} lists {name!r}; a plain file name is needed")
-        return [Tracked(f"{listing.path}/{entry['relpath']}", entry["md5"]) for entry in entries]
+        return [DvcObject(f"{listing.path}/{entry['relpath']}", entry["md5"]) for entry in entries]
 
     def _drop_half_written(self) -> None:
         """Remove what a killed DVC left unreadable and would now stumble over."""
-        for note in (self.root / name for name in NOTES):
+        for note in (self.root / name for name in DVC_FILES):
             if note.exists() and not _is_note(note.read_text(encoding="utf-8", errors="replace")):
                 note.unlink()
         for left in (self.root / "data").iterdir():
@@ -186,7 +186,7 @@ class ObjectStore:
         if running.exists() and not _is_json(running.read_bytes()):
             running.unlink()
 
-    def _mend_cache(self, objects: Sequence[Tracked]) -> None:
+    def _mend_cache(self, objects: Sequence[DvcObject]) -> None:
         """Make anew from the workspace what the cache has, but damaged."""
         held = [(wanted, self._cached(wanted)) for wanted in objects]
         damaged = [path for wanted, path in held if path and not _is(path, wanted)]
@@ -195,11 +195,11 @@ class ObjectStore:
         if damaged:
             self._add()
 
-    def _cached(self, wanted: Tracked) -> Path | None:
+    def _cached(self, wanted: DvcObject) -> Path | None:
         path = Path(self._repo.cache.local.oid_to_path(wanted.md5))
         return path if path.is_file() else None
 
-    def _copies(self, wanted: Tracked) -> Iterator[bytes]:
+    def _copies(self, wanted: DvcObject) -> Iterator[bytes]:
         usual = self.root / ".dvc" / "cache" / "files" / "md5" / wanted.md5[:2] / wanted.md5[2:]
         if usual.is_file():
             yield usual.read_bytes()  # without a second's import of DVC
@@ -210,14 +210,14 @@ class ObjectStore:
             with self._remote.fs.open(self._remote.oid_to_path(wanted.md5), "rb") as file:
                 yield file.read()
 
-    def _is_whole(self, wanted: Tracked) -> bool:
+    def _is_whole(self, wanted: DvcObject) -> bool:
         try:
             with self._remote.fs.open(self._remote.oid_to_path(wanted.md5), "rb") as file:
                 return _md5(file) == wanted.md5[:32]
         except FileNotFoundError:
             return False
 
-    def _has_size(self, wanted: Tracked) -> bool:
+    def _has_size(self, wanted: DvcObject) -> bool:
         known = self._cached(wanted) or self.root / wanted.path
         try:
             size = self._remote.fs.size(self._remote.oid_to_path(wanted.md5))
@@ -225,7 +225,7 @@ class ObjectStore:
             return False
         return bool(size == known.stat().st_size) if known.is_file() else True
 
-    def _send(self, wanted: Tracked) -> None:
+    def _send(self, wanted: DvcObject) -> None:
         source = self._cached(wanted)
         if source is None or not _is(source, wanted):
             source = self.root / wanted.path
@@ -241,7 +241,7 @@ class ObjectStore:
                 "not read back the same; check the remote's disk or bucket"
             )
 
-    def _settle(self, objects: Sequence[Tracked]) -> None:
+    def _settle(self, objects: Sequence[DvcObject]) -> None:
         """Make what a remote on this machine got survive a power cut; DVC itself never syncs."""
         if self._remote.fs.protocol != "local":
             return
@@ -265,7 +265,7 @@ def _md5(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _is(path: Path, wanted: Tracked) -> bool:
+def _is(path: Path, wanted: DvcObject) -> bool:
     with path.open("rb") as file:
         return _md5(file) == wanted.md5[:32]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_whole(path: Path, content: bytes | Callable[[BinaryIO], object]) -> str:
+def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> str:
     """Put `content` (bytes, or a function that writes them) at `path`; return its SHA-256.
 
     A reader sees the old file or the new one, also after a power cut: temporary name in the same
@@ -45,7 +45,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sha256_of(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

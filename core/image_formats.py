@@ -56,7 +56,7 @@ Reason = Literal[
 ]
 
 
-class Refused(ValueError):
+class ImageRefused(ValueError):
     """An image that is not taken: `reason` is one of `Reason`, `detail` says it in a sentence."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -68,7 +68,7 @@ class Refused(ValueError):
         return f"{self.reason}: {self.detail}"
 
 
-def kind_of(received: bytes) -> tuple[str, bool]:
+def detect_format(received: bytes) -> tuple[str, bool]:
     """What the bytes are by their beginning, and whether that is an image."""
     if received.startswith(b"\xff\xd8"):
         return "JPEG", True
@@ -107,10 +107,10 @@ def webp_size(received: bytes) -> tuple[int, int]:
     if len(head) >= 5 and kind == b"VP8L" and head[0] == 0x2F:
         bits = int.from_bytes(head[1:5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    raise Refused("TRUNCATED", "the WebP's header is cut short or damaged")
+    raise ImageRefused("TRUNCATED", "the WebP's header is cut short or damaged")
 
 
-def bare_jpeg(received: bytes) -> tuple[bytes, bytes | None, bool]:
+def strip_jpeg(received: bytes) -> tuple[bytes, bytes | None, bool]:
     """A JPEG of tables and scans only, the EXIF block that was in it, and True: it may be kept.
 
     What follows the end marker (a second image, a film) goes too.
@@ -124,7 +124,7 @@ def bare_jpeg(received: bytes) -> tuple[bytes, bytes | None, bool]:
             continue
         end = at + int.from_bytes(received[at : at + 2], "big")
         if end < at + 2 or end > len(received):
-            raise Refused("TRUNCATED", f"the JPEG ends inside the segment at byte {at - 2}")
+            raise ImageRefused("TRUNCATED", f"the JPEG ends inside the segment at byte {at - 2}")
         if code == 0xE1 and exif is None and received[at + 2 : at + 8] == b"Exif\0\0":
             exif = received[at + 8 : end]
         kept.append(_kept_segment(code, received[at + 2 : end]))
@@ -132,7 +132,7 @@ def bare_jpeg(received: bytes) -> tuple[bytes, bytes | None, bool]:
         if code == 0xDA:
             scans += 1
             if scans > MAX_SCANS:
-                raise Refused("UNSUPPORTED", f"a JPEG of more than {MAX_SCANS} scans")
+                raise ImageRefused("UNSUPPORTED", f"a JPEG of more than {MAX_SCANS} scans")
             at = _scan_end(received, at)
             kept.append(received[end:at])
 
@@ -140,14 +140,16 @@ def bare_jpeg(received: bytes) -> tuple[bytes, bytes | None, bool]:
 def _next_marker(received: bytes, at: int) -> tuple[int, int]:
     found = _MARKER.search(received, at)
     if found is None:
-        raise Refused("TRUNCATED", f"the JPEG has no end marker in its {len(received)} bytes")
+        raise ImageRefused("TRUNCATED", f"the JPEG has no end marker in its {len(received)} bytes")
     return received[found.end() - 1], found.end()
 
 
 def _scan_end(received: bytes, at: int) -> int:
     found = _SCAN_END.search(received, at)
     if found is None:
-        raise Refused("TRUNCATED", f"the JPEG stops inside the picture, at byte {len(received)}")
+        raise ImageRefused(
+            "TRUNCATED", f"the JPEG stops inside the picture, at byte {len(received)}"
+        )
     return found.start()
 
 
@@ -162,18 +164,20 @@ def _kept_segment(code: int, body: bytes) -> bytes:
     return bytes((0xFF, code)) + (len(body) + 2).to_bytes(2, "big") + body
 
 
-def bare_png(received: bytes) -> tuple[bytes, bytes | None, bool]:
+def strip_png(received: bytes) -> tuple[bytes, bytes | None, bool]:
     """A PNG of its critical chunks only, its EXIF block, and whether it is 8-bit grey or RGB."""
     kept, exif = [_PNG], None
     for name, chunk in _chunks(received):
         body = chunk[8:-4]
         if name == b"acTL" and int.from_bytes(body[:4], "big") > 1:
-            raise Refused("ANIMATED", "an animated PNG; save the frame that counts by itself")
+            raise ImageRefused("ANIMATED", "an animated PNG; save the frame that counts by itself")
         if name == b"eXIf":
             exif = body
         if name in _PNG_KEPT:
             if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
-                raise Refused("TRUNCATED", f"the PNG's chunk {name.decode()} fails its checksum")
+                raise ImageRefused(
+                    "TRUNCATED", f"the PNG's chunk {name.decode()} fails its checksum"
+                )
             kept.append(chunk)
     return b"".join(kept), exif, _is_plain(kept)
 
@@ -183,22 +187,28 @@ def _chunks(received: bytes) -> Iterator[tuple[bytes, bytes]]:
     at, name = len(_PNG), b""
     while name != b"IEND":
         if at + 8 > len(received):
-            raise Refused("TRUNCATED", f"the PNG has no end chunk in its {len(received)} bytes")
+            raise ImageRefused(
+                "TRUNCATED", f"the PNG has no end chunk in its {len(received)} bytes"
+            )
         length, name = struct.unpack_from(">I4s", received, at)
         end = at + 12 + length
         if end > len(received):
-            raise Refused("TRUNCATED", f"the PNG stops inside the chunk that begins at byte {at}")
+            raise ImageRefused(
+                "TRUNCATED", f"the PNG stops inside the chunk that begins at byte {at}"
+            )
         yield name, received[at:end]
         at = end
 
 
 def _is_plain(kept: list[bytes]) -> bool:
     if kept[1][4:8] != b"IHDR" or len(kept[1]) != 25:
-        raise Refused("TRUNCATED", "the PNG does not begin with its header")
+        raise ImageRefused("TRUNCATED", "the PNG does not begin with its header")
     depth, colour = kept[1][16:18]
     transparent = any(chunk[4:8] == b"tRNS" for chunk in kept)
     if transparent and depth != 8 and colour != 3:  # Pillow compares it with the scaled values
-        raise Refused("UNSUPPORTED", f"a transparent colour in {depth} bits; save it with alpha")
+        raise ImageRefused(
+            "UNSUPPORTED", f"a transparent colour in {depth} bits; save it with alpha"
+        )
     return depth == 8 and colour in (0, 2) and not transparent
 
 
@@ -217,4 +227,4 @@ def check_rows(bare: bytes) -> None:
             missing -= len(inflater.decompress(rest, 2**20))
             rest = inflater.unconsumed_tail
     if missing > 0:
-        raise Refused("TRUNCATED", f"the PNG lacks {missing} bytes of its picture")
+        raise ImageRefused("TRUNCATED", f"the PNG lacks {missing} bytes of its picture")

@@ -20,7 +20,15 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from core.image_formats import Reason, Refused, bare_jpeg, bare_png, check_rows, kind_of, webp_size
+from core.image_formats import (
+    ImageRefused,
+    Reason,
+    check_rows,
+    detect_format,
+    strip_jpeg,
+    strip_png,
+    webp_size,
+)
 
 MAX_PIXELS = 2**26  # 8192 x 8192: a quarter of a GiB decoded; larger is a bomb or a map
 MAX_BYTES = 2**27  # 128 MiB, read whole into memory
@@ -30,7 +38,7 @@ JPEG_QUALITY = (
 )
 PNG_LEVEL = 1  # of a photo: 2.4 times as fast as the usual 6 for a seventh more bytes
 
-__all__ = ["CleanImage", "Reason", "Refused", "clean", "pixels", "too_many_bytes"]
+__all__ = ["CleanImage", "ImageRefused", "Reason", "clean_image", "decode_image", "too_many_bytes"]
 
 # Opened by class, not through Pillow's registry of 70 formats: what is not here is never parsed.
 _OPENERS: dict[str, Callable[[BytesIO], ImageFile]] = {
@@ -66,7 +74,7 @@ class CleanImage:
     look: bytes  # 16x16 grey, row by row
 
 
-def clean(received: bytes) -> CleanImage:
+def clean_image(received: bytes) -> CleanImage:
     """The image in `received`, checked to its last pixel; `Refused` says why it is not taken.
 
     Deterministic, and cleaning what was cleaned changes no pixel.
@@ -106,7 +114,7 @@ def _jpeg_decoder() -> Callable[[bytes], np.ndarray] | None:
 _decode_jpeg = _jpeg_decoder()
 
 
-def pixels(content: bytes) -> np.ndarray:
+def decode_image(content: bytes) -> np.ndarray:
     """Height x width x 3 of uint8 RGB, from bytes that `clean` made."""
     is_jpeg = content[:2] == b"\xff\xd8"
     if is_jpeg and _decode_jpeg is not None:
@@ -118,21 +126,21 @@ def pixels(content: bytes) -> np.ndarray:
 
 def _allowed(received: bytes) -> str:
     if not received:
-        raise Refused("EMPTY", "the file has no bytes")
+        raise ImageRefused("EMPTY", "the file has no bytes")
     if len(received) > MAX_BYTES:
         raise too_many_bytes(len(received))
-    kind, is_image = kind_of(received)
+    kind, is_image = detect_format(received)
     if kind in _OPENERS:
         return kind
     taken = f"{', '.join(_OPENERS)} are taken"
     if is_image:
-        raise Refused("UNSUPPORTED", f"this is {kind}; {taken}: convert it first")
-    raise Refused("NOT_AN_IMAGE", f"this is {kind}; {taken}")
+        raise ImageRefused("UNSUPPORTED", f"this is {kind}; {taken}: convert it first")
+    raise ImageRefused("NOT_AN_IMAGE", f"this is {kind}; {taken}")
 
 
-def too_many_bytes(size: int) -> Refused:
+def too_many_bytes(size: int) -> ImageRefused:
     """The refusal of a file of `size` bytes, which need not be read for it."""
-    return Refused(
+    return ImageRefused(
         "TOO_MANY_BYTES", f"{size:,} bytes; {MAX_BYTES:,} are the limit: make it smaller"
     )
 
@@ -140,9 +148,9 @@ def too_many_bytes(size: int) -> Refused:
 def _without_metadata(kind: str, received: bytes) -> tuple[bytes, bytes | None, bool]:
     """What is left to decode, the EXIF found on the way, and whether the rest may be kept as is."""
     if kind == "JPEG":
-        return bare_jpeg(received)
+        return strip_jpeg(received)
     if kind == "PNG":
-        return bare_png(received)
+        return strip_png(received)
     if kind == "WebP":  # its decoder reserves the whole canvas as soon as it is opened
         _check_pixels(*webp_size(received))
     return received, None, False
@@ -153,13 +161,13 @@ def _refusing_damage(kind: str) -> Iterator[None]:
     """Turn whatever a decoder raises into a refusal: on hostile bytes that is a dozen types."""
     try:
         yield
-    except Refused:
+    except ImageRefused:
         raise
     except Exception as error:
         said = str(error) or type(error).__name__
         if any(word in said.lower() for word in ("unsupported", "unknown", "cannot handle")):
-            raise Refused("UNSUPPORTED", f"a {kind} of a kind not taken: {said}") from error
-        raise Refused("TRUNCATED", f"the {kind} is cut short or damaged: {said}") from error
+            raise ImageRefused("UNSUPPORTED", f"a {kind} of a kind not taken: {said}") from error
+        raise ImageRefused("TRUNCATED", f"the {kind} is cut short or damaged: {said}") from error
 
 
 def _decoded(kind: str, bare: bytes) -> ImageFile:
@@ -174,7 +182,7 @@ def _decoded(kind: str, bare: bytes) -> ImageFile:
 
 def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise Refused(
+        raise ImageRefused(
             "TOO_MANY_PIXELS",
             f"{width} x {height} pixels; {MAX_PIXELS:,} are the limit: make it smaller",
         )
@@ -187,9 +195,11 @@ def _check_parts(picture: ImageFile) -> None:
         boxes = [box for _, box, *_ in picture.tile if box]
         covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
         if covered < picture.width * picture.height:  # Pillow would leave the rest black
-            raise Refused("TRUNCATED", "the TIFF has strips for a part of its picture only")
+            raise ImageRefused("TRUNCATED", "the TIFF has strips for a part of its picture only")
     if getattr(picture, "is_animated", False):
-        raise Refused("ANIMATED", "several frames or pages; save the one that counts by itself")
+        raise ImageRefused(
+            "ANIMATED", "several frames or pages; save the one that counts by itself"
+        )
 
 
 def _orientation(exif: bytes | None) -> int:
@@ -218,7 +228,9 @@ def _flat(picture: ImageFile) -> Image.Image:
         return picture.convert("L")
     if mode in ("P", "RGB", "CMYK", "YCbCr"):
         return picture.convert("RGB")
-    raise Refused("UNSUPPORTED", f"pixel mode {mode} has no defined range; save it with 8 bits")
+    raise ImageRefused(
+        "UNSUPPORTED", f"pixel mode {mode} has no defined range; save it with 8 bits"
+    )
 
 
 def _from_16_bit(picture: ImageFile) -> Image.Image:
@@ -232,7 +244,7 @@ def _from_float(picture: ImageFile) -> Image.Image:
     values = np.asarray(picture)
     low, high = float(values.min()), float(values.max())
     if not 0 <= low <= high <= 1:  # also when there is a NaN
-        raise Refused(
+        raise ImageRefused(
             "UNSUPPORTED",
             f"float values from {low:g} to {high:g}; only 0 to 1 has a defined meaning: "
             "scale them, or save 8 or 16 bits",
@@ -245,9 +257,9 @@ def _encoded(upright: Image.Image, kind: str) -> bytes:
     buffer = BytesIO()
     if kind == "JPEG":
         upright.save(buffer, kind, quality=JPEG_QUALITY, subsampling=0)
-        return bare_jpeg(buffer.getvalue())[0]
+        return strip_jpeg(buffer.getvalue())[0]
     upright.save(buffer, kind, compress_level=PNG_LEVEL)
-    return bare_png(buffer.getvalue())[0]
+    return strip_png(buffer.getvalue())[0]
 
 
 def _look(upright: Image.Image) -> bytes:

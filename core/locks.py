@@ -42,11 +42,11 @@ intents = Table(
 )
 
 
-class Fenced(RuntimeError):
+class LockLost(RuntimeError):
     """The lock went to another process meanwhile: whatever was about to be written is not."""
 
 
-class Busy(RuntimeError):
+class LockBusy(RuntimeError):
     """Another live process holds the lock, and went on holding it."""
 
 
@@ -84,13 +84,13 @@ def fence(connection: Connection, token: Token) -> None:
         select(locks.c.token).where(locks.c.name == token.name).with_for_update()
     )
     if current != token.number:
-        raise Fenced(
+        raise LockLost(
             f"lock {token.name!r}: token {token.number} was overtaken by {current}, another "
             "process took over while this one did not answer; nothing was written, run it again"
         )
 
 
-def intend(
+def begin_intent(
     connection: Connection, token: Token, *, kind: str, key: str, payload: dict[str, Any]
 ) -> dict[str, Any]:
     """Write down what is about to be done outside; return the payload that holds.
@@ -112,14 +112,14 @@ def intend(
     return payload
 
 
-def acted(connection: Connection, token: Token, *, kind: str, key: str) -> None:
+def mark_done(connection: Connection, token: Token, *, kind: str, key: str) -> None:
     """Write down that the outside act was seen to have happened."""
     fence(connection, token)
     row = (intents.c.kind == kind) & (intents.c.key == key) & intents.c.acted_at.is_(None)
     connection.execute(update(intents).where(row).values(acted_at=now()))
 
 
-def confirm(
+def commit_intent(
     connection: Connection, token: Token, *, kind: str, key: str, outcome: str = "done"
 ) -> None:
     """Close an intent, in the same transaction that records what came of it."""
@@ -128,7 +128,7 @@ def confirm(
     connection.execute(update(intents).where(row).values(confirmed_at=now(), outcome=outcome))
 
 
-def outcome_of(connection: Connection, *, kind: str, key: str) -> str | None:
+def intent_outcome(connection: Connection, *, kind: str, key: str) -> str | None:
     """What came of an intent; None while it is open or was never made."""
     return connection.scalar(
         select(intents.c.outcome).where(intents.c.kind == kind, intents.c.key == key)
@@ -158,7 +158,7 @@ def _acquire(engine: Engine, name: str, patience: float) -> Token:
                     return taken
         if time.monotonic() > deadline:
             holder = "another process" if row is None else row.holder
-            raise Busy(
+            raise LockBusy(
                 f"lock {name!r} is held by {holder} (host:process:start); wait for it, or end it"
             )
         time.sleep(0.2)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from core.files import write_whole
+from core.files import write_atomically
 
 _BLOCK = 512
 # The parts of a ustar header that are the same for every member: mode, user, group; time; the rest
@@ -25,7 +25,7 @@ _OPEN_AT_ONCE = 64  # shards kept open while reading many
 
 
 @dataclass(frozen=True)
-class Place:
+class ShardLocation:
     """Where one image lies, and what it must be when it is read."""
 
     shard: str  # file name
@@ -39,7 +39,7 @@ class Shard:
     """A shard that is packed and not yet written: its name is known before the file is there."""
 
     name: str  # SHA-256 of the file, and .tar
-    places: list[Place]  # in the order the images were given
+    places: list[ShardLocation]  # in the order the images were given
     blocks: list[bytes]
 
     @property
@@ -48,7 +48,7 @@ class Shard:
 
     def write(self, folder: Path) -> None:
         """Put the file into `folder`, whole; writing it twice is writing it once."""
-        written = write_whole(folder / self.name, lambda file: file.writelines(self.blocks))
+        written = write_atomically(folder / self.name, lambda file: file.writelines(self.blocks))
         if f"{written}.tar" != self.name:
             raise OSError(
                 f"{folder / self.name}: what the disk gives back has SHA-256 {written[:12]}; "
@@ -74,24 +74,24 @@ def pack(images: Sequence[tuple[str, bytes]]) -> Shard:
     for block in blocks:
         digest.update(block)
     shard = f"{digest.hexdigest()}.tar"
-    places = [Place(shard, *found[name], _sha256(content)) for name, content in images]
+    places = [ShardLocation(shard, *found[name], _sha256(content)) for name, content in images]
     return Shard(shard, places, blocks)
 
 
-def write_shard(folder: Path, images: Sequence[tuple[str, bytes]]) -> list[Place]:
+def write_shard(folder: Path, images: Sequence[tuple[str, bytes]]) -> list[ShardLocation]:
     """Pack and write the images as one shard; return where each lies, in the order given."""
     shard = pack(images)
     shard.write(folder)
     return shard.places
 
 
-def read_image(folder: Path, place: Place) -> bytes:
+def read_image(folder: Path, place: ShardLocation) -> bytes:
     """The bytes at `place`, refused when they are not those that were written."""
     with _opened(folder, place) as file:
         return _read(file, folder, place)
 
 
-def read_images(folder: Path, places: Iterable[Place]) -> Iterator[bytes]:
+def read_images(folder: Path, places: Iterable[ShardLocation]) -> Iterator[bytes]:
     """The bytes at each of `places`, in their order; each shard is opened once, or nearly."""
     with ExitStack() as rest:
         files: OrderedDict[str, BinaryIO] = OrderedDict()
@@ -104,7 +104,7 @@ def read_images(folder: Path, places: Iterable[Place]) -> Iterator[bytes]:
             yield _read(files[place.shard], folder, place)
 
 
-def _opened(folder: Path, place: Place) -> BinaryIO:
+def _opened(folder: Path, place: ShardLocation) -> BinaryIO:
     try:
         return (folder / place.shard).open("rb", buffering=0)
     except FileNotFoundError as error:
@@ -113,7 +113,7 @@ def _opened(folder: Path, place: Place) -> BinaryIO:
         ) from error
 
 
-def _read(file: BinaryIO, folder: Path, place: Place) -> bytes:
+def _read(file: BinaryIO, folder: Path, place: ShardLocation) -> bytes:
     content = os.pread(file.fileno(), place.length, place.offset)
     found = _sha256(content)
     if found != place.sha256:

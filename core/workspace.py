@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from core.database import now
-from core.files import write_whole
+from core.files import write_atomically
 from core.git import commit, git, has_commits, start_repository
 
 HOTKEYS = "1234567890qwertyuiopasdfghjklzxcvbnm"
@@ -132,7 +132,7 @@ def init_workspace(
     }
     for name, text in texts.items():
         if not (root / name).exists():
-            write_whole(root / name, text.encode())
+            write_atomically(root / name, text.encode())
     if not has_commits(root):
         commit(root, list(texts), message="A workspace of Hone", when=now())
     return load_workspace(root)

@@ -9,12 +9,12 @@ from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots.publish import SnapshotConfig
 from tasks.collect.fetch import (
     announce_snapshot,
-    ask_again,
+    ask_more_annotators,
     fetch_answers,
     freeze_labels,
     settle_answers,
 )
-from tasks.report.annotators import publish_people
+from tasks.report.annotators import publish_annotators
 
 
 @flow(name="collect-labels", flow_run_name="collect-from-{annotators}", log_prints=True)
@@ -28,8 +28,8 @@ def collect_labels(
     """Turn what annotators answered into labels; return the snapshot that was cut, if one was."""
     fetch_answers(annotators, settling)
     settle_answers(settling)
-    ask_again(annotators)
+    ask_more_annotators(annotators)
     name = freeze_labels(snapshot, soft, every)
     announce_snapshot()
-    publish_people(settling)
+    publish_annotators(settling)
     return name

@@ -4,7 +4,7 @@ import os
 
 from prefect import flow
 
-from tasks.context import house
+from tasks.context import open_context
 from tasks.ingest import adopt_traffic, ingest_files
 from tasks.run_names import ingest_name
 
@@ -12,7 +12,7 @@ from tasks.run_names import ingest_name
 @flow(name="ingest-images", flow_run_name=ingest_name, log_prints=True)
 def ingest_images(folders: list[str] | None = None, processes: int | None = None) -> int:
     """Take in folders (default: the inbox) and what was served; return how many are new."""
-    inbox = house().workspace.inbox
+    inbox = open_context().workspace.inbox
     inbox.mkdir(exist_ok=True)
     added = ingest_files(folders or [str(inbox)], processes or os.cpu_count() or 1)
     return added + adopt_traffic()

@@ -4,7 +4,7 @@ from typing import Literal
 
 from prefect import flow
 
-from labeling.batches.quality_control import QueueConfig
+from labeling.batches.quality_control import QualityControlConfig
 from labeling.batches.select import SelectionConfig
 from tasks.label.choose import choose_batch, name_round, publish_batch, send_batch
 from tasks.run_names import label_name
@@ -14,7 +14,7 @@ from tasks.run_names import label_name
 def label_round(
     round_id: str | None = None,
     selection: SelectionConfig = SelectionConfig(),  # noqa: B008 - frozen
-    queue: QueueConfig = QueueConfig(),  # noqa: B008 - frozen
+    queue: QualityControlConfig = QualityControlConfig(),  # noqa: B008 - frozen
     seed: int = 0,
     queue_limit: int = 500,
     annotators: Literal["label-studio", "simulated"] = "label-studio",

@@ -15,22 +15,22 @@ from flows.retrain import retrain
 from flows.watch_traffic import watch_traffic
 from labeling.batches.select import SelectionConfig
 from models.training.train import TrainConfig
-from tasks.context import house
+from tasks.context import open_context
 from tasks.demo import annotator, traffic
 from tasks.demo import recipe as demo
 from tasks.operate.status import trace
-from tasks.watch.check import was_drift
+from tasks.watch.check import summary_of
 
 
 @flow(name="demo", flow_run_name="demo-{seed}")
 def run_demo(home: Path, seed: int = 0, studio: bool = False) -> dict[str, Any]:
     """Three rounds beside random ones, then traffic, drift and recovery; return the facts."""
-    story = demo.Story()
+    story = demo.Progress()
     recipe = demo.Recipe(seed=seed)
     sets = demo.make_workspace(home, recipe)
     story(f"workspace {home / 'workspace'}")
     with ExitStack() as stack:
-        person = stack.enter_context(annotator.person(home, story)) if studio else None
+        person = stack.enter_context(annotator.demo_annotator(home, story)) if studio else None
         beside = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
         story(f"{ingest_images([str(home / 'digits')])} images ingested")
         play_round(recipe, recipe.start, recipe.train)
@@ -47,7 +47,7 @@ def run_demo(home: Path, seed: int = 0, studio: bool = False) -> dict[str, Any]:
         story(f"bentoml serve answers at {service.url}")
         drift = watch_both(story, sets, service.url)
         recovery, prediction_id = recover(story, sets, recipe, service.url)
-    chain = trace(house().engine, prediction_id)
+    chain = trace(open_context().engine, prediction_id)
     facts = {
         "rounds": rounds,
         "drift": drift,
@@ -65,7 +65,7 @@ def play_round(
     recipe: demo.Recipe,
     selection: SelectionConfig,
     train: TrainConfig,
-    person: "annotator.Person | None" = None,
+    person: "annotator.DemoAnnotator | None" = None,
 ) -> str:
     """Choose, answer, settle and freeze one round; return the snapshot."""
     who: Literal["label-studio", "simulated"] = "label-studio" if person else "simulated"
@@ -80,15 +80,17 @@ def play_round(
 
 
 def round_beside_random(
-    story: demo.Story,
+    story: demo.Progress,
     recipe: demo.Recipe,
     number: int,
     *,
     beside: Executor,
-    person: "annotator.Person | None",
+    person: "annotator.DemoAnnotator | None",
 ) -> dict[str, Any]:
     """One round, and the same budget chosen at random and trained the same way beside it."""
-    random_arm = demo.start_random_arm(beside, recipe, number * recipe.batch(person is not None))
+    random_arm = demo.start_random_baseline(
+        beside, recipe, number * recipe.batch(person is not None)
+    )
     play_round(recipe, recipe.round(person is not None), recipe.train, person)
     facts = demo.round_facts(number) | {"random_accuracy": random_arm.result()}
     story(
@@ -98,19 +100,19 @@ def round_beside_random(
     return facts
 
 
-def watch_both(story: demo.Story, sets: dict[str, list[Any]], url: str) -> dict[str, bool]:
+def watch_both(story: demo.Progress, sets: dict[str, list[Any]], url: str) -> dict[str, bool]:
     """Send clean images, then shifted ones; return in which of the two windows drift was seen."""
     found = {}
     for window in ("clean", "shifted"):
         traffic.send_images(url, [(one.name, one.png) for one in sets[window]])
-        decision = was_drift(watch_traffic())
+        decision = summary_of(watch_traffic())
         found[f"{window}_window"] = decision.drift
         story(f"{window} window: {decision.action}, {decision.reason}")
     return found
 
 
 def recover(
-    story: demo.Story, sets: dict[str, list[Any]], recipe: demo.Recipe, url: str
+    story: demo.Progress, sets: dict[str, list[Any]], recipe: demo.Recipe, url: str
 ) -> tuple[dict[str, float], str]:
     """Label what drifted and retrain; return accuracies before and after, and a prediction."""
     before = demo.champion()

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from core.database import now
-from core.files import write_whole
+from core.files import write_atomically
 from labeling.ledger.answers import ANSWER_COLUMNS
 
 SOURCE = "oracle"
-LOOKS = 6  # how often annotators who disagree look again before it is left open
+ATTEMPTS = 6  # how often annotators who disagree look again before it is left open
 SEATED = "simulated-annotators.json"  # in the workspace
 
 
@@ -33,7 +33,7 @@ class Annotator:
                 raise ValueError(f"{rate} of {self.name} is {getattr(self, rate)}; choose 0 to 1")
 
 
-def answer(
+def simulate_answers(
     truths: pd.Series,
     classes: Sequence[str],
     annotators: Sequence[Annotator],
@@ -67,14 +67,16 @@ def answer(
     return pd.DataFrame(rows, columns=ANSWER_COLUMNS, dtype=object)
 
 
-def save(root: Path, truths: pd.Series, annotators: Sequence[Annotator], *, seed: int) -> None:
+def save_simulation(
+    root: Path, truths: pd.Series, annotators: Sequence[Annotator], *, seed: int
+) -> None:
     """Seat simulated annotators in a workspace: who they are, and what they see in each image."""
     people = [asdict(annotator) for annotator in annotators]
     seated = {"seed": seed, "annotators": people, "truths": truths.sort_index().to_dict()}
-    write_whole(root / SEATED, json.dumps(seated, indent=0).encode())
+    write_atomically(root / SEATED, json.dumps(seated, indent=0).encode())
 
 
-def load(root: Path) -> tuple[pd.Series, list[Annotator], int]:
+def load_simulation(root: Path) -> tuple[pd.Series, list[Annotator], int]:
     """The truths, the annotators and the seed of a workspace where `save` seated some."""
     try:
         seated = json.loads((root / SEATED).read_bytes())

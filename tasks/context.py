@@ -6,14 +6,14 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from core.bucket import ObjectDesk
+from core.bucket import BucketImageStore
 from core.database import connect, upgrade
 from core.workspace import Workspace, load_workspace
 from settings import Settings
 
 
 @dataclass(frozen=True)
-class House:
+class Context:
     """Everything a task needs to know about where it works."""
 
     settings: Settings
@@ -21,19 +21,19 @@ class House:
     engine: Engine
 
     @cached_property
-    def object_desk(self) -> ObjectDesk | None:
+    def object_desk(self) -> BucketImageStore | None:
         """Where annotators' images lie in an object store; None if they lie in the workspace."""
-        return ObjectDesk.at(self.settings.desk) if self.settings.desk else None
+        return BucketImageStore.at(self.settings.desk) if self.settings.desk else None
 
 
-def house() -> House:
+def open_context() -> Context:
     """The workspace that `HONE_WORKSPACE` names, its database at the newest schema."""
     settings = Settings()
     workspace = load_workspace(settings.workspace or Path.cwd())
     if settings.database_url is None:
         _refuse_lost_database(workspace)
     url = settings.database_url.get_secret_value() if settings.database_url else workspace.database
-    return House(settings, workspace, _engine(url))
+    return Context(settings, workspace, _engine(url))
 
 
 def _refuse_lost_database(workspace: Workspace) -> None:

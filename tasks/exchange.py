@@ -10,7 +10,7 @@ from labeling.consensus.settle_labels import settle_labels
 from labeling.formats.exports import export_snapshot
 from labeling.formats.imports import match, read_labels, record_gold, record_import
 from labeling.ledger.answers import refuse_lost_classes
-from tasks.context import house
+from tasks.context import open_context
 
 
 def import_labels(
@@ -25,18 +25,16 @@ def import_labels(
 
     Idempotent: the same file again changes nothing, and one that was edited is taken as it is now.
     """
-    place = house()
-    classes = place.workspace.class_names
-    with place.engine.connect() as connection:  # or the same file again would withdraw its answers
+    ctx = open_context()
+    classes = ctx.workspace.class_names
+    with ctx.engine.connect() as connection:  # or the same file again would withdraw its answers
         refuse_lost_classes(connection, classes)
     file = read_labels(path, classes, format)
-    matched = match(
-        place.engine, place.workspace, file, folder=images, processes=os.cpu_count() or 1
-    )
+    matched = match(ctx.engine, ctx.workspace, file, folder=images, processes=os.cpu_count() or 1)
     record = record_gold if gold else record_import
-    with only_writer(place.engine, "answers") as token:
-        said = record(place.engine, token, matched, classes)
-        settled = settle_labels(place.engine, token, settling or SettlePolicy(), classes)
+    with only_writer(ctx.engine, "answers") as token:
+        said = record(ctx.engine, token, matched, classes)
+        settled = settle_labels(ctx.engine, token, settling or SettlePolicy(), classes)
     facts = {
         "source": file.source,
         "images": matched.images,
@@ -54,9 +52,9 @@ def export_labels(
     target: Path, *, format: str, snapshot: str | None = None, images: bool = True
 ) -> int:
     """Write a snapshot, the newest by default, into the new folder `target`; return its rows."""
-    place = house()
+    ctx = open_context()
     rows = export_snapshot(
-        place.engine, place.workspace, snapshot, format=format, target=target, images=images
+        ctx.engine, ctx.workspace, snapshot, format=format, target=target, images=images
     )
     print(f"{rows} labels written to {target} as {format}{'' if images else ', without images'}")
     if format == "label-studio":

@@ -8,24 +8,29 @@ from core.database import writing
 from labeling.ingest.intake import Intake, adopt, ingest
 from labeling.ledger.answers import save_watermark, watermark_of
 from models.serving import prediction_store
-from tasks.context import house
+from tasks.context import open_context
 from tasks.report.artifacts import progress
-from tasks.retries import may_pass
+from tasks.retries import is_transient_error
 
 ADOPTED = "adopted-traffic"  # watermark: predictions.seq up to which images were taken over
 
 
-@task(retries=2, retry_delay_seconds=[5, 30], retry_condition_fn=may_pass, timeout_seconds=6 * 3600)
+@task(
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=is_transient_error,
+    timeout_seconds=6 * 3600,
+)
 def ingest_files(folders: list[str], processes: int) -> int:
     """Take in every image below `folders`; return how many samples were added.
 
     Idempotent: a file seen before is skipped, a retry goes on where it stopped.
     """
-    place = house()
+    ctx = open_context()
     show = progress(f"Ingest of {', '.join(folders)}")
     counts = ingest(
-        place.engine,
-        place.workspace,
+        ctx.engine,
+        ctx.workspace,
         [Path(folder) for folder in folders],
         processes=processes,
         on_progress=show,
@@ -35,32 +40,32 @@ def ingest_files(folders: list[str], processes: int) -> int:
     return counts.added
 
 
-@task(retries=2, retry_delay_seconds=[5, 30], retry_condition_fn=may_pass)
+@task(retries=2, retry_delay_seconds=[5, 30], retry_condition_fn=is_transient_error)
 def adopt_traffic() -> int:
     """Make samples of the images that were served since the last time; return how many are new.
 
     Idempotent: an image is known by its bytes, and the watermark moves after its samples exist.
     """
-    place = house()
-    prediction_store.drain(place.engine, place.workspace.traffic)
+    ctx = open_context()
+    prediction_store.drain(ctx.engine, ctx.workspace.traffic)
     added = 0
     while True:
-        with place.engine.connect() as connection:
+        with ctx.engine.connect() as connection:
             start = int(watermark_of(connection, ADOPTED) or 0)
-        rows = prediction_store.window(place.engine, after_seq=start, limit=1000)
+        rows = prediction_store.window(ctx.engine, after_seq=start, limit=1000)
         if rows.empty:
             return added
         images = (
             (
                 str(row.prediction_id),
-                prediction_store.read_served_image(place.workspace.traffic, row),
+                prediction_store.read_served_image(ctx.workspace.traffic, row),
             )
             for row in rows.itertuples()
         )
-        counts = adopt(place.engine, place.workspace, images)
+        counts = adopt(ctx.engine, ctx.workspace, images)
         _say(counts, "served traffic")
         added += counts.added
-        with writing(place.engine) as connection:
+        with writing(ctx.engine) as connection:
             save_watermark(connection, ADOPTED, str(rows["seq"].max()))
 
 

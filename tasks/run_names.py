@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from labeling.ledger import rounds
 from labeling.ledger.tables import snapshots
 from models.registry import versions
-from tasks.context import house
+from tasks.context import open_context
 
 
 def ingest_name() -> str:
@@ -19,23 +19,23 @@ def ingest_name() -> str:
 
 def label_name() -> str:
     """The round that is worked on."""
-    with house().engine.connect() as connection:
+    with open_context().engine.connect() as connection:
         return f"label-{flow_run.parameters.get('round_id') or rounds.next_round(connection)}"
 
 
 def retrain_name() -> str:
     """The snapshot that is trained on."""
-    with house().engine.connect() as connection:
+    with open_context().engine.connect() as connection:
         newest = connection.scalar(select(func.max(snapshots.c.name)))
     return f"retrain-{flow_run.parameters.get('snapshot') or newest or 'without-snapshot'}"
 
 
 def watch_name() -> str:
     """The model that is watched."""
-    return f"watch-{versions.champion(house().engine) or 'nothing'}"
+    return f"watch-{versions.champion(open_context().engine) or 'nothing'}"
 
 
 def review_name() -> str:
     """The round in which labels are looked at again."""
-    with house().engine.connect() as connection:
+    with open_context().engine.connect() as connection:
         return f"review-{rounds.next_round(connection)}"

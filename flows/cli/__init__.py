@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli import budget, labeling
-from flows.cli.options import Annotators, Answering, AsJson, one_run, quick_flows
+from flows.cli.options import Annotators, Answering, AsJson, quick_flows, single_run
 
 app = typer.Typer(
     help="Hone sharpens a vision model with the labels that matter.",
@@ -56,9 +56,9 @@ def init(
         remote=remote,
     )
     os.environ["HONE_WORKSPACE"] = str(made.root)
-    from tasks.context import house
+    from tasks.context import open_context
 
-    house()  # makes the database
+    open_context()  # makes the database
     typer.echo(f"workspace {made.root} with {len(made.classes)} classes; next: hone ingest PATH")
 
 
@@ -68,7 +68,7 @@ def ingest(
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
 ) -> None:
     """Take in images: folders, recursively; also what the service was sent."""
-    with one_run():
+    with single_run():
         from flows.ingest_images import ingest_images
 
         ingest_images([str(path.expanduser().resolve()) for path in paths or []] or None, processes)
@@ -92,9 +92,9 @@ def label(
     annotators: Answering = Annotators.label_studio,
 ) -> None:
     """Choose the next batch and put it before the annotators."""
-    with one_run():
+    with single_run():
         from flows.label_round import label_round
-        from labeling.batches.quality_control import QueueConfig
+        from labeling.batches.quality_control import QualityControlConfig
         from labeling.batches.select import SelectionConfig
 
         selection = SelectionConfig(
@@ -106,7 +106,7 @@ def label(
             balance=balance,
             named=named or (),
         )
-        queue = QueueConfig(gold_share, blind_share, overlap, overlap_share)
+        queue = QualityControlConfig(gold_share, blind_share, overlap, overlap_share)
         label_round(round_id, selection, queue, seed, annotators=annotators.value)
 
 
@@ -116,7 +116,7 @@ def collect(
     every: Annotated[int, typer.Option(help="Cut a snapshot after so many changed labels.")] = 50,
 ) -> None:
     """Fetch answers, settle labels, cut a snapshot."""
-    with one_run():
+    with single_run():
         from flows.collect_labels import collect_labels
 
         collect_labels(annotators.value, every=every)
@@ -134,7 +134,7 @@ def retrain(
     approval: Annotated[bool, typer.Option(help="Wait for `hone release` by a person.")] = False,
 ) -> None:
     """Train a challenger, judge it against the champion, release the winner."""
-    with one_run():
+    with single_run():
         from flows.retrain import retrain as run
         from models.network.network import NetworkConfig
         from models.training.train import TrainConfig
@@ -155,7 +155,7 @@ def watch(
     window: Annotated[int | None, typer.Option(help="Predictions in one window.")] = None,
 ) -> None:
     """Check the served traffic for drift and decide."""
-    with one_run():
+    with single_run():
         from flows.watch_traffic import watch_traffic
         from models.watching.detectors import WatchPolicy
 
@@ -165,19 +165,19 @@ def watch(
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Say how the loop stands."""
-    from tasks.context import house
+    from tasks.context import open_context
     from tasks.operate.status import status as look
 
-    _show(look(house().engine), as_json)
+    _show(look(open_context().engine), as_json)
 
 
 @app.command()
 def snapshots(as_json: AsJson = False) -> None:
     """List the snapshots."""
     from labeling.snapshots.publish import list_snapshots
-    from tasks.context import house
+    from tasks.context import open_context
 
-    rows = list_snapshots(house().engine).to_dict("records")
+    rows = list_snapshots(open_context().engine).to_dict("records")
     if as_json:
         typer.echo(json.dumps(rows))
     for row in [] if as_json else rows:
@@ -188,10 +188,10 @@ def snapshots(as_json: AsJson = False) -> None:
 @app.command()
 def trace(prediction_id: str, as_json: AsJson = False) -> None:
     """Trace a served prediction back to image, model, snapshot, label and annotators."""
-    from tasks.context import house
+    from tasks.context import open_context
     from tasks.operate.status import trace as follow
 
-    _show(follow(house().engine, prediction_id), as_json)
+    _show(follow(open_context().engine, prediction_id), as_json)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.options import Annotators, Answering, AsJson, one_run
+from flows.cli.options import Annotators, Answering, AsJson, single_run
 
 app = typer.Typer()
 
@@ -42,7 +42,7 @@ def review(
     annotators: Answering = Annotators.label_studio,
 ) -> None:
     """Put the labels that look wrong before annotators a second time."""
-    with one_run():
+    with single_run():
         from flows.review_labels import review_labels
 
         review_labels(size, seed, annotators.value)
@@ -94,7 +94,7 @@ def export(
 def _asked() -> tuple[Any, Any, list[str]]:
     """What a report is about: the ledger, the policy, the classes."""
     from labeling.consensus.settle import SettlePolicy
-    from tasks.context import house
+    from tasks.context import open_context
 
-    place = house()
-    return place.engine, SettlePolicy(), place.workspace.class_names
+    ctx = open_context()
+    return ctx.engine, SettlePolicy(), ctx.workspace.class_names

@@ -22,21 +22,21 @@ Answering = Annotated[Annotators, typer.Option(help="Who answers.")]
 
 
 @contextmanager
-def one_run() -> Iterator[None]:
+def single_run() -> Iterator[None]:
     """Run a flow with or without a Prefect server; without one, refuse to overlap another run."""
     from contextlib import ExitStack
 
-    from core.locks import Busy, only_writer
-    from tasks.context import house
+    from core.locks import LockBusy, only_writer
+    from tasks.context import open_context
 
-    place = house()
+    ctx = open_context()
     with ExitStack() as stack:
-        if not place.settings.prefect_api_url:
+        if not ctx.settings.prefect_api_url:
             try:
-                stack.enter_context(only_writer(place.engine, "run-without-server", patience=0))
-            except Busy as error:
+                stack.enter_context(only_writer(ctx.engine, "run-without-server", patience=0))
+            except LockBusy as error:
                 raise ValueError(
-                    f"another run is under way in {place.workspace.root} ({error}), and "
+                    f"another run is under way in {ctx.workspace.root} ({error}), and "
                     "PREFECT_API_URL is not set; overlapping runs need a server: start one with "
                     "`prefect server start` and set PREFECT_API_URL to it, or wait"
                 ) from error

@@ -12,7 +12,7 @@ ROUNDING = 1e-3  # how far float32 probabilities of one sample may be from a sum
 ROWS = 65_536  # looked at together: a check never needs the memory that the pool needs
 
 
-def in_order(pool: pd.DataFrame, seen: Pool) -> tuple[pd.DataFrame, Pool]:
+def sorted_by_sample(pool: pd.DataFrame, seen: Pool) -> tuple[pd.DataFrame, Pool]:
     """The same rows sorted by sample, so that nothing depends on how they came."""
     if pool["sample_id"].is_monotonic_increasing:
         return pool, seen  # without a copy: a million embeddings are two gigabytes
@@ -25,7 +25,7 @@ def in_order(pool: pd.DataFrame, seen: Pool) -> tuple[pd.DataFrame, Pool]:
     )
 
 
-def check_seen(pool: pd.DataFrame, seen: Pool) -> None:
+def validate_predictions(pool: pd.DataFrame, seen: Pool) -> None:
     """Refuse a pool with a sample twice, probabilities and embeddings that are none."""
     twice = pool["sample_id"].duplicated().to_numpy()
     if twice.any():

@@ -17,7 +17,7 @@ DRAWN = ("audit", "random", GOLD)  # reasons that have nothing to do with the mo
 
 
 @dataclass(frozen=True)
-class QueueConfig:
+class QualityControlConfig:
     """What is added to a batch to learn about the annotators. Shares are rounded up."""
 
     gold_share: float = 0.05  # one in twenty: enough to judge somebody within a few rounds
@@ -33,8 +33,8 @@ class QueueConfig:
             raise ValueError(f"overlap is {self.overlap}; 2 people or more make an overlap")
 
 
-def turn_of(
-    gold: pd.DataFrame, batch_size: int, config: QueueConfig, rng: np.random.Generator
+def pick_gold(
+    gold: pd.DataFrame, batch_size: int, config: QualityControlConfig, rng: np.random.Generator
 ) -> pd.DataFrame:
     """The gold whose turn it is in a batch of that size: asked least before, by lot among equals.
 
@@ -45,8 +45,8 @@ def turn_of(
     return ordered.sort_values(["asked", "lot"]).head(size).drop(columns=["asked", "lot"])
 
 
-def queue(
-    batch: pd.DataFrame, gold: pd.DataFrame, config: QueueConfig, rng: np.random.Generator
+def add_quality_controls(
+    batch: pd.DataFrame, gold: pd.DataFrame, config: QualityControlConfig, rng: np.random.Generator
 ) -> pd.DataFrame:
     """The batch with `gold` among it, how many people each sample is for, and which are blind.
 
@@ -62,7 +62,7 @@ def queue(
     return mixed
 
 
-def as_shown(batch: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def mask_for_annotators(batch: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """The batch as the annotator's tool gets it: the stage, why each was chosen, its place.
 
     Gold is told like one of those that a strategy chose, and whatever was drawn at random takes a

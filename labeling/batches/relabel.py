@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labeling.quality.label_errors import fit_head, out_of_fold
+from labeling.quality.label_errors import fit_head, out_of_fold_probs
 
 _AT_ONCE = 16_384  # rows of the pool that the head looks at together
 
 
-def second_looks(
+def relabel_candidates(
     pool_embeddings: np.ndarray,
     embeddings: np.ndarray,
     labelled: pd.DataFrame,
@@ -33,7 +33,7 @@ def second_looks(
 
     names = labelled["label"].tolist()
     try:
-        probs = out_of_fold(embeddings, names, labelled["group_id"].tolist(), seed=seed)
+        probs = out_of_fold_probs(embeddings, names, labelled["group_id"].tolist(), seed=seed)
     except ValueError as error:
         print(f"no second looks in this batch: {error}")
         return _looks([], np.empty(0))

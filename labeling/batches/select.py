@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 import pandas as pd
 
-from labeling.batches.checks import check_seen, in_order
-from labeling.batches.slots import Cap, Places, Taken
+from labeling.batches.checks import sorted_by_sample, validate_predictions
+from labeling.batches.slots import BatchBuilder, GroupLimit, Pick
 from labeling.strategies import STRATEGIES, usable
 from labeling.strategies.pool import Pool
 from labeling.strategies.uncertainty import margin
@@ -83,7 +83,7 @@ class SelectionConfig:
     @property
     def promised(self) -> int:
         """Places that nothing else may take: of the audit, of the named and of quotas."""
-        audit = part(self.size, self.audit_share)
+        audit = share_of(self.size, self.audit_share)
         return audit + len(self.named) + sum(self.quotas.values())
 
     @property
@@ -112,27 +112,27 @@ def select_batch(
     """
     if config.by_chance:
         seen = Pool()  # what is broken in it keeps nobody from drawing lots
-    check_seen(pool, seen)
-    pool, seen = in_order(pool, seen)
+    validate_predictions(pool, seen)
+    pool, seen = sorted_by_sample(pool, seen)
     name, rule = usable(config.strategy, seen)
-    places = Places(min(config.size - taken, len(pool)), np.ones(len(pool), dtype=bool))
+    places = BatchBuilder(min(config.size - taken, len(pool)), np.ones(len(pool), dtype=bool))
     if len(pool):
         _draw_audit(places, pool, config, rng)
         _fill(places, pool, seen, config, name, rng, classes)
-    types = {column.name: column.type for column in fields(Taken)}
+    types = {column.name: column.type for column in fields(Pick)}
     batch = pd.DataFrame(places.taken, columns=list(types)).astype(types)  # an empty one, too
     batch["sample_id"] = pool["sample_id"].iloc[batch["row"]].array
     batch["position"] = np.arange(len(batch))
     return batch[BATCH_COLUMNS], rule
 
 
-def part(size: int, share: float) -> int:
+def share_of(size: int, share: float) -> int:
     """So many of `size`, rounded up."""
     return math.ceil(round(size * share, 9))  # 30 * 0.1 is 3.0000000000000004
 
 
 def _draw_audit(
-    places: Places, pool: pd.DataFrame, config: SelectionConfig, rng: np.random.Generator
+    places: BatchBuilder, pool: pd.DataFrame, config: SelectionConfig, rng: np.random.Generator
 ) -> None:
     """Draw the audit at random, each sample with the probability that is kept.
 
@@ -141,7 +141,7 @@ def _draw_audit(
     (by name, so by chance) comes first: of the others a guess may have been trained on. Who is
     `taught`, by a near-duplicate that is trained on, is never drawn: a model would know the answer.
     """
-    size = part(min(config.size, len(pool)), config.audit_share)
+    size = share_of(min(config.size, len(pool)), config.audit_share)
     taught = pool["taught"].to_numpy() if "taught" in pool else np.zeros(len(pool), bool)
     is_served = (pool["origin"] == "served").to_numpy() & bool(config.served_share)
     reserved = pool["reserved"].to_numpy() if "reserved" in pool else np.ones(len(pool), bool)
@@ -155,11 +155,11 @@ def _draw_audit(
         for place, row in enumerate(turn[:count]):
             chance, left = 1 / (len(rows) - place), len(pool) - place
             draw = (chance, left) if whole else (np.nan, np.nan)
-            places.take(Taken(int(row), "audit", np.nan, count / len(rows), *draw))
+            places.take(Pick(int(row), "audit", np.nan, count / len(rows), *draw))
 
 
 def _fill(
-    places: Places,
+    places: BatchBuilder,
     pool: pd.DataFrame,
     seen: Pool,
     config: SelectionConfig,
@@ -172,7 +172,7 @@ def _fill(
     chooser = _Chooser(places, seen, rng, _best_of_group(pool, seen, rng))
     for row in np.flatnonzero(pool["sample_id"].isin(list(config.named))):
         if not never[row] and places.left and row not in places.rows:
-            places.take(Taken(int(row), "named"))
+            places.take(Pick(int(row), "named"))
     rest = places.left
     for reason, within, count in _promised(pool, seen, config, rest, classes):
         chooser.fill(name, min(count, places.left), reason=reason, within=within)
@@ -186,18 +186,20 @@ def _fill(
         chooser.fill(name, places.left, chance=chance, told=not promised)
 
 
-def _caps(places: Places, pool: pd.DataFrame, seen: Pool, config: SelectionConfig) -> np.ndarray:
+def _caps(
+    places: BatchBuilder, pool: pd.DataFrame, seen: Pool, config: SelectionConfig
+) -> np.ndarray:
     """Put the caps on; return the rows that are never taken: those that resemble the audit."""
     groups = pd.factorize(pool["group_id"])[0]
     held = np.isin(groups, groups[places.rows])
     places.free &= ~held
-    places.caps["groups"] = Cap(groups, 1)
+    places.caps["groups"] = GroupLimit(groups, 1)
     if config.balance and seen.probs is not None:
         most = math.ceil(places.left / seen.probs.shape[1])
-        places.caps["balance"] = Cap(seen.probs.argmax(axis=1), most)
+        places.caps["balance"] = GroupLimit(seen.probs.argmax(axis=1), most)
     if config.source_share < 1:
         sources = pd.factorize(pool["source"])[0]
-        places.caps["sources"] = Cap(sources, part(places.size, config.source_share))
+        places.caps["sources"] = GroupLimit(sources, share_of(places.size, config.source_share))
         for row in places.rows:
             places.caps["sources"].take(row)
         places.free &= places.caps["sources"].open
@@ -223,10 +225,10 @@ def _promised(
     if config.fresh_share:
         age = pd.Timestamp.now(tz="UTC") - pd.to_datetime(pool["added_at"], utc=True)
         is_fresh = (age <= pd.Timedelta(days=config.fresh_days)).to_numpy()
-        promised.append(("fresh", is_fresh, part(rest, config.fresh_share)))
+        promised.append(("fresh", is_fresh, share_of(rest, config.fresh_share)))
     if config.served_share:
         is_served = (pool["origin"] == "served").to_numpy()
-        promised.append(("served", is_served, part(rest, config.served_share)))
+        promised.append(("served", is_served, share_of(rest, config.served_share)))
     return promised
 
 
@@ -245,7 +247,7 @@ def _best_of_group(pool: pd.DataFrame, seen: Pool, rng: np.random.Generator) -> 
 class _Chooser:
     """Asks a strategy for rows until the places are full, and leaves some of them to chance."""
 
-    places: Places
+    places: BatchBuilder
     seen: Pool
     rng: np.random.Generator
     best_of_group: np.ndarray
@@ -292,7 +294,7 @@ class _Chooser:
         left = int(np.count_nonzero(self.places.free))
         odds = own + chance / left if told else np.nan
         drawn = odds, (left if told else np.nan)
-        self.places.take(Taken(row, reason, score, np.nan, *drawn))
+        self.places.take(Pick(row, reason, score, np.nan, *drawn))
 
     def _left(self, free: np.ndarray) -> Pool:
         """The pool with what is taken for training counted among the labelled."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 
-class Cap:
+class GroupLimit:
     """At most so many of each kind; `kinds` has the number of each row's kind."""
 
     def __init__(self, kinds: np.ndarray, most: int) -> None:
@@ -24,7 +24,7 @@ class Cap:
 
 
 @dataclass(frozen=True)
-class Taken:
+class Pick:
     """A row that is in the batch, why, and how it was drawn where chance had a part."""
 
     row: int
@@ -36,7 +36,7 @@ class Taken:
 
 
 @dataclass
-class Places:
+class BatchBuilder:
     """Who is in the batch, and which rows of the pool are `free` to come in.
 
     `caps` are promises that hold for the free rows; what was taken before one ends counts.
@@ -44,8 +44,8 @@ class Places:
 
     size: int
     free: np.ndarray  # [n] bool
-    caps: dict[str, Cap] = field(default_factory=dict)
-    taken: list[Taken] = field(default_factory=list)
+    caps: dict[str, GroupLimit] = field(default_factory=dict)
+    taken: list[Pick] = field(default_factory=list)
 
     @property
     def left(self) -> int:
@@ -55,7 +55,7 @@ class Places:
     def rows(self) -> list[int]:
         return [one.row for one in self.taken]
 
-    def take(self, one: Taken) -> None:
+    def take(self, one: Pick) -> None:
         """Put a row in the batch; what it closes is free no more."""
         self.taken.append(one)
         self.free[one.row] = False

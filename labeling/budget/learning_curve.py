@@ -48,7 +48,7 @@ class BudgetPolicy:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class CurveData:
     """Who was mistaken on which audit row, and after how many labels."""
 
     own_labels: np.ndarray  # [models] that each was trained with
@@ -102,7 +102,7 @@ class LearningCurve:
         return Forecast(int(labels), *found)
 
 
-def learning_curve(evidence: Evidence, rng: np.random.Generator) -> LearningCurve:
+def learning_curve(evidence: CurveData, rng: np.random.Generator) -> LearningCurve:
     """The curve through all points, each counting by how well it is known."""
     _check(evidence)
     models = len(evidence.own_labels)
@@ -117,7 +117,7 @@ def learning_curve(evidence: Evidence, rng: np.random.Generator) -> LearningCurv
     points = zip(labels, 1 - errors[0], deviations, np.arange(len(labels)) < models, strict=True)
     newest = evidence.own_labels if models else evidence.head_labels
     return LearningCurve(
-        curves=fit(counted, errors, deviations),
+        curves=fit_curves(counted, errors, deviations),
         luck=np.exp(np.r_[0, rng.normal(0, luck, size=DRAWS)]),
         doubt=np.exp(np.r_[0, rng.normal(0, DOUBT, size=DRAWS)]),
         unit=float(labels.max()),
@@ -128,7 +128,7 @@ def learning_curve(evidence: Evidence, rng: np.random.Generator) -> LearningCurv
     )
 
 
-def fit(counted: np.ndarray, errors: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+def fit_curves(counted: np.ndarray, errors: np.ndarray, deviations: np.ndarray) -> np.ndarray:
     """For each row of errors the a, b and c of least squares; a and c are never negative.
 
     A point counts by its deviation, and by what no curve of this kind can be right about.
@@ -185,7 +185,7 @@ def _points(share: float) -> str:
     return f"{100 * share:.1f} points"
 
 
-def _resampled(evidence: Evidence, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _resampled(evidence: CurveData, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The errors of models and heads, [1 + draws, points]: as seen, and on rows drawn again."""
     rows, weights = len(evidence.weights), evidence.weights
     drawn = np.vstack([np.ones(rows), rng.multinomial(rows, np.full(rows, 1 / rows), size=DRAWS)])
@@ -209,7 +209,7 @@ def _in_step(
     How much luck there is, is seen from how far the models lie off the shape of the heads.
     """
     models = own.shape[1]
-    shape = fit(counted[models:], heads, heads[1:].std(axis=0))
+    shape = fit_curves(counted[models:], heads, heads[1:].std(axis=0))
     said = shape[:, :1] * counted[:models] ** -shape[:, 1:2] + shape[:, 2:]
     said = np.maximum(said, 1e-6)
     off = np.log(own[0] / said[0])
@@ -237,7 +237,7 @@ def _straight(
     return np.where(flat, 0, slope), np.where(flat, sum_ / all_, np.maximum(floor, 0))
 
 
-def _check(evidence: Evidence) -> None:
+def _check(evidence: CurveData) -> None:
     rows = len(evidence.weights)
     shapes = evidence.own_mistaken.shape, evidence.head_mistaken.shape
     if shapes[0] != (len(evidence.own_labels), rows) or (

@@ -26,7 +26,7 @@ def subset_sizes(rows: int) -> np.ndarray:
     return np.unique(np.geomspace(max(LEAST, rows / SPAN), rows, SIZES).round().astype(int))
 
 
-def nested_mistakes(
+def subset_errors(
     features: np.ndarray,
     labels: Sequence[str],
     test_features: np.ndarray,

@@ -7,7 +7,7 @@ PRIOR = 4.0  # good answers granted to everybody: one unlucky batch of gold is n
 LEAST = 0.01  # of a vote: somebody who guesses is outvoted by anybody, and never dropped
 
 
-def on_gold(votes: pd.DataFrame, gold: pd.Series) -> pd.DataFrame:
+def gold_accuracy_of(votes: pd.DataFrame, gold: pd.Series) -> pd.DataFrame:
     """A row per annotator: gold samples answered (`judged`), how many `right`, and `accuracy`.
 
     `votes` has sample_id, annotator and value, one answer per person and sample; `gold` maps
@@ -22,7 +22,7 @@ def on_gold(votes: pd.DataFrame, gold: pd.Series) -> pd.DataFrame:
     return seen
 
 
-def weights(
+def vote_weights(
     seen: pd.DataFrame, *, gold_needed: int, gold_accuracy: float, assumed_error: float
 ) -> pd.Series:
     """What one vote of each annotator of `seen` (`on_gold`) counts: in (0, 1], 1 for the unknown.

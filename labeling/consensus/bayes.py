@@ -19,7 +19,7 @@ The strengths below are in answers; benchmarks/crowds.py is where they were chos
 import numpy as np
 import pandas as pd
 
-from labeling.consensus.votes import Evidence, softmax
+from labeling.consensus.votes import Votes, softmax
 
 ACCURACY = 20.0  # the assumed accuracy weighs as much: one quarrel does not unsettle a stranger
 ROW = 64.0  # a class needs about so many answers before its own confusions are believed
@@ -33,7 +33,7 @@ PATIENCE, ROUNDS = 5, 70  # rounds in which the model alone is fitted, and in al
 CLOSE = 1e-3  # no probability moved further than this: done
 
 
-def bayes(evidence: Evidence) -> pd.DataFrame:
+def bayes(evidence: Votes) -> pd.DataFrame:
     """The most likely class of each sample and its probability; it may be one that nobody named."""
     crowd, model = _Crowd(evidence), _Model(evidence)
     belief = np.zeros((len(evidence.samples), evidence.width))
@@ -64,7 +64,7 @@ def _frequency(belief: np.ndarray, confirmed: np.ndarray) -> np.ndarray:
 class _Crowd:
     """What answers say about classes, given how their authors answer elsewhere."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: Votes) -> None:
         from scipy.sparse import csr_matrix
 
         self._evidence = evidence
@@ -148,7 +148,7 @@ class _Crowd:
 class _Model:
     """What the model's probabilities say, by a power that is fitted to what turns out."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: Votes) -> None:
         self._power = 1.0
         self.speaks = np.zeros(len(evidence.samples), dtype=bool)
         self._leaning = np.zeros((len(evidence.samples), evidence.width))

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from labeling.consensus.votes import Evidence
+from labeling.consensus.votes import Votes
 
 TILT = 1e-12  # the library breaks exact ties at random; with this there are none
 
 
-def crowdlab(evidence: Evidence) -> pd.DataFrame:
+def crowdlab(evidence: Votes) -> pd.DataFrame:
     """The class of each sample and its trust.
 
     It needs a model's probabilities and some samples with several answers. A sample without
@@ -36,7 +36,7 @@ def crowdlab(evidence: Evidence) -> pd.DataFrame:
     return plain
 
 
-def _answers(evidence: Evidence) -> np.ndarray:
+def _answers(evidence: Votes) -> np.ndarray:
     """A row per sample, a column per person, and last one for the truth, known for gold alone."""
     table = np.full((len(evidence.samples), len(evidence.people) + 1), np.nan)
     table[evidence.sample, evidence.person] = evidence.said

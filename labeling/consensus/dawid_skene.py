@@ -7,14 +7,14 @@ and class, and is far too sure with few (an answer that stands alone is believed
 import numpy as np
 import pandas as pd
 
-from labeling.consensus.votes import Evidence, softmax
+from labeling.consensus.votes import Votes, softmax
 
 ROUNDS = 50
 SMOOTHING = 0.01  # of an answer in each cell: nothing is impossible because it was not seen
 CLOSE = 1e-3  # no probability moved further than this: done
 
 
-def dawid_skene(evidence: Evidence) -> pd.DataFrame:
+def dawid_skene(evidence: Votes) -> pd.DataFrame:
     """The class of each sample and its trust; gold is given, the model's guess unused."""
     from scipy.sparse import csr_matrix
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from labeling.consensus.votes import TIE, Evidence
+from labeling.consensus.votes import TIE, Votes
 
 
-def majority(evidence: Evidence) -> pd.DataFrame:
+def majority(evidence: Votes) -> pd.DataFrame:
     """The class with the most votes, none for a tie, and its trust; one row per sample.
 
     Trust is the probability that the class is right if everybody errs independently with

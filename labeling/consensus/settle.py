@@ -10,18 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from labeling.consensus.annotator_weights import on_gold, weights
+from labeling.consensus.annotator_weights import gold_accuracy_of, vote_weights
 from labeling.consensus.bayes import bayes
 from labeling.consensus.crowdlab import crowdlab
 from labeling.consensus.dawid_skene import dawid_skene
 from labeling.consensus.majority import majority
-from labeling.consensus.votes import TIE, Evidence, gather, latest_answers
+from labeling.consensus.votes import TIE, Votes, gather_votes, latest_answers
 
 LABEL_COLUMNS = ["sample_id", "label", "trust", "annotators", "answers", "method"]
 VERDICT = "verdict"  # an answer that somebody starred: the final word
 VERDICT_TRUST = 0.999  # people who decide err too
 
-METHODS: dict[str, Callable[[Evidence], pd.DataFrame]] = {
+METHODS: dict[str, Callable[[Votes], pd.DataFrame]] = {
     "majority": majority,
     "dawid_skene": dawid_skene,
     "crowdlab": crowdlab,
@@ -87,7 +87,7 @@ def settle(
     votes = latest_answers(answers)
     if votes.empty:
         return pd.DataFrame(columns=LABEL_COLUMNS)
-    evidence = weigh(votes, policy, classes=classes, probs=probs, gold=gold)
+    evidence = weighted_votes(votes, policy, classes=classes, probs=probs, gold=gold)
     people = votes.groupby("sample_id", sort=True).agg(
         annotators=("annotator", list), answers=("seq", list)
     )
@@ -95,7 +95,7 @@ def settle(
     enough = (
         (labels["annotators"].map(len) >= policy.answers_needed)
         & (labels["trust"] >= policy.threshold)
-        & (labels["label"] == leaders(evidence))
+        & (labels["label"] == leading_classes(evidence))
     )
     labels["label"] = labels["label"].astype(object).where(enough, None)
     labels = _decide(labels, _verdicts(answers))
@@ -103,24 +103,24 @@ def settle(
     return labels.reset_index()[LABEL_COLUMNS]
 
 
-def weigh(
+def weighted_votes(
     votes: pd.DataFrame,
     policy: SettlePolicy,
     *,
     classes: Sequence[str] | None = None,
     probs: pd.DataFrame | None = None,
     gold: pd.Series | None = None,
-) -> Evidence:
+) -> Votes:
     """The evidence for a method, with the votes of those who failed on gold counting less."""
     worth = pd.Series(dtype=float)
     if gold is not None:
-        worth = weights(
-            on_gold(votes, gold),
+        worth = vote_weights(
+            gold_accuracy_of(votes, gold),
             gold_needed=policy.gold_needed,
             gold_accuracy=policy.gold_accuracy,
             assumed_error=policy.assumed_error,
         )
-    return gather(
+    return gather_votes(
         votes,
         classes=classes,
         probs=probs,
@@ -130,7 +130,7 @@ def weigh(
     )
 
 
-def leaders(evidence: Evidence) -> pd.Series:
+def leading_classes(evidence: Votes) -> pd.Series:
     """The class with the most votes of each sample, missing for a tie."""
     votes = evidence.tally()
     second, first = np.partition(votes, -2, axis=1)[:, -2:].T

@@ -27,7 +27,7 @@ ASKED_ANEW = (GOLD_ASKED, *LOOKED_AGAIN)
 
 
 @dataclass(frozen=True)
-class Standing:
+class LedgerState:
     """What people and the model say now, as consensus needs it."""
 
     given: (
@@ -56,7 +56,7 @@ def settle_labels(
     more is wanted, `policy.ask_again` times; then it is disputed, and the next answer decides.
     """
     with engine.connect() as connection:
-        standing = load_standing(connection)
+        standing = load_ledger_state(connection)
         in_force = {
             row.sample_id: row
             for row in connection.execute(select(labels).where(labels.c.replaced_at.is_(None)))
@@ -85,9 +85,9 @@ def settle_labels(
     }
 
 
-def load_standing(connection: Connection) -> Standing:
+def load_ledger_state(connection: Connection) -> LedgerState:
     """Everything that labels are settled from."""
-    return Standing(
+    return LedgerState(
         given=_load_given(connection),
         probs=_load_probs(connection),
         gold=gold_labels(connection),
@@ -98,7 +98,7 @@ def unanswered(
     connection: Connection, asked: pd.DataFrame, policy: SettlePolicy, classes: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Of `asked`: the assignments nobody answered, and those whose answers do not settle."""
-    standing = load_standing(connection)
+    standing = load_ledger_state(connection)
     answered = set(zip(standing.given["sample_id"], standing.given["round_id"], strict=True))
     is_answered = [
         key in answered for key in zip(asked["sample_id"], asked["round_id"], strict=True)

@@ -10,7 +10,7 @@ TIE = 1e-9  # two classes closer than this are as likely as each other
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Votes:
     """The answers by number: answer j is `person[j]` calling `sample[j]` a `said[j]`.
 
     Everything is sorted by name, so the order in which answers came has no part in it.
@@ -65,7 +65,7 @@ class Evidence:
         return pd.DataFrame({"label": label.where(~tied, None), "trust": trust})
 
 
-def gather(
+def gather_votes(
     votes: pd.DataFrame,
     *,
     classes: Sequence[str] | None,
@@ -73,7 +73,7 @@ def gather(
     gold: pd.Series | None,
     weights: pd.Series,
     assumed_error: float,
-) -> Evidence:
+) -> Votes:
     """`votes` (one answer per person and sample, sorted) with all that is known about them.
 
     Classes that `classes` lacks but somebody named are kept; what the model says of classes that
@@ -87,7 +87,7 @@ def gather(
     if classes is None and probs is not None:
         named |= set(probs.columns)
     numbers = pd.Index([*listed, *sorted(named - set(listed))], dtype=object)
-    return Evidence(
+    return Votes(
         samples=samples,
         people=people,
         classes=numbers.tolist(),

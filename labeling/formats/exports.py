@@ -25,7 +25,7 @@ from core.files import sync_folder
 from core.shards import read_images
 from core.workspace import Workspace
 from labeling.formats.tables import FOLDER_NAMES
-from labeling.ledger.tables import place_of, samples
+from labeling.ledger.tables import location_of, samples
 from labeling.snapshots.publish import fetch_shards, list_snapshots, load_snapshot
 from labeling.snapshots.table import SOFT
 
@@ -162,7 +162,7 @@ def _write_images(export: Export, folder: Path, shards: Path) -> None:
     ordered = export.rows.sort_values(["shard", "offset"])
     for path in {(folder / image).parent for image in ordered["image"]}:
         path.mkdir(parents=True)
-    contents = read_images(shards, map(place_of, ordered.itertuples()))
+    contents = read_images(shards, map(location_of, ordered.itertuples()))
     for image, content in zip(ordered["image"], contents, strict=True):
         (folder / image).write_bytes(content)
 

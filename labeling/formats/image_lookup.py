@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from sqlalchemy import Connection, Engine, select
 
-from core.files import sha256_of
+from core.files import file_sha256
 from core.workspace import Workspace
 from labeling.formats.tables import listed, short, storable
 from labeling.ingest.files import FoundFile
@@ -175,7 +175,7 @@ def _exported(connection: Connection, files: dict[str, str]) -> dict[str, str]:
     return {
         name: stem
         for name, stem in named.items()
-        if stem in stored and sha256_of(Path(files[name])) in (stem, stored[stem])
+        if stem in stored and file_sha256(Path(files[name])) in (stem, stored[stem])
     }
 
 

@@ -14,7 +14,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import NamedTuple
 
-from core.images import MAX_BYTES, CleanImage, Refused, clean, too_many_bytes
+from core.images import MAX_BYTES, CleanImage, ImageRefused, clean_image, too_many_bytes
 
 _CHUNK_FILES = 128
 _CHUNK_BYTES = 2**23
@@ -46,7 +46,7 @@ class ReadFile:
     """A file that was read: the image in it, or why there is none."""
 
     found: FoundFile
-    outcome: CleanImage | Refused
+    outcome: CleanImage | ImageRefused
 
 
 def files_under(
@@ -178,11 +178,11 @@ def read_file(found: FoundFile) -> ReadFile:
     """The image in a file, with the size and time of what was read."""
     try:
         found, content = _read(found)
-        return ReadFile(found, clean(content))
-    except Refused as refused:
+        return ReadFile(found, clean_image(content))
+    except ImageRefused as refused:
         return ReadFile(found, refused)
     except OSError as error:
-        return ReadFile(found, Refused("UNREADABLE", error.strerror or str(error)))
+        return ReadFile(found, ImageRefused("UNREADABLE", error.strerror or str(error)))
 
 
 def _read(found: FoundFile) -> tuple[FoundFile, bytes]:
@@ -196,5 +196,7 @@ def _read(found: FoundFile) -> tuple[FoundFile, bytes]:
         after = os.fstat(descriptor)
     read = FoundFile(found.path, before.st_size, before.st_mtime_ns)
     if (len(content), after.st_size, after.st_mtime_ns) != (read.size, read.size, read.mtime_ns):
-        raise Refused("CHANGED", "the file changed while it was read; it is read again next time")
+        raise ImageRefused(
+            "CHANGED", "the file changed while it was read; it is read again next time"
+        )
     return read, content

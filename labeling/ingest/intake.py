@@ -18,9 +18,9 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from core.database import now, writing
-from core.images import CleanImage, Refused, clean
-from core.locks import Token, confirm, fence, intend, intents, only_writer, open_intents
-from core.shards import Place, Shard, pack
+from core.images import CleanImage, ImageRefused, clean_image
+from core.locks import Token, begin_intent, commit_intent, fence, intents, only_writer, open_intents
+from core.shards import Shard, ShardLocation, pack
 from core.workspace import Workspace
 from labeling.ingest.files import FoundFile, ReadFile, files_under, read_files
 from labeling.ingest.near_duplicates import Lookalikes
@@ -97,10 +97,10 @@ def adopt(
     return store.intake(skipped=0, began=began)
 
 
-def _cleaned(received: bytes) -> CleanImage | Refused:
+def _cleaned(received: bytes) -> CleanImage | ImageRefused:
     try:
-        return clean(received)
-    except Refused as refused:
+        return clean_image(received)
+    except ImageRefused as refused:
         return refused
 
 
@@ -122,7 +122,7 @@ class _Store:
     _images: list[CleanImage] = field(default_factory=list)
     _bytes: int = 0
     _taken: dict[str, tuple[FoundFile, str]] = field(default_factory=dict)  # by path
-    _turned_away: dict[str, tuple[FoundFile, Refused]] = field(default_factory=dict)
+    _turned_away: dict[str, tuple[FoundFile, ImageRefused]] = field(default_factory=dict)
 
     def unseen(self, files: Sequence[FoundFile]) -> list[FoundFile]:
         """Those of `files` that must be read; the others are counted as what they were."""
@@ -147,7 +147,7 @@ class _Store:
     def take(self, chunk: Iterable[ReadFile]) -> None:
         """Put what was read with the rest, and store it all when that is enough."""
         for found, outcome in ((read.found, read.outcome) for read in chunk):
-            if isinstance(outcome, Refused):
+            if isinstance(outcome, ImageRefused):
                 self._turned_away[found.name] = found, outcome
                 self.refused[outcome.reason] += 1
             else:
@@ -212,7 +212,7 @@ class _Store:
             fence(connection, self.token)
             if shard is not None:
                 self._record_samples(connection, shard)
-                confirm(connection, self.token, kind="shard", key=shard.name)
+                commit_intent(connection, self.token, kind="shard", key=shard.name)
             taken, turned_away = self._taken.keys(), self._turned_away.keys()
             _forget(connection, taken=self._stale & taken, refused=self._stale & turned_away)
             _record_sources(connection, self._taken.values())
@@ -224,7 +224,7 @@ class _Store:
         shard = pack(images)
         with writing(self.engine) as connection:
             payload = {"samples": len(images)}
-            intend(connection, self.token, kind="shard", key=shard.name, payload=payload)
+            begin_intent(connection, self.token, kind="shard", key=shard.name, payload=payload)
         with _room_in(self.folder, f"a shard of {shard.size:,} bytes"):
             shard.write(self.folder)
         self.shards += 1
@@ -246,7 +246,7 @@ class _Store:
             connection.execute(update(samples).where(in_old).values(group_id=new))
 
 
-def _sample_row(image: CleanImage, place: Place) -> dict[str, object]:
+def _sample_row(image: CleanImage, place: ShardLocation) -> dict[str, object]:
     return {
         "sample_id": image.sample_id,
         "shard": place.shard,
@@ -289,7 +289,9 @@ def _record_sources(connection: Connection, taken: Iterable[tuple[FoundFile, str
         connection.execute(insert(sources), rows)
 
 
-def _record_refusals(connection: Connection, refused: Iterable[tuple[FoundFile, Refused]]) -> None:
+def _record_refusals(
+    connection: Connection, refused: Iterable[tuple[FoundFile, ImageRefused]]
+) -> None:
     refused_at = now()
     rows = [
         {**_seen(found), "reason": why.reason, "detail": why.detail, "refused_at": refused_at}

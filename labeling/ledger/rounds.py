@@ -8,13 +8,13 @@ import pandas as pd
 from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, update
 
 from core.database import now, writing
-from core.locks import Token, confirm, fence, intend, open_intents
+from core.locks import Token, begin_intent, commit_intent, fence, open_intents
 from labeling.batches.most_similar import nearest
 from labeling.batches.quality_control import LOOKED_AGAIN
 from labeling.ledger.tables import assignments, audit, gold, labels, rounds, samples, sources
 
 # What a network and a strategy need to know of a sample.
-SEEN = ("sample_id", "group_id", "origin", "shard", "offset", "length", "stored_sha256")
+IMAGE_COLUMNS = ("sample_id", "group_id", "origin", "shard", "offset", "length", "stored_sha256")
 USUAL = {"blind": False, "wanted": 1}  # of an assignment that is nothing special
 SEND = "send-round"  # kind of the intent that stays open until every assignment is outside
 
@@ -24,7 +24,7 @@ def round_name(number: int) -> str:
     return f"round-{number:04d}"
 
 
-def number_of(round_id: str) -> int:
+def round_number(round_id: str) -> int:
     """1 for `round-0001`."""
     digits = round_id.removeprefix("round-")
     if not digits.isdecimal() or round_name(int(digits)) != round_id:
@@ -53,7 +53,7 @@ def load_pool(connection: Connection) -> pd.DataFrame:
         .subquery()
     )
     query = (
-        select(*samples.c[SEEN], samples.c.added_at, path.c.path)
+        select(*samples.c[IMAGE_COLUMNS], samples.c.added_at, path.c.path)
         .join(path, path.c.sample_id == samples.c.sample_id, isouter=True)
         .where(samples.c.sample_id.in_(pool_ids()))
     )
@@ -72,7 +72,7 @@ def load_gold(connection: Connection) -> pd.DataFrame:
     )
     asked_now = select(assignments.c.sample_id).where(assignments.c.closed_at.is_(None))
     query = (
-        select(*samples.c[SEEN], func.coalesce(before.c.asked, 0).label("asked"))
+        select(*samples.c[IMAGE_COLUMNS], func.coalesce(before.c.asked, 0).label("asked"))
         .join(gold, gold.c.sample_id == samples.c.sample_id)
         .join(before, before.c.sample_id == samples.c.sample_id, isouter=True)
         .where(samples.c.sample_id.not_in(asked_now))
@@ -90,7 +90,7 @@ def load_labelled(connection: Connection) -> pd.DataFrame:
         assignments.c.closed_at.is_(None) | assignments.c.reason.in_(LOOKED_AGAIN)
     )
     query = (
-        select(*samples.c[SEEN], labels.c.label, labels.c.trust)
+        select(*samples.c[IMAGE_COLUMNS], labels.c.label, labels.c.trust)
         .join(labels, labels.c.sample_id == samples.c.sample_id)
         .where(labels.c.replaced_at.is_(None), labels.c.method != "gold")
         .where(samples.c.sample_id.not_in(asked))
@@ -99,7 +99,7 @@ def load_labelled(connection: Connection) -> pd.DataFrame:
     return pd.read_sql(query, connection)
 
 
-def load_spoken_for(connection: Connection) -> pd.DataFrame:
+def load_labelled_or_pending(connection: Connection) -> pd.DataFrame:
     """What is trained on or will be, sorted: labelled, or before annotators (`label` is None then).
 
     A batch need not cover again what these cover. Audit samples and gold are not among them.
@@ -107,7 +107,7 @@ def load_spoken_for(connection: Connection) -> pd.DataFrame:
     asked = select(assignments.c.sample_id).where(assignments.c.closed_at.is_(None))
     label = labels.c.label
     query = (
-        select(*samples.c[SEEN], label)
+        select(*samples.c[IMAGE_COLUMNS], label)
         .join(
             labels,
             (labels.c.sample_id == samples.c.sample_id) & labels.c.replaced_at.is_(None),
@@ -121,7 +121,7 @@ def load_spoken_for(connection: Connection) -> pd.DataFrame:
     return pd.read_sql(query, connection)
 
 
-def surest_samples(connection: Connection, *, each: int) -> pd.DataFrame:
+def most_trusted_samples(connection: Connection, *, each: int) -> pd.DataFrame:
     """For every class the samples whose label is surest, the oldest first: examples of it."""
     rank = func.row_number().over(
         partition_by=labels.c.label,
@@ -135,7 +135,7 @@ def surest_samples(connection: Connection, *, each: int) -> pd.DataFrame:
         .subquery()
     )
     query = (
-        select(ranked.c.label, *samples.c[SEEN], samples.c.format)
+        select(ranked.c.label, *samples.c[IMAGE_COLUMNS], samples.c.format)
         .join(samples, samples.c.sample_id == ranked.c.sample_id)
         .where(ranked.c.place <= each)
         .order_by(ranked.c.label, ranked.c.place)
@@ -159,7 +159,7 @@ def load_asked(connection: Connection) -> pd.DataFrame:
     query = (
         select(
             *assignments.c["round_id", "wanted", "disputed_at", "closed_at"],
-            *samples.c[SEEN],
+            *samples.c[IMAGE_COLUMNS],
             samples.c.format,
         )
         .join(samples, samples.c.sample_id == assignments.c.sample_id)
@@ -171,7 +171,7 @@ def load_asked(connection: Connection) -> pd.DataFrame:
     return found.assign(disputed=found["disputed_at"].notna() & is_open, is_open=is_open)
 
 
-def sent_assignments(connection: Connection, *, open_only: bool) -> set[tuple[str, str]]:
+def load_sent(connection: Connection, *, open_only: bool) -> set[tuple[str, str]]:
     """(sample, round) of every assignment that should be in Label Studio, or of the open ones."""
     query = select(assignments.c.sample_id, assignments.c.round_id).where(
         assignments.c.sent_at.is_not(None), func.coalesce(assignments.c.outcome, "") != "deleted"
@@ -200,7 +200,7 @@ def record_deleted(engine: Engine, token: Token, gone: Iterable[tuple[str, str]]
             connection.execute(delete(audit).where(*drawn, audit.c.sample_id.not_in(had_label)))
 
 
-def neighbours(connection: Connection, sample_ids: Sequence[str]) -> list[str | None]:
+def most_similar_labelled(connection: Connection, sample_ids: Sequence[str]) -> list[str | None]:
     """For each sample the labelled one that looks most like it; None while there is none."""
     in_force = select(labels.c.sample_id).where(labels.c.replaced_at.is_(None))
     query = select(*samples.c["sample_id", "look"])
@@ -242,7 +242,7 @@ def open_round(
     rule: str | None = None,
 ) -> None:
     """Write down the round, who is in it and why, before anything is sent; all of it or nothing."""
-    number = number_of(round_id)
+    number = round_number(round_id)
     rows = _rows(batch, round_id)
     drawn = [
         {
@@ -272,10 +272,10 @@ def open_round(
         connection.execute(insert(assignments), rows)
     if drawn:
         connection.execute(insert(audit), drawn)
-    intend(connection, token, kind=SEND, key=round_id, payload={"size": len(rows)})
+    begin_intent(connection, token, kind=SEND, key=round_id, payload={"size": len(rows)})
 
 
-def size_of(connection: Connection, round_id: str) -> int | None:
+def round_size(connection: Connection, round_id: str) -> int | None:
     """How many samples the round has; None when it was not chosen yet."""
     if connection.scalar(select(rounds.c.number).where(rounds.c.round_id == round_id)) is None:
         return None
@@ -283,7 +283,7 @@ def size_of(connection: Connection, round_id: str) -> int | None:
     return connection.scalar(members) or 0
 
 
-def rule_of(connection: Connection, round_id: str) -> str:
+def load_rule(connection: Connection, round_id: str) -> str:
     """By which rule the round was chosen, in words."""
     found = connection.execute(
         select(func.coalesce(rounds.c.rule, rounds.c.strategy)).where(rounds.c.round_id == round_id)
@@ -345,7 +345,7 @@ def record_sent(
             .where(rounds.c.round_id == round_id, rounds.c.sent_at.is_(None))
             .values(sent_at=now())
         )
-        confirm(connection, token, kind=SEND, key=round_id)
+        commit_intent(connection, token, kind=SEND, key=round_id)
 
 
 def _rows(batch: pd.DataFrame, round_id: str) -> list[dict[str, Any]]:

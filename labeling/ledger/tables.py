@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from core.database import metadata
-from core.shards import Place
+from core.shards import ShardLocation
 
 samples = Table(
     "samples",
@@ -222,6 +222,6 @@ watermarks = Table(
 )
 
 
-def place_of(row: Any) -> Place:
+def location_of(row: Any) -> ShardLocation:
     """Where the image of a row of samples, or of a table made of them, lies."""
-    return Place(str(row.shard), int(row.offset), int(row.length), str(row.stored_sha256))
+    return ShardLocation(str(row.shard), int(row.offset), int(row.length), str(row.stored_sha256))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from labeling.consensus.annotator_weights import on_gold, weights
+from labeling.consensus.annotator_weights import gold_accuracy_of, vote_weights
 from labeling.consensus.settle import SettlePolicy, latest_answers
 
 ENOUGH = 30  # samples that two people answered; with fewer, alpha and kappa are off by tenths
@@ -106,8 +106,8 @@ def annotator_figures(
     rows = _compared(answers, votes)
     people = {str(name): _figures(own) for name, own in rows.groupby("annotator", sort=True)}
     table = pd.DataFrame.from_dict({EVERYBODY: _figures(rows), **people}, orient="index")
-    seen = on_gold(votes, gold).reindex(table.index)
-    table["weight"] = weights(
+    seen = gold_accuracy_of(votes, gold).reindex(table.index)
+    table["weight"] = vote_weights(
         seen,
         gold_needed=policy.gold_needed,
         gold_accuracy=policy.gold_accuracy,

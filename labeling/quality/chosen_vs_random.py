@@ -6,12 +6,12 @@ import numpy as np
 
 from labeling.quality.label_errors import fit_head
 
-LEAST = 20  # labels in either arm, and audit labels, below which nothing can be told
+MIN_LABELS = 20  # labels in either arm, and audit labels, below which nothing can be told
 DRAWS = 20  # of labels from each arm
 
 
 @dataclass(frozen=True)
-class Arms:
+class ChosenVsRandom:
     """Accuracy on the audit after learning from as many labels of each arm; a 95 % interval."""
 
     labels: int
@@ -30,14 +30,14 @@ class Arms:
         )
 
 
-def compare_arms(
+def compare_to_random(
     embeddings: np.ndarray,
     labels: np.ndarray,
     is_random: np.ndarray,
     audit_embeddings: np.ndarray,
     audit_labels: np.ndarray,
     rng: np.random.Generator,
-) -> Arms | None:
+) -> ChosenVsRandom | None:
     """What a linear head learns from each arm, at the size of the smaller; None with too few.
 
     Both heads see the embeddings of one model, which learned from both arms, so that the difference
@@ -46,7 +46,7 @@ def compare_arms(
     learn from as many different labels and a small arm is as uncertain as it is.
     """
     size = int(min(is_random.sum(), (~is_random).sum()))
-    if size < LEAST or len(audit_labels) < LEAST:
+    if size < MIN_LABELS or len(audit_labels) < MIN_LABELS:
         return None
     arms = [np.flatnonzero(~is_random), np.flatnonzero(is_random)]
     right = []
@@ -57,7 +57,7 @@ def compare_arms(
     gains = _bootstrap(right[0], right[1], rng)
     low, high = np.quantile(gains, [0.025, 0.975])
     chosen, random = (float(arm.mean()) for arm in right)
-    return Arms(size, len(audit_labels), chosen, random, float(low), float(high))
+    return ChosenVsRandom(size, len(audit_labels), chosen, random, float(low), float(high))
 
 
 def _told(embeddings: np.ndarray, labels: np.ndarray, unseen: np.ndarray) -> np.ndarray:

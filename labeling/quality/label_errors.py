@@ -17,7 +17,7 @@ FILTER, RANK = "predicted_neq_given", "self_confidence"
 COLUMNS = ["sample_id", "label", "suggested", "trust"]
 
 
-def out_of_fold(
+def out_of_fold_probs(
     embeddings: np.ndarray,
     labels: Sequence[str],
     groups: Sequence[str],
@@ -50,7 +50,7 @@ def out_of_fold(
     return probs
 
 
-def suspects(
+def find_label_errors(
     sample_ids: Sequence[str], labels: Sequence[str], probs: pd.DataFrame, *, limit: int
 ) -> pd.DataFrame:
     """The labels that cleanlab calls errors, the least trusted first, at most `limit`.

@@ -47,7 +47,7 @@ class SoftPolicy:
             raise ValueError(f"alpha is {self.alpha}; choose between 0 and 0.5")
 
 
-def reserved(sample_ids: Sequence[str]) -> np.ndarray:
+def never_pseudo_labelled(sample_ids: Sequence[str]) -> np.ndarray:
     """Which samples never get a soft label, so that the audit can be drawn from what is unseen.
 
     A sample's name decides, for good: a draw from these is a draw from all.
@@ -56,7 +56,7 @@ def reserved(sample_ids: Sequence[str]) -> np.ndarray:
     return np.array([int.from_bytes(mark) < RESERVE * 2**32 for mark in marks], dtype=bool)
 
 
-def guess_batch(
+def pre_annotate(
     batch: pd.DataFrame,
     sample_ids: Sequence[str],
     seen: Pool,
@@ -107,7 +107,7 @@ def first_guesses(
     return batch.merge(shown, on="sample_id", how="left")
 
 
-def soft_rows(
+def pseudo_label_rows(
     sample_ids: Sequence[str],
     probs: np.ndarray,
     classes: Sequence[str],
@@ -123,7 +123,9 @@ def soft_rows(
     labelled. None is reserved for the audit.
     """
     told = _told(sample_ids, probs, classes)
-    sure = told[(told["confidence"] >= policy.least_confidence) & ~reserved(sample_ids)]
+    sure = told[
+        (told["confidence"] >= policy.least_confidence) & ~never_pseudo_labelled(sample_ids)
+    ]
     lots = [hashlib.sha256(f"soft:{name}".encode()).hexdigest() for name in sure["sample_id"]]
     drawn = sure.assign(lot=lots).sort_values("lot")
     taught = Counter(labels)
@@ -134,7 +136,7 @@ def soft_rows(
     return rows.sort_values("sample_id", ignore_index=True)[SOFT_COLUMNS]
 
 
-def with_and_without(
+def head_with_and_without(
     taught: np.ndarray,
     said: np.ndarray,
     guessed: np.ndarray,

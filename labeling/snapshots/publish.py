@@ -16,10 +16,10 @@ import pandas as pd
 from sqlalchemy import Connection, Engine, Row, insert, select
 
 from core.database import now, writing
-from core.dvc_objects import NOTES, ObjectStore, Tracked
-from core.files import sha256_of, write_whole
+from core.dvc_objects import DVC_FILES, DvcObject, ObjectStore
+from core.files import file_sha256, write_atomically
 from core.git import clear_dead_locks, commit, git, tags
-from core.locks import Token, confirm, fence, intend, intents, open_intents
+from core.locks import Token, begin_intent, commit_intent, fence, intents, open_intents
 from core.workspace import Workspace
 from labeling.ledger.tables import snapshots
 from labeling.snapshots.table import (
@@ -32,11 +32,21 @@ from labeling.snapshots.table import (
     to_parquet,
 )
 
-__all__ = ["SnapshotConfig", "cut_snapshot", "fetch_shards", "list_snapshots", "load_snapshot",
-           "mend", "split", "trained_on_guesses", "verify_remote", "why_soft"]  # fmt: skip
+__all__ = [
+    "SnapshotConfig",
+    "cut_snapshot",
+    "fetch_shards",
+    "has_pseudo_labels",
+    "list_snapshots",
+    "load_snapshot",
+    "repair_snapshots",
+    "split",
+    "verify_remote",
+    "why_soft",
+]  # fmt: skip
 
 KIND = "snapshot"
-COMMITTED = [*NOTES, "data/.gitignore", "hone.toml"]
+COMMITTED = [*DVC_FILES, "data/.gitignore", "hone.toml"]
 
 
 def cut_snapshot(
@@ -66,7 +76,7 @@ def cut_snapshot(
         about = {"fingerprint": fingerprint(table), "seed": config.seed, "soft": why}
         about["guesses"] = 0 if soft is None else len(soft)
         intent = _decide(engine, store, token, about)
-        write_whole(workspace.labels_table, to_parquet(table))
+        write_atomically(workspace.labels_table, to_parquet(table))
         _publish(engine, store, token, intent, last)
         return _record(engine, store, token, intent["name"], intent)
 
@@ -97,7 +107,7 @@ def fetch_shards(engine: Engine, workspace: Workspace, name: str) -> list[str]:
     with ObjectStore(workspace.root) as store:
         for wanted in _shards(store.objects(row.commit)):
             path = workspace.root / wanted.path
-            if not path.is_file() or sha256_of(path) != path.stem:
+            if not path.is_file() or file_sha256(path) != path.stem:
                 store.restore(wanted)
                 fetched.append(path.name)
     return fetched
@@ -117,7 +127,7 @@ def why_soft(connection: Connection, name: str) -> str:
     return str(json.loads(payload or "{}").get("soft", ""))
 
 
-def trained_on_guesses(connection: Connection) -> bool:
+def has_pseudo_labels(connection: Connection) -> bool:
     """Whether any snapshot has soft rows: audits must then be drawn from what was never guessed."""
     made = select(intents.c.payload).where(intents.c.kind == KIND)
     return any(json.loads(said).get("guesses", 0) for said in connection.scalars(made))
@@ -128,7 +138,7 @@ def verify_remote(workspace: Workspace, *names: str) -> list[str]:
     made = tags(workspace.root)
     problems = [f"{name}: its git tag is missing" for name in names if name not in made]
     with ObjectStore(workspace.root) as store:
-        wanted: list[Tracked] = []
+        wanted: list[DvcObject] = []
         for name in (name for name in names if name in made):
             try:
                 wanted += store.objects(made[name])
@@ -137,7 +147,7 @@ def verify_remote(workspace: Workspace, *names: str) -> list[str]:
         return problems + store.problems(list(dict.fromkeys(wanted)))
 
 
-def mend(engine: Engine, workspace: Workspace, token: Token) -> None:
+def repair_snapshots(engine: Engine, workspace: Workspace, token: Token) -> None:
     """Make every snapshot whole again: on the remote from the cache, here from the remote."""
     with engine.connect() as connection:
         fence(connection, token)
@@ -170,7 +180,7 @@ def _decide(
             return known
         name = f"snapshot-{_last_number(connection, store) + 1:04d}"
         payload = {"name": name, **about, "created_at": now()}
-        return intend(connection, token, kind=KIND, key=name, payload=payload)
+        return begin_intent(connection, token, kind=KIND, key=name, payload=payload)
 
 
 def _discard(engine: Engine, token: Token, *, unless: str | None) -> None:
@@ -179,7 +189,7 @@ def _discard(engine: Engine, token: Token, *, unless: str | None) -> None:
         for name, known in open_intents(connection, KIND).items():
             if known["fingerprint"] != unless:
                 outcome = "discarded: the labels changed before it was visible"
-                confirm(connection, token, kind=KIND, key=name, outcome=outcome)
+                commit_intent(connection, token, kind=KIND, key=name, outcome=outcome)
 
 
 def _last_number(connection: Connection, store: ObjectStore) -> int:
@@ -205,7 +215,7 @@ def _publish(
     git(store.root, "tag", name, made)
 
 
-def _track_whole_shards(store: ObjectStore, published: list[Tracked]) -> None:
+def _track_whole_shards(store: ObjectStore, published: list[DvcObject]) -> None:
     """Take table and shards into DVC; published shards that are gone or changed are brought back.
 
     A shard never changes, so what DVC read of it must be what was published; a new one must have
@@ -220,7 +230,7 @@ def _track_whole_shards(store: ObjectStore, published: list[Tracked]) -> None:
         store.track()
     old = {known.path for known in published}
     for path in (store.root / known.path for known in _shards(store.objects_here())):
-        if str(path.relative_to(store.root)) not in old and sha256_of(path) != path.stem:
+        if str(path.relative_to(store.root)) not in old and file_sha256(path) != path.stem:
             raise ValueError(
                 f"{path} is damaged: its SHA-256 is not its name, and no copy was published yet; "
                 "delete it and ingest its images again"
@@ -245,7 +255,7 @@ def _record(
         "created_at": intent["created_at"],
     }
     with writing(engine) as connection:
-        confirm(connection, token, kind=KIND, key=name)
+        commit_intent(connection, token, kind=KIND, key=name)
         connection.execute(insert(snapshots).values(**row))
     return name
 
@@ -271,10 +281,10 @@ def _known(engine: Engine, name: str) -> Row[Any]:
     return row
 
 
-def _labels(store: ObjectStore, commit_id: str) -> Tracked:
+def _labels(store: ObjectStore, commit_id: str) -> DvcObject:
     (found,) = [known for known in store.objects(commit_id) if known.path == "data/labels.parquet"]
     return found
 
 
-def _shards(objects: list[Tracked]) -> list[Tracked]:
+def _shards(objects: list[DvcObject]) -> list[DvcObject]:
     return [known for known in objects if known.path.startswith("data/shards/")]

@@ -13,7 +13,7 @@ from labeling.strategies.k_center import k_center
 from labeling.strategies.pool import Choice, Pool
 from labeling.strategies.typiclust import typiclust
 from labeling.strategies.uncertainty import bald, by_entropy, by_least_confidence, by_margin
-from labeling.strategies.uncertainty_coverage import doubt_herding, rare_doubt_herding
+from labeling.strategies.uncertainty_coverage import rare_uncertainty_coverage, uncertainty_coverage
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ STRATEGIES: dict[str, Strategy] = {
     "weighted_kmeans": Strategy(weighted_kmeans, needs=("probs", "embeddings")),
     "uncertainty_herding": Strategy(uncertainty_herding, needs=("probs", "embeddings")),
     "balanced": Strategy(balanced, needs=("probs", "embeddings")),
-    "doubt_herding": Strategy(doubt_herding, needs=("probs", "embeddings")),
-    "rare_doubt_herding": Strategy(rare_doubt_herding, needs=("probs", "embeddings")),
+    "doubt_herding": Strategy(uncertainty_coverage, needs=("probs", "embeddings")),
+    "rare_doubt_herding": Strategy(rare_uncertainty_coverage, needs=("probs", "embeddings")),
 }
 # Of one that lacks what it needs: the first that does not.
 INSTEAD = ("margin", "typiclust", "random")

@@ -22,7 +22,7 @@ from labeling.strategies.herding import max_herding
 from labeling.strategies.kmeans import blocks, squared_distances
 from labeling.strategies.pool import Choice, Pool
 from labeling.strategies.uncertainty import by_margin
-from labeling.strategies.uncertainty_coverage import doubt_herding, rare_doubt_herding
+from labeling.strategies.uncertainty_coverage import rare_uncertainty_coverage, uncertainty_coverage
 
 MANY = 100  # labels a class from which on doubt is to be trusted more than likeness
 ENOUGH = 5  # labels a class before which predictions say nothing of how common classes are
@@ -124,10 +124,10 @@ def _at_random(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
 
 
 _CHOICES: dict[str, Callable[[Pool, int, np.random.Generator], Choice]] = {
-    "doubt_herding": doubt_herding,
+    "doubt_herding": uncertainty_coverage,
     "margin": by_margin,
     "max_herding": max_herding,
     "random": _at_random,
-    "rare_doubt_herding": rare_doubt_herding,
+    "rare_doubt_herding": rare_uncertainty_coverage,
     "weighted_kmeans": weighted_kmeans,
 }

@@ -21,7 +21,7 @@ LEAST = 1e-6  # of doubt, so that all-certain samples are still spread
 AT_ONCE = 32  # stale gains looked at anew together
 
 
-def doubt_herding(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
+def uncertainty_coverage(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
     """The samples by which most doubt has something like it among the asked and labelled.
 
     The score is the share of the doubt that a sample newly stands for; a copy of another has none.
@@ -30,7 +30,7 @@ def doubt_herding(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
     return _herd(pool, _doubt(softer, len(pool)), size, rng)
 
 
-def rare_doubt_herding(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
+def rare_uncertainty_coverage(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
     """As `doubt_herding`, doubt counted by how rare the likely classes are: for long tails.
 
     Rare is what has few labels and is seldom predicted.

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from core.bucket import ObjectDesk
+from core.bucket import BucketImageStore
 from core.workspace import Workspace
 from labeling.studio import protocol as wire
-from labeling.studio.errors import check_address, plain_words, refused_token
+from labeling.studio.errors import check_address, explained_errors, refused_token
 from labeling.studio.project import (
     IMAGES,
     Examples,
-    alone,
-    find_or_make,
-    open_bucket,
-    open_folder,
-    see_image,
-    show_instructions,
-    show_screen,
+    check_image_is_served,
+    connect_bucket,
+    connect_folder,
+    find_or_create,
+    folder_lock,
+    update_instructions,
+    update_screen,
 )
 from labeling.studio.tabs import DISAGREEMENT, QUEUE, show_tabs
 
@@ -57,7 +57,7 @@ def connect(url: str, api_key: str) -> Iterator["Studio"]:
 
     # The client asks at most once: what it repeats by itself, a POST too, the server does twice.
     with (
-        plain_words(url, api_key),
+        explained_errors(url, api_key),
         httpx.Client(
             timeout=SECONDS, follow_redirects=False, event_hooks={"response": [refused_token]}
         ) as line,
@@ -95,7 +95,7 @@ class Studio:
         self,
         workspace: Workspace,
         examples: Examples | None = None,
-        desk: ObjectDesk | None = None,
+        desk: BucketImageStore | None = None,
     ) -> int:
         """Use the workspace's project, made if there is none yet; return its id.
 
@@ -103,21 +103,21 @@ class Studio:
         are shown from the `desk` in an object store, or else from the workspace's folder.
         Idempotent, also when two processes are the first at once.
         """
-        with alone(workspace.desk):
-            found = find_or_make(self.client, self.url, workspace)
+        with folder_lock(workspace.desk):
+            found = find_or_create(self.client, self.url, workspace)
             self._project, self._classes = int(found.id), workspace.class_names
-            show_screen(self.client, self.url, found, workspace, self._names_chosen)
+            update_screen(self.client, self.url, found, workspace, self._names_chosen)
             if examples is not None:
-                show_instructions(self.client, found, workspace, examples)
+                update_instructions(self.client, found, workspace, examples)
             if desk is None:
-                open_folder(self.client, self.project_id, workspace.desk / IMAGES)
+                connect_folder(self.client, self.project_id, workspace.desk / IMAGES)
             else:
-                open_bucket(self.client, self.project_id, desk)
+                connect_bucket(self.client, self.project_id, desk)
         return self.project_id
 
     def see(self, file: str) -> None:
         """Refuse to go on where annotators would not see this image of the desk."""
-        see_image(self.client, file)
+        check_image_is_served(self.client, file)
 
     def present(self, sample_ids: Sequence[str]) -> dict[str, int]:
         """The newest task of each of these samples that has one."""

@@ -42,7 +42,7 @@ def token_kind(api_key: str) -> str:
 
 
 @contextmanager
-def plain_words(url: str, api_key: str) -> Iterator[None]:
+def explained_errors(url: str, api_key: str) -> Iterator[None]:
     """Let failures of the client leave the block as one sentence each."""
     import httpx
     from label_studio_sdk.core.api_error import ApiError

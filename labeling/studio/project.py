@@ -9,25 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.bucket import ObjectDesk
-from core.files import write_whole
+from core.bucket import BucketImageStore
+from core.files import write_atomically
 from core.workspace import Workspace
 from labeling.studio import protocol as wire
 from labeling.studio.errors import detail
 
 IMAGES = "images"  # folder on the desk; Label Studio shows nothing that lies at its document root
-NOTE = "label-studio.json"  # in the workspace: which project is ours
+PROJECT_FILE = "label-studio.json"  # in the workspace: which project is ours
 
 Examples = Mapping[str, Sequence[str]]  # of a class: image files below the document root
 
 
-def find_or_make(client: Any, url: str, workspace: Workspace) -> Any:
+def find_or_create(client: Any, url: str, workspace: Workspace) -> Any:
     """The workspace's project, made if there is none yet.
 
     It is known by the id and the mark in the workspace's note: a stranger's that took over the id
     is not written to. The caller holds `alone(workspace.desk)`.
     """
-    note = _Note(workspace.root / NOTE)
+    note = _Note(workspace.root / PROJECT_FILE)
     found = _known(client, url, note) if note.project else _marked(client, note.mark)
     if found is None:
         found = client.projects.create(
@@ -42,7 +42,7 @@ def find_or_make(client: Any, url: str, workspace: Workspace) -> Any:
     return found
 
 
-def show_screen(
+def update_screen(
     client: Any, url: str, found: Any, workspace: Workspace, chosen: Callable[[], set[str]]
 ) -> None:
     """Let the project have the screen of `hone.toml`; a class in `chosen` cannot leave it."""
@@ -56,19 +56,19 @@ def show_screen(
         raise ValueError(
             f"the class {sorted(used)[0]!r} is gone from hone.toml, but annotators chose it in "
             f"project {found.id} at {url}; put it back, or start a new project by removing "
-            f"{workspace.root / NOTE}"
+            f"{workspace.root / PROJECT_FILE}"
         )
     client.projects.update(found.id, label_config=config)
 
 
-def show_instructions(client: Any, found: Any, workspace: Workspace, examples: Examples) -> None:
+def update_instructions(client: Any, found: Any, workspace: Workspace, examples: Examples) -> None:
     """Let the project explain its classes, by a line and by example images."""
     text = wire.instructions(workspace.purpose, workspace.classes, examples)
     if found.expert_instruction != text or not found.show_instruction:
         client.projects.update(found.id, expert_instruction=text, show_instruction=True)
 
 
-def open_folder(client: Any, project: int, folder: Path) -> None:
+def connect_folder(client: Any, project: int, folder: Path) -> None:
     """Let the project show the images in `folder`, and nothing else."""
     from label_studio_sdk.core.api_error import ApiError
 
@@ -88,7 +88,7 @@ def open_folder(client: Any, project: int, folder: Path) -> None:
         ) from error
 
 
-def see_image(client: Any, file: str) -> None:
+def check_image_is_served(client: Any, file: str) -> None:
     """Refuse to go on where the server does not show the image that a task would name."""
     line = client._client_wrapper.httpx_client  # carries the token; the SDK has no call for files
     response = line.request(wire.address_of(file).lstrip("/"), method="GET")
@@ -106,7 +106,7 @@ def see_image(client: Any, file: str) -> None:
     )
 
 
-def open_bucket(client: Any, project: int, desk: ObjectDesk) -> None:
+def connect_bucket(client: Any, project: int, desk: BucketImageStore) -> None:
     """Let the project show the images of a desk in an object store, by addresses that expire."""
     desk.open()
     storage = client.import_storage.s3
@@ -129,7 +129,7 @@ def open_bucket(client: Any, project: int, desk: ObjectDesk) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """One process at a time, by a lock on the folder that a dead one cannot leave behind."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
@@ -141,7 +141,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _reached(desk: ObjectDesk) -> Iterator[None]:
+def _reached(desk: BucketImageStore) -> Iterator[None]:
     """Say in one sentence why Label Studio does not get at the bucket that we just wrote to.
 
     It tries when told of a storage, and answers 500 for most of what can be wrong with one.
@@ -216,4 +216,4 @@ class _Note:
             self.project = project
 
     def _write(self, mark: str, project: int | None) -> None:
-        write_whole(self.path, json.dumps({"mark": mark, "project": project}).encode())
+        write_atomically(self.path, json.dumps({"mark": mark, "project": project}).encode())

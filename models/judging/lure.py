@@ -31,7 +31,7 @@ BY_CHANCE = 1 + 1e-6  # draw probability times what was left, at most: above, a 
 CLOSED = 0.01  # of the pool may go unasked with what was drawn: it moves LURE by no more
 
 
-def naive(right: np.ndarray, *, alpha: float = 0.05) -> Interval:
+def naive_accuracy(right: np.ndarray, *, alpha: float = 0.05) -> Interval:
     """The share of right answers in the batch as if it had been drawn at random; it was not."""
     found = np.asarray(right, dtype=float)
     _check(found, found, found)
@@ -39,7 +39,7 @@ def naive(right: np.ndarray, *, alpha: float = 0.05) -> Interval:
     return Interval(share, *bounds(share, len(found), alpha), len(found))
 
 
-def lure(
+def lure_accuracy(
     right: np.ndarray,
     *,
     draw_probability: np.ndarray,
@@ -76,7 +76,7 @@ def lure(
     return Interval(value, max(0.0, low), min(1.0, high), len(right))
 
 
-def one_by_one(draws_from: np.ndarray) -> bool:
+def is_sequential_draw(draws_from: np.ndarray) -> bool:
     """Whether each draw of a whole batch, in order, took one sample and closed next to no other."""
     left = np.asarray(draws_from, dtype=float)
     fell = -np.diff(left)

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from core.images import pixels
-from core.shards import Place, read_images
+from core.images import decode_image
+from core.shards import ShardLocation, read_images
 
 # ImageNet's, in units of 255: what torchvision's weights expect, and as good as any without them.
 MEAN = (0.485, 0.456, 0.406)
@@ -55,7 +55,7 @@ def _squeezed(pictures: torch.Tensor, image_size: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Places(Sequence[Place]):
+class Places(Sequence[ShardLocation]):
     """Where the images of a table lie; made when asked for, as a million of them are heavy."""
 
     shards: np.ndarray
@@ -71,7 +71,7 @@ class Places(Sequence[Place]):
     def __getitem__(self, row: Any) -> Any:
         if isinstance(row, slice):
             return [self[at] for at in range(*row.indices(len(self)))]
-        return Place(
+        return ShardLocation(
             str(self.shards[row]),
             int(self.offsets[row]),
             int(self.lengths[row]),
@@ -83,7 +83,7 @@ class Places(Sequence[Place]):
 class Images:
     """The images of a table's rows, addressed by row number."""
 
-    places: Sequence[Place]
+    places: Sequence[ShardLocation]
     shards: Path
     image_size: int
     threads: int
@@ -165,14 +165,14 @@ def augment(images: torch.Tensor, rng: np.random.Generator, *, flip: bool = Fals
     return moved * contrast + brightness
 
 
-def _decoded(places: Sequence[Place], images: Images) -> torch.Tensor:
+def _decoded(places: Sequence[ShardLocation], images: Images) -> torch.Tensor:
     """The images at `places`; those of one size are made smaller together, a few MiB at a time."""
     side = images.image_size
     squares = np.empty((len(places), side, side, 3), np.uint8)
     waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = defaultdict(list)
     waits = 0
     for row, content in enumerate(read_images(images.shards, places)):
-        picture = pixels(content)
+        picture = decode_image(content)
         waiting[picture.shape].append((row, picture))
         waits += picture.nbytes
         if waits > _WAITING:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load, save
 from torch import nn
 
-from core.files import read_checked, sha256_of, write_whole
+from core.files import file_sha256, read_checked, write_atomically
 from models.network.images import open_images
 from models.network.network import Network, NetworkConfig, backbones, build, load_state
 from models.network.precision import threads_set
@@ -31,7 +31,7 @@ PRETRAINED_SIDE = 128  # pixels: a third of the work of 224
 
 
 @dataclass(frozen=True)
-class Looker:
+class ColdStartEncoder:
     """Who makes the embeddings, of images of which size, and why it is that one."""
 
     network: Network
@@ -70,7 +70,7 @@ class Eyes(nn.Module):
         return torch.cat(parts, dim=1) / math.sqrt(len(parts))
 
 
-def features(
+def cold_start_embeddings(
     table: pd.DataFrame,
     shards: Path,
     image_size: int,
@@ -91,7 +91,7 @@ def features(
     """
     weights = weights or weights_at_hand()
     kind = _kind(weights, len(table), seconds)
-    asked = [kind, seed, seconds, image_size, sha256_of(weights) if weights else ""]
+    asked = [kind, seed, seconds, image_size, file_sha256(weights) if weights else ""]
     folder = folder / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
     looker = _kept(folder, kind)
     if looker is None or len(table) > 2 * looker.count:
@@ -160,7 +160,7 @@ class _Images:
         return torch.cat([images.take(np.arange(0)), *images.batches(BATCH)])
 
 
-def _by_texture(images: _Images) -> Looker:
+def _by_texture(images: _Images) -> ColdStartEncoder:
     count = len(images.table)
     why = f"{count} images are too few" if count < FEWEST else "there was no time"
     return _standard(
@@ -171,7 +171,7 @@ def _by_texture(images: _Images) -> Looker:
     )
 
 
-def _by_teaching(images: _Images, *, seconds: float, seed: int) -> Looker:
+def _by_teaching(images: _Images, *, seconds: float, seed: int) -> ColdStartEncoder:
     seen = images.some(MOST, simclr.SIDE)
     body, epochs = simclr.teach(seen, seconds=seconds, seed=seed, threads=images.threads)
     return _standard(
@@ -183,7 +183,7 @@ def _by_teaching(images: _Images, *, seconds: float, seed: int) -> Looker:
     )
 
 
-def _by_weights(images: _Images, backbone: str, weights: Path) -> Looker:
+def _by_weights(images: _Images, backbone: str, weights: Path) -> ColdStartEncoder:
     side = 224 if backbone.startswith(("vit", "maxvit")) else PRETRAINED_SIDE
     return _standard(
         _eyes(backbone, side, str(weights)),
@@ -203,7 +203,7 @@ def _eyes(kind: str, side: int, weights: str | None = None) -> Eyes:
     return Eyes([build(config, classes=1, image_size=side).backbone], side)
 
 
-def _standard(eyes: Eyes, images: _Images, side: int, source: str) -> Looker:
+def _standard(eyes: Eyes, images: _Images, side: int, source: str) -> ColdStartEncoder:
     """The looker with these eyes, each feature made to vary by one over (some of) the images."""
     network = Network(eyes, eyes.width, classes=1).eval()
     with torch.inference_mode(), threads_set(images.threads):
@@ -216,18 +216,18 @@ def _standard(eyes: Eyes, images: _Images, side: int, source: str) -> Looker:
     spread = raw.std(0, correction=0)
     eyes.mean.copy_(raw.mean(0))
     eyes.spread.copy_(spread.clamp_min(max(1e-6, 1e-3 * float(spread.max()))))
-    return Looker(network, side, source, len(images.table))
+    return ColdStartEncoder(network, side, source, len(images.table))
 
 
-def _keep(folder: Path, looker: Looker) -> None:
+def _keep(folder: Path, looker: ColdStartEncoder) -> None:
     """Write the looker down; it is there when `looker.json` is."""
     about = {"side": looker.side, "source": looker.source, "count": looker.count}
     state = {name: part.contiguous() for name, part in looker.network.state_dict().items()}
-    digest = write_whole(folder / "looker.safetensors", save(state))
-    write_whole(folder / "looker.json", json.dumps(about | {"state": digest}).encode())
+    digest = write_atomically(folder / "looker.safetensors", save(state))
+    write_atomically(folder / "looker.json", json.dumps(about | {"state": digest}).encode())
 
 
-def _kept(folder: Path, kind: str) -> Looker | None:
+def _kept(folder: Path, kind: str) -> ColdStartEncoder | None:
     """The looker in `folder`; None where there is none, or (printed) where it is damaged."""
     if not (folder / "looker.json").is_file():
         return None
@@ -237,7 +237,7 @@ def _kept(folder: Path, kind: str) -> Looker | None:
         eyes = _eyes(kind, about["side"])
         network = Network(eyes, eyes.width, classes=1).eval()
         load_state(network, state, source=str(folder))
-        return Looker(network, about["side"], about["source"], about["count"])
+        return ColdStartEncoder(network, about["side"], about["source"], about["count"])
     except (ValueError, KeyError, OSError) as error:
         print(f"the features kept in {folder} are made anew: {error}")
         return None

@@ -64,7 +64,7 @@ def small_body(width: int = WIDTH) -> nn.Sequential:
     )
 
 
-class Pupil(nn.Module):
+class SimCLR(nn.Module):
     """A body and the mouth it is taught through, which is thrown away afterwards."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ def teach(
     with threads_set(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         began = time.monotonic()
-        pupil, rng = Pupil(), np.random.default_rng(seed)
+        pupil, rng = SimCLR(), np.random.default_rng(seed)
         first = two_looks(images[:size], rng)
         precision = choose_precision("auto", pupil, first, start=_start, steps=total)
         precision.place(pupil).train()

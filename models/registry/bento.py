@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.files import sync_folder, write_whole
+from core.files import sync_folder, write_atomically
 from core.workspace import Workspace
 from models.registry.model_store import NAME, entry
 
@@ -34,7 +34,7 @@ def package(workspace: Workspace, version: str) -> str:
     with _alone(workspace.bento_home):
         if not bento.is_dir():
             _build(workspace, version, number, bento)
-        write_whole(bento.parent / "latest", number.encode())
+        write_atomically(bento.parent / "latest", number.encode())
     return version
 
 

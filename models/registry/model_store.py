@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, insert, select
 
 from core.database import writing
-from core.files import read_checked, sync_folder, write_whole
-from core.locks import Token, confirm, intend, only_writer, open_intents
+from core.files import read_checked, sync_folder, write_atomically
+from core.locks import Token, begin_intent, commit_intent, only_writer, open_intents
 from models.registry.versions import ModelCard, find_model, models
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def save_model(
         payload = {"version": version, "manifest": _sha256(manifest)}
         key = f"{version}@{token.number}"  # an attempt that was cleared away has its own intent
         with writing(engine) as connection:
-            intend(connection, token, kind=INTENT, key=key, payload=payload)
+            begin_intent(connection, token, kind=INTENT, key=key, payload=payload)
         _write_entry(bento_home, version, card, {**contents, MANIFEST: manifest})
         with writing(engine) as connection:
             _put_on_record(connection, token, key, version, card, payload["manifest"])
@@ -173,7 +173,7 @@ def _write_entry(
     ):
         pass  # the entry begins with BentoML's own model.yaml; our files follow, fsynced
     for name, content in {**contents, "model.yaml": (folder / "model.yaml").read_bytes()}.items():
-        write_whole(folder / name, content)
+        write_atomically(folder / name, content)
     sync_folder(folder.parent)
 
 
@@ -213,7 +213,7 @@ def _put_on_record(
         "created_at": card.created_at,
     }
     connection.execute(insert(models).values(**row))
-    confirm(connection, token, kind=INTENT, key=key)
+    commit_intent(connection, token, kind=INTENT, key=key)
 
 
 def _finish(engine: Engine, token: Token, bento_home: Path) -> list[str]:
@@ -228,7 +228,7 @@ def _finish(engine: Engine, token: Token, bento_home: Path) -> list[str]:
         except ValueError:
             shutil.rmtree(folder, ignore_errors=True)
             with writing(engine) as connection:
-                confirm(connection, token, kind=INTENT, key=key, outcome="cleared away")
+                commit_intent(connection, token, kind=INTENT, key=key, outcome="cleared away")
             done.append(f"{version}: half a model, cleared away")
             continue
         card = ModelCard.from_json(contents["card.json"])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.files import sync_folder, write_whole
-from core.locks import Busy
+from core.files import sync_folder, write_atomically
+from core.locks import LockBusy
 
 ID = np.dtype("S32")  # the 32 bytes of a sample id; compared as bytes, trailing zeros and all
 _ROWS = ("ids", "probs", "embeddings")  # a file of each, row i of sample i
@@ -175,7 +175,7 @@ def forget_cache(folder: Path) -> bool:
     """
     try:
         lock = _locked(folder)
-    except Busy:
+    except LockBusy:
         return False
     try:
         for path in folder.iterdir():
@@ -207,7 +207,7 @@ def _begin(folder: Path, shape: bytes) -> None:
         (folder / name).unlink(missing_ok=True)
         (folder / name).touch()
     sync_folder(folder)
-    write_whole(folder / "shape.json", shape)
+    write_atomically(folder / "shape.json", shape)
 
 
 def _locked(folder: Path) -> int:
@@ -219,7 +219,7 @@ def _locked(folder: Path) -> int:
     except OSError as error:
         holder = os.pread(lock, 32, 0).decode(errors="replace") or "another process"
         os.close(lock)
-        raise Busy(
+        raise LockBusy(
             f"the scores in {folder} are open in process {holder}; wait for it, or end it"
         ) from error
     os.ftruncate(lock, 0)

@@ -15,7 +15,7 @@ STEPS = 60  # of L-BFGS; it is a convex fit and long done by then
 _AT_ONCE = 2**24  # numbers of one product
 
 
-def draws(
+def ensemble_predictions(
     network: Network,
     embeddings: np.ndarray,
     *,

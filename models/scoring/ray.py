@@ -19,7 +19,7 @@ TRIES = 5  # of a part whose worker died
 SECONDS = 10  # in which a cluster must take a call
 
 
-def predict_spread(
+def predict_on_ray(
     network: Network,
     table: pd.DataFrame,
     shards: Path,

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from core.database import now
-from core.images import Refused, clean, pixels
+from core.images import ImageRefused, clean_image, decode_image
 from models.network.images import prepare
 from models.registry.model_store import LoadedModel
 from models.scoring.predict import predict
 from models.serving.prediction_store import SegmentWriter, Served
-from models.serving.release_follower import Standing
+from models.serving.release_follower import ActiveModel
 
 AT_ONCE = 64  # images of one forward pass; more waiting images are the next one's
 LOOPS = 2  # one reads images or waits for the disk while the other one computes
@@ -55,7 +55,7 @@ class Inference:
 
     def __init__(
         self,
-        standing: Callable[[], Standing],
+        standing: Callable[[], ActiveModel],
         writer: SegmentWriter,
         *,
         needs_review_below: float,
@@ -187,10 +187,10 @@ class Inference:
 
 def _look(received: bytes, size: int) -> _Picture:
     try:
-        accepted = clean(received)
-        prepared = prepare(pixels(accepted.content), size)
+        accepted = clean_image(received)
+        prepared = prepare(decode_image(accepted.content), size)
         return _Picture(received, accepted.sample_id, prepared)
-    except Refused as refused:
+    except ImageRefused as refused:
         error = {"reason": refused.reason, "detail": refused.detail}
     except Exception as unforeseen:  # one image must not take the others with it
         logger.exception("an image could not be read")

@@ -24,8 +24,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from models.serving.batcher import AT_ONCE, Answer, Inference, Unavailable
-from models.serving.release_follower import Standing
-from models.serving.requests import Problem
+from models.serving.release_follower import ActiveModel
+from models.serving.requests import RequestError
 from models.serving.staged_images import ReadImage, Unreadable
 
 SECONDS = 45.0  # of one /predict; later tasks get no guess, for the whole request would be lost
@@ -57,7 +57,7 @@ class Backend:
     def __init__(
         self,
         inference: Inference,
-        standing: Callable[[], Standing],
+        standing: Callable[[], ActiveModel],
         *,
         read_image: ReadImage,
         secret: str | None,
@@ -209,7 +209,7 @@ async def predict(request: Request) -> Response:
     body = await _body(request)
     tasks, config = body.get("tasks"), body.get("label_config")
     if not isinstance(tasks, list) or not isinstance(config, str):
-        raise Problem(400, "BAD_BODY", "`tasks` is a list, and `label_config` a text")
+        raise RequestError(400, "BAD_BODY", "`tasks` is a list, and `label_config` a text")
     return JSONResponse({"results": await _backend(request).guesses(tasks, config)})
 
 
@@ -226,7 +226,7 @@ async def webhook(request: Request) -> Response:
     """
     try:
         await _read(request, EVENT_BYTES)
-    except Problem as problem:
+    except RequestError as problem:
         return _refusal(problem)
     return JSONResponse({})
 
@@ -237,13 +237,13 @@ def _guarded(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
     async def guarded(request: Request) -> Response:
         secret = _backend(request).secret
         if secret is None:
-            return _refusal(Problem(503, "NO_SECRET", UNSET))
+            return _refusal(RequestError(503, "NO_SECRET", UNSET))
         if not secrets.compare_digest(_password(request), secret.encode()):
-            problem = Problem(401, "WRONG_PASSWORD", "the password is HONE_BACKEND_SECRET's")
+            problem = RequestError(401, "WRONG_PASSWORD", "the password is HONE_BACKEND_SECRET's")
             return _refusal(problem, {"WWW-Authenticate": 'Basic realm="hone"'})
         try:
             response: Response = await answer(request)
-        except Problem as problem:
+        except RequestError as problem:
             return _refusal(problem)
         return response
 
@@ -271,7 +271,7 @@ async def _body(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise Problem(400, "NOT_JSON", "the body is no JSON object")
+        raise RequestError(400, "NOT_JSON", "the body is no JSON object")
     return found
 
 
@@ -280,11 +280,13 @@ async def _read(request: Request, limit: int) -> bytes:
     async for part in request.stream():
         content += part
         if len(content) > limit:
-            raise Problem(413, "BODY_TOO_LARGE", f"more than {limit:,} bytes; send fewer tasks")
+            raise RequestError(
+                413, "BODY_TOO_LARGE", f"more than {limit:,} bytes; send fewer tasks"
+            )
     return bytes(content)
 
 
-def _refusal(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+def _refusal(problem: RequestError, headers: dict[str, str] | None = None) -> Response:
     said = {"error": {"reason": problem.reason, "detail": problem.detail}}
     return JSONResponse(said, problem.status, headers)
 

@@ -21,7 +21,7 @@ logger = logging.getLogger("hone.service")
 
 
 @dataclass(frozen=True)
-class Standing:
+class ActiveModel:
     """The model that answers now, the release it comes from, and what keeps a newer one away."""
 
     model: LoadedModel | None
@@ -33,7 +33,7 @@ class Follower:
     """Keeps `standing` at the newest release, in the background, once `start` was called."""
 
     def __init__(self, engine: Engine, bento_home: Path, *, threads: int) -> None:
-        self.standing = Standing(None, problem="not looked yet")
+        self.standing = ActiveModel(None, problem="not looked yet")
         self._engine = engine
         self._bento_home = bento_home
         self._threads = threads
@@ -81,7 +81,7 @@ class Follower:
         except Exception as error:  # whatever is wrong with the new model, the old one goes on
             self._failed = (number, time.monotonic() + TRY_AGAIN)
             return self._report(f"release {number} is not served: {error}")
-        self.standing = Standing(model, number)
+        self.standing = ActiveModel(model, number)
         logger.info("serving %s (release %d)", version, number)
         return None
 

@@ -16,7 +16,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 HOW = f"send files, for example `curl -F {FIELD}=@cat.jpg -F {FIELD}=@dog.png ADDRESS/predict`"
 
 
-class Problem(Exception):
+class RequestError(Exception):
     """A request answered with an error: its HTTP status, a reason in one word, a sentence."""
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
@@ -28,7 +28,7 @@ def request_id_of(request: Request) -> str | None:
     """The id that the client gave the request, to be repeated with it; None when it gave none."""
     given = request.headers.get("x-request-id")
     if given is not None and not REQUEST_ID.fullmatch(given):
-        raise Problem(
+        raise RequestError(
             400, "BAD_REQUEST_ID", "X-Request-ID takes 1 to 128 of letters, digits and ._:/+=-"
         )
     return given
@@ -43,15 +43,15 @@ async def read_images(request: Request) -> list[tuple[str, bytes]]:
     """The name and the bytes of each image in the form; a `Problem` says what is wrong with it."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        raise Problem(415, "NOT_A_FORM", f"the body is {kind or 'of no type'}; {HOW}")
+        raise RequestError(415, "NOT_A_FORM", f"the body is {kind or 'of no type'}; {HOW}")
     bounded = Request(request.scope, _Bounded(request))
     try:
         async with bounded.form(max_files=IMAGES, max_fields=IMAGES) as form:
             return [await _file(name, value) for name, value in form.multi_items()] or _none()
     except HTTPException as error:
-        raise Problem(400, "BAD_FORM", f"{error.detail} {HOW}") from error
+        raise RequestError(400, "BAD_FORM", f"{error.detail} {HOW}") from error
     except ClientDisconnect as error:
-        raise Problem(400, "CUT_OFF", "the connection ended before the body did") from error
+        raise RequestError(400, "CUT_OFF", "the connection ended before the body did") from error
 
 
 class _Bounded:
@@ -73,7 +73,7 @@ class _Bounded:
     def _count(self, more: int) -> None:
         self._seen += more
         if self._seen > BODY_BYTES:
-            raise Problem(
+            raise RequestError(
                 413,
                 "BODY_TOO_LARGE",
                 f"more than {BODY_BYTES:,} bytes in one request; send fewer or smaller images",
@@ -82,13 +82,15 @@ class _Bounded:
 
 async def _file(field: str, value: UploadFile | str) -> tuple[str, bytes]:
     if field != FIELD:
-        raise Problem(400, "UNKNOWN_FIELD", f"field {field[:NAME_LENGTH]!r} is not known; {HOW}")
+        raise RequestError(
+            400, "UNKNOWN_FIELD", f"field {field[:NAME_LENGTH]!r} is not known; {HOW}"
+        )
     if isinstance(value, str):
-        raise Problem(
+        raise RequestError(
             400, "NOT_A_FILE", f"field {FIELD!r} holds text, and no address is fetched; {HOW}"
         )
     return (value.filename or "")[:NAME_LENGTH], await value.read()
 
 
 def _none() -> list[tuple[str, bytes]]:
-    raise Problem(400, "NO_IMAGE", f"the form has no file; {HOW}")
+    raise RequestError(400, "NO_IMAGE", f"the form has no file; {HOW}")

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from core.bucket import ObjectDesk
+from core.bucket import BucketImageStore
 from core.database import connect
 from core.workspace import Workspace, load_workspace
 from models.registry.model_store import LoadedModel, read_model
@@ -28,8 +28,8 @@ from models.registry.versions import champion
 from models.serving import label_studio, staged_images
 from models.serving.batcher import Answer, Inference, Unavailable
 from models.serving.prediction_store import SegmentWriter
-from models.serving.release_follower import Follower, Standing, try_out
-from models.serving.requests import Problem, new_request_id, read_images, request_id_of
+from models.serving.release_follower import ActiveModel, Follower, try_out
+from models.serving.requests import RequestError, new_request_id, read_images, request_id_of
 from settings import Settings
 
 IN_FLIGHT = 32  # requests at a time in one worker; one more gets 429
@@ -50,7 +50,7 @@ async def predict(request: Request) -> Response:
         request_id = given or new_request_id()
         images = [content for _, content in files]
         answers = await (hone.ask_once(given, images) if given else hone.ask(request_id, images))
-    except Problem as problem:
+    except RequestError as problem:
         return _refusal(problem.status, problem.reason, problem.detail)
     except Unavailable as error:
         return _refusal(503, "UNAVAILABLE", str(error))
@@ -137,7 +137,7 @@ class Hone:
         self._follower: Follower | None = None
         workspace = _workspace(settings)
         if workspace is None:
-            self._alone = Standing(_bundled(settings.threads))
+            self._alone = ActiveModel(_bundled(settings.threads))
         else:
             engine = connect(_database(settings, workspace))
             self._follower = Follower(engine, workspace.bento_home, threads=settings.threads)
@@ -159,7 +159,7 @@ class Hone:
         app.state.hone = self
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> ActiveModel:
         """The model that answers now."""
         return self._follower.standing if self._follower else self._alone
 
@@ -179,7 +179,7 @@ class Hone:
             if len(self._asked) > REMEMBERED:
                 self._asked.popitem(last=False)
         if known[0] != digest:
-            raise Problem(
+            raise RequestError(
                 409, "REQUEST_ID_REUSED", f"X-Request-ID {request_id} came with other images before"
             )
         return await asyncio.shield(known[1])  # a client that goes away leaves it to its retry
@@ -276,7 +276,7 @@ def _images(settings: Settings, workspace: Workspace | None) -> staged_images.Re
     if workspace is None:
         return staged_images.no_images
     if settings.desk:
-        return staged_images.object_images(ObjectDesk.at(settings.desk))
+        return staged_images.object_images(BucketImageStore.at(settings.desk))
     return staged_images.desk_images(workspace.desk, settings.label_studio_document_root)
 
 

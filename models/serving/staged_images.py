@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, urlsplit
 
-from core.bucket import ObjectDesk
+from core.bucket import BucketImageStore
 from core.images import MAX_BYTES
 
 LOCAL_FILES = "/data/local-files/"  # how Label Studio names a file below its document root
@@ -41,7 +41,7 @@ def desk_images(desk: Path, document_root: Path | None = None) -> ReadImage:
     return read
 
 
-def object_images(desk: ObjectDesk) -> ReadImage:
+def object_images(desk: BucketImageStore) -> ReadImage:
     """Reads the images on a desk in an object store, and nothing else there or elsewhere."""
 
     def read(address: str) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from core.files import write_whole
+from core.files import write_atomically
 
 METRICS, SUMMARY = "metrics.jsonl", "summary.json"
 INIT_SECONDS = 5  # for W&B to answer; without a network it takes about three times as long
@@ -93,7 +93,9 @@ class Run:
     def _end(self, state: str) -> None:
         mirror = {"mirrored_to": self.mirrored_to, "mirror_failed": self.mirror_failed}
         told = _plain({"state": state, **mirror, **self._summary})
-        write_whole(self.folder / SUMMARY, json.dumps(told, indent=1, allow_nan=False).encode())
+        write_atomically(
+            self.folder / SUMMARY, json.dumps(told, indent=1, allow_nan=False).encode()
+        )
         self._send("the end", lambda mirror: mirror.finish(exit_code=int(state != "finished")))
 
 
@@ -119,7 +121,7 @@ def tracked_run(
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (METRICS, SUMMARY):
         (folder / stale).unlink(missing_ok=True)
-    write_whole(folder / "config.json", json.dumps(_plain(config), indent=1).encode())
+    write_atomically(folder / "config.json", json.dumps(_plain(config), indent=1).encode())
     _keep_under(runs)
     run = Run(folder, _open_mirror(folder, name, config, project, api_key if online else None))
     try:

@@ -24,52 +24,62 @@ from labeling.snapshots.publish import SnapshotConfig, cut_snapshot
 from labeling.studio import client
 from labeling.studio.protocol import Collected
 from models.registry.versions import champion
-from tasks.collect.pseudo_labels import SoftChoice, choose_soft, learnt_by
-from tasks.context import House, house
+from tasks.collect.pseudo_labels import SoftChoice, choose_pseudo_labels, training_samples_of
+from tasks.context import Context, open_context
 from tasks.label.choose import studio_address
-from tasks.label.score_pool import embed
-from tasks.label.stage_images import clear_desk, lay_out
-from tasks.retries import may_pass
+from tasks.label.score_pool import embedder
+from tasks.label.stage_images import stage_images, unstage_images
+from tasks.retries import is_transient_error
 
 ANNOUNCED = "announced-snapshot"
 
 
-@task(retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=may_pass, timeout_seconds=3600)
+@task(
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=is_transient_error,
+    timeout_seconds=3600,
+)
 def fetch_answers(annotators: str, settling: SettlePolicy) -> dict[str, int]:
     """Take over every answer given since the last time; return how many were new, gone, refused.
 
     Idempotent: the watermark moves with the answers, and a version known is not recorded again.
     """
-    place = house()
-    with place.engine.connect() as connection:
-        refuse_lost_classes(connection, place.workspace.class_names)
-    with only_writer(place.engine, "answers") as token:
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
+        refuse_lost_classes(connection, ctx.workspace.class_names)
+    with only_writer(ctx.engine, "answers") as token:
         if annotators == "simulated":
-            counts = _simulate(place, token, settling)
-        elif _nobody_is_asked(place):
+            counts = _simulate(ctx, token, settling)
+        elif _nobody_is_asked(ctx):
             print("no Label Studio is set and nobody is asked anything: nothing to fetch")
             return {}
         else:
-            counts = _fetch(place, token)
+            counts = _fetch(ctx, token)
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
     return counts
 
 
-@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass)
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
 def settle_answers(settling: SettlePolicy) -> dict[str, int]:
     """Settle labels from the answers in force; return what changed.
 
     Idempotent: labels that stand on the same answers stay as they are.
     """
-    place = house()
-    with only_writer(place.engine, "answers") as token:
-        counts = settle_labels(place.engine, token, settling, place.workspace.class_names)
-        counts["images taken off the desk"] = clear_desk(place)
+    ctx = open_context()
+    with only_writer(ctx.engine, "answers") as token:
+        counts = settle_labels(ctx.engine, token, settling, ctx.workspace.class_names)
+        counts["images taken off the desk"] = unstage_images(ctx)
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
     return counts
 
 
-@task(retries=2, retry_delay_seconds=[5, 30], retry_condition_fn=may_pass, timeout_seconds=6 * 3600)
+@task(
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=is_transient_error,
+    timeout_seconds=6 * 3600,
+)
 def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str | None:
     """Cut a snapshot when `every` labels changed or no sample waits for an answer; return its name.
 
@@ -77,8 +87,8 @@ def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str |
 
     Idempotent: a half-made snapshot is completed or discarded, the same content is cut once.
     """
-    place = house()
-    with place.engine.connect() as connection:
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
         since = connection.scalar(select(func.max(snapshots.c.created_at))) or ""
         changed = (
             connection.scalar(
@@ -92,125 +102,130 @@ def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str |
     if changed == 0 or (changed < every and waiting):
         print(f"no snapshot yet: {changed} labels changed, {waiting} samples wait (every {every})")
         return None
-    guessed = _guesses(place, soft, config)
-    with only_writer(place.engine, "workspace-git") as token:
+    guessed = _guesses(ctx, soft, config)
+    with only_writer(ctx.engine, "workspace-git") as token:
         name = cut_snapshot(
-            place.engine, place.workspace, token, config, soft=guessed.rows, why=guessed.why
+            ctx.engine, ctx.workspace, token, config, soft=guessed.rows, why=guessed.why
         )
     print(f"{name} is cut" if name else "the labels are those of the last snapshot")
     return name
 
 
-def _guesses(place: House, soft: SoftPolicy, config: SnapshotConfig) -> SoftChoice:
+def _guesses(ctx: Context, soft: SoftPolicy, config: SnapshotConfig) -> SoftChoice:
     from models.training.train import TrainConfig
 
-    model = champion(place.engine) if soft.enabled else None
-    guessed = choose_soft(
-        place.engine,
-        place.workspace.class_names,
-        embed(place, model),
+    model = champion(ctx.engine) if soft.enabled else None
+    guessed = choose_pseudo_labels(
+        ctx.engine,
+        ctx.workspace.class_names,
+        embedder(ctx, model),
         soft,
         config,
         weight=TrainConfig.soft_weight,
-        learnt=learnt_by(place, model),
+        learnt=training_samples_of(ctx, model),
     )
     if soft.enabled:
         print(guessed.why)
     return guessed
 
 
-@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass)
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
 def announce_snapshot() -> str | None:
     """Raise `hone.labels-ready` for the newest snapshot, once; return its name.
 
     The event only wakes `retrain`; one that is lost is made good by the weekly run.
     """
-    place = house()
-    with place.engine.connect() as connection:
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
         newest = connection.scalar(select(func.max(snapshots.c.name)))
         if newest is None or newest == watermark_of(connection, ANNOUNCED):
             return None
     emit_event(
         event="hone.labels-ready",
-        resource={"prefect.resource.id": "hone.workspace", "hone.title": place.workspace.title},
+        resource={"prefect.resource.id": "hone.workspace", "hone.title": ctx.workspace.title},
         payload={"snapshot": newest},
     )
-    with writing(place.engine) as connection:
+    with writing(ctx.engine) as connection:
         save_watermark(connection, ANNOUNCED, newest)
     return newest
 
 
-@task(retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=may_pass, timeout_seconds=3600)
-def ask_again(annotators: str) -> int:
+@task(
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=is_transient_error,
+    timeout_seconds=3600,
+)
+def ask_more_annotators(annotators: str) -> int:
     """Bring to Label Studio what one more person is wanted for, or a final word; how many moved.
 
     Idempotent: what stands there as it should is left alone.
     """
-    place = house()
-    with place.engine.connect() as connection:
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
         asked = rounds.load_asked(connection)
-    if annotators == "simulated" or asked.empty or place.settings.label_studio_url is None:
+    if annotators == "simulated" or asked.empty or ctx.settings.label_studio_url is None:
         return 0
-    with only_writer(place.engine, "rounds"):
+    with only_writer(ctx.engine, "rounds"):
         # Its round may have been closed, and its image cleared away.
-        lay_out(place, asked[asked["is_open"]])
-        with client.connect(**studio_address(place)) as studio:
-            studio.project(place.workspace, desk=place.object_desk)
+        stage_images(ctx, asked[asked["is_open"]])
+        with client.connect(**studio_address(ctx)) as studio:
+            studio.project(ctx.workspace, desk=ctx.object_desk)
             moved = studio.ask_more(asked)
     print(f"{moved} of {len(asked)} asked of more people or handed to whoever decides")
     return moved
 
 
-def _nobody_is_asked(place: House) -> bool:
+def _nobody_is_asked(ctx: Context) -> bool:
     """A workspace of imported labels only needs no Label Studio to cut its snapshots."""
-    with place.engine.connect() as connection:
-        return place.settings.label_studio_url is None and rounds.count_open(connection) == 0
+    with ctx.engine.connect() as connection:
+        return ctx.settings.label_studio_url is None and rounds.count_open(connection) == 0
 
 
-def _fetch(place: House, token: Token) -> dict[str, int]:
+def _fetch(ctx: Context, token: Token) -> dict[str, int]:
     """Take over what changed since the last time, and what deleted tasks leave behind."""
-    with client.connect(**studio_address(place)) as studio:
-        studio.project(place.workspace, desk=place.object_desk)
-        with place.engine.connect() as connection:
+    with client.connect(**studio_address(ctx)) as studio:
+        studio.project(ctx.workspace, desk=ctx.object_desk)
+        with ctx.engine.connect() as connection:
             since = watermark_of(connection, studio.source)
-        counts = _record(place, token, studio.source, studio.answers_since(since))
-        if gone := _deleted(place, studio):
-            rounds.record_deleted(place.engine, token, gone)
+        counts = _record(ctx, token, studio.source, studio.answers_since(since))
+        if gone := _deleted(ctx, studio):
+            rounds.record_deleted(ctx.engine, token, gone)
             left = studio.answers_to(sorted({sample_id for sample_id, _ in gone}))
-            more = _record(place, token, studio.source, left)
+            more = _record(ctx, token, studio.source, left)
             counts = {what: count + more[what] for what, count in counts.items()}
-        with writing(place.engine) as connection:
+        with writing(ctx.engine) as connection:
             save_watermark(connection, f"{studio.source}:tasks", str(studio.size()))
     return {**counts, "deleted in Label Studio": len(gone)}
 
 
-def _record(place: House, token: Token, source: str, found: Collected) -> dict[str, int]:
+def _record(ctx: Context, token: Token, source: str, found: Collected) -> dict[str, int]:
     return record_answers(
-        place.engine,
+        ctx.engine,
         token,
         found.answers,
         source=source,
         read=found.read,
         refused=found.refused,
-        classes=place.workspace.class_names,
+        classes=ctx.workspace.class_names,
         watermark=found.watermark,
     )
 
 
-def _deleted(place: House, studio: client.Studio) -> set[tuple[str, str]]:
+def _deleted(ctx: Context, studio: client.Studio) -> set[tuple[str, str]]:
     """Assignments whose task is gone; those that ended are looked for when tasks got fewer."""
-    with place.engine.connect() as connection:
+    with ctx.engine.connect() as connection:
         before = int(watermark_of(connection, f"{studio.source}:tasks") or 0)
-        sent = rounds.sent_assignments(connection, open_only=studio.size() >= before)
+        sent = rounds.load_sent(connection, open_only=studio.size() >= before)
     return studio.deleted(sent)
 
 
-def _simulate(place: House, token: Token, settling: SettlePolicy) -> dict[str, int]:
+def _simulate(ctx: Context, token: Token, settling: SettlePolicy) -> dict[str, int]:
     """Let the simulated annotators answer what is open; they look again where they disagree."""
     total = {"withdrawn": 0, "new": 0, "refused": 0}
-    classes = place.workspace.class_names
-    for attempt in range(simulation.LOOKS):
-        with place.engine.connect() as connection:
+    classes = ctx.workspace.class_names
+    for attempt in range(simulation.ATTEMPTS):
+        with ctx.engine.connect() as connection:
             sent = rounds.open_assignments(connection).dropna(subset="sent_at")
             fresh, disputed = unanswered(connection, sent, settling, classes)
         asked = disputed if attempt else fresh
@@ -219,29 +234,31 @@ def _simulate(place: House, token: Token, settling: SettlePolicy) -> dict[str, i
         again = asked["reason"].isin(LOOKED_AGAIN).rename("again")
         for (round_id, is_again), part in asked.groupby(["round_id", again]):
             # A second look at a label is a look of its own, not the old mistake again.
-            look = attempt + simulation.LOOKS * rounds.number_of(str(round_id)) * bool(is_again)
-            counts = _answer_round(place, token, str(round_id), part, look)
+            look = attempt + simulation.ATTEMPTS * rounds.round_number(str(round_id)) * bool(
+                is_again
+            )
+            counts = _answer_round(ctx, token, str(round_id), part, look)
             total = {what: total[what] + count for what, count in counts.items()}
     return total
 
 
 def _answer_round(
-    place: House, token: Token, round_id: str, asked: pd.DataFrame, look: int
+    ctx: Context, token: Token, round_id: str, asked: pd.DataFrame, look: int
 ) -> dict[str, int]:
-    truths, people, seed = simulation.load(place.workspace.root)
-    given = simulation.answer(
+    truths, people, seed = simulation.load_simulation(ctx.workspace.root)
+    given = simulation.simulate_answers(
         truths[truths.index.isin(asked["sample_id"])],
-        place.workspace.class_names,
+        ctx.workspace.class_names,
         people,
         seed=seed,
         attempt=look,
         round_id=round_id,
     )
     return record_answers(
-        place.engine,
+        ctx.engine,
         token,
         given,
         source=simulation.SOURCE,
         read=set(),  # nobody deletes anything there
-        classes=place.workspace.class_names,
+        classes=ctx.workspace.class_names,
     )

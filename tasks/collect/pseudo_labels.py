@@ -14,15 +14,15 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine, select
 
-from core.locks import Busy
-from labeling.ledger.rounds import SEEN, load_pool
+from core.locks import LockBusy
+from labeling.ledger.rounds import IMAGE_COLUMNS, load_pool
 from labeling.quality.label_propagation import VERSION, propagate
-from labeling.quality.pseudo_labels import SoftPolicy, soft_rows, with_and_without
+from labeling.quality.pseudo_labels import SoftPolicy, head_with_and_without, pseudo_label_rows
 from labeling.snapshots.publish import load_snapshot
 from labeling.snapshots.table import SOFT, SnapshotConfig, build_table
 from models.judging.compare import REJECT, GatePolicy, Verdict, compare
 from models.registry.versions import models
-from tasks.context import House
+from tasks.context import Context
 
 # Samples (with their places) in; their embeddings, in that order, and what made them out.
 Embed = Callable[[pd.DataFrame], tuple[np.ndarray, str]]
@@ -53,7 +53,7 @@ class _Scene:
         return pd.Index(self.classes).get_indexer(pd.Index(self.taught["label"]))
 
 
-def choose_soft(
+def choose_pseudo_labels(
     engine: Engine,
     classes: list[str],
     embed: Embed,
@@ -81,10 +81,12 @@ def choose_soft(
             f"no soft labels: {len(audit)} labelled audit samples ({policy.min_audit} are needed "
             f"to judge them), {len(taught)} labels to spread, {len(pool)} samples in the pool",
         )
-    places = pd.concat([part[list(SEEN)] for part in (taught, pool, audit)], ignore_index=True)
+    places = pd.concat(
+        [part[list(IMAGE_COLUMNS)] for part in (taught, pool, audit)], ignore_index=True
+    )
     try:
         scene = _Scene(taught, pool, audit, *embed(places), classes)
-    except Busy:  # for an hour, where the pool is large; the labels do not wait for their guesses
+    except LockBusy:  # perhaps for an hour; the labels do not wait for pseudo-labels
         return SoftChoice(
             None,
             "no soft labels this time: another process is looking at the pool; the next snapshot "
@@ -102,15 +104,15 @@ def choose_soft(
     return SoftChoice(rows, f"soft labels: {told}")
 
 
-def learnt_by(place: House, model: str | None) -> set[str]:
+def training_samples_of(ctx: Context, model: str | None) -> set[str]:
     """The samples that a model was trained on, guessed ones too; none where there is no model."""
     if model is None:
         return set()
-    with place.engine.connect() as connection:
+    with ctx.engine.connect() as connection:
         name = connection.scalar(select(models.c.snapshot).where(models.c.version == model))
     if name is None:
         raise ValueError(f"{model!r} is no model of ours; `hone status` says which is in service")
-    table = load_snapshot(place.engine, place.workspace, name)
+    table = load_snapshot(ctx.engine, ctx.workspace, name)
     return set(table.loc[table["split"].isin(["train", SOFT]), "sample_id"])
 
 
@@ -122,7 +124,7 @@ def _guessed(scene: _Scene, policy: SoftPolicy, learnt: Collection[str]) -> pd.D
         len(scene.classes),
         unseen=~scene.taught["sample_id"].isin(list(learnt)).to_numpy(),
     )
-    return soft_rows(
+    return pseudo_label_rows(
         scene.pool["sample_id"].tolist(),
         probs[len(scene.taught) :],
         scene.classes,
@@ -137,7 +139,7 @@ def _verdict(scene: _Scene, rows: pd.DataFrame, policy: SoftPolicy, weight: floa
     labels, everything = len(scene.taught), len(scene.taught) + len(scene.pool)
     guessed = pd.Index(scene.pool["sample_id"]).get_indexer(pd.Index(rows["sample_id"]))
     probs = pd.DataFrame(rows["probs"].map(json.loads).tolist())[scene.classes].to_numpy()
-    with_them, without = with_and_without(
+    with_them, without = head_with_and_without(
         scene.embeddings[:labels],
         scene.said,
         scene.embeddings[labels + guessed],

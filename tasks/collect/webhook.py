@@ -8,7 +8,7 @@ from prefect.client.orchestration import get_client
 from prefect.events.schemas.events import Event, Resource
 
 from labeling.studio import client, webhook
-from tasks.context import House, house
+from tasks.context import Context, open_context
 from tasks.label.choose import studio_address
 
 PORT = 3001  # the usual port of `hone webhook`
@@ -20,21 +20,21 @@ def serve_webhook(port: int = PORT) -> None:
     Comes back when it is stopped by a signal. One event is raised at the start, for what was
     answered while nobody listened. What an event does not tell of, the next poll finds.
     """
-    place = house()
-    secret = _secret(place)
+    ctx = open_context()
+    secret = _secret(ctx)
     with _door(port) as door:
         port = door.getsockname()[1]
-        url = place.settings.webhook_url or f"http://127.0.0.1:{port}{webhook.PATH}"
-        announce_answers(place)
-        with client.connect(**studio_address(place)) as studio:
-            studio.project(place.workspace, desk=place.object_desk)
+        url = ctx.settings.webhook_url or f"http://127.0.0.1:{port}{webhook.PATH}"
+        announce_answers(ctx)
+        with client.connect(**studio_address(ctx)) as studio:
+            studio.project(ctx.workspace, desk=ctx.object_desk)
             webhook.register(studio, url, secret)
         print(f"Label Studio calls {url}, and 127.0.0.1:{port} listens", flush=True)
-        app = webhook.receiver(secret, lambda: announce_answers(place))
+        app = webhook.receiver(secret, lambda: announce_answers(ctx))
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run([door])
 
 
-def announce_answers(place: House) -> None:
+def announce_answers(ctx: Context) -> None:
     """Raise `hone.answers`; an event that Prefect did not take is a `ConnectionError`.
 
     The event only wakes `collect`: what was answered is read from Label Studio.
@@ -42,7 +42,7 @@ def announce_answers(place: House) -> None:
     event = Event(
         event="hone.answers",
         resource=Resource(
-            {"prefect.resource.id": "hone.workspace", "hone.title": place.workspace.title}
+            {"prefect.resource.id": "hone.workspace", "hone.title": ctx.workspace.title}
         ),
     )
     try:
@@ -51,24 +51,24 @@ def announce_answers(place: House) -> None:
             said.raise_for_status()
     except httpx.HTTPError as error:
         raise ConnectionError(
-            f"Prefect at {place.settings.prefect_api_url} takes no events ({error}); start it with "
+            f"Prefect at {ctx.settings.prefect_api_url} takes no events ({error}); start it with "
             "`prefect server start`, or correct PREFECT_API_URL"
         ) from error
 
 
-def _secret(place: House) -> str:
+def _secret(ctx: Context) -> str:
     """The shared secret; what is missing for a webhook is an error that says what to set."""
-    if not place.settings.prefect_api_url:
+    if not ctx.settings.prefect_api_url:
         raise ValueError(
             "PREFECT_API_URL is not set, so nothing would be woken; start a server with `prefect "
             "server start`, deploy the flows there, and set PREFECT_API_URL to it"
         )
-    if place.settings.webhook_secret is None:
+    if ctx.settings.webhook_secret is None:
         raise ValueError(
             "HONE_WEBHOOK_SECRET is not set, so anybody could call; set it to a password of your "
             "own making"
         )
-    return place.settings.webhook_secret.get_secret_value()
+    return ctx.settings.webhook_secret.get_secret_value()
 
 
 def _door(port: int) -> socket.socket:

@@ -12,34 +12,34 @@ from typing import TYPE_CHECKING
 from labeling.ledger import rounds
 from labeling.studio import client
 from settings import Settings
-from tasks.context import house
+from tasks.context import open_context
 from tasks.demo import servers
 
 if TYPE_CHECKING:
-    from tasks.demo.recipe import Story
+    from tasks.demo.recipe import Progress
 
 LOOK_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Person:
+class DemoAnnotator:
     """Whoever answers in the browser."""
 
-    story: "Story"
+    story: "Progress"
     url: str
 
     def wait(self) -> None:
         """Return when every open assignment has an annotation in Label Studio."""
-        with house().engine.connect() as connection:
+        with open_context().engine.connect() as connection:
             waiting = rounds.open_assignments(connection)
         self.story(f"please label {len(waiting)} images: {self.url} (Label All Tasks)")
-        place = house()
+        ctx = open_context()
         while True:
             with client.connect(
-                url=str(place.settings.label_studio_url),
+                url=str(ctx.settings.label_studio_url),
                 api_key=os.environ["LABEL_STUDIO_API_KEY"],
             ) as studio:
-                studio.project(place.workspace)
+                studio.project(ctx.workspace)
                 done = studio.answers_since(None).answers["sample_id"]
             if set(waiting["sample_id"]) <= set(done):
                 return
@@ -47,9 +47,9 @@ class Person:
 
 
 @contextmanager
-def person(home: Path, story: "Story") -> Iterator[Person]:
+def demo_annotator(home: Path, story: "Progress") -> Iterator[DemoAnnotator]:
     """Start Label Studio for the demo's workspace; the person logs in there."""
-    workspace = house().workspace
+    workspace = open_context().workspace
     with servers.label_studio(
         find_command(), home / "label-studio", document_root=workspace.desk
     ) as studio:
@@ -58,7 +58,7 @@ def person(home: Path, story: "Story") -> Iterator[Person]:
         story(
             f"Label Studio at {studio.url}: log in as {studio.username}, password {studio.password}"
         )
-        yield Person(story, studio.url)
+        yield DemoAnnotator(story, studio.url)
 
 
 def find_command() -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from core.files import write_whole
+from core.files import write_atomically
 
 SIDE = 32  # the 8x8 originals are too small for a person to look at
 TURN, NOISE = 50.0, 40.0  # degrees, and standard deviation in grey levels, of the shifted images
@@ -55,7 +55,7 @@ def shifted(digits: list[Digit], seed: int) -> list[Digit]:
 def write_digits(folder: Path, digits: list[Digit]) -> None:
     """Write the digits as files."""
     for digit in digits:
-        write_whole(folder / digit.name, digit.png)
+        write_atomically(folder / digit.name, digit.png)
 
 
 def truth_table(digits: list[Digit]) -> pd.Series:

@@ -16,7 +16,7 @@ from models.network.network import NetworkConfig
 from models.training.train import TrainConfig
 
 
-def random_table(
+def baseline_table(
     audit: pd.DataFrame, labelled: pd.DataFrame, config: SnapshotConfig
 ) -> pd.DataFrame:
     """A training table like a snapshot's: the given labels, and the audit rows as the test."""
@@ -25,16 +25,16 @@ def random_table(
     return table
 
 
-def answer_random(
+def label_random(
     asked: pd.DataFrame, root: Path, classes: list[str], policy: SettlePolicy
 ) -> pd.DataFrame:
     """`asked` with the labels that the simulated annotators settle on, as in a round."""
-    truths, people, seed = simulation.load(root)
+    truths, people, seed = simulation.load_simulation(root)
     found: dict[str, str] = {}
     trust: dict[str, float] = {}
     left = truths[truths.index.isin(asked["sample_id"])]
-    for attempt in range(simulation.LOOKS):
-        given = simulation.answer(left, classes, people, seed=seed, attempt=attempt)
+    for attempt in range(simulation.ATTEMPTS):
+        given = simulation.simulate_answers(left, classes, people, seed=seed, attempt=attempt)
         settled = settle(given.assign(seq=range(len(given))), policy)
         settled = settled[settled["label"].notna()]
         found |= dict(zip(settled["sample_id"], settled["label"], strict=True))
@@ -48,7 +48,7 @@ def answer_random(
     return table
 
 
-def score_random(
+def baseline_accuracy(
     table: pd.DataFrame,
     shards: Path,
     classes: list[str],

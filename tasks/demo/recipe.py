@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
 
-from core.files import write_whole
+from core.files import write_atomically
 from core.workspace import init_workspace
 from labeling import simulation
 from labeling.batches.select import SelectionConfig
@@ -28,15 +28,15 @@ from models.registry import versions
 from models.registry.versions import verdicts
 from models.serving.prediction_store import predictions
 from models.training.train import TrainConfig
-from tasks.context import house
+from tasks.context import open_context
 from tasks.demo import digits, servers
-from tasks.demo.random_baseline import answer_random, random_table, score_random
+from tasks.demo.random_baseline import baseline_accuracy, baseline_table, label_random
 
 AUDIT, FIRST, BATCH, ROUNDS = 250, 50, 50, 3
 PERSON_BATCH = 10
 CLEAN, SHIFTED, SCORED = 200, 300, 200  # images held back: two windows, and the scoring
 DRIFT_BATCH, DRIFT_AUDIT = 150, 50
-PEOPLE = [simulation.Annotator("ada", 0.05), simulation.Annotator("ben", 0.05)]
+ANNOTATORS = [simulation.Annotator("ada", 0.05), simulation.Annotator("ben", 0.05)]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Recipe:
         return SelectionConfig(size=DRIFT_BATCH, audit_share=DRIFT_AUDIT / DRIFT_BATCH)
 
 
-class Story:
+class Progress:
     """Progress lines with the time since the start."""
 
     def __init__(self) -> None:
@@ -125,16 +125,16 @@ def make_workspace(home: Path, recipe: Recipe) -> dict[str, list[digits.Digit]]:
     }
     digits.write_digits(home / "digits", pool)
     truths = digits.truth_table(pool + sets["clean"] + sets["shifted"])
-    simulation.save(root, truths, PEOPLE, seed=seed)
+    simulation.save_simulation(root, truths, ANNOTATORS, seed=seed)
     return sets
 
 
-def start_random_arm(beside: Executor, recipe: Recipe, extra: int) -> "Future[float]":
+def start_random_baseline(beside: Executor, recipe: Recipe, extra: int) -> "Future[float]":
     """Train on the first batch and `extra` random samples, in another process."""
-    place = house()
-    table = load_snapshot(place.engine, place.workspace, "snapshot-0001")
+    ctx = open_context()
+    table = load_snapshot(ctx.engine, ctx.workspace, "snapshot-0001")
     audit = table[table["split"] == "test"]
-    with place.engine.connect() as connection:
+    with ctx.engine.connect() as connection:
         everything = pd.read_sql(select(samples), connection)
     first = set(_first_batch(table))
     others = everything[
@@ -142,32 +142,30 @@ def start_random_arm(beside: Executor, recipe: Recipe, extra: int) -> "Future[fl
     ].sort_values("sample_id")
     drawn = others.sample(frac=1, random_state=recipe.seed).head(extra)
     asked = pd.concat([everything[everything["sample_id"].isin(first)], drawn])
-    labelled = answer_random(
-        asked, place.workspace.root, place.workspace.class_names, recipe.settling
-    )
-    arm = random_table(audit, labelled, recipe.snapshot)
+    labelled = label_random(asked, ctx.workspace.root, ctx.workspace.class_names, recipe.settling)
+    arm = baseline_table(audit, labelled, recipe.snapshot)
     return beside.submit(
-        score_random,
+        baseline_accuracy,
         arm,
-        place.workspace.shards,
-        place.workspace.class_names,
+        ctx.workspace.shards,
+        ctx.workspace.class_names,
         image_size=recipe.image_size,
         network=recipe.network,
         config=recipe.train,
-        threads=place.settings.threads,
+        threads=ctx.settings.threads,
     )
 
 
 def round_facts(number: int) -> dict[str, Any]:
     """What the newest verdict says of a round, and how many labels it had to train on."""
-    place = house()
-    with place.engine.connect() as connection:
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
         row = (
             connection.execute(select(verdicts).order_by(verdicts.c.decided_at.desc()).limit(1))
             .mappings()
             .one()
         )
-    table = load_snapshot(place.engine, place.workspace, row["snapshot"])
+    table = load_snapshot(ctx.engine, ctx.workspace, row["snapshot"])
     metrics = json.loads(row["metrics"])
     return {
         "round": number,
@@ -183,17 +181,20 @@ def accuracy_of(version: str, images: Sequence[digits.Digit]) -> float:
     """Accuracy of a version on images that no round ever sees."""
     import torch
 
-    from core.images import clean, pixels
+    from core.images import clean_image, decode_image
     from models.network.images import prepare
     from models.registry.model_store import load_model
     from models.scoring.predict import predict
 
-    place = house()
-    model = load_model(place.engine, place.workspace.bento_home, version)
+    ctx = open_context()
+    model = load_model(ctx.engine, ctx.workspace.bento_home, version)
     ready = torch.stack(
-        [prepare(pixels(clean(one.png).content), model.card.image_size) for one in images]
+        [
+            prepare(decode_image(clean_image(one.png).content), model.card.image_size)
+            for one in images
+        ]
     )
-    probs = predict(model.network, ready, threads=place.settings.threads).probs
+    probs = predict(model.network, ready, threads=ctx.settings.threads).probs
     guessed = np.asarray(model.card.classes)[probs.argmax(axis=1)]
     return float((guessed == np.asarray([one.truth for one in images])).mean())
 
@@ -206,7 +207,7 @@ def labelled_prediction() -> str:
         .where(labels.c.replaced_at.is_(None))
         .order_by(predictions.c.seq)
     )
-    with house().engine.connect() as connection:
+    with open_context().engine.connect() as connection:
         return str(connection.execute(query).scalars().first())
 
 
@@ -215,20 +216,20 @@ def serve(home: Path) -> Iterator[servers.Server]:
     """`bentoml serve` of the champion's bento, from a folder that is not the repository."""
     from models.registry.bento import package
 
-    place = house()
+    ctx = open_context()
     environment = {
-        "HONE_WORKSPACE": str(place.workspace.root),
+        "HONE_WORKSPACE": str(ctx.workspace.root),
         "HONE_THREADS": "1",
-        "BENTOML_HOME": str(place.workspace.bento_home),
+        "BENTOML_HOME": str(ctx.workspace.bento_home),
     }
-    tag = package(place.workspace, champion())
+    tag = package(ctx.workspace, champion())
     with servers.bentoml(tag, home / "service", environment) as server:
         yield server
 
 
 def champion() -> str:
     """The version in service."""
-    found = versions.champion(house().engine)
+    found = versions.champion(open_context().engine)
     if found is None:
         raise RuntimeError("no model was promoted; see the verdict in `hone status`")
     return found
@@ -252,10 +253,12 @@ def draw_curves(facts: dict[str, Any], start: dict[str, Any], path: Path) -> Non
     )
     axes.grid(alpha=0.3)
     axes.legend()
-    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
 
 
-def show_facts(story: Story, facts: dict[str, Any], picture: Path, trace: dict[str, Any]) -> None:
+def show_facts(
+    story: Progress, facts: dict[str, Any], picture: Path, trace: dict[str, Any]
+) -> None:
     """The last page: the table, the numbers of the drift, the trace, and where to look further."""
     table = Table(title="Rounds")
     for heading in ("round", "labels", "audit accuracy", "random's", "verdict"):

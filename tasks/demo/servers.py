@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.files import write_whole
+from core.files import write_atomically
 
 STARTING = 300.0  # seconds: the first start of Label Studio migrates for a minute on two cores
 ENDING = 30.0  # seconds between the polite signal and the other one
@@ -261,7 +261,7 @@ def _login(path: Path) -> dict[str, str]:
             "password": secrets.token_urlsafe(9),
             "api_key": secrets.token_hex(20),
         }
-        write_whole(path, json.dumps(made).encode())
+        write_atomically(path, json.dumps(made).encode())
         path.chmod(0o600)
     found: dict[str, str] = json.loads(path.read_text())
     return found

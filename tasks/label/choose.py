@@ -9,26 +9,32 @@ from prefect import task
 from core.database import writing
 from core.locks import only_writer
 from labeling import simulation
-from labeling.batches.checks import check_seen
-from labeling.batches.quality_control import SECOND_LOOK, QueueConfig, as_shown, queue, turn_of
-from labeling.batches.relabel import second_looks
-from labeling.batches.select import SelectionConfig, part, select_batch
-from labeling.consensus.settle_labels import load_standing
+from labeling.batches.checks import validate_predictions
+from labeling.batches.quality_control import (
+    SECOND_LOOK,
+    QualityControlConfig,
+    add_quality_controls,
+    mask_for_annotators,
+    pick_gold,
+)
+from labeling.batches.relabel import relabel_candidates
+from labeling.batches.select import SelectionConfig, select_batch, share_of
+from labeling.consensus.settle_labels import load_ledger_state
 from labeling.ledger import rounds
 from labeling.ledger.answers import refuse_lost_classes
-from labeling.quality.pseudo_labels import guess_batch, reserved
-from labeling.snapshots.publish import trained_on_guesses
+from labeling.quality.pseudo_labels import never_pseudo_labelled, pre_annotate
+from labeling.snapshots.publish import has_pseudo_labels
 from labeling.strategies.pool import Pool
 from labeling.studio import client
 from labeling.studio.ml_backend import connect_backend
 from labeling.studio.protocol import guess_model
 from models.registry import versions
 from models.watching import decisions
-from tasks.context import House, house
-from tasks.label.score_pool import FEATURES, Sight, first_look, look
-from tasks.label.stage_images import lay_out, lay_out_examples
-from tasks.report.artifacts import show_batch
-from tasks.retries import is_busy, may_pass
+from tasks.context import Context, open_context
+from tasks.label.score_pool import FEATURES, PoolPredictions, embed_cold_pool, predict_pool
+from tasks.label.stage_images import stage_examples, stage_images
+from tasks.report.artifacts import publish_batch_artifact
+from tasks.retries import is_lock_busy, is_transient_error
 
 DRIFT_SHARE = 0.8  # of a batch that answers a drift signal: most of it from the drifted traffic
 
@@ -39,38 +45,42 @@ def name_round(round_id: str | None, annotators: str) -> str:
 
     Nothing is chosen for annotators who could not be asked: the server is greeted first.
     """
-    place = house()
+    ctx = open_context()
     if annotators == "simulated":
-        simulation.load(place.workspace.root)
+        simulation.load_simulation(ctx.workspace.root)
     else:
-        with client.connect(**studio_address(place)):
+        with client.connect(**studio_address(ctx)):
             pass  # a token that is refused is found out now
     if round_id is not None:
-        rounds.number_of(round_id)
+        rounds.round_number(round_id)
         return round_id
-    with place.engine.connect() as connection:
-        refuse_lost_classes(connection, place.workspace.class_names)
+    with ctx.engine.connect() as connection:
+        refuse_lost_classes(connection, ctx.workspace.class_names)
         return rounds.next_round(connection)
 
 
 @task(
     retries=3,
     retry_delay_seconds=[60, 600, 1800],  # a collect with soft labels may be looking at the pool
-    retry_condition_fn=is_busy,
+    retry_condition_fn=is_lock_busy,
     timeout_seconds=6 * 3600,
 )
 def choose_batch(
-    round_id: str, selection: SelectionConfig, queueing: QueueConfig, seed: int, queue_limit: int
+    round_id: str,
+    selection: SelectionConfig,
+    queueing: QualityControlConfig,
+    seed: int,
+    queue_limit: int,
 ) -> int:
     """Write down who is asked in this round and why; return how many it has.
 
     Idempotent: a round that was chosen stays as it was chosen. Nothing is chosen while
     `queue_limit` samples wait for annotators already.
     """
-    place = house()
-    with only_writer(place.engine, "rounds") as token:
-        with place.engine.connect() as connection:
-            size = rounds.size_of(connection, round_id)
+    ctx = open_context()
+    with only_writer(ctx.engine, "rounds") as token:
+        with ctx.engine.connect() as connection:
+            size = rounds.round_size(connection, round_id)
             if size is not None:
                 print(f"{round_id} was chosen before, {size} samples: it is finished as it was")
                 return size
@@ -78,12 +88,12 @@ def choose_batch(
             pool = rounds.load_pool(connection)
         if not _worth_choosing(pool, waiting, queue_limit, selection):
             return 0
-        drift = decisions.unanswered_drift(place.engine)
+        drift = decisions.unanswered_drift(ctx.engine)
         if drift is not None:
             selection = replace(selection, served_share=max(selection.served_share, DRIFT_SHARE))
-        rng = np.random.default_rng([seed, rounds.number_of(round_id)])
-        batch, model, rule = _choose(place, pool, selection, queueing, rng)
-        with writing(place.engine) as connection:
+        rng = np.random.default_rng([seed, rounds.round_number(round_id)])
+        batch, model, rule = _choose(ctx, pool, selection, queueing, rng)
+        with writing(ctx.engine) as connection:
             rounds.open_round(
                 connection,
                 token,
@@ -122,38 +132,45 @@ def _worth_choosing(
     return True
 
 
-@task(retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=may_pass, timeout_seconds=3600)
+@task(
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=is_transient_error,
+    timeout_seconds=3600,
+)
 def send_batch(round_id: str, annotators: str) -> int:
     """Put the round before its annotators, the model's guess beside each image.
 
     Idempotent: a retry, or a second run of the round, sends only what is missing.
     """
-    place = house()
-    with only_writer(place.engine, "rounds") as token:
-        with place.engine.connect() as connection:
+    ctx = open_context()
+    with only_writer(ctx.engine, "rounds") as token:
+        with ctx.engine.connect() as connection:
             batch = rounds.open_assignments(connection, round_id)
             known = rounds.recent_rounds(connection)
-        batch["file"] = lay_out(place, batch)
+        batch["file"] = stage_images(ctx, batch)
         if annotators == "simulated" or batch.empty:
             outside = dict(zip(batch["sample_id"], batch["sample_id"], strict=True))
         else:
-            rng = np.random.default_rng(rounds.number_of(round_id))  # a second run tells the same
-            with client.connect(**studio_address(place)) as studio:
-                studio.project(place.workspace, lay_out_examples(place), place.object_desk)
-                if place.object_desk is None:
+            rng = np.random.default_rng(
+                rounds.round_number(round_id)
+            )  # a second run tells the same
+            with client.connect(**studio_address(ctx)) as studio:
+                studio.project(ctx.workspace, stage_examples(ctx), ctx.object_desk)
+                if ctx.object_desk is None:
                     studio.see(batch["file"].iloc[0])
-                sent = studio.assign(as_shown(batch, rng))
+                sent = studio.assign(mask_for_annotators(batch, rng))
                 studio.show_tabs(known)
-                _connect_backend(place, studio, batch)
+                _connect_backend(ctx, studio, batch)
             outside = {sample_id: str(number) for sample_id, number in sent.items()}
-        rounds.record_sent(place.engine, token, round_id, outside)
+        rounds.record_sent(ctx.engine, token, round_id, outside)
     print(f"{round_id}: {len(outside)} before the annotators")
     return len(outside)
 
 
-def _connect_backend(place: House, studio: client.Studio, batch: pd.DataFrame) -> None:
+def _connect_backend(ctx: Context, studio: client.Studio, batch: pd.DataFrame) -> None:
     """Let Label Studio ask the service for guesses; without it annotators work on just as well."""
-    url, secret = place.settings.backend_url, place.settings.backend_secret
+    url, secret = ctx.settings.backend_url, ctx.settings.backend_secret
     if url is None or secret is None:
         return
     try:
@@ -165,18 +182,18 @@ def _connect_backend(place: House, studio: client.Studio, batch: pd.DataFrame) -
 @task
 def publish_batch(round_id: str) -> None:
     """Show the batch, its images and why each was chosen, as an artifact in Prefect."""
-    place = house()
-    with place.engine.connect() as connection:
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
         batch = rounds.open_assignments(connection, round_id)
-        rule = rounds.rule_of(connection, round_id)
+        rule = rounds.load_rule(connection, round_id)
     if batch.empty:
         return  # an old run, repeated: what it had to show was shown
-    show_batch(round_id, batch, rule, place.workspace.shards)
+    publish_batch_artifact(round_id, batch, rule, ctx.workspace.shards)
 
 
-def studio_address(place: House) -> dict[str, str]:
+def studio_address(ctx: Context) -> dict[str, str]:
     """Where Label Studio is, and the token; a missing one is an error that says what to set."""
-    url, key = place.settings.label_studio_url, place.settings.label_studio_api_key
+    url, key = ctx.settings.label_studio_url, ctx.settings.label_studio_api_key
     if not url or not key:
         missing = "LABEL_STUDIO_URL" if not url else "LABEL_STUDIO_API_KEY"
         raise ValueError(
@@ -187,36 +204,36 @@ def studio_address(place: House) -> dict[str, str]:
 
 
 def _choose(
-    place: House,
+    ctx: Context,
     pool: pd.DataFrame,
     selection: SelectionConfig,
-    queueing: QueueConfig,
+    queueing: QualityControlConfig,
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, str | None, str]:
     """The batch as it stands before people, the model whose guesses it has, and by which rule."""
-    with place.engine.connect() as connection:
+    with ctx.engine.connect() as connection:
         known = rounds.load_gold(connection)
-        spoken_for = rounds.load_spoken_for(connection)
-        if trained_on_guesses(connection):
-            pool = pool.assign(reserved=reserved(pool["sample_id"].tolist()))
+        spoken_for = rounds.load_labelled_or_pending(connection)
+        if has_pseudo_labels(connection):
+            pool = pool.assign(reserved=never_pseudo_labelled(pool["sample_id"].tolist()))
     pool = pool.assign(taught=pool["group_id"].isin(spoken_for["group_id"]))
-    gold = turn_of(known, min(selection.size, len(pool)), queueing, rng)
-    model = versions.champion(place.engine)
+    gold = pick_gold(known, min(selection.size, len(pool)), queueing, rng)
+    model = versions.champion(ctx.engine)
     if model is None:
-        sight = first_look(place, pool, spoken_for, selection)
+        sight = embed_cold_pool(ctx, pool, spoken_for, selection)
         batch, rule = select_batch(pool, sight.pool, selection, rng, classes=sight.classes)
         batch = _first_guesses(batch, pool, sight)
         gold = gold[["sample_id"]]
     else:
-        batch, gold, rule = _with_model(place, pool, gold, spoken_for, model, selection, rng)
-    batch = queue(batch, gold, queueing, rng)
-    with place.engine.connect() as connection:
-        batch["neighbour"] = rounds.neighbours(connection, batch["sample_id"].tolist())
+        batch, gold, rule = _with_model(ctx, pool, gold, spoken_for, model, selection, rng)
+    batch = add_quality_controls(batch, gold, queueing, rng)
+    with ctx.engine.connect() as connection:
+        batch["neighbour"] = rounds.most_similar_labelled(connection, batch["sample_id"].tolist())
     return batch, model, rule
 
 
 def _with_model(
-    place: House,
+    ctx: Context,
     pool: pd.DataFrame,
     gold: pd.DataFrame,
     spoken_for: pd.DataFrame,
@@ -229,10 +246,10 @@ def _with_model(
     if selection.by_chance:  # the model is asked only about those who were drawn
         batch, rule = select_batch(pool, Pool(), selection, rng)
         drawn = pool[pool["sample_id"].isin(batch["sample_id"])]
-        sight = look(place, drawn, gold, spoken_for[:0], model, selection)
+        sight = predict_pool(ctx, drawn, gold, spoken_for[:0], model, selection)
     else:
-        sight = look(place, pool, gold, spoken_for, model, selection)
-        again = _second_looks(place, pool, sight, spoken_for, selection, rng)
+        sight = predict_pool(ctx, pool, gold, spoken_for, model, selection)
+        again = _second_looks(ctx, pool, sight, spoken_for, selection, rng)
         batch, rule = select_batch(
             pool, sight.pool, selection, rng, classes=sight.classes, taken=len(again)
         )
@@ -241,25 +258,25 @@ def _with_model(
     return pd.concat([batch, again], ignore_index=True) if len(again) else batch, gold, rule
 
 
-def _with_guesses(rows: pd.DataFrame, sight: Sight) -> pd.DataFrame:
+def _with_guesses(rows: pd.DataFrame, sight: PoolPredictions) -> pd.DataFrame:
     """The rows with what the model says of each; with nothing where it is no probability."""
     told = sight.guesses(rows["sample_id"].tolist())
     return rows.merge(told[told["confidence"].between(0, 1)], on="sample_id", how="left")
 
 
-def _first_guesses(batch: pd.DataFrame, pool: pd.DataFrame, sight: Sight) -> pd.DataFrame:
+def _first_guesses(batch: pd.DataFrame, pool: pd.DataFrame, sight: PoolPredictions) -> pd.DataFrame:
     """The batch with what the labels so far say of like samples, while there is no model."""
     seen = sight.pool
     if seen.labels is None or not (seen.labels >= 0).any():
         return batch
     ids = pool["sample_id"].tolist()
-    return guess_batch(batch, ids, seen, sight.classes, source=FEATURES)
+    return pre_annotate(batch, ids, seen, sight.classes, source=FEATURES)
 
 
 def _second_looks(
-    place: House,
+    ctx: Context,
     pool: pd.DataFrame,
-    sight: Sight,
+    sight: PoolPredictions,
     spoken_for: pd.DataFrame,
     selection: SelectionConfig,
     rng: np.random.Generator,
@@ -269,16 +286,16 @@ def _second_looks(
     The audit, the named and quotas keep their places, and one stays for what is new.
     """
     spare = selection.size - max(selection.promised, 1)
-    limit = min(part(selection.size, selection.relabel_share), spare)
+    limit = min(share_of(selection.size, selection.relabel_share), spare)
     seen = sight.pool
     if limit == 0 or seen.embeddings is None or seen.labelled is None:
         return pd.DataFrame()
-    check_seen(pool, seen)  # before a head is fitted to it
-    with place.engine.connect() as connection:
+    validate_predictions(pool, seen)  # before a head is fitted to it
+    with ctx.engine.connect() as connection:
         known = rounds.load_labelled(connection)["sample_id"]
-        given = load_standing(connection).given
+        given = load_ledger_state(connection).given
     is_known = (spoken_for["label"].notna() & spoken_for["sample_id"].isin(known)).to_numpy()
-    found = second_looks(
+    found = relabel_candidates(
         seen.embeddings,
         seen.labelled[is_known],
         spoken_for[is_known].reset_index(drop=True),

@@ -9,7 +9,7 @@ from labeling.batches.quality_control import REVIEW
 from labeling.ledger import rounds
 from labeling.quality import label_errors
 from models.registry import versions
-from tasks.context import House, house
+from tasks.context import Context, open_context
 from tasks.report.artifacts import progress
 
 
@@ -19,24 +19,24 @@ def choose_review(round_id: str, size: int, seed: int) -> int:
 
     Idempotent: a round that was chosen stays as it was chosen.
     """
-    place = house()
-    with only_writer(place.engine, "rounds") as token:
-        with place.engine.connect() as connection:
-            known = rounds.size_of(connection, round_id)
+    ctx = open_context()
+    with only_writer(ctx.engine, "rounds") as token:
+        with ctx.engine.connect() as connection:
+            known = rounds.round_size(connection, round_id)
             labelled = rounds.load_labelled(connection)
         if known is not None:
             return known
-        model = versions.champion(place.engine)
+        model = versions.champion(ctx.engine)
         if model is None:
             raise ValueError(
                 "no model is in service yet, and a label is judged by what one sees in its image; "
                 "`hone retrain` makes and releases one"
             )
-        batch = _suspected(place, labelled, model, size=size, seed=seed)
+        batch = _suspected(ctx, labelled, model, size=size, seed=seed)
         if batch.empty:
             print(f"none of {len(labelled)} labels looks wrong: nothing to review")
             return 0
-        with writing(place.engine) as connection:
+        with writing(ctx.engine) as connection:
             rounds.open_round(
                 connection,
                 token,
@@ -53,28 +53,28 @@ def choose_review(round_id: str, size: int, seed: int) -> int:
 
 
 def _suspected(
-    place: House, labelled: pd.DataFrame, model: str, *, size: int, seed: int
+    ctx: Context, labelled: pd.DataFrame, model: str, *, size: int, seed: int
 ) -> pd.DataFrame:
     """The batch of a review: blind, so that nobody is told what to find."""
     from models.registry.model_store import load_model
     from models.scoring.predict import predict_table
 
     show = progress("Looking at the labelled images")
-    loaded = load_model(place.engine, place.workspace.bento_home, model)
+    loaded = load_model(ctx.engine, ctx.workspace.bento_home, model)
     seen = predict_table(
         loaded.network,
         labelled,
-        place.workspace.shards,
+        ctx.workspace.shards,
         loaded.card.image_size,
-        threads=place.settings.threads,
+        threads=ctx.settings.threads,
         on_progress=show,
     )
     show(1, 1)
     names = labelled["label"].tolist()
-    probs = label_errors.out_of_fold(
+    probs = label_errors.out_of_fold_probs(
         seen.embeddings, names, labelled["group_id"].tolist(), seed=seed
     )
-    found = label_errors.suspects(labelled["sample_id"].tolist(), names, probs, limit=size)
+    found = label_errors.find_label_errors(labelled["sample_id"].tolist(), names, probs, limit=size)
     return found.assign(
         position=range(len(found)),
         reason=REVIEW,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from labeling.batches.select import SelectionConfig
 from labeling.strategies.pool import Pool
-from tasks.context import House
+from tasks.context import Context
 from tasks.report.artifacts import progress
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from models.scoring.score_pool import Scored
 
 FEATURES = "features"  # folder of what is seen before any model
-NOBODY = pd.Index([], dtype=object)
-LOOKS = 10  # opinions of a model, for strategies that compare them
-MANY = 10_000  # images from which on a faster number format is tried out
-AT_ONCE = 200_000  # images that a cluster is given before what it found is kept
+NO_SAMPLES = pd.Index([], dtype=object)
+N_MEMBERS = 10  # opinions of a model, for strategies that compare them
+BF16_TRIAL_ROWS = 10_000  # images from which on a faster number format is tried out
+ROWS_PER_RAY_CALL = 200_000  # images that a cluster is given before what it found is kept
 
 
 @dataclass(frozen=True)
-class Sight:
+class PoolPredictions:
     """What is seen of the pool, and what a model says of everybody who may be asked."""
 
     pool: Pool
@@ -52,68 +52,68 @@ class Sight:
         )
 
 
-def look(
-    place: House,
+def predict_pool(
+    ctx: Context,
     pool: pd.DataFrame,
     gold: pd.DataFrame,
     spoken_for: pd.DataFrame,
     model: str,
     selection: SelectionConfig,
-) -> Sight:
+) -> PoolPredictions:
     """The champion's view of the pool, of the gold that is mixed in, and of what has a label."""
     from models.registry.model_store import load_model
-    from models.scoring.ensemble import draws
+    from models.scoring.ensemble import ensemble_predictions
 
-    loaded = load_model(place.engine, place.workspace.bento_home, model)
-    scored = _scored(place, loaded, pd.concat([pool, gold, spoken_for], ignore_index=True))
+    loaded = load_model(ctx.engine, ctx.workspace.bento_home, model)
+    scored = _scored(ctx, loaded, pd.concat([pool, gold, spoken_for], ignore_index=True))
     classes, asked = list(loaded.card.classes), len(pool) + len(gold)
     labelled, numbers = scored.embeddings[asked:], _numbers(spoken_for, classes)
     embeddings = scored.embeddings[: len(pool)]
     opinions = None
     if selection.strategy == "bald":
-        opinions = draws(
+        opinions = ensemble_predictions(
             loaded.network,
             embeddings,
-            looks=LOOKS,
+            looks=N_MEMBERS,
             seed=0,
             labelled=labelled,
             labels=numbers,
-            folder=place.workspace.scores,
+            folder=ctx.workspace.scores,
         )
     seen = Pool(scored.probs[: len(pool)], embeddings, opinions, labelled, numbers)
     names = pd.concat([pool["sample_id"], gold["sample_id"]], ignore_index=True)
-    return Sight(seen, classes, pd.Index(names), scored.probs[:asked], model)
+    return PoolPredictions(seen, classes, pd.Index(names), scored.probs[:asked], model)
 
 
-def first_look(
-    place: House, pool: pd.DataFrame, spoken_for: pd.DataFrame, selection: SelectionConfig
-) -> Sight:
+def embed_cold_pool(
+    ctx: Context, pool: pd.DataFrame, spoken_for: pd.DataFrame, selection: SelectionConfig
+) -> PoolPredictions:
     """What can be seen before there is a model; nothing, where chance decides anyway."""
-    classes = place.workspace.class_names
+    classes = ctx.workspace.class_names
     if selection.strategy == "random" or pool.empty:
-        return Sight(Pool(), classes, NOBODY, np.empty((0, len(classes))), FEATURES)
+        return PoolPredictions(Pool(), classes, NO_SAMPLES, np.empty((0, len(classes))), FEATURES)
     everybody = pd.concat([pool, spoken_for], ignore_index=True)
-    found = features(place, everybody, seconds=selection.feature_seconds)
+    found = cold_start_embeddings(ctx, everybody, seconds=selection.feature_seconds)
     seen = Pool(
         embeddings=found[: len(pool)],
         labelled=found[len(pool) :],
         labels=_numbers(spoken_for, classes),
     )
-    return Sight(seen, classes, NOBODY, np.empty((0, len(classes))), FEATURES)
+    return PoolPredictions(seen, classes, NO_SAMPLES, np.empty((0, len(classes))), FEATURES)
 
 
-def features(place: House, table: pd.DataFrame, *, seconds: float) -> np.ndarray:
+def cold_start_embeddings(ctx: Context, table: pd.DataFrame, *, seconds: float) -> np.ndarray:
     """Embeddings of these samples by a network that no label has touched; whose, is printed."""
     from models.pretraining import cold_start as before
 
     show = progress("Looking at the pool before there is a model")
-    found, source = before.features(
+    found, source = before.cold_start_embeddings(
         table,
-        place.workspace.shards,
-        place.workspace.image_size,
-        folder=place.workspace.scores / FEATURES,
+        ctx.workspace.shards,
+        ctx.workspace.image_size,
+        folder=ctx.workspace.scores / FEATURES,
         seconds=seconds,
-        threads=place.settings.threads,
+        threads=ctx.settings.threads,
         on_progress=show,
     )
     show(1, 1)
@@ -121,38 +121,40 @@ def features(place: House, table: pd.DataFrame, *, seconds: float) -> np.ndarray
     return found
 
 
-def embed(place: House, model: str | None) -> Callable[[pd.DataFrame], tuple[np.ndarray, str]]:
+def embedder(ctx: Context, model: str | None) -> Callable[[pd.DataFrame], tuple[np.ndarray, str]]:
     """What gives the embeddings of samples, by the champion or else by what no label touched."""
 
     def embedded(table: pd.DataFrame) -> tuple[np.ndarray, str]:
         from models.registry.model_store import load_model
 
         if model is None:
-            return features(place, table, seconds=SelectionConfig.feature_seconds), FEATURES
-        loaded = load_model(place.engine, place.workspace.bento_home, model)
-        return _scored(place, loaded, table).embeddings, model
+            return cold_start_embeddings(
+                ctx, table, seconds=SelectionConfig.feature_seconds
+            ), FEATURES
+        loaded = load_model(ctx.engine, ctx.workspace.bento_home, model)
+        return _scored(ctx, loaded, table).embeddings, model
 
     return embedded
 
 
-def _scored(place: House, loaded: "LoadedModel", table: pd.DataFrame) -> "Scored":
+def _scored(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame) -> "Scored":
     """What the model says of a table: kept from before, by this process, or by the cluster."""
     from models.scoring.score_pool import cache_for, score_table
 
     show = progress(f"Scoring the pool with {loaded.version}")
-    folder = place.workspace.scores / loaded.version.replace(":", "-")
+    folder = ctx.workspace.scores / loaded.version.replace(":", "-")
     _forget_others(folder)
     with cache_for(loaded.network, folder) as cache:
-        if place.settings.ray:
-            _spread(place, loaded, table, cache, show)
+        if ctx.settings.ray:
+            _spread(ctx, loaded, table, cache, show)
         scored = score_table(
             loaded.network,
             table,
-            place.workspace.shards,
+            ctx.workspace.shards,
             loaded.card.image_size,
             cache,
-            precision="auto" if len(table) >= MANY else "fp32",
-            threads=place.settings.threads,
+            precision="auto" if len(table) >= BF16_TRIAL_ROWS else "fp32",
+            threads=ctx.settings.threads,
             name=loaded.version,
             on_progress=show,
         )
@@ -162,25 +164,25 @@ def _scored(place: House, loaded: "LoadedModel", table: pd.DataFrame) -> "Scored
 
 
 def _spread(
-    place: House,
+    ctx: Context,
     loaded: "LoadedModel",
     table: pd.DataFrame,
     cache: "ScoreCache",
     show: Callable[[float, float], None],
 ) -> None:
     """Let the cluster score what is not known yet."""
-    from models.scoring.ray import predict_spread
+    from models.scoring.ray import predict_on_ray
 
     missing = table.iloc[cache.missing(table["sample_id"].tolist())]
     missing = missing.sort_values(["shard", "offset"])  # else a worker opens all shards for a part
-    for start in range(0, len(missing), AT_ONCE):
-        part = missing.iloc[start : start + AT_ONCE]
-        found = predict_spread(
+    for start in range(0, len(missing), ROWS_PER_RAY_CALL):
+        part = missing.iloc[start : start + ROWS_PER_RAY_CALL]
+        found = predict_on_ray(
             loaded.network,
             part,
-            place.workspace.shards,
+            ctx.workspace.shards,
             loaded.card.image_size,
-            cluster=str(place.settings.ray),
+            cluster=str(ctx.settings.ray),
             name=loaded.version,
             on_progress=show,
         )

@@ -4,81 +4,81 @@ from typing import Any
 
 import pandas as pd
 
-from core.bucket import ObjectDesk
-from core.files import write_whole
+from core.bucket import BucketImageStore
+from core.files import write_atomically
 from core.shards import read_image
 from labeling.ledger import rounds
-from labeling.ledger.tables import place_of
+from labeling.ledger.tables import location_of
 from labeling.studio.project import IMAGES
-from tasks.context import House
+from tasks.context import Context
 
 SHOWN = f"{IMAGES}/examples"  # of the instructions
 EXAMPLES = 2  # of each class
 ENDINGS = {"JPEG": "jpg", "PNG": "png"}
 
 
-def lay_out(place: House, table: pd.DataFrame) -> list[str]:
+def stage_images(ctx: Context, table: pd.DataFrame) -> list[str]:
     """Put the images of these samples on the desk; return what Label Studio calls each. Idempotent.
 
     That is the path below its document root, or an address in the object store.
     """
-    if place.object_desk is not None:
-        return _lay_out_objects(place, place.object_desk, table)
-    return [_lay_out_file(place, row, IMAGES) for row in table.itertuples()]
+    if ctx.object_desk is not None:
+        return _lay_out_objects(ctx, ctx.object_desk, table)
+    return [_lay_out_file(ctx, row, IMAGES) for row in table.itertuples()]
 
 
-def lay_out_examples(place: House) -> dict[str, list[str]]:
+def stage_examples(ctx: Context) -> dict[str, list[str]]:
     """Images for the instructions: of each class the surest two, below the document root.
 
     They stay as long as their labels do, or the instructions would change with every round. From
     an object store there are none: instructions outlive every address that expires.
     """
-    if place.object_desk is not None:
+    if ctx.object_desk is not None:
         return {}
-    with place.engine.connect() as connection:
-        surest = rounds.surest_samples(connection, each=EXAMPLES)
+    with ctx.engine.connect() as connection:
+        surest = rounds.most_trusted_samples(connection, each=EXAMPLES)
     found: dict[str, list[str]] = {}
     for row in surest.itertuples():
-        found.setdefault(str(row.label), []).append(_lay_out_file(place, row, SHOWN))
+        found.setdefault(str(row.label), []).append(_lay_out_file(ctx, row, SHOWN))
     return found
 
 
-def clear_desk(place: House) -> int:
+def unstage_images(ctx: Context) -> int:
     """Take away the images of rounds that are closed; return how many. Idempotent."""
-    with place.engine.connect() as connection:
+    with ctx.engine.connect() as connection:
         wanted = rounds.samples_of_open_rounds(connection)
-    folder = place.workspace.desk / IMAGES
+    folder = ctx.workspace.desk / IMAGES
     spare = [path for path in folder.glob("*.*") if _sample(path.name) not in wanted]
     for path in spare:
         path.unlink(missing_ok=True)
-    if place.object_desk is None:
+    if ctx.object_desk is None:
         return len(spare)
-    objects = [name for name in place.object_desk.names() if _sample(name) not in wanted]
-    place.object_desk.remove(objects)
+    objects = [name for name in ctx.object_desk.names() if _sample(name) not in wanted]
+    ctx.object_desk.remove(objects)
     return len(spare) + len(objects)
 
 
-def _lay_out_file(place: House, row: Any, folder: str) -> str:
-    path = place.workspace.desk / folder / _name(row)
+def _lay_out_file(ctx: Context, row: Any, folder: str) -> str:
+    path = ctx.workspace.desk / folder / _name(row)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, read_image(place.workspace.shards, place_of(row)))
-    root = (place.settings.label_studio_document_root or place.workspace.desk).resolve()
+        write_atomically(path, read_image(ctx.workspace.shards, location_of(row)))
+    root = (ctx.settings.label_studio_document_root or ctx.workspace.desk).resolve()
     if not path.is_relative_to(root):
         raise ValueError(
-            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is {root}, and {place.workspace.desk} is not "
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is {root}, and {ctx.workspace.desk} is not "
             "below it, so Label Studio could not show its images; set it to the desk, or above"
         )
     return str(path.relative_to(root))
 
 
-def _lay_out_objects(place: House, desk: ObjectDesk, table: pd.DataFrame) -> list[str]:
+def _lay_out_objects(ctx: Context, desk: BucketImageStore, table: pd.DataFrame) -> list[str]:
     there = desk.names()
     rows = {_name(row): row for row in table.itertuples()}
     missing = [name for name in rows if name not in there]
     for start in range(0, len(missing), 100):  # so many in memory
         part = missing[start : start + 100]
-        desk.put({name: read_image(place.workspace.shards, place_of(rows[name])) for name in part})
+        desk.put({name: read_image(ctx.workspace.shards, location_of(rows[name])) for name in part})
     return [desk.address(_name(row)) for row in table.itertuples()]
 
 

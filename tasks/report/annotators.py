@@ -14,12 +14,12 @@ from labeling.consensus.settle import SettlePolicy
 from labeling.ledger.gold import gold_labels
 from labeling.ledger.tables import answers, assignments, labels, refused_answers
 from labeling.quality import agreement
-from tasks.context import house
+from tasks.context import open_context
 from tasks.report.annotators_view import (
     agreement_rows,
     annotator_rows,
 )
-from tasks.report.artifacts import literal
+from tasks.report.artifacts import escape_markdown
 
 LISTED = 100  # refused answers that are told one by one
 HURRIED = 0.1  # share of fast answers from which somebody is named
@@ -28,19 +28,19 @@ LED = 0.1  # lower bound of `led` from which a person is named: of many, some ar
 
 
 @task
-def publish_people(settling: SettlePolicy = SettlePolicy()) -> None:  # noqa: B008 - frozen
+def publish_annotators(settling: SettlePolicy = SettlePolicy()) -> None:  # noqa: B008 - frozen
     """Show what is known of the annotators, and how far they agree, as two tables in Prefect."""
-    place = house()
-    people = annotators_report(place.engine, settling, place.workspace.class_names)
+    ctx = open_context()
+    people = annotators_report(ctx.engine, settling, ctx.workspace.class_names)
     if not people["annotators"]:
         return
-    found = quality_report(place.engine, settling, place.workspace.class_names)
+    found = quality_report(ctx.engine, settling, ctx.workspace.class_names)
     for key, rows, said in (
         ("annotators", annotator_rows(people), people["said"]),
         ("agreement", agreement_rows(found), found["said"]),
     ):
-        listed = "\n".join(f"* {literal(line)}" for line in said)
-        table = [{name: literal(cell) for name, cell in row.items()} for row in rows]
+        listed = "\n".join(f"* {escape_markdown(line)}" for line in said)
+        table = [{name: escape_markdown(cell) for name, cell in row.items()} for row in rows]
         create_table_artifact(key=key, table=table, description=listed)
 
 

@@ -19,9 +19,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from core.images import pixels
+from core.images import decode_image
 from core.shards import read_image
-from labeling.ledger.tables import place_of
+from labeling.ledger.tables import location_of
 
 # What means something in Markdown or HTML anywhere, and what does where a line begins.
 _MARKS = re.compile(r"[\\*_\[\]<>#|~&!]|:(?=//)")
@@ -40,12 +40,12 @@ def progress(description: str) -> Callable[[float, float], None]:
     return show
 
 
-def literal(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """`text` as Markdown that shows it as it is: Prefect reads Markdown and HTML, in tables too."""
     return _FIRST.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", " ".join(text.split())))
 
 
-def show_batch(round_id: str, batch: pd.DataFrame, rule: str, shards: Path) -> None:
+def publish_batch_artifact(round_id: str, batch: pd.DataFrame, rule: str, shards: Path) -> None:
     """The first images of a batch, each with the reason, the score and the model's guess."""
     head = ["| image | sample | reason | score | guess |", "|---|---|---|---|---|"]
     rows = [
@@ -81,13 +81,13 @@ def verdict_text(verdict: Any, *, challenger: str, champion: str | None, snapsho
     return "\n".join(lines)
 
 
-def show_verdict(text: str, *, challenger: str) -> None:
+def publish_verdict(text: str, *, challenger: str) -> None:
     """Publish a verdict."""
     key = "verdict-" + challenger.replace(":", "-").replace("_", "-").lower()
     create_markdown_artifact(key=key, description=f"Verdict on {challenger}", markdown=text)
 
 
-def show_signals(model: str, rows: Sequence[dict[str, Any]], reason: str) -> None:
+def publish_signals(model: str, rows: Sequence[dict[str, Any]], reason: str) -> None:
     """Publish the signals of one window as a table, the decision as its description."""
     key = "drift-" + model.replace(":", "-").replace("_", "-").lower()
     create_table_artifact(key=key, table=list(rows), description=reason)
@@ -95,16 +95,16 @@ def show_signals(model: str, rows: Sequence[dict[str, Any]], reason: str) -> Non
 
 def _thumbnail(shards: Path, row: Any) -> str:
     """The address of a small picture of the image."""
-    image = Image.fromarray(pixels(read_image(shards, place_of(row))))
+    image = Image.fromarray(decode_image(read_image(shards, location_of(row))))
     image.thumbnail((96, 96))
     if max(image.size) < 48:
         image = image.resize((48, 48), Image.Resampling.NEAREST)
     png = io.BytesIO()
     image.save(png, "PNG")
-    return address_of(png.getvalue())
+    return data_uri(png.getvalue())
 
 
-def address_of(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
     """An address that carries the picture itself: the page fetches nothing."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
@@ -112,7 +112,7 @@ def address_of(png: bytes) -> str:
 def _guess(row: Any) -> str:
     if not isinstance(row.guess, str):
         return "-"
-    return f"{literal(row.guess)} ({row.confidence:.2f})"
+    return f"{escape_markdown(row.guess)} ({row.confidence:.2f})"
 
 
 def _number(value: float | None) -> str:

@@ -23,20 +23,20 @@ from sqlalchemy import Engine, select
 from labeling.batches.quality_control import GOLD, LOOKED_AGAIN
 from labeling.budget.learning_curve import (
     BudgetPolicy,
-    Evidence,
+    CurveData,
     LearningCurve,
     advise,
     learning_curve,
 )
-from labeling.budget.subset_curve import nested_mistakes
+from labeling.budget.subset_curve import subset_errors
 from labeling.ledger.tables import assignments, labels, rounds, samples
-from labeling.quality.chosen_vs_random import compare_arms
+from labeling.quality.chosen_vs_random import compare_to_random
 from labeling.snapshots import publish as frozen
 from labeling.strategies import STRATEGIES
 from models.judging.compare import Interval, accuracy_interval
-from models.judging.lure import lure, naive, one_by_one
+from models.judging.lure import is_sequential_draw, lure_accuracy, naive_accuracy
 from models.registry import versions
-from tasks.context import House, house
+from tasks.context import Context, open_context
 from tasks.report.budget_view import budget_page, draw_budget
 
 MOST_ROUNDS = 12  # looked back on, for the curve and for how good forecasts were
@@ -62,7 +62,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observations:
     """What is known of every sample: its features, and what each model says of an audit row."""
 
     features: dict[str, np.ndarray]
@@ -85,14 +85,14 @@ def publish_budget(policy: BudgetPolicy = BudgetPolicy()) -> None:  # noqa: B008
 
 def budget_report(policy: BudgetPolicy, *, seed: int = 0) -> dict[str, Any]:
     """The learning curve, its forecast and advice, and how good the forecasts of the past were."""
-    place = house()
-    past = _rounds(place)
-    seen = _seen(place, past)
+    ctx = open_context()
+    past = _rounds(ctx)
+    seen = _seen(ctx, past)
     curve = curve_after(past, seen, seed)
     scored = score_forecasts(past, seen, seed)
     off = [abs(row["error"]) for row in scored]
     usual = float(np.mean(off)) if off else None
-    price = place.workspace.price
+    price = ctx.workspace.price
     outcome, reason = advise(curve, policy, price=price, usual_error=usual)
     report = {
         "snapshot": past[-1].name,
@@ -111,10 +111,10 @@ def budget_report(policy: BudgetPolicy, *, seed: int = 0) -> dict[str, Any]:
         "past_error_of_no_change": (
             float(np.mean([abs(row["came"] - row["before"]) for row in scored])) if off else None
         ),
-        "batches": batch_reports(place.engine),
-        "choosing": arms_report(place.engine, past[-1], seen, seed),
+        "batches": batch_reports(ctx.engine),
+        "choosing": choosing_report(ctx.engine, past[-1], seen, seed),
     }
-    picture = place.workspace.runs / "budget.png"
+    picture = ctx.workspace.runs / "budget.png"
     draw_budget(curve, report, picture)
     return report | {"picture": str(picture)}
 
@@ -164,14 +164,14 @@ def _accuracies(asked: pd.DataFrame) -> dict[str, Any]:
     audit = batch[is_audit]
     by_chance = is_audit | (batch["reason"] == "random").to_numpy()
     is_fair = asked["draws_from"].notna().all() and by_chance.any()
-    alone = one_by_one(asked["draws_from"].to_numpy(dtype=float))
+    alone = is_sequential_draw(asked["draws_from"].to_numpy(dtype=float))
     notes = []
     if is_fair and not alone:
         notes.append("no LURE: near-duplicates left the pool with what was drawn")
     if len(audit) and _of_served_only(audit):
         notes.append("its audit is of served traffic only")
     return {
-        "naive": _plain(naive(right)),
+        "naive": _plain(naive_accuracy(right)),
         "lure": _fair(right, batch) if is_fair and alone else None,
         "audit": _by_audit(right[is_audit], audit) if len(audit) else None,
         "notes": notes,
@@ -180,7 +180,7 @@ def _accuracies(asked: pd.DataFrame) -> dict[str, Any]:
 
 def _fair(right: np.ndarray, batch: pd.DataFrame) -> dict[str, float]:
     drawn, left = (batch[name].to_numpy(dtype=float) for name in ("draw_probability", "draws_from"))
-    return _plain(lure(right, draw_probability=drawn, draws_from=left))
+    return _plain(lure_accuracy(right, draw_probability=drawn, draws_from=left))
 
 
 def _by_audit(right: np.ndarray, audit: pd.DataFrame) -> dict[str, float]:
@@ -194,7 +194,9 @@ def _of_served_only(audit: pd.DataFrame) -> bool:
     return bool(wanted and (audit["origin"] == "served").all())
 
 
-def arms_report(engine: Engine, now: Round, seen: Seen, seed: int) -> dict[str, Any] | None:
+def choosing_report(
+    engine: Engine, now: Round, seen: Observations, seed: int
+) -> dict[str, Any] | None:
     """What labels that a strategy chose teach, beside as many drawn at random; None with too few.
 
     Neither are imported labels, nor those that somebody named or that a quota or share asked for.
@@ -216,7 +218,7 @@ def arms_report(engine: Engine, now: Round, seen: Seen, seed: int) -> dict[str, 
     )
     if learnt.empty:
         return None
-    found = compare_arms(
+    found = compare_to_random(
         _stacked(seen, learnt),
         learnt["label"].to_numpy(dtype=object),
         (learnt["sample_id"].map(reasons) == "random").to_numpy(),
@@ -231,36 +233,36 @@ def _plain(found: Interval) -> dict[str, float]:
     return asdict(found)
 
 
-def _rounds(place: House) -> list[Round]:
+def _rounds(ctx: Context) -> list[Round]:
     """The newest snapshots, oldest first, with their models."""
-    names = frozen.list_snapshots(place.engine)["name"].tolist()[-MOST_ROUNDS:]
+    names = frozen.list_snapshots(ctx.engine)["name"].tolist()[-MOST_ROUNDS:]
     if not names:
         raise ValueError(
             "there is no snapshot to learn a curve from; `hone collect` cuts one from the answers"
         )
     table = versions.models
-    with place.engine.connect() as connection:
+    with ctx.engine.connect() as connection:
         made = select(table.c.snapshot, table.c.version).order_by(table.c.created_at)
         newest = dict(connection.execute(made).tuples().all())
     return [
-        Round(name, frozen.load_snapshot(place.engine, place.workspace, name), newest.get(name))
+        Round(name, frozen.load_snapshot(ctx.engine, ctx.workspace, name), newest.get(name))
         for name in names
     ]
 
 
-def curve_after(past: list[Round], seen: Seen, seed: int) -> LearningCurve:
+def curve_after(past: list[Round], seen: Observations, seed: int) -> LearningCurve:
     """The curve as it could be known after the last of these rounds."""
     now = past[-1]
     rng = np.random.default_rng([seed, len(now.table)])
     audit, learnt = (
         part[part["sample_id"].isin(seen.features)] for part in (now.audit, now.labelled)
     )
-    sizes, mistaken = nested_mistakes(
+    sizes, mistaken = subset_errors(
         _stacked(seen, learnt), learnt["label"].tolist(), _stacked(seen, audit),
         audit["label"].tolist(), rng,
     )  # fmt: skip
     trained = [one for one in past if one.version is not None]
-    evidence = Evidence(
+    evidence = CurveData(
         own_labels=np.array([len(one.labelled) for one in trained], dtype=int),
         own_mistaken=np.array(
             [_mistaken(seen.said[str(one.version)], audit) for one in trained], dtype=bool
@@ -272,7 +274,7 @@ def curve_after(past: list[Round], seen: Seen, seed: int) -> LearningCurve:
     return learning_curve(evidence, rng)
 
 
-def score_forecasts(past: list[Round], seen: Seen, seed: int) -> list[dict[str, Any]]:
+def score_forecasts(past: list[Round], seen: Observations, seed: int) -> list[dict[str, Any]]:
     """Each forecast that the round before could have made of a round, beside what came.
 
     What came is judged as it was then, on the audit rows of its own snapshot: where these moved,
@@ -296,20 +298,20 @@ def score_forecasts(past: list[Round], seen: Seen, seed: int) -> list[dict[str, 
     return rows
 
 
-def _seen(place: House, past: list[Round]) -> Seen:
+def _seen(ctx: Context, past: list[Round]) -> Observations:
     """Look at what the curves need once: the audit, and labelled rows up to a limit."""
     now = past[-1]
-    frozen.fetch_shards(place.engine, place.workspace, now.name)
+    frozen.fetch_shards(ctx.engine, ctx.workspace, now.name)
     learnt = now.labelled
     if len(learnt) > MOST_ROWS:
         learnt = learnt.sample(MOST_ROWS, random_state=0)
     rows = pd.concat([learnt, now.audit], ignore_index=True)
-    features, source = _features(place, past, rows)
-    said = {str(one.version): _said(place, one, now.audit) for one in past if one.version}
-    return Seen(dict(zip(rows["sample_id"], features, strict=True)), said, source)
+    features, source = _features(ctx, past, rows)
+    said = {str(one.version): _said(ctx, one, now.audit) for one in past if one.version}
+    return Observations(dict(zip(rows["sample_id"], features, strict=True)), said, source)
 
 
-def _features(place: House, past: list[Round], rows: pd.DataFrame) -> tuple[np.ndarray, str]:
+def _features(ctx: Context, past: list[Round], rows: pd.DataFrame) -> tuple[np.ndarray, str]:
     """What the network makes of the images before it sees a label, and a word about it."""
     import torch
 
@@ -319,9 +321,9 @@ def _features(place: House, past: list[Round], rows: pd.DataFrame) -> tuple[np.n
     config = NetworkConfig()
     newest = [one.version for one in past if one.version is not None]
     if newest:
-        card = json.loads(versions.find_model(place.engine, newest[-1]).config)
+        card = json.loads(versions.find_model(ctx.engine, newest[-1]).config)
         config = NetworkConfig(**card["network"])
-    size, classes = place.workspace.image_size, len(place.workspace.classes)
+    size, classes = ctx.workspace.image_size, len(ctx.workspace.classes)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         try:
@@ -332,32 +334,32 @@ def _features(place: House, past: list[Round], rows: pd.DataFrame) -> tuple[np.n
             network = build(config, classes=classes, image_size=size)
     told = "random weights" if config.weights is None else f"{config.weights} weights"
     found = predict_table(
-        network, rows, place.workspace.shards, size, precision="auto",
-        threads=place.settings.threads, name=f"{config.backbone} before training",
+        network, rows, ctx.workspace.shards, size, precision="auto",
+        threads=ctx.settings.threads, name=f"{config.backbone} before training",
     )  # fmt: skip
     return found.embeddings, f"{config.backbone} before training ({told})"
 
 
-def _said(place: House, one: Round, audit: pd.DataFrame) -> dict[str, str]:
+def _said(ctx: Context, one: Round, audit: pd.DataFrame) -> dict[str, str]:
     """What the model of a round says of each audit row; most of it was kept when it was saved."""
     from models.registry.model_store import load_model
     from models.scoring.predict import predict_table
 
-    model = load_model(place.engine, place.workspace.bento_home, str(one.version))
+    model = load_model(ctx.engine, ctx.workspace.bento_home, str(one.version))
     classes = np.asarray(model.card.classes, dtype=object)
     unseen = one.table.loc[one.table["split"].isin(["val", "test"]), "sample_id"]
     said = dict(zip(unseen, classes[model.reference.probs.argmax(axis=1)], strict=True))
     new = audit[~audit["sample_id"].isin(said)].reset_index(drop=True)
     if len(new):
         found = predict_table(
-            model.network, new, place.workspace.shards, model.card.image_size,
-            threads=place.settings.threads, name=model.version,
+            model.network, new, ctx.workspace.shards, model.card.image_size,
+            threads=ctx.settings.threads, name=model.version,
         )  # fmt: skip
         said |= dict(zip(new["sample_id"], classes[found.probs.argmax(axis=1)], strict=True))
     return said
 
 
-def _stacked(seen: Seen, rows: pd.DataFrame) -> np.ndarray:
+def _stacked(seen: Observations, rows: pd.DataFrame) -> np.ndarray:
     if rows.empty:
         raise ValueError("no audit sample has a label yet; answer some, then `hone collect`")
     return np.stack([seen.features[name] for name in rows["sample_id"]])

@@ -9,10 +9,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from core.files import write_whole
+from core.files import write_atomically
 from labeling.budget.learning_curve import TAIL, LearningCurve
-from labeling.quality.chosen_vs_random import LEAST
-from tasks.report.artifacts import address_of, literal
+from labeling.quality.chosen_vs_random import MIN_LABELS
+from tasks.report.artifacts import data_uri, escape_markdown
 
 LAST = 5  # rounds in a table; --json has them all
 NOTHING = "-"
@@ -32,15 +32,15 @@ def show_budget(report: dict[str, Any], console: Console | None = None) -> None:
 
 def budget_page(report: dict[str, Any]) -> str:
     """The same as Markdown, the advice first; the picture is in it."""
-    picture = address_of(Path(report["picture"]).read_bytes())
+    picture = data_uri(Path(report["picture"]).read_bytes())
     lines = [
         f"# {report['advice']}",
-        literal(report["reason"]),
+        escape_markdown(report["reason"]),
         f"![learning curve]({picture})",
     ]
     for part in _parts(report):
         if isinstance(part, str):
-            lines.append(literal(part))
+            lines.append(escape_markdown(part))
         elif part[1]:
             lines += [f"## {part[0]}", _markdown(part[1])]
     return "\n\n".join(lines)
@@ -93,7 +93,7 @@ def draw_budget(curve: LearningCurve, report: dict[str, Any], path: Path) -> Non
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
 
 
 def _ticks(axes: Any, labels: list[int], curve: LearningCurve, report: dict[str, Any]) -> None:
@@ -149,7 +149,7 @@ def _trust(report: dict[str, Any]) -> list[str]:
     lines.append(
         f"choosing is {choosing['said']}"
         if choosing
-        else f"choosing against chance: too few labels of either kind to tell ({LEAST} each)"
+        else f"choosing against chance: too few labels of either kind to tell ({MIN_LABELS} each)"
     )
     lines.append(f"{report['models']} models, and nested subsets with {report['features']}")
     return lines
@@ -169,7 +169,11 @@ def _bounded(row: dict[str, Any], value: str, low: str, high: str) -> str:
 
 
 def _markdown(rows: list[dict[str, str]]) -> str:
-    lines = [[*rows[0]], ["---"] * len(rows[0]), *([*map(literal, row.values())] for row in rows)]
+    lines = [
+        [*rows[0]],
+        ["---"] * len(rows[0]),
+        *([*map(escape_markdown, row.values())] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

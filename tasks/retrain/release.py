@@ -11,9 +11,9 @@ from sqlalchemy import select
 from labeling.snapshots import publish as frozen
 from models.judging.compare import GatePolicy
 from models.registry import versions
-from tasks.context import House, house
-from tasks.report.artifacts import show_verdict, verdict_text
-from tasks.retries import may_pass
+from tasks.context import Context, open_context
+from tasks.report.artifacts import publish_verdict, verdict_text
+from tasks.retries import is_transient_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,35 +28,35 @@ def judge(challenger: str, snapshot: str, policy: GatePolicy) -> str:
     Idempotent: the same judgement is kept once, and a model that was in service is not judged
     anew when an old run is repeated.
     """
-    place = house()
-    past = _past_release(place, challenger)
+    ctx = open_context()
+    past = _past_release(ctx, challenger)
     if past is not None:
         print(f"{challenger} was released already ({past}); a person may do so again")
         return past
-    return _judge(place, challenger, snapshot, policy)
+    return _judge(ctx, challenger, snapshot, policy)
 
 
-@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass)
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
 def release_winner(verdict_id: str) -> str | None:
     """Put a promoted challenger into service; return its version, None when it was not promoted.
 
     Idempotent: the release pointer moves once for a verdict, and only from the champion that the
     challenger was compared with.
     """
-    place = house()
-    with place.engine.connect() as connection:
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
         verdict = connection.execute(
             select(versions.verdicts).where(versions.verdicts.c.verdict_id == verdict_id)
         ).one()
     if verdict.outcome != "PROMOTE":
         print(f"{verdict.challenger} is not released: {verdict.outcome}")
         return None
-    current = versions.current_release(place.engine)
-    if _past_release(place, verdict.challenger) is not None:
+    current = versions.current_release(ctx.engine)
+    if _past_release(ctx, verdict.challenger) is not None:
         in_service = current is not None and current.champion == verdict.challenger
         return str(verdict.challenger) if in_service else None
     versions.release(
-        place.engine,
+        ctx.engine,
         version=verdict.challenger,
         verdict_id=verdict_id,
         who=versions.AUTOMATIC,
@@ -67,13 +67,13 @@ def release_winner(verdict_id: str) -> str | None:
     return str(verdict.challenger)
 
 
-@task(retries=1, retry_delay_seconds=5, retry_condition_fn=may_pass, timeout_seconds=1800)
+@task(retries=1, retry_delay_seconds=5, retry_condition_fn=is_transient_error, timeout_seconds=1800)
 def package_release(version: str) -> str:
     """Build the bento of a release; return its tag. Idempotent: built once for a version."""
     from models.registry.bento import package
 
-    place = house()
-    tag = package(place.workspace, version)
+    ctx = open_context()
+    tag = package(ctx.workspace, version)
     print(f"packaged as {tag}")
     return tag
 
@@ -82,10 +82,10 @@ def release_by_hand(version: str, *, who: str, why: str) -> str:
     """Put a version into service by a person's word and package it; return the bento's tag."""
     from models.registry.bento import package
 
-    place = house()
-    current = versions.current_release(place.engine)
+    ctx = open_context()
+    current = versions.current_release(ctx.engine)
     versions.release(
-        place.engine,
+        ctx.engine,
         version=version,
         verdict_id=None,
         who=who,
@@ -93,37 +93,37 @@ def release_by_hand(version: str, *, who: str, why: str) -> str:
         override=True,
         expected=current.number if current else 0,
     )
-    return package(place.workspace, version)
+    return package(ctx.workspace, version)
 
 
-def _past_release(place: House, version: str) -> str | None:
+def _past_release(ctx: Context, version: str) -> str | None:
     """The verdict that put `version` into service at some time."""
-    with place.engine.connect() as connection:
+    with ctx.engine.connect() as connection:
         return connection.scalar(
             select(versions.releases.c.verdict_id).where(versions.releases.c.champion == version)
         )
 
 
-def _judge(place: House, challenger: str, snapshot: str, policy: GatePolicy) -> str:
+def _judge(ctx: Context, challenger: str, snapshot: str, policy: GatePolicy) -> str:
     from models.judging.compare import compare
     from models.registry.model_store import load_model
 
-    table = frozen.load_snapshot(place.engine, place.workspace, snapshot)
+    table = frozen.load_snapshot(ctx.engine, ctx.workspace, snapshot)
     rows = table[table["split"] == "test"].sort_values("sample_id").reset_index(drop=True)
 
     def scored(version: str) -> "tuple[LoadedModel, np.ndarray]":
         from models.scoring.predict import predict_table
 
-        loaded = load_model(place.engine, place.workspace.bento_home, version)
+        loaded = load_model(ctx.engine, ctx.workspace.bento_home, version)
         return loaded, predict_table(
             loaded.network,
             rows,
-            place.workspace.shards,
+            ctx.workspace.shards,
             loaded.card.image_size,
-            threads=place.settings.threads,
+            threads=ctx.settings.threads,
         ).probs
 
-    champion = versions.champion(place.engine)
+    champion = versions.champion(ctx.engine)
     new, new_probs = scored(challenger)
     old_probs = scored(champion)[1] if champion else None
     verdict = compare(
@@ -136,7 +136,7 @@ def _judge(place: House, challenger: str, snapshot: str, policy: GatePolicy) -> 
         inclusion_probability=rows["inclusion_probability"].to_numpy(dtype=float),
     )
     verdict_id = versions.record_verdict(
-        place.engine,
+        ctx.engine,
         challenger=challenger,
         champion=champion,
         snapshot=snapshot,
@@ -146,7 +146,7 @@ def _judge(place: House, challenger: str, snapshot: str, policy: GatePolicy) -> 
         metrics=verdict.metrics,
     )
     text = verdict_text(verdict, challenger=challenger, champion=champion, snapshot=snapshot)
-    show_verdict(text, challenger=challenger)
+    publish_verdict(text, challenger=challenger)
     print(f"{verdict.outcome}: {'; '.join(verdict.reasons)}")
     return verdict_id
 

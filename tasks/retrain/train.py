@@ -13,15 +13,15 @@ from prefect import task
 from sqlalchemy import func, select
 
 from core.database import now, writing
-from core.images import pixels
-from core.locks import acted, confirm, intend, only_writer, outcome_of
+from core.images import decode_image
+from core.locks import begin_intent, commit_intent, intent_outcome, mark_done, only_writer
 from core.shards import read_image
-from labeling.ledger.tables import place_of, rounds, snapshots
+from labeling.ledger.tables import location_of, rounds, snapshots
 from labeling.snapshots import publish as frozen
 from models.network.network import NetworkConfig
 from models.registry import versions
 from models.training.train import SOFT, TrainConfig
-from tasks.context import House, house
+from tasks.context import Context, open_context
 from tasks.report.artifacts import progress
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ TRAIN = "train"  # kind of intent: one training for each (snapshot, configuratio
 @task
 def newest_snapshot(name: str | None) -> str:
     """The snapshot asked for, or the newest one."""
-    with house().engine.connect() as connection:
+    with open_context().engine.connect() as connection:
         names = connection.scalars(select(snapshots.c.name).order_by(snapshots.c.number)).all()
     if not names:
         raise ValueError(
@@ -54,22 +54,22 @@ def train_challenger(snapshot: str, network: NetworkConfig, config: TrainConfig)
     Idempotent: the same snapshot, configuration and code are trained once. Not retried: what
     stops a training (a loss that is not finite, too little memory) would stop it again.
     """
-    place = house()
+    ctx = open_context()
     commit = code_commit()
     words = [snapshot, asdict(network), asdict(config), commit]
     key = hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()[:16]
-    with only_writer(place.engine, "training") as token:
-        with writing(place.engine) as connection:
-            done = outcome_of(connection, kind=TRAIN, key=key)
+    with only_writer(ctx.engine, "training") as token:
+        with writing(ctx.engine) as connection:
+            done = intent_outcome(connection, kind=TRAIN, key=key)
             if done is None:
-                intend(connection, token, kind=TRAIN, key=key, payload={"snapshot": snapshot})
+                begin_intent(connection, token, kind=TRAIN, key=key, payload={"snapshot": snapshot})
         if done is not None:
             print(f"{snapshot} was trained with this configuration and code: {done}")
             return done
-        version = _train(place, snapshot, network, config, key=key, commit=commit)
-        with writing(place.engine) as connection:
-            acted(connection, token, kind=TRAIN, key=key)
-            confirm(connection, token, kind=TRAIN, key=key, outcome=version)
+        version = _train(ctx, snapshot, network, config, key=key, commit=commit)
+        with writing(ctx.engine) as connection:
+            mark_done(connection, token, kind=TRAIN, key=key)
+            commit_intent(connection, token, kind=TRAIN, key=key, outcome=version)
     return version
 
 
@@ -89,7 +89,7 @@ def code_commit() -> str:
 
 
 def _train(
-    place: House,
+    ctx: Context,
     snapshot: str,
     network: NetworkConfig,
     config: TrainConfig,
@@ -100,18 +100,18 @@ def _train(
     from models.training.tracking import tracked_run
     from models.training.train import train
 
-    table = frozen.load_snapshot(place.engine, place.workspace, snapshot)
-    frozen.fetch_shards(place.engine, place.workspace, snapshot)
+    table = frozen.load_snapshot(ctx.engine, ctx.workspace, snapshot)
+    frozen.fetch_shards(ctx.engine, ctx.workspace, snapshot)
     show = progress(f"Training on {snapshot}")
-    secret = place.settings.wandb_api_key
+    secret = ctx.settings.wandb_api_key
     about = {"snapshot": snapshot, "commit": commit, "seed": config.seed}
-    about |= {"strategy": _strategy(place), "network": asdict(network), "train": asdict(config)}
+    about |= {"strategy": _strategy(ctx), "network": asdict(network), "train": asdict(config)}
     about |= {"soft_rows": int((table["split"] == SOFT).sum())}
     with tracked_run(
-        place.workspace.runs,
+        ctx.workspace.runs,
         f"{snapshot}-{key[:6]}",
         about,
-        project=place.settings.wandb_project,
+        project=ctx.settings.wandb_project,
         online=secret is not None,
         api_key=secret.get_secret_value() if secret else None,
     ) as run:
@@ -122,31 +122,31 @@ def _train(
 
         trained = train(
             table,
-            place.workspace.shards,
-            place.workspace.class_names,
-            place.workspace.image_size,
+            ctx.workspace.shards,
+            ctx.workspace.class_names,
+            ctx.workspace.image_size,
             config,
             network=network,
             on_epoch=each_epoch,
-            threads=place.settings.threads,
+            threads=ctx.settings.threads,
         )
-        version = _keep(place, table, trained, about, run)
+        version = _keep(ctx, table, trained, about, run)
     show(1, 1)
     print(f"trained {version} on {snapshot}, {trained.precision}, best epoch {trained.best_epoch}")
     return version
 
 
 def _keep(
-    place: House, table: pd.DataFrame, trained: "Trained", about: dict[str, Any], run: "Run"
+    ctx: Context, table: pd.DataFrame, trained: "Trained", about: dict[str, Any], run: "Run"
 ) -> str:
     """Save the model with what it says about rows it did not train on, and show its results."""
     from models.registry.model_store import entry, save_model
     from models.scoring.predict import predict_table
 
-    classes, size = place.workspace.class_names, place.workspace.image_size
+    classes, size = ctx.workspace.class_names, ctx.workspace.image_size
     unseen = table[table["split"].isin(["val", "test"])].reset_index(drop=True)
     reference = predict_table(
-        trained.network, unseen, place.workspace.shards, size, threads=place.settings.threads
+        trained.network, unseen, ctx.workspace.shards, size, threads=ctx.settings.threads
     )
     card = versions.ModelCard(
         classes=tuple(classes),
@@ -161,9 +161,9 @@ def _keep(
         metrics=trained.history[trained.best_epoch - 1],
         created_at=now(),
     )
-    version = save_model(place.engine, place.workspace.bento_home, trained.network, card, reference)
-    _show_results(run, unseen, reference.probs, place)
-    stored = entry(place.workspace.bento_home, version)
+    version = save_model(ctx.engine, ctx.workspace.bento_home, trained.network, card, reference)
+    _show_results(run, unseen, reference.probs, ctx)
+    stored = entry(ctx.workspace.bento_home, version)
     run.model(
         version.replace(":", "-"),
         sorted(path for path in stored.iterdir() if path.is_file()),
@@ -174,16 +174,16 @@ def _keep(
     return version
 
 
-def _show_results(run: "Run", unseen: pd.DataFrame, probs: "np.ndarray", place: House) -> None:
+def _show_results(run: "Run", unseen: pd.DataFrame, probs: "np.ndarray", ctx: Context) -> None:
     """The confusion matrix and the worst mistakes on the rows that were not trained on."""
     from models.judging.compare import confusion, worst_mistakes
 
-    classes = place.workspace.class_names
+    classes = ctx.workspace.class_names
     truths = unseen["label"].tolist()
     run.confusion(confusion(truths, probs, classes), classes)
     worst = worst_mistakes(truths, probs, classes)
     pictures = [
-        pixels(read_image(place.workspace.shards, place_of(unseen.iloc[row])))
+        decode_image(read_image(ctx.workspace.shards, location_of(unseen.iloc[row])))
         for row in worst["row"]
     ]
     captions = [
@@ -193,9 +193,9 @@ def _show_results(run: "Run", unseen: pd.DataFrame, probs: "np.ndarray", place: 
     run.mistakes(pictures, captions)
 
 
-def _strategy(place: House) -> str:
+def _strategy(ctx: Context) -> str:
     """The strategy of the latest round, which the run is compared by in W&B."""
-    with place.engine.connect() as connection:
+    with ctx.engine.connect() as connection:
         last = connection.scalar(select(func.max(rounds.c.number)))
         found = connection.scalar(select(rounds.c.strategy).where(rounds.c.number == last))
     return found or "none"

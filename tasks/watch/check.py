@@ -12,20 +12,20 @@ from models.registry import versions
 from models.serving import prediction_store
 from models.watching import decisions
 from models.watching.detectors import WatchPolicy
-from tasks.context import House, house
-from tasks.report.artifacts import show_signals
-from tasks.retries import may_pass
+from tasks.context import Context, open_context
+from tasks.report.artifacts import publish_signals
+from tasks.retries import is_transient_error
 
 if TYPE_CHECKING:
     from models.registry.model_store import LoadedModel
     from models.scoring.predict import Predictions
 
 
-@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass)
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
 def drain_traffic() -> int:
     """Copy what the service recorded into the database; return how many were new. Idempotent."""
-    place = house()
-    new = prediction_store.drain(place.engine, place.workspace.traffic)
+    ctx = open_context()
+    new = prediction_store.drain(ctx.engine, ctx.workspace.traffic)
     print(f"{new} served predictions recorded")
     return new
 
@@ -36,43 +36,43 @@ def check_window(policy: WatchPolicy) -> str | None:
 
     None while too little traffic came since the last check. Idempotent: one decision a window.
     """
-    place = house()
-    model = versions.champion(place.engine)
+    ctx = open_context()
+    model = versions.champion(ctx.engine)
     if model is None:
         print("no model is in service: nothing to watch")
         return None
     rows = prediction_store.window(
-        place.engine,
+        ctx.engine,
         model=model,
         limit=policy.window,
-        after_seq=decisions.checked_up_to(place.engine, model),
+        after_seq=decisions.checked_up_to(ctx.engine, model),
     )
     different = rows["sample_id"].nunique()
     if different < policy.min_rows and len(rows) < policy.window:
         print(f"{different} images served since the last check, {policy.min_rows} are needed")
         return None
-    return _check(place, model, rows, policy)
+    return _check(ctx, model, rows, policy)
 
 
-@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=may_pass)
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
 def act_on(decision_id: str) -> str:
     """Raise `hone.drift` when the decision asks for labels; return the action.
 
     The event only wakes the next round: the decision in the database is what that round reads.
     """
-    place = house()
+    ctx = open_context()
     decision = _decision(decision_id)
     if decision.action == "label-served":
         emit_event(
             event="hone.drift",
-            resource={"prefect.resource.id": "hone.workspace", "hone.title": place.workspace.title},
+            resource={"prefect.resource.id": "hone.workspace", "hone.title": ctx.workspace.title},
             payload={"decision": decision_id, "reason": decision.reason},
         )
     return str(decision.action)
 
 
 @dataclass(frozen=True)
-class Seen:
+class WatchSummary:
     """What a check saw, for people."""
 
     drift: bool
@@ -80,54 +80,55 @@ class Seen:
     reason: str
 
 
-def was_drift(decision_id: str | None) -> Seen:
+def summary_of(decision_id: str | None) -> WatchSummary:
     """What a decision says; without one, that there was too little traffic."""
     if decision_id is None:
-        return Seen(drift=False, action="none", reason="too little traffic")
+        return WatchSummary(drift=False, action="none", reason="too little traffic")
     row = _decision(decision_id)
-    return Seen(drift=row.action == "label-served", action=row.action, reason=row.reason)
+    return WatchSummary(drift=row.action == "label-served", action=row.action, reason=row.reason)
 
 
 def _decision(decision_id: str) -> Any:
-    with house().engine.connect() as connection:
+    with open_context().engine.connect() as connection:
         table = decisions.decisions
         return connection.execute(select(table).where(table.c.decision_id == decision_id)).one()
 
 
-def _check(place: House, model: str, rows: pd.DataFrame, policy: WatchPolicy) -> str:
+def _check(ctx: Context, model: str, rows: pd.DataFrame, policy: WatchPolicy) -> str:
     from models.registry.model_store import load_model
     from models.watching.detectors import decide, signals
 
-    loaded = load_model(place.engine, place.workspace.bento_home, model)
+    loaded = load_model(ctx.engine, ctx.workspace.bento_home, model)
     once = rows.drop_duplicates("sample_id")
-    found = signals(loaded.reference, _look_again(place, loaded, once), policy)
+    found = signals(loaded.reference, _look_again(ctx, loaded, once), policy)
     decision = decide(found, policy)
     decision_id = decisions.record_decision(
-        place.engine,
+        ctx.engine,
         model=model,
         first_seq=int(rows["seq"].min()),
         last_seq=int(rows["seq"].max()),
         decision=decision,
         signals=found,
     )
-    show_signals(model, [asdict(signal) for signal in found], decision.reason)
+    publish_signals(model, [asdict(signal) for signal in found], decision.reason)
     print(f"{decision.action}: {decision.reason}")
     return decision_id
 
 
-def _look_again(place: House, loaded: "LoadedModel", rows: pd.DataFrame) -> "Predictions":
+def _look_again(ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame) -> "Predictions":
     """The champion's probabilities and embeddings of the served images."""
     import torch
 
-    from core.images import clean, pixels
+    from core.images import clean_image, decode_image
     from models.network.images import prepare
     from models.scoring.predict import predict
 
     received = (
-        prediction_store.read_served_image(place.workspace.traffic, row)
-        for row in rows.itertuples()
+        prediction_store.read_served_image(ctx.workspace.traffic, row) for row in rows.itertuples()
     )
-    images = [prepare(pixels(clean(one).content), loaded.card.image_size) for one in received]
+    images = [
+        prepare(decode_image(clean_image(one).content), loaded.card.image_size) for one in received
+    ]
     return predict(
-        loaded.network, torch.stack(images), threads=place.settings.threads, name=loaded.version
+        loaded.network, torch.stack(images), threads=ctx.settings.threads, name=loaded.version
     )

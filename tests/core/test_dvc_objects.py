@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from core.dvc_objects import NOTES, ObjectStore, StoreError, Tracked
+from core.dvc_objects import DVC_FILES, DvcObject, ObjectStore, StoreError
 from core.git import commit
 from core.workspace import Workspace, init_workspace
 
@@ -30,7 +30,7 @@ def store(workspace):
 
 def test_a_commit_names_its_objects_and_a_listing_comes_after_its_files(workspace, store):
     store.track()
-    made = commit(workspace.root, NOTES, message="m", when=WHEN)
+    made = commit(workspace.root, DVC_FILES, message="m", when=WHEN)
     objects = store.objects(made)
     assert objects == store.objects_here()
     assert [known.path.split("/")[-1] for known in objects] == [
@@ -51,7 +51,7 @@ def test_what_is_read_is_what_was_tracked(workspace, store):
 def test_an_object_that_is_nowhere_is_an_error_that_names_it(store):
     store.track()
     with pytest.raises(StoreError, match=r"data/x \(0123"):
-        store.read(Tracked("data/x", "0123" * 8))
+        store.read(DvcObject("data/x", "0123" * 8))
 
 
 def test_a_listing_that_leads_out_of_its_folder_is_refused(workspace, store):

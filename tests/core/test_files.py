@@ -5,13 +5,13 @@ import signal
 
 import pytest
 
-from core.files import read_checked, sha256_of, write_whole
+from core.files import file_sha256, read_checked, write_atomically
 
 
 def test_what_was_written_is_there_with_its_digest(tmp_path):
-    digest = write_whole(tmp_path / "new" / "a", b"content")
+    digest = write_atomically(tmp_path / "new" / "a", b"content")
     assert (tmp_path / "new" / "a").read_bytes() == b"content"
-    assert sha256_of(tmp_path / "new" / "a") == digest
+    assert file_sha256(tmp_path / "new" / "a") == digest
     assert read_checked(tmp_path / "new" / "a", digest) == b"content"
 
 
@@ -20,24 +20,24 @@ def test_a_function_may_write_in_pieces(tmp_path):
         file.write(b"con")
         file.write(b"tent")
 
-    assert write_whole(tmp_path / "a", write) == write_whole(tmp_path / "b", b"content")
+    assert write_atomically(tmp_path / "a", write) == write_atomically(tmp_path / "b", b"content")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    write_whole(tmp_path / "a", b"old")
+    write_atomically(tmp_path / "a", b"old")
 
     def fail(file):
         file.write(b"new")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_whole(tmp_path / "a", fail)
+        write_atomically(tmp_path / "a", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
 def test_killed_while_writing_the_old_file_is_whole(tmp_path):
-    write_whole(tmp_path / "a", b"old")
+    write_atomically(tmp_path / "a", b"old")
 
     def die(file):
         file.write(b"new")
@@ -46,13 +46,13 @@ def test_killed_while_writing_the_old_file_is_whole(tmp_path):
 
     child = os.fork()
     if child == 0:
-        write_whole(tmp_path / "a", die)
+        write_atomically(tmp_path / "a", die)
     os.waitpid(child, 0)
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
 def test_changed_bytes_are_refused_with_the_file_and_the_remedy(tmp_path):
-    digest = write_whole(tmp_path / "a", b"content")
+    digest = write_atomically(tmp_path / "a", b"content")
     (tmp_path / "a").write_bytes(b"c0ntent")
     with pytest.raises(ValueError, match=r"a: its bytes have SHA-256 .* restore it"):
         read_checked(tmp_path / "a", digest)

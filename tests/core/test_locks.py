@@ -12,14 +12,14 @@ from sqlalchemy import Engine, select, update
 
 from core.database import connect, metadata, writing
 from core.locks import (
-    Busy,
-    Fenced,
-    acted,
-    confirm,
+    LockBusy,
+    LockLost,
+    begin_intent,
+    commit_intent,
     fence,
-    intend,
     intents,
     locks,
+    mark_done,
     only_writer,
     open_intents,
 )
@@ -62,7 +62,7 @@ def test_each_holder_has_a_higher_token_than_the_one_before(engine):
 def test_a_second_writer_is_told_who_has_the_lock(engine):
     with (
         only_writer(engine, "git"),
-        pytest.raises(Busy, match=rf"held by .*:{os.getpid()}:"),
+        pytest.raises(LockBusy, match=rf"held by .*:{os.getpid()}:"),
         only_writer(engine, "git", patience=0),
     ):
         pass
@@ -109,7 +109,7 @@ def test_a_process_id_that_was_given_away_again_is_not_taken_for_the_holder(engi
 
 def test_a_holder_on_another_machine_keeps_the_lock_until_its_lease_ends(engine):
     hold(engine, holder="elsewhere:1:1", lease=timedelta(hours=1))
-    with pytest.raises(Busy, match="elsewhere"), only_writer(engine, "git", patience=0):
+    with pytest.raises(LockBusy, match="elsewhere"), only_writer(engine, "git", patience=0):
         pass
     hold_over = (datetime.now(UTC) - timedelta(seconds=1)).isoformat(timespec="microseconds")
     with writing(engine) as connection:
@@ -122,10 +122,10 @@ def test_a_writer_that_was_overtaken_is_refused_and_does_not_free_the_lock(engin
     with only_writer(engine, "git") as token:
         with writing(engine) as connection:
             connection.execute(update(locks).values(token=token.number + 1, holder="elsewhere:1:1"))
-        with pytest.raises(Fenced, match="overtaken by 2"), writing(engine) as connection:
+        with pytest.raises(LockLost, match="overtaken by 2"), writing(engine) as connection:
             fence(connection, token)
-        with pytest.raises(Fenced), writing(engine) as connection:
-            intend(connection, token, kind="k", key="a", payload={})
+        with pytest.raises(LockLost), writing(engine) as connection:
+            begin_intent(connection, token, kind="k", key="a", payload={})
     with engine.connect() as connection:
         assert connection.scalar(select(locks.c.holder)) == "elsewhere:1:1"
         assert connection.execute(select(intents)).all() == []
@@ -133,8 +133,8 @@ def test_a_writer_that_was_overtaken_is_refused_and_does_not_free_the_lock(engin
 
 def test_what_was_decided_first_holds(engine):
     with only_writer(engine, "git") as token, writing(engine) as connection:
-        first = intend(connection, token, kind="k", key="a", payload={"n": 1})
-        again = intend(connection, token, kind="k", key="a", payload={"n": 2})
+        first = begin_intent(connection, token, kind="k", key="a", payload={"n": 1})
+        again = begin_intent(connection, token, kind="k", key="a", payload={"n": 2})
     assert first == again == {"n": 1}
 
 
@@ -146,7 +146,7 @@ def test_an_intent_outlives_the_process_that_had_it(engine):
         mine = connect(url)
         token = only_writer(mine, "git").__enter__()
         with writing(mine) as connection:
-            intend(connection, token, kind="k", key="a", payload={"n": 1})
+            begin_intent(connection, token, kind="k", key="a", payload={"n": 1})
 
     killed(decide)
     with engine.connect() as connection:
@@ -157,10 +157,10 @@ def test_an_intent_outlives_the_process_that_had_it(engine):
 def test_a_confirmed_intent_is_closed_with_its_outcome_and_stays_closed(engine):
     with only_writer(engine, "git") as token, writing(engine) as connection:
         for key in ("b", "a"):
-            intend(connection, token, kind="k", key=key, payload={})
-        acted(connection, token, kind="k", key="b")
-        confirm(connection, token, kind="k", key="b", outcome="sent")
-        confirm(connection, token, kind="k", key="b", outcome="again")
+            begin_intent(connection, token, kind="k", key=key, payload={})
+        mark_done(connection, token, kind="k", key="b")
+        commit_intent(connection, token, kind="k", key="b", outcome="sent")
+        commit_intent(connection, token, kind="k", key="b", outcome="again")
         assert list(open_intents(connection, "k")) == ["a"]
         row = connection.execute(select(intents).where(intents.c.key == "b")).one()
     assert row.outcome == "sent"
@@ -170,5 +170,5 @@ def test_a_confirmed_intent_is_closed_with_its_outcome_and_stays_closed(engine):
 def test_open_intents_come_oldest_first(engine):
     with only_writer(engine, "git") as token, writing(engine) as connection:
         for key in "cab":
-            intend(connection, token, kind="k", key=key, payload={})
+            begin_intent(connection, token, kind="k", key=key, payload={})
         assert list(open_intents(connection, "k")) == ["c", "a", "b"]

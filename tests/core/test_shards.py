@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import shards
-from core.shards import Place, pack, read_image, read_images, write_shard
+from core.shards import ShardLocation, pack, read_image, read_images, write_shard
 
 
 def some_images(count: int, seed: int = 0) -> list[tuple[str, bytes]]:
@@ -86,7 +86,7 @@ def test_a_shard_cut_short_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_shard_is_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"gone\.tar.*dvc pull"):
-        read_image(tmp_path, Place("gone.tar", 0, 1, "0" * 64))
+        read_image(tmp_path, ShardLocation("gone.tar", 0, 1, "0" * 64))
 
 
 def test_many_shards_are_read_with_few_open_files(

@@ -7,7 +7,13 @@ from sqlalchemy import select
 from core.locks import only_writer
 from labeling.ledger.answers import ANSWER_COLUMNS, record_answers
 from labeling.ledger.tables import answers
-from labeling.simulation import SOURCE, Annotator, answer, load, save
+from labeling.simulation import (
+    SOURCE,
+    Annotator,
+    load_simulation,
+    save_simulation,
+    simulate_answers,
+)
 from tests.labeling.databases import make_engine
 
 CLASSES = ["cat", "dog", "eel"]
@@ -20,11 +26,13 @@ def truths(size: int) -> pd.Series:
 
 
 def test_a_rerun_answers_the_same_whoever_else_is_asked_and_in_whatever_order() -> None:
-    together = answer(truths(50), CLASSES, [ANN, BEN], seed=1)
+    together = simulate_answers(truths(50), CLASSES, [ANN, BEN], seed=1)
     assert list(together.columns) == ANSWER_COLUMNS
-    shuffled = answer(truths(50).sample(frac=1, random_state=0), CLASSES[::-1], [BEN, ANN], seed=1)
+    shuffled = simulate_answers(
+        truths(50).sample(frac=1, random_state=0), CLASSES[::-1], [BEN, ANN], seed=1
+    )
     pd.testing.assert_frame_equal(together[STABLE], shuffled[STABLE])
-    alone = answer(truths(20), CLASSES, [ANN], seed=1)
+    alone = simulate_answers(truths(20), CLASSES, [ANN], seed=1)
     hers = together[together["annotator"] == "ann"].head(20).reset_index(drop=True)
     pd.testing.assert_frame_equal(alone[STABLE], hers[STABLE])
 
@@ -32,7 +40,7 @@ def test_a_rerun_answers_the_same_whoever_else_is_asked_and_in_whatever_order() 
 def test_annotators_samples_seeds_and_attempts_err_independently() -> None:
     wrong = {}
     for seed, attempt in ((1, 0), (2, 0), (1, 1)):
-        found = answer(truths(2000), CLASSES, [ANN, BEN], seed=seed, attempt=attempt)
+        found = simulate_answers(truths(2000), CLASSES, [ANN, BEN], seed=seed, attempt=attempt)
         found["wrong"] = found["value"] != found["sample_id"].map(truths(2000))
         for name, own in found.groupby("annotator"):
             wrong[seed, attempt, name] = own["wrong"].to_numpy()
@@ -43,7 +51,7 @@ def test_annotators_samples_seeds_and_attempts_err_independently() -> None:
 
 
 def test_mistakes_come_at_the_rate_and_fall_on_every_other_class_alike() -> None:
-    found = answer(pd.Series("cat", index=truths(6000).index), CLASSES, [ANN], seed=0)
+    found = simulate_answers(pd.Series("cat", index=truths(6000).index), CLASSES, [ANN], seed=0)
     shares = found["value"].value_counts(normalize=True)
     assert shares["cat"] == pytest.approx(0.7, abs=0.03)
     assert shares["dog"] == pytest.approx(0.15, abs=0.023)
@@ -51,13 +59,15 @@ def test_mistakes_come_at_the_rate_and_fall_on_every_other_class_alike() -> None
 
 
 def test_nobody_errs_at_rate_zero_and_everybody_at_rate_one() -> None:
-    found = answer(truths(100), CLASSES, [Annotator("never", 0), Annotator("always", 1)], seed=0)
+    found = simulate_answers(
+        truths(100), CLASSES, [Annotator("never", 0), Annotator("always", 1)], seed=0
+    )
     right = found["value"] == found["sample_id"].map(truths(100))
     assert right.groupby(found["annotator"]).mean().to_dict() == {"never": 1.0, "always": 0.0}
 
 
 def test_a_skip_is_no_answer() -> None:
-    found = answer(truths(2000), CLASSES, [Annotator("shy", 0.0, skip_rate=0.5)], seed=0)
+    found = simulate_answers(truths(2000), CLASSES, [Annotator("shy", 0.0, skip_rate=0.5)], seed=0)
     skipped = found["kind"] == "skip"
     assert skipped.mean() == pytest.approx(0.5, abs=0.06)
     assert (found["value"].isna() == skipped).all()
@@ -67,7 +77,7 @@ def test_a_rerun_records_nothing_new_and_a_second_attempt_edits_the_answer(tmp_p
     engine = make_engine(tmp_path, list(truths(30).index))
 
     def record(attempt: int) -> dict[str, int]:
-        found = answer(truths(30), CLASSES, [ANN, BEN], seed=0, attempt=attempt)
+        found = simulate_answers(truths(30), CLASSES, [ANN, BEN], seed=0, attempt=attempt)
         with only_writer(engine, "answers") as token:
             return record_answers(
                 engine, token, found, source=SOURCE, read=set(truths(30).index), classes=CLASSES
@@ -85,8 +95,8 @@ def test_a_rerun_records_nothing_new_and_a_second_attempt_edits_the_answer(tmp_p
 
 def test_who_answers_in_a_workspace_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     shy = Annotator("shy", 0.0, skip_rate=0.5)
-    save(tmp_path, truths(9), [ANN, shy], seed=7)
-    found, people, seed = load(tmp_path)
+    save_simulation(tmp_path, truths(9), [ANN, shy], seed=7)
+    found, people, seed = load_simulation(tmp_path)
     assert (found.to_dict(), people, seed) == (truths(9).to_dict(), [ANN, shy], 7)
 
 
@@ -108,7 +118,7 @@ def test_a_question_without_sense_is_refused(
     truth: pd.Series, classes: list[str], people: list[Annotator], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        answer(truth, classes, people, seed=0)
+        simulate_answers(truth, classes, people, seed=0)
 
 
 def test_an_annotator_has_a_name_and_rates_between_zero_and_one() -> None:

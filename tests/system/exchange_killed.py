@@ -23,7 +23,7 @@ from core.workspace import LabelClass, Workspace
 from labeling.ledger.answers import record_answers, watermark_of
 from labeling.studio import client as exchange
 from labeling.studio import protocol as wire
-from labeling.studio.project import NOTE
+from labeling.studio.project import PROJECT_FILE
 from settings import Settings
 from tests.labeling.databases import make_engine
 from tests.system.forks import die_after_replies, in_a_fork
@@ -107,7 +107,7 @@ def push(folder: Path) -> None:
 
 def pushed(folder: Path) -> dict[str, Any]:
     """What people find in Label Studio, without what differs between two projects."""
-    note = json.loads((folder / NOTE).read_text())
+    note = json.loads((folder / PROJECT_FILE).read_text())
     with studio_at() as studio, httpx.Client(base_url=studio.url, headers=access()) as line:
         studio.project(workspace_at(folder))
         here = {"project": studio.project_id}

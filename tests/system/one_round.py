@@ -25,7 +25,7 @@ from labeling.studio import client
 from models.judging.compare import GatePolicy
 from models.network.network import NetworkConfig
 from models.training.train import TrainConfig
-from tasks.context import house
+from tasks.context import open_context
 from tasks.label.choose import studio_address
 from tasks.operate import fsck
 from tests.system.forks import in_a_fork
@@ -51,12 +51,12 @@ def play(images: str, numbers: Sequence[int]) -> None:
 
 def answer(round_id: str) -> None:
     """Somebody answers in Label Studio what nobody answered yet."""
-    place = house()
-    truths = simulation.load(place.workspace.root)[0]
-    with place.engine.connect() as connection:
+    ctx = open_context()
+    truths = simulation.load_simulation(ctx.workspace.root)[0]
+    with ctx.engine.connect() as connection:
         waiting = rounds.open_assignments(connection, round_id)
-    with client.connect(**studio_address(place)) as studio:
-        studio.project(place.workspace)
+    with client.connect(**studio_address(ctx)) as studio:
+        studio.project(ctx.workspace)
         done = set(studio.answers_since(None).answers["sample_id"])
         for row in waiting[~waiting["sample_id"].isin(done)].itertuples():
             value = {"choices": [truths[row.sample_id]]}

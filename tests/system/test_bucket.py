@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.bucket import NOTE, ObjectDesk
+from core.bucket import NOTE, BucketImageStore
 from core.workspace import Workspace, init_workspace
 from labeling.studio import client as exchange
 from labeling.studio.ml_backend import connect_backend
@@ -83,7 +83,7 @@ def picture(seed: int) -> bytes:
 def test_a_round_is_answered_from_an_object_store(
     s3: str, workspace: Workspace, label_studio: LabelStudioServer, browser: "Browser"
 ) -> None:
-    desk = ObjectDesk.at("s3://hone/a team/desk")
+    desk = BucketImageStore.at("s3://hone/a team/desk")
     seat = {
         "LABEL_STUDIO_URL": label_studio.url,
         "LABEL_STUDIO_API_KEY": label_studio.api_key,
@@ -131,11 +131,11 @@ def test_a_second_run_changes_the_one_storage_there_is(
 ) -> None:
     own = own_workspace(document_root, "bucket-twice")
     with exchange.connect(label_studio.url, label_studio.api_key) as studio:
-        studio.project(own, desk=ObjectDesk("hone", "twice"))
+        studio.project(own, desk=BucketImageStore("hone", "twice"))
         storages = studio.client.import_storage.s3
         [first] = storages.list(project=studio.project_id)
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
-        studio.project(own, desk=ObjectDesk("hone", "twice"))
+        studio.project(own, desk=BucketImageStore("hone", "twice"))
         [second] = storages.list(project=studio.project_id)
         assert first.id == second.id
         assert (first.region_name, second.region_name) == ("us-east-1", "eu-north-1")
@@ -158,7 +158,7 @@ def test_a_bucket_that_only_label_studio_does_not_reach_is_one_sentence(
             pytest.raises(ValueError, match=r"HONE_DESK s3://hone/unreached/") as error,
             exchange.connect(label_studio.url, label_studio.api_key) as studio,
         ):
-            studio.project(own, desk=ObjectDesk("hone", "unreached"))
+            studio.project(own, desk=BucketImageStore("hone", "unreached"))
         assert "canary" not in str(error.value)
         return str(error.value)
 
@@ -173,8 +173,8 @@ def test_label_studio_has_the_model_guess_for_an_image_in_the_bucket(
 ) -> None:
     import boto3
 
-    desk = ObjectDesk("hone", "guessed")
-    elsewhere = ObjectDesk("other", "guessed")
+    desk = BucketImageStore("hone", "guessed")
+    elsewhere = BucketImageStore("other", "guessed")
     boto3.client("s3").create_bucket(Bucket=elsewhere.bucket)
     name = "d" * 64 + ".png"
     for place in (desk, elsewhere):
@@ -210,7 +210,7 @@ def test_label_studio_has_the_model_guess_for_an_image_in_the_bucket(
 def test_only_our_images_are_listed_and_taken_away(s3: str) -> None:
     from boto3 import client
 
-    desk = ObjectDesk("hone", "shared")
+    desk = BucketImageStore("hone", "shared")
     desk.open()
     name = "a" * 64 + ".png"
     desk.put({name: picture(0)})
@@ -224,7 +224,7 @@ def test_only_our_images_are_listed_and_taken_away(s3: str) -> None:
 def test_the_model_reads_images_of_the_desk_and_nothing_else(s3: str) -> None:
     from boto3 import client
 
-    desk = ObjectDesk("hone", "read")
+    desk = BucketImageStore("hone", "read")
     name = "b" * 64 + ".png"
     desk.put({name: picture(1)})
     read = object_images(desk)
@@ -248,7 +248,7 @@ def test_the_model_reads_images_of_the_desk_and_nothing_else(s3: str) -> None:
 )
 def test_an_address_that_names_no_folder_in_a_bucket_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r"HONE_DESK is .* like s3://bucket/folder"):
-        ObjectDesk.at(address)
+        BucketImageStore.at(address)
 
 
 def test_a_store_that_does_not_answer_or_lets_nobody_in_is_one_sentence(
@@ -258,13 +258,13 @@ def test_a_store_that_does_not_answer_or_lets_nobody_in_is_one_sentence(
     with pytest.raises(
         ConnectionError, match=r"s3://hone/desk/ does not answer .* AWS_ENDPOINT_URL"
     ):
-        ObjectDesk("hone", "desk").open()
+        BucketImageStore("hone", "desk").open()
     with closed_door() as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         with pytest.raises(
             ValueError, match=r"does not let us .* check AWS_ACCESS_KEY_ID"
         ) as error:
-            ObjectDesk("hone", "desk").open()
+            BucketImageStore("hone", "desk").open()
     assert "canary" not in str(error.value)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from core.workspace import LabelClass, Workspace
 from labeling.studio import client as exchange
-from labeling.studio.project import NOTE
+from labeling.studio.project import PROJECT_FILE
 from tasks.demo.servers import LabelStudioServer, free_port
 from tests.system.annotators import annotating, personal_access_token, sign_up
 from tests.system.faulty_proxy import Fault, faulty_proxy
@@ -104,7 +104,7 @@ def test_a_desk_outside_the_servers_folder_is_refused_with_what_to_set(label_stu
 
 
 def test_a_project_made_by_a_run_that_was_killed_is_not_made_again(studio, workspace):
-    note = workspace.root / NOTE
+    note = workspace.root / PROJECT_FILE
     note.write_text(json.dumps({**json.loads(note.read_text()), "project": None}))
     assert studio.project(workspace) == json.loads(note.read_text())["project"]
     ours = json.loads(note.read_text())["mark"]

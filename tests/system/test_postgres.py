@@ -10,7 +10,16 @@ from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.database import connect, metadata, now, upgrade, writing
-from core.locks import Busy, Fenced, confirm, fence, intend, locks, only_writer, open_intents
+from core.locks import (
+    LockBusy,
+    LockLost,
+    begin_intent,
+    commit_intent,
+    fence,
+    locks,
+    only_writer,
+    open_intents,
+)
 from labeling.ledger.tables import labels, rounds, samples, watermarks
 
 pytestmark = pytest.mark.system
@@ -57,16 +66,16 @@ def test_a_sample_has_one_label_in_force_here_too(engine):
 def test_an_overtaken_writer_is_refused_and_an_intent_is_kept(engine):
     with only_writer(engine, "git") as token:
         with writing(engine) as connection:
-            assert intend(connection, token, kind="k", key="a", payload={"n": 1}) == {"n": 1}
-            assert intend(connection, token, kind="k", key="a", payload={"n": 2}) == {"n": 1}
-        with pytest.raises(Busy), only_writer(engine, "git", patience=0):
+            assert begin_intent(connection, token, kind="k", key="a", payload={"n": 1}) == {"n": 1}
+            assert begin_intent(connection, token, kind="k", key="a", payload={"n": 2}) == {"n": 1}
+        with pytest.raises(LockBusy), only_writer(engine, "git", patience=0):
             pass
         with writing(engine) as connection:
             connection.execute(update(locks).values(token=token.number + 1, holder=None))
-        with pytest.raises(Fenced), writing(engine) as connection:
+        with pytest.raises(LockLost), writing(engine) as connection:
             fence(connection, token)
     with only_writer(engine, "git") as token, writing(engine) as connection:
-        confirm(connection, token, kind="k", key="a")
+        commit_intent(connection, token, kind="k", key="a")
         assert open_intents(connection, "k") == {}
 
 

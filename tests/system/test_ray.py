@@ -11,7 +11,7 @@ import pytest
 
 from models.network.network import NetworkConfig, build
 from models.scoring.predict import predict_table
-from models.scoring.ray import predict_spread
+from models.scoring.ray import predict_on_ray
 from tests.models.pictures import snapshot
 
 pytestmark = pytest.mark.system
@@ -46,7 +46,7 @@ def test_a_machine_that_dies_on_the_way_loses_and_changes_nothing(
             killed.set()
             cluster.remove_node(cluster.workers[0], allow_graceful=False)
 
-    spread = predict_spread(
+    spread = predict_on_ray(
         network, table, tmp_path, 16, cluster=cluster.address, rows=50, on_progress=kill_one
     )
     assert killed.is_set()
@@ -57,4 +57,4 @@ def test_a_machine_that_dies_on_the_way_loses_and_changes_nothing(
 def test_a_cluster_that_is_not_there_is_one_sentence(cluster: Any, tmp_path: Path) -> None:
     network = build(NetworkConfig(), classes=2, image_size=16)
     with pytest.raises(ConnectionError, match=r"HONE_RAY is '127.0.0.1:9', and no Ray cluster"):
-        predict_spread(network, snapshot(tmp_path, train=2), tmp_path, 16, cluster="127.0.0.1:9")
+        predict_on_ray(network, snapshot(tmp_path, train=2), tmp_path, 16, cluster="127.0.0.1:9")

@@ -28,7 +28,7 @@ def test_wrong_labels_are_found_asked_again_and_changed_with_their_history(
     document_root: Path, label_studio: LabelStudioServer, prefect_server: Server
 ) -> None:
     workspace = make_world(document_root / "review", images=IMAGES)
-    truths = simulation.load(workspace.root)[0]
+    truths = simulation.load_simulation(workspace.root)[0]
     more = {
         "PREFECT_API_URL": prefect_server.url,
         "LABEL_STUDIO_URL": label_studio.url,
@@ -68,7 +68,7 @@ def test_wrong_labels_are_found_asked_again_and_changed_with_their_history(
 
 def write_labels(workspace: Workspace, path: Path) -> set[str]:
     """A table with the label of every image, some of them wrong; return whose are."""
-    truths = simulation.load(workspace.root)[0]
+    truths = simulation.load_simulation(workspace.root)[0]
     with connect(workspace.database).connect() as connection:
         query = select(sources.c.path, samples.c.sample_id).join(samples)
         paths = dict(connection.execute(query).tuples().all())

@@ -40,7 +40,7 @@ class Play:
         self.studio = studio
         self.environment = more
         self.engine = connect(more["HONE_DATABASE_URL"])
-        self.truths = simulation.load(workspace.root)[0]
+        self.truths = simulation.load_simulation(workspace.root)[0]
 
     def hone(self, *words: str) -> Any:
         return hone(self.workspace, *words, **self.environment)

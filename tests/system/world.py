@@ -26,7 +26,7 @@ def make_world(folder: Path, *, images: int = 120) -> Workspace:
     )
     chosen = digits.load_digits(seed=0)[0][:images]
     digits.write_digits(folder / "images", chosen)
-    simulation.save(workspace.root, digits.truth_table(chosen), PEOPLE, seed=0)
+    simulation.save_simulation(workspace.root, digits.truth_table(chosen), PEOPLE, seed=0)
     return workspace
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from labeling.batches import checks as seeing
-from labeling.batches.checks import check_seen, in_order
+from labeling.batches.checks import sorted_by_sample, validate_predictions
 from labeling.strategies.pool import Pool
 
 POOL = pd.DataFrame({"sample_id": ["a", "b", "c"]})
@@ -35,7 +35,7 @@ def broken(row: int, value: float) -> np.ndarray:
 )
 def test_what_cannot_be_seen_is_refused_by_the_first_sample(seen: Pool, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        check_seen(POOL, seen)
+        validate_predictions(POOL, seen)
 
 
 def test_the_first_sample_is_named_whichever_block_it_is_in(
@@ -46,10 +46,10 @@ def test_the_first_sample_is_named_whichever_block_it_is_in(
     probs = np.full((7, 2), 0.5)
     probs[[4, 6], 0] = 0.7
     with pytest.raises(ValueError, match=r"2 of 7 samples .* sum to one, the first is e"):
-        check_seen(pool, Pool(probs=probs))
+        validate_predictions(pool, Pool(probs=probs))
     probs[5, 1] = math.nan
     with pytest.raises(ValueError, match=r"1 of 7 samples .* not finite, the first is f"):
-        check_seen(pool, Pool(draws=np.stack([np.full((7, 2), 0.5), probs])))
+        validate_predictions(pool, Pool(draws=np.stack([np.full((7, 2), 0.5), probs])))
 
 
 def test_a_check_needs_little_of_the_memory_that_the_pool_needs(
@@ -59,23 +59,25 @@ def test_a_check_needs_little_of_the_memory_that_the_pool_needs(
     pool = pd.DataFrame({"sample_id": [f"{row:05}" for row in range(20_000)]})
     wide = np.full((20_000, 256), 1 / 256, dtype=np.float32)
     seen = Pool(probs=wide, draws=wide[None], embeddings=wide, labelled=wide)
-    check_seen(pool, seen)  # what Python and pandas keep from the first time is kept now
+    validate_predictions(pool, seen)  # what Python and pandas keep from the first time is kept now
     tracemalloc.start()
-    check_seen(pool, seen)
+    validate_predictions(pool, seen)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < wide.nbytes / 8
 
 
 def test_sound_sight_passes_and_so_does_an_empty_pool() -> None:
-    check_seen(POOL, Pool(probs=SOUND, embeddings=SOUND, labelled=SOUND, labels=np.zeros(3)))
-    check_seen(POOL[:0], Pool(probs=SOUND))
+    validate_predictions(
+        POOL, Pool(probs=SOUND, embeddings=SOUND, labelled=SOUND, labels=np.zeros(3))
+    )
+    validate_predictions(POOL[:0], Pool(probs=SOUND))
 
 
 def test_rows_are_sorted_with_all_that_is_seen_of_them() -> None:
     order = [2, 0, 1]
     seen = Pool(probs=SOUND[order], embeddings=SOUND[order], draws=np.stack([SOUND[order]]))
-    pool, found = in_order(POOL.iloc[order], seen)
+    pool, found = sorted_by_sample(POOL.iloc[order], seen)
     assert pool["sample_id"].tolist() == ["a", "b", "c"]
     assert found.probs is not None and (found.probs == SOUND).all()
     assert found.embeddings is not None and (found.embeddings == SOUND).all()
@@ -84,4 +86,4 @@ def test_rows_are_sorted_with_all_that_is_seen_of_them() -> None:
 
 def test_rows_that_are_sorted_are_not_copied() -> None:
     seen = Pool(embeddings=SOUND)
-    assert in_order(POOL, seen)[1].embeddings is SOUND
+    assert sorted_by_sample(POOL, seen)[1].embeddings is SOUND

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.batches.quality_control import QueueConfig, as_shown, queue, turn_of
+from labeling.batches.quality_control import (
+    QualityControlConfig,
+    add_quality_controls,
+    mask_for_annotators,
+    pick_gold,
+)
 
 
 def batch_of(size: int) -> pd.DataFrame:
@@ -30,9 +35,9 @@ def gold_of(size: int, asked: int = 0) -> pd.DataFrame:
 
 def made(size: int = 50, seed: int = 0, **config: float) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    policy = QueueConfig(**config)  # type: ignore[arg-type]
-    gold = turn_of(gold_of(20), size, policy, rng)
-    return queue(batch_of(size), gold, policy, rng)
+    policy = QualityControlConfig(**config)  # type: ignore[arg-type]
+    gold = pick_gold(gold_of(20), size, policy, rng)
+    return add_quality_controls(batch_of(size), gold, policy, rng)
 
 
 @given(
@@ -62,7 +67,7 @@ def test_the_others_keep_their_order():
 
 def test_gold_that_was_asked_least_comes_first():
     gold = pd.concat([gold_of(3, asked=2), gold_of(5).assign(sample_id=[*"abcde"])])
-    turn = turn_of(gold, 100, QueueConfig(gold_share=0.05), np.random.default_rng(0))
+    turn = pick_gold(gold, 100, QualityControlConfig(gold_share=0.05), np.random.default_rng(0))
     assert sorted(turn["sample_id"]) == [*"abcde"]
     assert "asked" not in turn
 
@@ -70,10 +75,12 @@ def test_gold_that_was_asked_least_comes_first():
 def test_without_a_guess_there_is_nothing_to_hide():
     batch = batch_of(20).drop(columns=["guess", "confidence", "guess_model"])
     gold = gold_of(3)[["sample_id"]]
-    mixed = queue(batch, gold, QueueConfig(blind_share=1.0), np.random.default_rng(0))
+    mixed = add_quality_controls(
+        batch, gold, QualityControlConfig(blind_share=1.0), np.random.default_rng(0)
+    )
     assert len(mixed) == 23
     assert not mixed["blind"].any()
-    shown = as_shown(
+    shown = mask_for_annotators(
         mixed.assign(guess=None, confidence=None, guess_model=None),
         np.random.default_rng(0),
     )
@@ -82,7 +89,7 @@ def test_without_a_guess_there_is_nothing_to_hide():
 
 def test_gold_cannot_be_told_from_the_rest():
     mixed = made(gold_share=0.2, blind_share=0)
-    shown = as_shown(mixed.assign(neighbour="f" * 64), np.random.default_rng(1))
+    shown = mask_for_annotators(mixed.assign(neighbour="f" * 64), np.random.default_rng(1))
     gold = shown[shown["reason"] == "gold"]
     others = shown[shown["reason"] == "margin"]
     assert set(gold["stage"]) == set(others["stage"]) == {"queue"}
@@ -92,19 +99,19 @@ def test_gold_cannot_be_told_from_the_rest():
 
 
 def test_the_score_that_is_told_of_gold_is_one_of_the_others():
-    shown = as_shown(made(gold_share=0.2, blind_share=0), np.random.default_rng(1))
+    shown = mask_for_annotators(made(gold_share=0.2, blind_share=0), np.random.default_rng(1))
     told = shown.loc[shown["reason"] == "gold", "score"]
     assert told.isin(shown.loc[shown["reason"] == "margin", "score"]).all()
 
 
 def test_nothing_told_names_a_class():
-    shown = as_shown(made(gold_share=0.2), np.random.default_rng(1))
+    shown = mask_for_annotators(made(gold_share=0.2), np.random.default_rng(1))
     assert not shown["why"].str.contains("cat").any()
 
 
 def test_a_review_says_so_and_keeps_its_place():
     batch = batch_of(5).assign(reason="review", blind=True)
-    shown = as_shown(batch, np.random.default_rng(0))
+    shown = mask_for_annotators(batch, np.random.default_rng(0))
     assert set(shown["stage"]) == {"review"}
     assert shown["confidence"].tolist() == batch["confidence"].tolist()
     assert shown["why"][0].startswith("its label deserves a second look")
@@ -117,4 +124,4 @@ def test_a_review_says_so_and_keeps_its_place():
 )  # fmt: skip
 def test_a_bad_share_is_refused_with_the_choices(wrong, words):
     with pytest.raises(ValueError, match=words):
-        QueueConfig(**wrong)
+        QualityControlConfig(**wrong)

@@ -12,10 +12,10 @@ from labeling.budget.learning_curve import (
     STOP,
     UNSURE,
     BudgetPolicy,
-    Evidence,
+    CurveData,
     LearningCurve,
     advise,
-    fit,
+    fit_curves,
     learning_curve,
 )
 
@@ -26,7 +26,7 @@ def share(law: tuple[float, float, float], labels: float | np.ndarray) -> np.nda
     return np.minimum(law[0] * np.asarray(labels, dtype=float) ** -law[1] + law[2], 0.9)
 
 
-def evidence(seed: int, own: list[int], *, head: int = 400, rows: int = 300) -> Evidence:
+def evidence(seed: int, own: list[int], *, head: int = 400, rows: int = 300) -> CurveData:
     """Mistakes of models and heads on the same rows, of which some are hard for all of them."""
     rng = np.random.default_rng(seed)
     hard = rng.normal(size=rows)
@@ -39,7 +39,7 @@ def evidence(seed: int, own: list[int], *, head: int = 400, rows: int = 300) -> 
 
     lucky = share(OWN, np.array(own, dtype=float)) * np.exp(rng.normal(0, 0.1, len(own)))
     sizes = np.unique(np.geomspace(head / 16, head, 7).round().astype(int))
-    return Evidence(
+    return CurveData(
         own_labels=np.array(own, dtype=int),
         own_mistaken=mistaken(lucky).reshape(len(own), rows),
         head_labels=sizes,
@@ -99,14 +99,14 @@ def test_models_that_never_err_leave_room_for_mistakes():
 def test_the_fit_finds_the_curve_that_points_lie_on(falling, power, floor):
     counted = np.geomspace(0.05, 1, 8)
     errors = falling * counted**-power + floor
-    (found,) = fit(counted, errors[None], np.full(8, 1e-4))
+    (found,) = fit_curves(counted, errors[None], np.full(8, 1e-4))
     ahead = falling * 3.0**-power + floor
     assert found[0] * 3.0 ** -found[1] + found[2] == pytest.approx(ahead, rel=0.05, abs=1e-3)
 
 
 @given(st.lists(st.floats(0.01, 0.99), min_size=5, max_size=5))
 def test_a_curve_never_gets_worse_with_labels(errors):
-    found = fit(np.geomspace(0.1, 1, 5), np.array([errors]), np.full(5, 0.05))
+    found = fit_curves(np.geomspace(0.1, 1, 5), np.array([errors]), np.full(5, 0.05))
     both = np.repeat(found, 2, axis=0)
     curve = LearningCurve(both, np.ones(2), np.ones(2), unit=100.0, labels=100, points=())
     assert (np.diff(curve.errors([10, 50, 100, 1000])) <= 1e-12).all()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from labeling.consensus.votes import Evidence
+from labeling.consensus.votes import Votes
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Crowd:
     classes: int
     people: int
 
-    def evidence(self, probs: np.ndarray | None = None, **known: np.ndarray) -> Evidence:
+    def evidence(self, probs: np.ndarray | None = None, **known: np.ndarray) -> Votes:
         """What a method sees."""
         given: dict = {"known": np.full(len(self.truth), -1), "weight": np.ones(self.people)}
-        return Evidence(
+        return Votes(
             samples=pd.RangeIndex(len(self.truth), name="sample_id"),
             people=pd.RangeIndex(self.people),
             classes=[f"{k}" for k in range(self.classes)],

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from labeling.consensus.majority import majority
 from labeling.consensus.settle import LABEL_COLUMNS, METHODS, SettlePolicy, settle
-from labeling.consensus.votes import Evidence, latest_answers
+from labeling.consensus.votes import Votes, latest_answers
 
 COLUMNS = ["seq", "sample_id", "annotator", "kind", "value"]
 MAJORITY = SettlePolicy(method="majority")
@@ -374,9 +374,9 @@ def test_odd_evidence_is_settled_all_the_same(method: str, odd: str) -> None:
 
 
 def test_a_method_is_a_function_of_the_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first_said(evidence: Evidence) -> pd.DataFrame:
+    def first_said(evidence: Votes) -> pd.DataFrame:
         return pd.DataFrame({"label": evidence.classes[0], "trust": 1.0}, index=evidence.samples)
 
-    methods: dict[str, Callable[[Evidence], pd.DataFrame]] = METHODS
+    methods: dict[str, Callable[[Votes], pd.DataFrame]] = METHODS
     monkeypatch.setitem(methods, "first", first_said)
     assert only(settle(votes("cat"), SettlePolicy(method="first")))["method"] == "first"

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 from core.database import writing
 from core.locks import only_writer
 from labeling.consensus.settle import SettlePolicy
-from labeling.consensus.settle_labels import load_standing, settle_labels, unanswered
+from labeling.consensus.settle_labels import load_ledger_state, settle_labels, unanswered
 from labeling.ledger import rounds
 from labeling.ledger.answers import ANSWER_COLUMNS, record_answers
 from labeling.ledger.gold import add_gold
@@ -215,7 +215,7 @@ def test_a_final_word_taken_back_leaves_the_answers(engine):
 def test_what_the_model_said_before_it_was_told_is_evidence(engine):
     ask(engine, "a", "b", probs='{"cat": 0.9, "dog": 0.1}')
     with engine.connect() as connection:
-        probs = load_standing(connection).probs
+        probs = load_ledger_state(connection).probs
     assert probs.loc["a"].to_dict() == {"cat": 0.9, "dog": 0.1}
 
 

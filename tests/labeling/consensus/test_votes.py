@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labeling.consensus.votes import Evidence, gather, latest_answers, softmax
+from labeling.consensus.votes import Votes, gather_votes, latest_answers, softmax
 
 VOTES = pd.DataFrame(
     [("s", "ann", "dog"), ("s", "ben", "cat"), ("t", "ann", "eel")],
@@ -10,10 +10,10 @@ VOTES = pd.DataFrame(
 )
 
 
-def gathered(**known: object) -> Evidence:
+def gathered(**known: object) -> Votes:
     asked: dict = {"classes": ["dog", "cat"], "probs": None, "gold": None}
     asked |= {"weights": pd.Series({"ann": 0.5}), "assumed_error": 0.05}
-    return gather(VOTES, **(asked | known))
+    return gather_votes(VOTES, **(asked | known))
 
 
 def test_classes_keep_their_order_and_those_named_beside_them_come_after() -> None:

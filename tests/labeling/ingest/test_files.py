@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.images import MAX_BYTES, Refused
+from core.images import MAX_BYTES, ImageRefused
 from labeling.ingest import files
 from labeling.ingest.files import FoundFile, files_under, read_file, read_files
 
@@ -30,9 +30,9 @@ def put(path: Path, content: bytes | None = None) -> Path:
     return path
 
 
-def refused(found: FoundFile) -> Refused:
+def refused(found: FoundFile) -> ImageRefused:
     outcome = read_file(found).outcome
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, ImageRefused)
     return outcome
 
 
@@ -112,7 +112,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 
     monkeypatch.setattr(os, "fstat", with_a_writer_beside_us)
     outcome = read_file(FoundFile(str(path), 1, 1)).outcome
-    assert isinstance(outcome, Refused) == (step == 1)
+    assert isinstance(outcome, ImageRefused) == (step == 1)
     if step == 1:
         assert (outcome.reason, "while it was read" in outcome.detail) == ("CHANGED", True)
 

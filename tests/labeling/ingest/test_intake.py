@@ -22,14 +22,14 @@ from sqlalchemy import Engine, event, select
 from core import database, locks, shards
 from core import files as core_files
 from core.database import connect, upgrade
-from core.images import pixels
-from core.locks import Fenced, only_writer, open_intents
+from core.images import decode_image
+from core.locks import LockLost, only_writer, open_intents
 from core.shards import read_image
 from core.workspace import LabelClass, Workspace
 from labeling.ingest import files, intake, near_duplicates
 from labeling.ingest.files import files_under, read_file
 from labeling.ingest.intake import Intake, adopt, ingest
-from labeling.ledger.tables import place_of, refusals, samples, sources
+from labeling.ledger.tables import location_of, refusals, samples, sources
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def assert_sound(engine: Engine, workspace: Workspace) -> None:
         rows = connection.execute(select(samples)).all()
         assert open_intents(connection, "shard") == {}
     for row in rows:
-        content = read_image(workspace.shards, place_of(row))
-        assert pixels(content).shape == (row.height, row.width, 3)
+        content = read_image(workspace.shards, location_of(row))
+        assert decode_image(content).shape == (row.height, row.width, 3)
     assert {row.group_id for row in rows} <= {row.sample_id for row in rows}
     files = {path.name for path in workspace.shards.iterdir()} if rows else set()
     assert files == {row.shard for row in rows}
@@ -343,7 +343,7 @@ def test_a_writer_that_was_overtaken_stores_nothing(engine, workspace, tmp_path)
         store = intake._Store(engine, workspace.shards, old, origin="ingest")
         found, _ = files_under([fill(tmp_path / "in", 3)])
         store.take(map(read_file, found))
-        with pytest.raises(Fenced):
+        with pytest.raises(LockLost):
             store.finish()
     assert all_rows(engine, samples) == all_rows(engine, sources) == []
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from core.images import clean
+from core.images import clean_image
 from labeling.ingest.near_duplicates import Lookalikes
 
 
@@ -18,7 +18,7 @@ def names(count: int, salt: str = "") -> list[str]:
 def look_of(picture: Image.Image, format: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format, **options)
-    return clean(buffer.getvalue()).look
+    return clean_image(buffer.getvalue()).look
 
 
 def scenes(count: int, side: int = 64, seed: int = 0) -> list[Image.Image]:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select
 
-from core.locks import Fenced, Token, only_writer
+from core.locks import LockLost, Token, only_writer
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
 from labeling.ledger.answers import (
@@ -151,7 +151,7 @@ def test_the_watermark_moves_with_the_answers(engine: Engine) -> None:
 def test_a_writer_that_was_overtaken_writes_nothing(engine: Engine) -> None:
     with only_writer(engine, "answers") as token:
         old = Token(token.name, token.number - 1)
-        with pytest.raises(Fenced, match="overtaken"):
+        with pytest.raises(LockLost, match="overtaken"):
             record_answers(
                 engine,
                 old,

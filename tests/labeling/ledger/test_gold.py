@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import Engine, insert, select
 
 from core.database import now, writing
-from core.locks import Fenced, Token, only_writer
+from core.locks import LockLost, Token, only_writer
 from labeling.ledger.gold import add_gold, gold_labels
 from labeling.ledger.tables import labels
 from tests.labeling.databases import make_engine
@@ -75,7 +75,7 @@ def test_no_gold_is_an_empty_series(engine: Engine) -> None:
 def test_a_writer_that_was_overtaken_writes_nothing(engine: Engine) -> None:
     with only_writer(engine, "answers") as token:
         old = Token(token.name, token.number - 1)
-        with pytest.raises(Fenced):
+        with pytest.raises(LockLost):
             add_gold(engine, old, pd.Series({"a": "cat"}), source="exam.csv")
     assert history(engine) == []
 

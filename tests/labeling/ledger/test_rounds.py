@@ -126,7 +126,7 @@ def test_a_sample_cannot_be_asked_in_two_rounds_at_once(engine: Engine) -> None:
             why="twice",
         )
     with engine.connect() as connection:
-        assert rounds.size_of(connection, "round-0002") is None, "all of a round or nothing"
+        assert rounds.round_size(connection, "round-0002") is None, "all of a round or nothing"
 
 
 def test_a_label_ends_the_assignment_and_the_last_one_ends_the_round(engine: Engine) -> None:
@@ -173,5 +173,5 @@ def test_an_audit_sample_whose_task_was_deleted_is_asked_again_some_day(engine: 
 @pytest.mark.parametrize("name", ["3", "round-3", "round-000x", "round-00003", ""])
 def test_a_round_has_one_name(name: str) -> None:
     with pytest.raises(ValueError, match="round-0001"):
-        rounds.number_of(name)
-    assert rounds.number_of(rounds.round_name(12345)) == 12345
+        rounds.round_number(name)
+    assert rounds.round_number(rounds.round_name(12345)) == 12345

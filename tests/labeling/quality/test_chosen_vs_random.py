@@ -1,6 +1,6 @@
 import numpy as np
 
-from labeling.quality.chosen_vs_random import compare_arms
+from labeling.quality.chosen_vs_random import compare_to_random
 
 
 def situation(bad: str | None, *, seed: int = 0) -> tuple:
@@ -25,27 +25,27 @@ def situation(bad: str | None, *, seed: int = 0) -> tuple:
 
 
 def test_a_strategy_that_finds_what_chance_misses_is_better_than_random() -> None:
-    found = compare_arms(*situation("random"))
+    found = compare_to_random(*situation("random"))
     assert found is not None
     assert found.low > 0.1
     assert str(found).startswith("better than random: with ")
 
 
 def test_a_strategy_that_misses_a_class_is_worse_than_random_and_says_so() -> None:
-    found = compare_arms(*situation("chosen"))
+    found = compare_to_random(*situation("chosen"))
     assert found is not None
     assert found.high < -0.1
     assert str(found).startswith("worse than random")
 
 
 def test_arms_that_are_alike_are_not_told_apart() -> None:
-    told = [compare_arms(*situation(None, seed=seed)) for seed in range(20)]
+    told = [compare_to_random(*situation(None, seed=seed)) for seed in range(20)]
     assert sum(one is not None and one.low <= 0 <= one.high for one in told) >= 18
 
 
 def test_both_arms_learn_from_as_many_labels() -> None:
     points, names, is_random, *rest = situation(None)
-    found = compare_arms(points, names, is_random, *rest)
+    found = compare_to_random(points, names, is_random, *rest)
     assert found is not None
     assert found.labels == 200
     assert found.audit == 400
@@ -54,7 +54,7 @@ def test_both_arms_learn_from_as_many_labels() -> None:
 def test_too_few_labels_tell_nothing() -> None:
     points, names, is_random, *rest = situation(None)
     few = np.r_[0:10, 200:600]
-    assert compare_arms(points[few], names[few], is_random[few], *rest) is None
+    assert compare_to_random(points[few], names[few], is_random[few], *rest) is None
 
 
 def test_arms_of_very_unequal_size_have_no_start_over_each_other() -> None:
@@ -65,7 +65,9 @@ def test_arms_of_very_unequal_size_have_no_start_over_each_other() -> None:
         points = rng.normal(0, 1, (600, 60)) + 2 * np.eye(60)[where]
         names = where.astype(str).astype(object)
         is_random = np.arange(400) < 30  # the others are as much drawn at random
-        found = compare_arms(points[:400], names[:400], is_random, points[400:], names[400:], rng)
+        found = compare_to_random(
+            points[:400], names[:400], is_random, points[400:], names[400:], rng
+        )
         assert found is not None
         gains.append(found.chosen - found.random)
     assert abs(np.mean(gains)) < 3 * np.std(gains) / np.sqrt(len(gains))

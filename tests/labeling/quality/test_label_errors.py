@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labeling.quality.label_errors import COLUMNS, out_of_fold, suspects
+from labeling.quality.label_errors import COLUMNS, find_label_errors, out_of_fold_probs
 
 CLASSES = ["cat", "dog", "fox"]
 
@@ -22,7 +22,9 @@ def test_planted_errors_are_the_least_trusted() -> None:
     seen, labels, names = clouds()
     for row in (7, 40, 99):
         labels[row] = CLASSES[(CLASSES.index(labels[row]) + 1) % 3]
-    found = suspects(names, labels, out_of_fold(seen, labels, names, seed=0), limit=3)
+    found = find_label_errors(
+        names, labels, out_of_fold_probs(seen, labels, names, seed=0), limit=3
+    )
     assert list(found.columns) == COLUMNS
     assert set(found["sample_id"]) == {"s007", "s040", "s099"}
     assert found["trust"].is_monotonic_increasing
@@ -33,7 +35,7 @@ def test_planted_errors_are_the_least_trusted() -> None:
 
 def test_probabilities_have_a_column_a_class_and_sum_to_one() -> None:
     seen, labels, names = clouds()
-    probs = out_of_fold(seen, labels, names, seed=0)
+    probs = out_of_fold_probs(seen, labels, names, seed=0)
     assert list(probs.columns) == CLASSES
     assert np.allclose(probs.sum(axis=1), 1)
 
@@ -42,7 +44,7 @@ def test_the_same_seed_gives_the_same_suspects() -> None:
     seen, labels, names = clouds()
     labels[5] = "fox" if labels[5] != "fox" else "cat"
     first, second = (
-        suspects(names, labels, out_of_fold(seen, labels, names, seed=3), limit=50)
+        find_label_errors(names, labels, out_of_fold_probs(seen, labels, names, seed=3), limit=50)
         for _ in range(2)
     )
     pd.testing.assert_frame_equal(first, second)
@@ -53,8 +55,8 @@ def test_no_row_is_judged_by_its_own_copy() -> None:
     seen = np.concatenate([seen, seen[:1], seen[:1]])
     wrong = "dog" if labels[0] != "dog" else "fox"
     labels = [wrong, *labels[1:], wrong, wrong]
-    apart = out_of_fold(seen, labels, [*names, "s900", "s901"], seed=0)
-    together = out_of_fold(seen, labels, [*names, "s000", "s000"], seed=0)
+    apart = out_of_fold_probs(seen, labels, [*names, "s900", "s901"], seed=0)
+    together = out_of_fold_probs(seen, labels, [*names, "s000", "s000"], seed=0)
     assert together[wrong][0] < apart[wrong][0]
 
 
@@ -62,17 +64,19 @@ def test_a_class_in_fewer_groups_than_folds_is_neither_judged_nor_suggested() ->
     seen, labels, names = clouds()
     labels[:6] = ["owl"] * 6
     groups = ["g", "g", "g", *names[3:]]  # six rows of owls, but only four different ones
-    probs = out_of_fold(seen, labels, groups, seed=0)
+    probs = out_of_fold_probs(seen, labels, groups, seed=0)
     assert list(probs.columns) == CLASSES
     assert probs.isna().any(axis=1).tolist() == [True] * 6 + [False] * 144
-    found = suspects(names, labels, probs, limit=150)
+    found = find_label_errors(names, labels, probs, limit=150)
     assert not {"owl"} & {*found["label"], *found["suggested"]}
-    assert "owl" in out_of_fold(seen, labels, groups, seed=0, folds=4).columns
+    assert "owl" in out_of_fold_probs(seen, labels, groups, seed=0, folds=4).columns
 
 
 def test_labels_that_fit_their_images_are_not_suspected() -> None:
     seen, labels, names = clouds()
-    assert suspects(names, labels, out_of_fold(10 * seen, labels, names, seed=0), limit=9).empty
+    assert find_label_errors(
+        names, labels, out_of_fold_probs(10 * seen, labels, names, seed=0), limit=9
+    ).empty
 
 
 @pytest.mark.parametrize(
@@ -88,13 +92,13 @@ def test_labels_that_fit_their_images_are_not_suspected() -> None:
 )  # fmt: skip
 def test_bad_input_is_refused_with_the_remedy(change: Callable, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        out_of_fold(*change(*clouds()), seed=0)
+        out_of_fold_probs(*change(*clouds()), seed=0)
 
 
 def test_samples_and_probabilities_must_belong_together() -> None:
     seen, labels, names = clouds()
-    probs = out_of_fold(seen, labels, names, seed=0)
+    probs = out_of_fold_probs(seen, labels, names, seed=0)
     with pytest.raises(ValueError, match="149 samples and 150 rows"):
-        suspects(names[:-1], labels[:-1], probs, limit=5)
+        find_label_errors(names[:-1], labels[:-1], probs, limit=5)
     with pytest.raises(ValueError, match="label 'owl' has no column"):
-        suspects(names, ["owl", *labels[1:]], probs, limit=5)
+        find_label_errors(names, ["owl", *labels[1:]], probs, limit=5)

@@ -14,10 +14,10 @@ from labeling.quality.pseudo_labels import (
     SHOWN,
     SoftPolicy,
     first_guesses,
-    guess_batch,
-    reserved,
-    soft_rows,
-    with_and_without,
+    head_with_and_without,
+    never_pseudo_labelled,
+    pre_annotate,
+    pseudo_label_rows,
 )
 from labeling.snapshots.table import SOFT_COLUMNS
 from labeling.strategies.pool import Pool
@@ -32,7 +32,7 @@ def sure(*confidences: float) -> np.ndarray:
 
 
 def soft(names: list[str], probs: np.ndarray, labels: list[str], **policy: float) -> pd.DataFrame:
-    return soft_rows(names, probs, CLASSES, labels, SoftPolicy(**policy), source="here")
+    return pseudo_label_rows(names, probs, CLASSES, labels, SoftPolicy(**policy), source="here")
 
 
 def test_a_first_guess_stands_only_where_it_is_confident_and_never_on_an_audit_sample():
@@ -54,7 +54,7 @@ def test_the_labels_guess_a_batch_and_audit_samples_stay_without():
     seen = Pool(embeddings=rows[60:], labelled=rows[:60], labels=labels)
     names = [f"s{number:03d}" for number in range(240)]
     batch = pd.DataFrame({"sample_id": names[5:25], "reason": ["audit", *["margin"] * 19]})
-    shown = guess_batch(batch, names, seen, CLASSES, source="features")
+    shown = pre_annotate(batch, names, seen, CLASSES, source="features")
     assert shown["sample_id"].tolist() == names[5:25] and pd.isna(shown["guess"][0])
     assert shown["guess"][1:].tolist() == [CLASSES[number] for number in truth[66:85]]
     assert set(shown["guess_model"].dropna()) == {"propagation-1, features"}
@@ -63,14 +63,14 @@ def test_the_labels_guess_a_batch_and_audit_samples_stay_without():
 def test_before_the_first_label_a_batch_has_columns_for_guesses_and_none_in_them():
     seen = Pool(embeddings=np.ones((2, 3)), labelled=np.ones((1, 3)), labels=np.array([-1]))
     batch = pd.DataFrame({"sample_id": ["a"], "reason": ["margin"]})
-    shown = guess_batch(batch, ["a", "b"], seen, CLASSES, source="features")
+    shown = pre_annotate(batch, ["a", "b"], seen, CLASSES, source="features")
     assert shown[["guess", "confidence", "guess_model", "probs"]].isna().all(axis=None)
     with pytest.raises(ValueError, match="labels spread over embeddings"):
-        guess_batch(batch, ["a", "b"], Pool(probs=np.ones((2, 1))), CLASSES, source="x")
+        pre_annotate(batch, ["a", "b"], Pool(probs=np.ones((2, 1))), CLASSES, source="x")
 
 
 def test_a_soft_row_says_what_was_guessed_how_surely_and_by_what():
-    names = [name for name in NAMES if not reserved([name])[0]][:2]
+    names = [name for name in NAMES if not never_pseudo_labelled([name])[0]][:2]
     rows = soft(names, sure(0.97, 0.4), ["cat"])
     assert rows.columns.tolist() == SOFT_COLUMNS and len(rows) == 1
     assert rows.loc[0, ["sample_id", "label", "trust", "source"]].tolist() == [
@@ -109,17 +109,17 @@ def test_no_class_has_more_guesses_than_its_share_and_none_is_in_doubt(
     assert counts.get("cat", 0) <= np.ceil(share * cats)
     assert counts.get("dog", 0) <= np.ceil(share * dogs)
     assert (rows["trust"] >= least).all()
-    assert not reserved(rows["sample_id"].tolist()).any()
+    assert not never_pseudo_labelled(rows["sample_id"].tolist()).any()
     turned = soft(names[::-1], sure(*drawn)[::-1], labels, least_confidence=least, share=share)
     pd.testing.assert_frame_equal(turned, rows)
 
 
 def test_a_fixed_part_of_all_samples_is_kept_for_the_audit():
     names = [f"s{number}" for number in range(4000)]
-    first = reserved(names)
+    first = never_pseudo_labelled(names)
     assert abs(first.mean() - RESERVE) < 0.02
-    assert np.array_equal(reserved(names[::-1])[::-1], first)
-    assert reserved([]).shape == (0,)
+    assert np.array_equal(never_pseudo_labelled(names[::-1])[::-1], first)
+    assert never_pseudo_labelled([]).shape == (0,)
 
 
 def test_guesses_that_are_right_help_and_those_that_are_wrong_hurt():
@@ -129,7 +129,7 @@ def test_guesses_that_are_right_help_and_those_that_are_wrong_hurt():
     probs = np.eye(3)[truth[20:400]]
 
     def accuracy(told: np.ndarray) -> tuple[float, float]:
-        found = with_and_without(
+        found = head_with_and_without(
             rows[:20], truth[:20], rows[20:400], told, np.full(380, 0.5), asked=rows[400:]
         )
         return tuple(float((each.argmax(axis=1) == truth[400:]).mean()) for each in found)

@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, update
 from core.database import writing
 from core.dvc_objects import ObjectStore, StoreError
 from core.git import git, tags
-from core.locks import Fenced, intents, locks, only_writer, open_intents
+from core.locks import LockLost, intents, locks, only_writer, open_intents
 from core.workspace import init_workspace
 from labeling.formats.exports import export_snapshot
 from labeling.ledger.tables import labels, snapshots
@@ -282,7 +282,7 @@ def test_a_writer_that_was_overtaken_is_refused_before_it_commits(house):
     with only_writer(house.engine, "workspace-git") as token:
         with writing(house.engine) as connection:
             connection.execute(update(locks).values(token=token.number + 1))
-        with pytest.raises(Fenced):
+        with pytest.raises(LockLost):
             cut_snapshot(house.engine, house.workspace, token)
     assert git(house.root, "rev-list", "--count", "HEAD") == "1"
     assert tags(house.root) == {}
@@ -300,7 +300,14 @@ def test_what_killed_tools_left_locked_or_half_written_does_not_stop_the_next_ru
 
 
 @pytest.mark.parametrize(
-    "at", ["after intend", "after _add", "after git commit", "before git tag", "before confirm"]
+    "at",
+    [
+        "after begin_intent",
+        "after _add",
+        "after git commit",
+        "before git tag",
+        "before commit_intent",
+    ],
 )
 def test_killed_between_two_steps_and_run_again_a_snapshot_ends_the_same(house, tmp_path, at):
     house.second()

@@ -21,6 +21,7 @@ from core.git import git, tags
 from core.locks import intents, only_writer
 from core.workspace import Workspace, init_workspace
 from labeling.ledger.tables import labels, rounds, samples, snapshots
+from labeling.snapshots import publish
 from labeling.snapshots.publish import cut_snapshot, list_snapshots, load_snapshot, verify_remote
 
 
@@ -141,7 +142,7 @@ def cut_and_die(root: Path, at: int | str) -> None:
         acts += 1
 
     core.git.subprocess = _Namespace(subprocess, run=dying(subprocess.run))
-    for name in ("write_whole", "intend", "confirm"):
+    for name in ("write_atomically", "begin_intent", "commit_intent"):
         setattr(publish, name, dying(getattr(publish, name), name))
     for name in ("_add", "publish", "_send", "_settle", "_is_whole"):
         setattr(ObjectStore, name, dying(getattr(ObjectStore, name), name))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from labeling.strategies.pool import Pool
-from labeling.strategies.uncertainty_coverage import doubt_herding, rare_doubt_herding
+from labeling.strategies.uncertainty_coverage import rare_uncertainty_coverage, uncertainty_coverage
 
 SURE, TORN = [0.98, 0.01, 0.01], [0.45, 0.45, 0.10]
 
@@ -23,30 +23,30 @@ def groups(sizes: dict[int, int], *, seed: int = 0) -> np.ndarray:
 
 def test_doubt_goes_before_certainty_however_large_its_group() -> None:
     seen = Pool(probs=np.array([SURE] * 50 + [TORN] * 10), embeddings=groups({0: 50, 1: 10}))
-    assert doubt_herding(seen, 1, np.random.default_rng(0)).rows[0] >= 50
+    assert uncertainty_coverage(seen, 1, np.random.default_rng(0)).rows[0] >= 50
 
 
 def test_among_equal_doubts_the_larger_group_goes_first() -> None:
     seen = Pool(probs=np.array([TORN] * 40), embeddings=groups({0: 10, 1: 30}))
-    assert doubt_herding(seen, 1, np.random.default_rng(0)).rows[0] >= 10
+    assert uncertainty_coverage(seen, 1, np.random.default_rng(0)).rows[0] >= 10
 
 
 def test_a_batch_has_one_of_every_doubtful_group_before_a_second_of_any() -> None:
     seen = Pool(probs=np.array([TORN] * 40), embeddings=groups({0: 25, 1: 5, 2: 10}))
-    rows = doubt_herding(seen, 3, np.random.default_rng(0)).rows
+    rows = uncertainty_coverage(seen, 3, np.random.default_rng(0)).rows
     assert {int(np.searchsorted([25, 30], row, side="right")) for row in rows} == {0, 1, 2}
 
 
 def test_what_is_like_a_labelled_sample_waits() -> None:
     points = groups({0: 12, 1: 6, 2: 6, 3: 6})
     seen = Pool(probs=np.array([TORN] * 30), embeddings=points, labelled=points[:1])
-    assert doubt_herding(seen, 1, np.random.default_rng(0)).rows[0] >= 12
+    assert uncertainty_coverage(seen, 1, np.random.default_rng(0)).rows[0] >= 12
 
 
 def test_a_copy_of_what_was_asked_is_worth_nothing() -> None:
     points = np.repeat(groups({0: 1, 1: 1, 2: 1}), 10, axis=0)
     seen = Pool(probs=np.array([TORN] * 30), embeddings=points)
-    chosen = doubt_herding(seen, 5, np.random.default_rng(0))
+    chosen = uncertainty_coverage(seen, 5, np.random.default_rng(0))
     assert len(set((chosen.rows[:3] // 10).tolist())) == 3
     assert (chosen.scores[:3] > 0.1).all()
     assert chosen.scores[3:] == pytest.approx(0, abs=1e-5)
@@ -54,18 +54,18 @@ def test_a_copy_of_what_was_asked_is_worth_nothing() -> None:
 
 def test_all_certain_are_still_spread() -> None:
     seen = Pool(probs=np.array([[1.0, 0, 0]] * 20), embeddings=groups({0: 10, 1: 10}))
-    rows = doubt_herding(seen, 2, np.random.default_rng(0)).rows
+    rows = uncertainty_coverage(seen, 2, np.random.default_rng(0)).rows
     assert sorted((rows // 10).tolist()) == [0, 1]
 
 
 def test_without_predictions_all_are_in_doubt_alike() -> None:
     seen = Pool(embeddings=groups({0: 10, 1: 30}))
-    assert doubt_herding(seen, 1, np.random.default_rng(0)).rows[0] >= 10
+    assert uncertainty_coverage(seen, 1, np.random.default_rng(0)).rows[0] >= 10
 
 
 def test_without_embeddings_it_says_what_it_needs() -> None:
     with pytest.raises(ValueError, match="needs embeddings"):
-        doubt_herding(Pool(probs=np.array([TORN])), 1, np.random.default_rng(0))
+        uncertainty_coverage(Pool(probs=np.array([TORN])), 1, np.random.default_rng(0))
 
 
 @settings(max_examples=40, deadline=None)
@@ -89,11 +89,11 @@ def test_a_batch_is_full_allowed_without_repeats_and_scored_from_the_top(
         labelled=rng.normal(size=(labels, 4)).astype(np.float32),
         allowed=allowed,
     )
-    chosen = doubt_herding(seen, size, np.random.default_rng(seed))
+    chosen = uncertainty_coverage(seen, size, np.random.default_rng(seed))
     assert len(set(chosen.rows.tolist())) == len(chosen.rows) == min(size, int(allowed.sum()))
     assert allowed[chosen.rows].all()
     assert (np.diff(chosen.scores) <= 1e-6).all()
-    again = doubt_herding(seen, size, np.random.default_rng(seed))
+    again = uncertainty_coverage(seen, size, np.random.default_rng(seed))
     assert np.array_equal(chosen.rows, again.rows)
 
 
@@ -109,11 +109,11 @@ def test_the_rare_class_goes_before_the_common_ones_that_are_doubted_as_much() -
     )
     rare, plain = (
         choose(seen, 20, np.random.default_rng(0)).rows
-        for choose in (rare_doubt_herding, doubt_herding)
+        for choose in (rare_uncertainty_coverage, uncertainty_coverage)
     )
     assert (rare % 10 == 0).mean() > 0.5 > (plain % 10 == 0).mean()
 
 
 def test_rarity_needs_predictions() -> None:
     with pytest.raises(ValueError, match="needs probabilities"):
-        rare_doubt_herding(Pool(embeddings=groups({0: 3})), 1, np.random.default_rng(0))
+        rare_uncertainty_coverage(Pool(embeddings=groups({0: 3})), 1, np.random.default_rng(0))

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from label_studio_sdk.core.api_error import ApiError
 
-from labeling.studio.errors import check_address, plain_words, refused_token, token_kind
+from labeling.studio.errors import check_address, explained_errors, refused_token, token_kind
 
 URL = "http://studio.example:8080"
 
@@ -119,7 +119,7 @@ def test_a_page_instead_of_an_exchanged_token_is_the_servers_failure(status, kin
     hooks = {"response": [refused_token]}
     with httpx.Client(transport=httpx.MockTransport(answer), event_hooks=hooks) as line:
         assert line.get(f"{URL}/api/tasks").status_code == status  # the client reads all others
-        with pytest.raises(kind, match=words), plain_words(URL, PERSONAL):
+        with pytest.raises(kind, match=words), explained_errors(URL, PERSONAL):
             line.post(f"{URL}/api/token/refresh/")
 
 
@@ -129,5 +129,5 @@ def test_our_own_errors_pass_through_unchanged():
 
 
 def raised(error: Exception, api_key: str) -> None:
-    with plain_words(URL, api_key):
+    with explained_errors(URL, api_key):
         raise error

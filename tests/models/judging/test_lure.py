@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from labeling.batches.select import SelectionConfig, select_batch
 from labeling.strategies.pool import Pool
 from models.judging.compare import Interval, bounds
-from models.judging.lure import lure, naive, one_by_one
+from models.judging.lure import is_sequential_draw, lure_accuracy, naive_accuracy
 
 
 def draw(
@@ -38,8 +38,8 @@ def repeated(
     fair, plain = [], []
     for _ in range(times):
         taken, odds, left = draw(rng, np.argsort(-doubt), size, audit=audit, chance=0.1)
-        fair.append(lure(right[taken], draw_probability=odds, draws_from=left))
-        plain.append(naive(right[taken]))
+        fair.append(lure_accuracy(right[taken], draw_probability=odds, draws_from=left))
+        plain.append(naive_accuracy(right[taken]))
     return float(right.mean()), fair, plain
 
 
@@ -83,7 +83,7 @@ def test_what_select_batch_wrote_down_is_what_lure_needs():
     values = []
     for seed in range(150):
         batch, _ = select_batch(pool, seen, config, np.random.default_rng(seed))
-        found = lure(
+        found = lure_accuracy(
             truths[batch["sample_id"]].to_numpy(),
             draw_probability=batch["draw_probability"].to_numpy(dtype=float),
             draws_from=batch["draws_from"].to_numpy(dtype=float),
@@ -95,7 +95,7 @@ def test_what_select_batch_wrote_down_is_what_lure_needs():
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 100))
 def test_with_nothing_but_chance_it_is_the_plain_share(right, more):
     left = np.arange(len(right) + more, more, -1)
-    found = lure(np.array(right), draw_probability=1 / left, draws_from=left)
+    found = lure_accuracy(np.array(right), draw_probability=1 / left, draws_from=left)
     assert found.value == pytest.approx(np.mean(right))
     assert 0 <= found.low <= found.value + 1e-9 and found.value - 1e-9 <= found.high <= 1
 
@@ -105,7 +105,7 @@ def test_a_pool_that_was_asked_about_to_the_end_is_known(right, chosen):
     left = np.arange(len(right), 0, -1)
     odds = np.where(np.arange(len(right)) < chosen, 0.9, 0.1 / left)
     odds[-1] = 1.0
-    found = lure(np.array(right), draw_probability=odds, draws_from=left)
+    found = lure_accuracy(np.array(right), draw_probability=odds, draws_from=left)
     assert found.value == pytest.approx(np.mean(right))
 
 
@@ -114,8 +114,8 @@ def test_a_small_batch_of_a_large_pool_says_what_its_random_samples_say():
     by_chance = np.arange(50) % 5 == 0
     right = by_chance & (np.arange(50) % 10 == 0)
     odds = np.where(by_chance, 0.2 / left, 0.8)
-    found = lure(right, draw_probability=odds, draws_from=left)
-    alone = naive(right[by_chance])
+    found = lure_accuracy(right, draw_probability=odds, draws_from=left)
+    alone = naive_accuracy(right[by_chance])
     for told, plain in zip(
         (found.value, found.low, found.high), (alone.value, alone.low, alone.high), strict=True
     ):
@@ -140,23 +140,26 @@ def test_near_duplicates_that_leave_with_what_was_drawn_make_lure_wrong_and_are_
         batch, _ = select_batch(pool, seen, config, np.random.default_rng(seed))
         taken = batch["sample_id"].str[1:].astype(int).to_numpy()
         drawn, left = (batch[name].to_numpy() for name in ("draw_probability", "draws_from"))
-        assert one_by_one(left) is told
-        off.append(lure(right[taken], draw_probability=drawn, draws_from=left).value - right.mean())
+        assert is_sequential_draw(left) is told
+        off.append(
+            lure_accuracy(right[taken], draw_probability=drawn, draws_from=left).value
+            - right.mean()
+        )
     is_right = abs(np.mean(off)) < 3 * np.std(off) / np.sqrt(len(off))
     assert is_right == told
 
 
 def test_a_few_near_duplicates_of_a_large_pool_do_no_harm_and_more_samples_than_before_do():
     left = np.arange(1000, 900, -1)
-    assert one_by_one(left) and one_by_one(left[:1])
-    assert one_by_one(left - 10 * (left < 950))
-    assert not one_by_one(left - 11 * (left < 950))
-    assert not one_by_one(left + 1 * (left < 950))
+    assert is_sequential_draw(left) and is_sequential_draw(left[:1])
+    assert is_sequential_draw(left - 10 * (left < 950))
+    assert not is_sequential_draw(left - 11 * (left < 950))
+    assert not is_sequential_draw(left + 1 * (left < 950))
 
 
 def test_a_batch_without_chance_says_nothing_about_the_rest():
     with pytest.raises(ValueError, match="random_share above 0"):
-        lure(np.ones(3), draw_probability=np.full(3, 0.9), draws_from=np.array([9, 8, 7]))
+        lure_accuracy(np.ones(3), draw_probability=np.full(3, 0.9), draws_from=np.array([9, 8, 7]))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +168,7 @@ def test_a_batch_without_chance_says_nothing_about_the_rest():
 )
 def test_what_is_no_batch_is_refused(right, odds, said):
     with pytest.raises(ValueError, match=said):
-        lure(np.array(right), draw_probability=np.array(odds), draws_from=np.array(odds))
+        lure_accuracy(np.array(right), draw_probability=np.array(odds), draws_from=np.array(odds))
 
 
 @pytest.mark.parametrize("rows", [10, 20, 50, 200])

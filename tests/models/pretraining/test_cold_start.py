@@ -7,7 +7,7 @@ from torchvision import models as zoo
 
 from models.pretraining import cold_start as module
 from models.pretraining import simclr
-from models.pretraining.cold_start import features, weights_at_hand
+from models.pretraining.cold_start import cold_start_embeddings, weights_at_hand
 from tests.models.pictures import SIZE, snapshot
 
 
@@ -34,7 +34,7 @@ def weights(tmp_path):
 
 def seen(pool, folder, rows=slice(None), **more):
     table, shards = pool
-    return features(table.iloc[rows], shards, SIZE, folder=folder, **more)
+    return cold_start_embeddings(table.iloc[rows], shards, SIZE, folder=folder, **more)
 
 
 def assert_sound(found, count):
@@ -125,5 +125,5 @@ def test_a_damaged_looker_is_made_anew_and_that_is_said(pool, tmp_path, capsys, 
 def test_images_that_are_all_the_same_get_rows_without_a_nan(pool, tmp_path):
     table, shards = pool
     same = table.iloc[[0]].reset_index(drop=True)
-    found, _ = features(same, shards, SIZE, folder=tmp_path)
+    found, _ = cold_start_embeddings(same, shards, SIZE, folder=tmp_path)
     assert found.shape[0] == 1 and np.isfinite(found).all()

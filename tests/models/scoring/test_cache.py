@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.locks import Busy
+from core.locks import LockBusy
 from models.scoring.cache import forget_cache, open_cache
 
 CLASSES, WIDTH = 3, 5
@@ -151,7 +151,7 @@ def test_half_a_last_record_is_a_torn_end(tmp_path):
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path):
-    with opened(tmp_path), pytest.raises(Busy, match="open in process"):
+    with opened(tmp_path), pytest.raises(LockBusy, match="open in process"):
         opened(tmp_path)
     opened(tmp_path).close()
 

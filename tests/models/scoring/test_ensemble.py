@@ -7,7 +7,7 @@ from torch import nn
 
 from models.network.network import Network
 from models.scoring import ensemble as module
-from models.scoring.ensemble import draws
+from models.scoring.ensemble import ensemble_predictions
 
 CLASSES, WIDTH = 3, 8
 
@@ -36,7 +36,7 @@ def test_every_look_is_a_row_of_probabilities_and_the_seed_makes_them(network, e
     labels = np.arange(90) % CLASSES
     given = {"labelled": embeddings, "labels": labels} if known else {}
     once, again, other = (
-        draws(network, embeddings, looks=4, seed=seed, **given) for seed in (1, 1, 2)
+        ensemble_predictions(network, embeddings, looks=4, seed=seed, **given) for seed in (1, 1, 2)
     )
     assert once.shape == (4, 90, CLASSES) and once.dtype == np.float32
     np.testing.assert_allclose(once.sum(axis=2), 1, atol=1e-5)
@@ -46,13 +46,13 @@ def test_every_look_is_a_row_of_probabilities_and_the_seed_makes_them(network, e
 
 
 def test_a_look_is_one_network_so_equal_samples_get_equal_answers(network, embeddings):
-    twice = draws(network, np.concatenate([embeddings, embeddings]), looks=3, seed=0)
+    twice = ensemble_predictions(network, np.concatenate([embeddings, embeddings]), looks=3, seed=0)
     np.testing.assert_allclose(twice[:, :90], twice[:, 90:], atol=1e-6)
 
 
 def test_dropping_features_leaves_the_mean_answer_where_it_was(network, embeddings):
     logits = torch.from_numpy(embeddings) @ network.head.weight.T + network.head.bias
-    looks = np.log(draws(network, embeddings, looks=4000, seed=0))
+    looks = np.log(ensemble_predictions(network, embeddings, looks=4000, seed=0))
     centred = looks.mean(0) - looks.mean(0).mean(1, keepdims=True)
     wanted = (logits - logits.mean(1, keepdim=True)).detach().numpy()
     np.testing.assert_allclose(centred, wanted, atol=0.1)
@@ -62,7 +62,9 @@ def test_an_ensemble_knows_what_it_was_taught_and_doubts_what_lies_between(netwo
     labels = np.arange(90) % CLASSES
     between = (embeddings[labels == 0][:30] + embeddings[labels == 1][:30]) / 2
     given = {"labelled": embeddings, "labels": labels}
-    found = draws(network, np.concatenate([embeddings, between]), looks=8, seed=0, **given)
+    found = ensemble_predictions(
+        network, np.concatenate([embeddings, between]), looks=8, seed=0, **given
+    )
     assert (found[:, :90].mean(0).argmax(1) == labels).all()
     assert spread(found[:, 90:]) > 2 * spread(found[:, :90])
 
@@ -71,7 +73,7 @@ def test_more_labels_make_an_ensemble_agree(network, embeddings):
     rng = np.random.default_rng(1)
     labels = rng.permutation(np.arange(90) % CLASSES)  # the embeddings do not tell: only numbers do
     few, many = (
-        draws(
+        ensemble_predictions(
             network,
             embeddings,
             looks=8,
@@ -89,21 +91,25 @@ def test_labels_that_are_not_known_are_left_out(network, embeddings):
     some = np.where(labels == 2, -1, labels)
     given = {"labelled": embeddings[labels < 2], "labels": labels[labels < 2]}
     np.testing.assert_array_equal(
-        draws(network, embeddings, looks=2, seed=0, labelled=embeddings, labels=some),
-        draws(network, embeddings, looks=2, seed=0, **given),
+        ensemble_predictions(
+            network, embeddings, looks=2, seed=0, labelled=embeddings, labels=some
+        ),
+        ensemble_predictions(network, embeddings, looks=2, seed=0, **given),
     )
-    nobody = draws(
+    nobody = ensemble_predictions(
         network, embeddings, looks=2, seed=0, labelled=embeddings, labels=np.full(90, -1)
     )
-    np.testing.assert_array_equal(nobody, draws(network, embeddings, looks=2, seed=0))
+    np.testing.assert_array_equal(
+        nobody, ensemble_predictions(network, embeddings, looks=2, seed=0)
+    )
 
 
 def test_they_are_mapped_from_a_file_that_nobody_else_sees(
     network, embeddings, tmp_path, monkeypatch
 ):
-    at_once = draws(network, embeddings, looks=3, seed=0)
+    at_once = ensemble_predictions(network, embeddings, looks=3, seed=0)
     monkeypatch.setattr(module, "_AT_ONCE", 7 * max(WIDTH, 3 * CLASSES))
-    found = draws(network, embeddings, looks=3, seed=0, folder=tmp_path)
+    found = ensemble_predictions(network, embeddings, looks=3, seed=0, folder=tmp_path)
     assert isinstance(found, np.memmap) and not found.flags.writeable
     assert list(tmp_path.iterdir()) == []
     np.testing.assert_allclose(found, at_once, atol=1e-6)
@@ -111,5 +117,5 @@ def test_they_are_mapped_from_a_file_that_nobody_else_sees(
 
 def test_one_class_alone_and_no_rows_at_all_are_answered(network, embeddings):
     given = {"labelled": embeddings[:5], "labels": np.zeros(5, int)}
-    assert np.isfinite(draws(network, embeddings, looks=2, seed=0, **given)).all()
-    assert draws(network, embeddings[:0], looks=2, seed=0).shape == (2, 0, CLASSES)
+    assert np.isfinite(ensemble_predictions(network, embeddings, looks=2, seed=0, **given)).all()
+    assert ensemble_predictions(network, embeddings[:0], looks=2, seed=0).shape == (2, 0, CLASSES)

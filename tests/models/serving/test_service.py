@@ -28,7 +28,7 @@ from models.serving.prediction_store import (
     read_served_image,
     window,
 )
-from models.serving.release_follower import Follower, Standing
+from models.serving.release_follower import ActiveModel, Follower
 from tests.models.saved_models import CLASSES, make_workspace, png, put_in_service, save
 
 with warnings.catch_warnings():
@@ -391,7 +391,7 @@ def test_what_waits_is_answered_before_the_threads_end(place: Place, tmp_path: P
     workspace, engine = place
     version = champion(engine)
     assert version is not None
-    standing = Standing(load_model(engine, workspace.bento_home, version), 1)
+    standing = ActiveModel(load_model(engine, workspace.bento_home, version), 1)
     writer = SegmentWriter(tmp_path / "traffic")
     loops = Inference(lambda: standing, writer, needs_review_below=0.8, threads=1)
     asked = [loops.ask(str(number), [png(number)]) for number in range(20)]

@@ -20,7 +20,7 @@ from labeling.snapshots.table import SnapshotConfig
 from models.registry.versions import models
 from models.scoring.cache import open_cache
 from tasks import context
-from tasks.collect.pseudo_labels import choose_soft, learnt_by
+from tasks.collect.pseudo_labels import choose_pseudo_labels, training_samples_of
 from tasks.operate import fsck
 from tests.labeling.databases import make_engine
 
@@ -77,7 +77,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def choose(world: World, policy: SoftPolicy = ON, *, weight: float = 0.5, **learnt: list[str]):
     config = SnapshotConfig(val_share=0)
-    return choose_soft(world.engine, CLASSES, world.embed, policy, config, weight=weight, **learnt)
+    return choose_pseudo_labels(
+        world.engine, CLASSES, world.embed, policy, config, weight=weight, **learnt
+    )
 
 
 def test_confident_guesses_of_the_pool_go_into_the_next_snapshot(world):
@@ -152,7 +154,7 @@ def test_labels_the_network_learnt_from_do_not_make_it_sure(world):
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> context.House:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> context.Context:
     """A workspace whose snapshot has two labels and a guess, and a model that was trained on it."""
     made = init_workspace(tmp_path / "work", ["cat", "dog"])
     names = ["a", "b", "c"]
@@ -175,14 +177,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> context.House:
         rows = pd.DataFrame([{"sample_id": "c", **soft}])
         assert cut_snapshot(engine, made, token, SnapshotConfig(val_share=0.5), soft=rows)
     monkeypatch.setenv("HONE_WORKSPACE", str(made.root))
-    return context.house()
+    return context.open_context()
 
 
 def test_a_model_learnt_from_labels_and_guesses_and_not_from_what_it_was_checked_on(place):
-    assert learnt_by(place, "hone:1") in ({"a", "c"}, {"b", "c"})
-    assert learnt_by(place, None) == set()
+    assert training_samples_of(place, "hone:1") in ({"a", "c"}, {"b", "c"})
+    assert training_samples_of(place, None) == set()
     with pytest.raises(ValueError, match="'hone:2' is no model of ours"):
-        learnt_by(place, "hone:2")
+        training_samples_of(place, "hone:2")
 
 
 def test_a_snapshot_with_guesses_is_sound_until_one_of_them_is_drawn_for_the_audit(place):

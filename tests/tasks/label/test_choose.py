@@ -10,21 +10,21 @@ from sqlalchemy import Engine, insert, select, update
 
 from core.database import now, writing
 from core.workspace import init_workspace
-from labeling.batches.quality_control import QueueConfig
+from labeling.batches.quality_control import QualityControlConfig
 from labeling.batches.select import SelectionConfig
 from labeling.ledger.rounds import open_assignments
 from labeling.ledger.tables import answers, labels, samples
 from labeling.strategies.pool import Pool
 from models.registry.versions import models, releases
-from tasks.context import House
+from tasks.context import Context
 from tasks.label import choose
-from tasks.label.score_pool import Sight
+from tasks.label.score_pool import PoolPredictions
 from tests.labeling.databases import make_engine
 
 CLASSES = ["cat", "dog"]
 LABELLED, WRONG, POOL = 60, 24, 80
 NAMES = [f"s{number:03}" for number in range(LABELLED + POOL)]
-QUEUE = QueueConfig(gold_share=0)
+QUEUE = QualityControlConfig(gold_share=0)
 
 
 class Eyes:
@@ -40,20 +40,20 @@ class Eyes:
 
     def look(
         self,
-        place: House,
+        ctx: Context,
         pool: pd.DataFrame,
         gold: pd.DataFrame,
         spoken_for: pd.DataFrame,
         model: str,
         selection: SelectionConfig,
-    ) -> Sight:
+    ) -> PoolPredictions:
         known, asked = self._rows(spoken_for), self._rows(pd.concat([pool, gold]))
         self.asked = [NAMES[row] for row in asked]
         said = pd.Index(CLASSES).get_indexer(pd.Index(spoken_for["label"]))
         shown = self.embeddings[asked[: len(pool)]]
         probs = self.probs[asked]
         seen = Pool(probs[: len(pool)], shown, None, self.embeddings[known], said)
-        return Sight(seen, CLASSES, pd.Index(self.asked), probs, model)
+        return PoolPredictions(seen, CLASSES, pd.Index(self.asked), probs, model)
 
     def _rows(self, table: pd.DataFrame) -> np.ndarray:
         return table["sample_id"].str[1:].astype(int).to_numpy()
@@ -62,7 +62,7 @@ class Eyes:
 @pytest.fixture
 def eyes(monkeypatch: pytest.MonkeyPatch) -> Eyes:
     found = Eyes()
-    monkeypatch.setattr(choose, "look", found.look)
+    monkeypatch.setattr(choose, "predict_pool", found.look)
     return found
 
 

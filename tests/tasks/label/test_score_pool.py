@@ -11,16 +11,16 @@ from models.scoring import ray
 from models.scoring.cache import open_cache
 from models.scoring.predict import predict_table
 from settings import Settings
-from tasks.context import House
+from tasks.context import Context
 from tasks.label import score_pool
 from tests.models import pictures
 from tests.models.saved_models import make_workspace, save
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> House:
+def place(tmp_path: Path) -> Context:
     workspace, engine = make_workspace(tmp_path / "workspace")
-    return House(Settings(), workspace, engine)
+    return Context(Settings(), workspace, engine)
 
 
 def put_pictures(shards: Path) -> pd.DataFrame:
@@ -30,28 +30,28 @@ def put_pictures(shards: Path) -> pd.DataFrame:
     return rows.assign(sample_id=rows["stored_sha256"]).sort_values("sample_id", ignore_index=True)
 
 
-def test_what_another_model_said_goes_unless_a_process_is_still_writing_it(place: House) -> None:
-    table, version = put_pictures(place.workspace.shards), save(place.workspace, place.engine)
-    busy, idle = (place.workspace.scores / name for name in ("hone-busy", "hone-idle"))
+def test_what_another_model_said_goes_unless_a_process_is_still_writing_it(ctx: Context) -> None:
+    table, version = put_pictures(ctx.workspace.shards), save(ctx.workspace, ctx.engine)
+    busy, idle = (ctx.workspace.scores / name for name in ("hone-busy", "hone-idle"))
     few = table["sample_id"].tolist()[:2]
     rows = np.ones((2, 2), np.float32), np.ones((2, 3), np.float32)
     with open_cache(idle, classes=2, width=3) as cache:
         cache.append(few, *rows)
     with open_cache(busy, classes=2, width=3) as cache:
         cache.append(few, *rows)
-        score_pool.embed(place, version)(table)
+        score_pool.embedder(ctx, version)(table)
         cache.append(table["sample_id"].tolist()[2:4], *rows)
     with open_cache(busy, classes=2, width=3) as cache:
         assert len(cache) == 4
     assert not (idle / "probs").exists()
-    score_pool.embed(place, version)(table)
+    score_pool.embedder(ctx, version)(table)
     assert not (busy / "probs").exists()
 
 
 def test_a_cluster_reads_shard_by_shard_and_its_answers_go_to_the_right_samples(
-    place: House, monkeypatch: pytest.MonkeyPatch
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table, version = put_pictures(place.workspace.shards), save(place.workspace, place.engine)
+    table, version = put_pictures(ctx.workspace.shards), save(ctx.workspace, ctx.engine)
     given: list[pd.DataFrame] = []
 
     def cluster(network, part, shards, image_size, **_):
@@ -59,16 +59,16 @@ def test_a_cluster_reads_shard_by_shard_and_its_answers_go_to_the_right_samples(
         given.append(part)
         return predict_table(network, part, shards, image_size)
 
-    monkeypatch.setattr(ray, "predict_spread", cluster)
-    monkeypatch.setattr(score_pool, "AT_ONCE", 5)
-    many = replace(place, settings=Settings(ray="local"))
-    spread_out, _ = score_pool.embed(many, version)(table)
+    monkeypatch.setattr(ray, "predict_on_ray", cluster)
+    monkeypatch.setattr(score_pool, "ROWS_PER_RAY_CALL", 5)
+    many = replace(ctx, settings=Settings(ray="local"))
+    spread_out, _ = score_pool.embedder(many, version)(table)
     assert [len(part) for part in given] == [5, 5, 2]
     order = pd.concat(given)[["shard", "offset"]].apply(tuple, axis=1).tolist()
     assert order == sorted(order)
-    loaded = place.workspace.scores / version.replace(":", "-")
+    loaded = ctx.workspace.scores / version.replace(":", "-")
     for path in loaded.iterdir():
         path.unlink()
-    alone, _ = score_pool.embed(place, version)(table)
+    alone, _ = score_pool.embedder(ctx, version)(table)
     np.testing.assert_allclose(spread_out, alone, rtol=1e-4, atol=1e-5)
     assert len(np.unique(alone.round(4), axis=0)) == len(table)

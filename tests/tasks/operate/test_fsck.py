@@ -93,7 +93,7 @@ def test_a_lost_database_is_not_replaced_by_an_empty_one(workspace: Workspace) -
     for path in workspace.root.glob("hone.sqlite*"):
         path.unlink()
     with pytest.raises(ValueError, match="restore the database"):
-        context.house()
+        context.open_context()
 
 
 def test_a_new_workspace_gets_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from labeling.consensus.settle import SettlePolicy
 from labeling.ledger.tables import answers, assignments, gold, labels, refused_answers, rounds
 from tasks.report import annotators, annotators_view
 from tasks.report.annotators_view import agreement_rows, annotator_rows
-from tasks.report.artifacts import literal
+from tasks.report.artifacts import escape_markdown
 from tests.labeling.databases import make_engine
 
 CLASSES = ["cat", "dog", "neither"]
@@ -229,7 +229,7 @@ def test_tables_fit_the_screen_and_lose_no_figure(engine: Engine, width: int) ->
     ],
 )  # fmt: skip
 def test_a_name_is_never_markdown_or_html_in_prefect(name: str, shown: str) -> None:
-    assert literal(name) == shown
+    assert escape_markdown(name) == shown
 
 
 def test_the_tables_in_prefect_show_names_as_they_are(
@@ -240,9 +240,9 @@ def test_the_tables_in_prefect_show_names_as_they_are(
         image = answers.update().where(answers.c.annotator == HASTY)
         connection.execute(image.values(annotator="<img src=http://far.example/x.png>"))
     place = SimpleNamespace(engine=engine, workspace=SimpleNamespace(class_names=CLASSES))
-    monkeypatch.setattr(annotators, "house", lambda: place)
+    monkeypatch.setattr(annotators, "open_context", lambda: place)
     monkeypatch.setattr(annotators, "create_table_artifact", lambda **what: made.append(what))
-    annotators.publish_people.fn(POLICY)
+    annotators.publish_annotators.fn(POLICY)
     assert [what["key"] for what in made] == ["annotators", "agreement"]
     cells = [cell for what in made for row in what["table"] for cell in row.values()]
     assert r"\<img src=http\://far.example/x.png\>" in cells

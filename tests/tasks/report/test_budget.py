@@ -15,13 +15,13 @@ from core.workspace import init_workspace
 from labeling.budget.learning_curve import BudgetPolicy, advise
 from labeling.ledger.tables import assignments, labels, rounds
 from models.registry.versions import models
-from tasks.context import house
+from tasks.context import open_context
 from tasks.report.budget import (
+    Observations,
     Round,
-    Seen,
-    arms_report,
     batch_reports,
     budget_report,
+    choosing_report,
     curve_after,
     score_forecasts,
     step,
@@ -52,7 +52,7 @@ def past() -> list[Round]:
 
 
 @pytest.fixture
-def seen(past: list[Round]) -> Seen:
+def seen(past: list[Round]) -> Observations:
     """Features in which the classes can be told apart, and models that err ever less."""
     rng = np.random.default_rng(1)
     table = past[-1].table
@@ -64,7 +64,7 @@ def seen(past: list[Round]) -> Seen:
         wrong = rng.random(AUDIT) < 0.3 / (place + 1)
         told = np.where(wrong, "no class", one.audit["label"])
         said[str(one.version)] = dict(zip(one.audit["sample_id"], told, strict=True))
-    return Seen(dict(zip(table["sample_id"], rows, strict=True)), said, "a network")
+    return Observations(dict(zip(table["sample_id"], rows, strict=True)), said, "a network")
 
 
 def test_the_curve_starts_where_the_newest_snapshot_is(past, seen):
@@ -187,9 +187,9 @@ def test_only_what_a_strategy_chose_is_held_against_chance(past, seen, tmp_path)
         _assignment(1, place, name) | {"reason": reason}
         for place, (name, reason) in enumerate(zip(names, reasons, strict=False))
     ]
-    assert arms_report(engine, now, seen, 0) is None  # imported, all of them
+    assert choosing_report(engine, now, seen, 0) is None  # imported, all of them
     put_in(engine, [_round(1)], asked, names)
-    found = arms_report(engine, now, seen, 0)
+    found = choosing_report(engine, now, seen, 0)
     assert found is not None and found["labels"] == 25
 
 
@@ -240,6 +240,6 @@ def _assignment(number: int, place: int, name: str) -> dict[str, object]:
 def test_a_workspace_without_a_snapshot_says_what_to_do(tmp_path: Path, monkeypatch):
     made = init_workspace(tmp_path / "ws", ["cat", "dog"])
     monkeypatch.setenv("HONE_WORKSPACE", str(made.root))
-    assert house().workspace.root == made.root
+    assert open_context().workspace.root == made.root
     with pytest.raises(ValueError, match="hone collect"):
         budget_report(BudgetPolicy())
