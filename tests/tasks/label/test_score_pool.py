@@ -18,7 +18,7 @@ from tests.models.saved_models import make_workspace, save
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Context:
+def ctx(tmp_path: Path) -> Context:
     workspace, engine = make_workspace(tmp_path / "workspace")
     return Context(Settings(), workspace, engine)
 
