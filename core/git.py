@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 IDENTITY = {"user.name": "Hone", "user.email": "hone@localhost"}
 SAFE = {
     "core.fsync": "all",  # a tag is a promise: it must not outlive what it points to
@@ -95,27 +97,14 @@ def clear_dead_locks(root: Path) -> None:
 
 def _at_work(root: Path) -> list[int]:
     """Processes that run git in `root`, or hold a file of its repository open."""
-    if not Path("/proc/self").exists():
-        raise RuntimeError(f"a lock is left in {root / '.git'}; if no git runs there, delete it")
-    return [
-        int(process.name)
-        for process in Path("/proc").iterdir()
-        if process.name.isdigit() and _touches(process, root.resolve())
-    ]
+    return [process.pid for process in psutil.process_iter() if _touches(process, root.resolve())]
 
 
-def _touches(process: Path, root: Path) -> bool:
+def _touches(process: psutil.Process, root: Path) -> bool:
     try:
-        if (process / "comm").read_text().startswith("git"):
-            return (process / "cwd").readlink().is_relative_to(root)
-        opened = list((process / "fd").iterdir())
-    except OSError:
+        if process.name().startswith("git"):
+            return Path(process.cwd()).is_relative_to(root)
+        opened = process.open_files()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False  # it ended meanwhile, or is another user's
-    return any(_target(file).is_relative_to(root / ".git") for file in opened)
-
-
-def _target(file: Path) -> Path:
-    try:
-        return file.readlink()
-    except OSError:
-        return Path("closed meanwhile")
+    return any(Path(file.path).is_relative_to(root / ".git") for file in opened)

@@ -1,6 +1,5 @@
-"""Who may write, and what was meant, done and confirmed: locks with fencing tokens, and intents."""
+"""One writer at a time: locks in the database, each acquisition with a rising fencing token."""
 
-import json
 import os
 import socket
 import threading
@@ -9,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import Column, Connection, Engine, Integer, Table, Text, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -26,19 +25,6 @@ locks = Table(
     Column("token", Integer, nullable=False),
     Column("holder", Text),  # host:process id:start of that process; null = free
     Column("lease_until", Text),
-)
-
-intents = Table(
-    "intents",
-    metadata,
-    Column("kind", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("payload", Text, nullable=False),
-    Column("token", Integer, nullable=False),
-    Column("intended_at", Text, nullable=False),
-    Column("acted_at", Text),
-    Column("confirmed_at", Text),
-    Column("outcome", Text),
 )
 
 
@@ -88,61 +74,6 @@ def fence(connection: Connection, token: Token) -> None:
             f"lock {token.name!r}: token {token.number} was overtaken by {current}, another "
             "process took over while this one did not answer; nothing was written, run it again"
         )
-
-
-def begin_intent(
-    connection: Connection, token: Token, *, kind: str, key: str, payload: dict[str, Any]
-) -> dict[str, Any]:
-    """Write down what is about to be done outside; return the payload that holds.
-
-    An intent that is there already keeps its payload: a rerun finishes what was decided, and does
-    not decide again.
-    """
-    fence(connection, token)
-    known = connection.scalar(
-        select(intents.c.payload).where(intents.c.kind == kind, intents.c.key == key)
-    )
-    if known is not None:
-        return dict(json.loads(known))
-    connection.execute(
-        insert(intents).values(
-            kind=kind, key=key, payload=json.dumps(payload), token=token.number, intended_at=now()
-        )
-    )
-    return payload
-
-
-def mark_done(connection: Connection, token: Token, *, kind: str, key: str) -> None:
-    """Write down that the outside act was seen to have happened."""
-    fence(connection, token)
-    row = (intents.c.kind == kind) & (intents.c.key == key) & intents.c.acted_at.is_(None)
-    connection.execute(update(intents).where(row).values(acted_at=now()))
-
-
-def commit_intent(
-    connection: Connection, token: Token, *, kind: str, key: str, outcome: str = "done"
-) -> None:
-    """Close an intent, in the same transaction that records what came of it."""
-    fence(connection, token)
-    row = (intents.c.kind == kind) & (intents.c.key == key) & intents.c.confirmed_at.is_(None)
-    connection.execute(update(intents).where(row).values(confirmed_at=now(), outcome=outcome))
-
-
-def intent_outcome(connection: Connection, *, kind: str, key: str) -> str | None:
-    """What came of an intent; None while it is open or was never made."""
-    return connection.scalar(
-        select(intents.c.outcome).where(intents.c.kind == kind, intents.c.key == key)
-    )
-
-
-def open_intents(connection: Connection, kind: str) -> dict[str, dict[str, Any]]:
-    """What was intended and not confirmed, by key, oldest first."""
-    found = connection.execute(
-        select(intents.c.key, intents.c.payload)
-        .where(intents.c.kind == kind, intents.c.confirmed_at.is_(None))
-        .order_by(intents.c.intended_at)
-    )
-    return {row.key: json.loads(row.payload) for row in found}
 
 
 def _acquire(engine: Engine, name: str, patience: float) -> Token:
@@ -198,26 +129,24 @@ def _is_free(holder: str | None, lease_until: str | None) -> bool:
     if holder is None or lease_until is None or lease_until < now():
         return True
     host, process, start = holder.rsplit(":", 2)
-    return host == socket.gethostname() and _started(int(process)) != start
+    return host == socket.gethostname() and not _is_running(int(process), start)
 
 
 def _myself() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+    return f"{socket.gethostname()}:{os.getpid()}:{_start_time(psutil.Process())}"
 
 
-def _started(process: int) -> str | None:
-    """When a process of this host began, so that a reused id is not taken for it; None = gone."""
-    stat = Path(f"/proc/{process}/stat")
+def _is_running(process_id: int, start: str) -> bool:
+    """Whether the process that began at `start` still runs; another with its id does not count."""
     try:
-        fields = stat.read_text().rsplit(")", 1)[1].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None if Path("/proc/self").exists() else _alive(process)
-    return None if fields[0] == "Z" else fields[19]
+        process = psutil.Process(process_id)
+        return process.status() != psutil.STATUS_ZOMBIE and _start_time(process) == start
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:  # it exists, and nothing shows that it is another one
+        return True
 
 
-def _alive(process: int) -> str | None:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return None
-    return "alive"
+def _start_time(process: psutil.Process) -> str:
+    """Seconds from the start of the machine to that of the process: no clock change moves it."""
+    return f"{process.create_time() - psutil.boot_time():.2f}"

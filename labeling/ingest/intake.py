@@ -19,7 +19,8 @@ from sqlalchemy.exc import OperationalError
 
 from core.database import now, writing
 from core.images import CleanImage, ImageRefused, clean_image
-from core.locks import Token, begin_intent, commit_intent, fence, intents, only_writer, open_intents
+from core.intents import begin_intent, commit_intent, intents, open_intents
+from core.locks import Token, fence, only_writer
 from core.shards import Shard, ShardLocation, pack
 from core.workspace import Workspace
 from labeling.ingest.files import FoundFile, ReadFile, files_under, read_files

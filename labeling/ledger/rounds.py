@@ -8,7 +8,8 @@ import pandas as pd
 from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, update
 
 from core.database import now, writing
-from core.locks import Token, begin_intent, commit_intent, fence, open_intents
+from core.intents import begin_intent, commit_intent, open_intents
+from core.locks import Token, fence
 from labeling.batches.most_similar import nearest
 from labeling.batches.quality_control import LOOKED_AGAIN
 from labeling.ledger.tables import assignments, audit, gold, labels, rounds, samples, sources

@@ -19,7 +19,8 @@ from core.database import now, writing
 from core.dvc_objects import DVC_FILES, DvcObject, ObjectStore
 from core.files import file_sha256, write_atomically
 from core.git import clear_dead_locks, commit, git, tags
-from core.locks import Token, begin_intent, commit_intent, fence, intents, open_intents
+from core.intents import begin_intent, commit_intent, intents, open_intents
+from core.locks import Token, fence
 from core.workspace import Workspace
 from labeling.ledger.tables import snapshots
 from labeling.snapshots.table import (

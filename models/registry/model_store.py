@@ -19,7 +19,8 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from core.database import writing
 from core.files import read_checked, sync_folder, write_atomically
-from core.locks import Token, begin_intent, commit_intent, only_writer, open_intents
+from core.intents import begin_intent, commit_intent, open_intents
+from core.locks import Token, only_writer
 from models.registry.versions import ModelCard, find_model, models
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, func, select
 
 from core.files import file_sha256
 from core.git import tags
-from core.locks import intents, locks, only_writer, open_intents
+from core.intents import intents, open_intents
+from core.locks import locks, only_writer
 from core.shards import read_image
 from labeling.ledger.tables import (
     answers,

@@ -14,7 +14,8 @@ from sqlalchemy import func, select
 
 from core.database import now, writing
 from core.images import decode_image
-from core.locks import begin_intent, commit_intent, intent_outcome, mark_done, only_writer
+from core.intents import begin_intent, commit_intent, intent_outcome, mark_done
+from core.locks import only_writer
 from core.shards import read_image
 from labeling.ledger.tables import location_of, rounds, snapshots
 from labeling.snapshots import publish as frozen

@@ -1,45 +1,16 @@
-"""One writer at a time, and intents that outlive the process that had them."""
+"""One writer at a time, and no lock that a dead process leaves behind."""
 
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select, update
 
-from core.database import connect, metadata, writing
-from core.locks import (
-    LockBusy,
-    LockLost,
-    begin_intent,
-    commit_intent,
-    fence,
-    intents,
-    locks,
-    mark_done,
-    only_writer,
-    open_intents,
-)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path / 'hone.sqlite'}")
-    metadata.create_all(engine)
-    yield engine
-    engine.dispose()
-
-
-def killed(work: Callable[[], object]) -> None:
-    """Run `work` in a process that kills itself at its end."""
-    child = os.fork()
-    if child == 0:
-        work()
-        os.kill(os.getpid(), signal.SIGKILL)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+from core.database import connect, writing
+from core.intents import begin_intent, intents
+from core.locks import LockBusy, LockLost, fence, locks, only_writer
+from tests.core.killed import killed
 
 
 def hold(engine: Engine, *, holder: str, lease: timedelta) -> None:
@@ -129,46 +100,3 @@ def test_a_writer_that_was_overtaken_is_refused_and_does_not_free_the_lock(engin
     with engine.connect() as connection:
         assert connection.scalar(select(locks.c.holder)) == "elsewhere:1:1"
         assert connection.execute(select(intents)).all() == []
-
-
-def test_what_was_decided_first_holds(engine):
-    with only_writer(engine, "git") as token, writing(engine) as connection:
-        first = begin_intent(connection, token, kind="k", key="a", payload={"n": 1})
-        again = begin_intent(connection, token, kind="k", key="a", payload={"n": 2})
-    assert first == again == {"n": 1}
-
-
-def test_an_intent_outlives_the_process_that_had_it(engine):
-    engine.dispose()
-    url = str(engine.url)
-
-    def decide() -> None:
-        mine = connect(url)
-        token = only_writer(mine, "git").__enter__()
-        with writing(mine) as connection:
-            begin_intent(connection, token, kind="k", key="a", payload={"n": 1})
-
-    killed(decide)
-    with engine.connect() as connection:
-        assert open_intents(connection, "k") == {"a": {"n": 1}}
-        assert open_intents(connection, "other") == {}
-
-
-def test_a_confirmed_intent_is_closed_with_its_outcome_and_stays_closed(engine):
-    with only_writer(engine, "git") as token, writing(engine) as connection:
-        for key in ("b", "a"):
-            begin_intent(connection, token, kind="k", key=key, payload={})
-        mark_done(connection, token, kind="k", key="b")
-        commit_intent(connection, token, kind="k", key="b", outcome="sent")
-        commit_intent(connection, token, kind="k", key="b", outcome="again")
-        assert list(open_intents(connection, "k")) == ["a"]
-        row = connection.execute(select(intents).where(intents.c.key == "b")).one()
-    assert row.outcome == "sent"
-    assert row.intended_at <= row.acted_at <= row.confirmed_at
-
-
-def test_open_intents_come_oldest_first(engine):
-    with only_writer(engine, "git") as token, writing(engine) as connection:
-        for key in "cab":
-            begin_intent(connection, token, kind="k", key=key, payload={})
-        assert list(open_intents(connection, "k")) == ["c", "a", "b"]

@@ -10,16 +10,8 @@ from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.database import connect, metadata, now, upgrade, writing
-from core.locks import (
-    LockBusy,
-    LockLost,
-    begin_intent,
-    commit_intent,
-    fence,
-    locks,
-    only_writer,
-    open_intents,
-)
+from core.intents import begin_intent, commit_intent, open_intents
+from core.locks import LockBusy, LockLost, fence, locks, only_writer
 from labeling.ledger.tables import labels, rounds, samples, watermarks
 
 pytestmark = pytest.mark.system

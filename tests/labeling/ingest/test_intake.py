@@ -23,7 +23,8 @@ from core import database, locks, shards
 from core import files as core_files
 from core.database import connect, upgrade
 from core.images import decode_image
-from core.locks import LockLost, only_writer, open_intents
+from core.intents import open_intents
+from core.locks import LockLost, only_writer
 from core.shards import read_image
 from core.workspace import LabelClass, Workspace
 from labeling.ingest import files, intake, near_duplicates

@@ -8,7 +8,8 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 
 from core.database import writing
-from core.locks import only_writer, open_intents
+from core.intents import open_intents
+from core.locks import only_writer
 from labeling.batches.select import SelectionConfig, select_batch
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels

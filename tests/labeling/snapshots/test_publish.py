@@ -14,7 +14,8 @@ from sqlalchemy import delete, select, update
 from core.database import writing
 from core.dvc_objects import ObjectStore, StoreError
 from core.git import git, tags
-from core.locks import LockLost, intents, locks, only_writer, open_intents
+from core.intents import intents, open_intents
+from core.locks import LockLost, locks, only_writer
 from core.workspace import init_workspace
 from labeling.formats.exports import export_snapshot
 from labeling.ledger.tables import labels, snapshots

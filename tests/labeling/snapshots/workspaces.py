@@ -18,7 +18,8 @@ import core.git
 from core.database import connect, metadata, now, writing
 from core.dvc_objects import ObjectStore
 from core.git import git, tags
-from core.locks import intents, only_writer
+from core.intents import intents
+from core.locks import only_writer
 from core.workspace import Workspace, init_workspace
 from labeling.ledger.tables import labels, rounds, samples, snapshots
 from labeling.snapshots import publish

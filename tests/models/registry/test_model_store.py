@@ -15,7 +15,7 @@ import torch
 from sqlalchemy import Engine, select
 
 from core.database import connect
-from core.locks import open_intents
+from core.intents import open_intents
 from core.workspace import Workspace, load_workspace
 from models.registry import model_store
 from models.registry.model_store import (

@@ -1,0 +1,51 @@
+"""Intents outlive the process that wrote them, and keep what was decided first."""
+
+from sqlalchemy import select
+
+from core.database import connect, writing
+from core.intents import begin_intent, commit_intent, intents, mark_done, open_intents
+from core.locks import only_writer
+from tests.core.killed import killed
+
+
+def test_what_was_decided_first_holds(engine):
+    with only_writer(engine, "git") as token, writing(engine) as connection:
+        first = begin_intent(connection, token, kind="k", key="a", payload={"n": 1})
+        again = begin_intent(connection, token, kind="k", key="a", payload={"n": 2})
+    assert first == again == {"n": 1}
+
+
+def test_an_intent_outlives_the_process_that_had_it(engine):
+    engine.dispose()
+    url = str(engine.url)
+
+    def decide() -> None:
+        mine = connect(url)
+        token = only_writer(mine, "git").__enter__()
+        with writing(mine) as connection:
+            begin_intent(connection, token, kind="k", key="a", payload={"n": 1})
+
+    killed(decide)
+    with engine.connect() as connection:
+        assert open_intents(connection, "k") == {"a": {"n": 1}}
+        assert open_intents(connection, "other") == {}
+
+
+def test_a_confirmed_intent_is_closed_with_its_outcome_and_stays_closed(engine):
+    with only_writer(engine, "git") as token, writing(engine) as connection:
+        for key in ("b", "a"):
+            begin_intent(connection, token, kind="k", key=key, payload={})
+        mark_done(connection, token, kind="k", key="b")
+        commit_intent(connection, token, kind="k", key="b", outcome="sent")
+        commit_intent(connection, token, kind="k", key="b", outcome="again")
+        assert list(open_intents(connection, "k")) == ["a"]
+        row = connection.execute(select(intents).where(intents.c.key == "b")).one()
+    assert row.outcome == "sent"
+    assert row.intended_at <= row.acted_at <= row.confirmed_at
+
+
+def test_open_intents_come_oldest_first(engine):
+    with only_writer(engine, "git") as token, writing(engine) as connection:
+        for key in "cab":
+            begin_intent(connection, token, kind="k", key=key, payload={})
+        assert list(open_intents(connection, "k")) == ["c", "a", "b"]
