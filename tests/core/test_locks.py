@@ -1,9 +1,11 @@
 """One writer at a time, and no lock that a dead process leaves behind."""
 
 import os
+import signal
 import threading
 from datetime import UTC, datetime, timedelta
 
+import psutil
 import pytest
 from sqlalchemy import Engine, select, update
 
@@ -69,6 +71,28 @@ def test_a_killed_process_leaves_no_lock_behind(engine, tmp_path):
     killed(lambda: only_writer(connect(url), "git").__enter__())
     with only_writer(engine, "git", patience=0) as token:
         assert token.number == 2
+
+
+def test_a_dead_process_that_its_parent_has_not_reaped_leaves_no_lock_behind(engine):
+    engine.dispose()
+    child = os.fork()
+    if child == 0:
+        only_writer(connect(str(engine.url)), "git").__enter__()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    with only_writer(engine, "git", patience=0) as token:
+        assert token.number == 2
+    os.waitpid(child, 0)
+
+
+def test_a_holder_that_may_not_be_examined_keeps_its_lock(engine, monkeypatch):
+    def refuse(process: psutil.Process) -> str:
+        raise psutil.AccessDenied(process.pid)
+
+    with only_writer(engine, "git"):
+        monkeypatch.setattr(psutil.Process, "status", refuse)
+        with pytest.raises(LockBusy), only_writer(engine, "git", patience=0):
+            pass
 
 
 def test_a_process_id_that_was_given_away_again_is_not_taken_for_the_holder(engine):
