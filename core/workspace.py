@@ -3,7 +3,7 @@
 import json
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -150,6 +150,22 @@ def load_workspace(root: Path) -> Workspace:
     return _parse(config.read_text(encoding="utf-8"), config)
 
 
+def default_hotkeys(names: Sequence[str], *, reserved: Collection[str] = ()) -> list[str]:
+    """A key for each class, no two alike and none `reserved`; empty once the keys run out.
+
+    A class named by one character has that character ("0" ... "9", "a"), the others the next key
+    that is left.
+    """
+    free = [key for key in HOTKEYS if key not in reserved]
+    keys: dict[int, str] = {}
+    for number, name in enumerate(names):
+        if name.lower() in free:
+            keys[number] = name.lower()
+            free.remove(name.lower())
+    remaining = iter(free)
+    return [keys.get(number) or next(remaining, "") for number in range(len(names))]
+
+
 def _parse(text: str, config: Path) -> Workspace:
     root = config.parent
     try:
@@ -192,8 +208,10 @@ def _classes(rows: list[dict[str, str]], config: Path) -> tuple[LabelClass, ...]
             f"{config}: class is {rows!r}; write a [[class]] table for each, with a name"
         )
     names = [str(row.get("name", "")) for row in rows]
-    usual = HOTKEYS.ljust(len(rows))
-    keys = [str(row.get("hotkey", usual[i].strip())) for i, row in enumerate(rows)]
+    explicit = {str(row["hotkey"]) for row in rows if "hotkey" in row}
+    without = [name for name, row in zip(names, rows, strict=True) if "hotkey" not in row]
+    usual = iter(default_hotkeys(without, reserved=explicit))
+    keys = [str(row["hotkey"]) if "hotkey" in row else next(usual) for row in rows]
     if len(names) < 2 or "" in names:
         raise ValueError(
             f"{config}: {names} are the class names; at least two, none empty, are needed"
@@ -213,8 +231,8 @@ def _toml(title: str, purpose: str, image_size: int, classes: Sequence[str]) -> 
     lines = [f"{key} = {_quoted(value)}" for key, value in (("title", title), ("purpose", purpose))]
     lines.append(f"image_size = {image_size}  # images are scaled to this many pixels on each side")
     lines.append("# price = 0.05  # of one label, for `hone budget`; in any money")
-    for name, hotkey in zip(classes, HOTKEYS.ljust(len(classes)), strict=False):
-        lines += ["", "[[class]]", f"name = {_quoted(name)}", f"hotkey = {_quoted(hotkey.strip())}"]
+    for name, hotkey in zip(classes, default_hotkeys(classes), strict=True):
+        lines += ["", "[[class]]", f"name = {_quoted(name)}", f"hotkey = {_quoted(hotkey)}"]
         lines.append('hint = ""  # one line that annotators read')
     return "\n".join(lines) + "\n"
 

@@ -28,6 +28,30 @@ def test_more_classes_than_keys_leave_the_last_without_one(tmp_path):
     assert [bool(known.hotkey) for known in made.classes].count(False) == 4
 
 
+@pytest.mark.parametrize(
+    ("classes", "keys"),
+    [
+        ([*"0123456789"], [*"0123456789"]),
+        (["cat", "1", "A", "a"], ["2", "1", "a", "3"]),
+        (["ä", "+"], ["1", "2"]),  # neither is a key that every keyboard has
+        (["0", *(f"class {number}" for number in range(40))][:37], None),
+    ],
+)
+def test_a_class_named_by_one_character_has_that_key(tmp_path, classes, keys):
+    made = init_workspace(tmp_path / "ws", classes)
+    hotkeys = [known.hotkey for known in made.classes]
+    assert keys is None or hotkeys == keys
+    assert len({key for key in hotkeys if key}) == min(len(classes), 36), "no two alike"
+
+
+def test_hotkeys_that_hone_toml_names_stay_and_the_others_avoid_them(tmp_path):
+    made = init_workspace(tmp_path / "ws", [*"012"])
+    config = made.root / "hone.toml"
+    named = "[[class]]\nname='0'\nhotkey='1'\n[[class]]\nname='1'\n[[class]]\nname='2'\nhotkey=''"
+    config.write_text(named)
+    assert [known.hotkey for known in load_workspace(made.root).classes] == ["1", "2", ""]
+
+
 def test_its_git_has_a_first_commit_and_nothing_that_grows(tmp_path):
     root = init_workspace(tmp_path / "ws", CLASSES).root
     assert git(root, "log", "--format=%an <%ae>") == "Hone <hone@localhost>"
