@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from models.judging.compare import accuracy_interval
+from core.intervals import mean_interval
 from models.judging.lure import is_sequential_draw, lure_accuracy, naive_accuracy
 
 # rows of the pool, size of the batch, audit samples in it, chance of the random arm, wrong share,
@@ -130,7 +130,7 @@ def _estimates(
         fair = lure_accuracy(said, draw_probability=odds, draws_from=left)
         yield "lure", (fair.value, fair.low, fair.high)
     if audit:
-        alone = accuracy_interval(said[:audit])
+        alone = mean_interval(said[:audit])
         yield "audit", (alone.value, alone.low, alone.high)
 
 

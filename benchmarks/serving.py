@@ -130,8 +130,9 @@ def _make_workspace(folder: Path, backbone: str, size: int) -> bytes:
     from core.database import connect, now, upgrade
     from core.workspace import load_workspace
     from models.network.network import NetworkConfig, build
+    from models.registry.model_card import ModelCard
     from models.registry.model_store import save_model
-    from models.registry.versions import ModelCard, release
+    from models.registry.versions import release
     from models.scoring.predict import predict
 
     classes = tuple(f"class-{number}" for number in range(10))
@@ -144,7 +145,7 @@ def _make_workspace(folder: Path, backbone: str, size: int) -> bytes:
     images = torch.zeros(1, 3, size, size, dtype=torch.uint8)
     card = ModelCard(
         classes=classes, image_size=size, network={"backbone": backbone}, snapshot="none",
-        code_commit="none", seed=0, train={}, strategy="none", parent=None, metrics={},
+        code_commit="none", seed=0, train={}, strategy="none", metrics={},
         created_at=now(),
     )  # fmt: skip
     version = save_model(engine, workspace.bento_home, network, card, predict(network, images))

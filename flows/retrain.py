@@ -5,7 +5,7 @@ from typing import Literal
 from prefect import flow
 
 from labeling.budget.learning_curve import BudgetPolicy
-from models.judging.compare import GatePolicy
+from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
 from models.training.train import TrainConfig
 from tasks.report.budget import publish_budget

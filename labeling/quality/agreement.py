@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from core.intervals import share_difference, wilson
 from labeling.consensus.annotator_weights import gold_accuracy_of, vote_weights
 from labeling.consensus.settle import SettlePolicy, latest_answers
 
@@ -119,7 +120,8 @@ def annotator_figures(
     table = table.join(marks)
     table["accuracy"] = table["right"] / table["judged"].where(table["judged"] > 0)
     table[["accuracy_low", "accuracy_high"]] = [
-        _wilson(right, judged) for right, judged in marks[["right", "judged"]].to_numpy().tolist()
+        wilson(right / judged if judged else math.nan, judged)
+        for right, judged in marks[["right", "judged"]].to_numpy().tolist()
     ]
     return table.rename_axis("annotator")
 
@@ -174,7 +176,7 @@ def _figures(rows: pd.DataFrame) -> dict[str, float]:
     counts = {"others": "with_others", "timed": "fast", "shown": "accepted", "blind": "agreed"}
     found = {name: int(rows[column].count()) for name, column in counts.items()}
     shares = {column: float(rows[column].mean()) for column in counts.values()}
-    led = _difference(
+    led = share_difference(
         int(rows["accepted"].sum()), found["shown"], int(rows["agreed"].sum()), found["blind"]
     )
     return {
@@ -230,24 +232,3 @@ def _judged(samples: float, value: float) -> str:
     if value >= RELIABLE:
         return "reliable"
     return "tentative" if value >= TENTATIVE else "too low to rely on"
-
-
-def _wilson(hits: int, rows: int) -> tuple[float, float]:
-    """Wilson's 95 % bounds of a share."""
-    if not rows:
-        return math.nan, math.nan
-    from scipy.stats import binomtest
-
-    bounds = binomtest(hits, rows).proportion_ci(method="wilson")
-    return float(bounds.low), float(bounds.high)
-
-
-def _difference(hits: int, rows: int, other_hits: int, other_rows: int) -> tuple[float, ...]:
-    """The difference of two shares with its 95 % bounds (Newcombe's, from Wilson's)."""
-    if not rows or not other_rows:
-        return math.nan, math.nan, math.nan
-    share, other = hits / rows, other_hits / other_rows
-    (low, high), (other_low, other_high) = _wilson(hits, rows), _wilson(other_hits, other_rows)
-    below = math.hypot(share - low, other_high - other)
-    above = math.hypot(high - share, other - other_low)
-    return share - other, share - other - below, share - other + above

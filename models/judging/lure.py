@@ -25,7 +25,7 @@ The model must not have been trained on the batch: these are guesses from before
 
 import numpy as np
 
-from models.judging.compare import Interval, bounds
+from core.intervals import Interval, share_bounds
 
 BY_CHANCE = 1 + 1e-6  # draw probability times what was left, at most: above, a strategy chose
 CLOSED = 0.01  # of the pool may go unasked with what was drawn: it moves LURE by no more
@@ -36,7 +36,7 @@ def naive_accuracy(right: np.ndarray, *, alpha: float = 0.05) -> Interval:
     found = np.asarray(right, dtype=float)
     _check(found, found, found)
     share = float(found.mean())
-    return Interval(share, *bounds(share, len(found), alpha), len(found))
+    return Interval(share, *share_bounds(share, len(found), alpha), len(found))
 
 
 def lure_accuracy(
@@ -70,7 +70,7 @@ def lure_accuracy(
     rest = places * left[chance] / (before + left[chance])
     share_of_rest = float(rest.sum())
     drawn_right = float(rest @ right[chance]) / share_of_rest
-    low, high = bounds(drawn_right, float(share_of_rest**2 / (rest @ rest)), alpha)
+    low, high = share_bounds(drawn_right, float(share_of_rest**2 / (rest @ rest)), alpha)
     certain = float(places @ (known / (before + left[chance])))
     value, low, high = (certain + share_of_rest * part for part in (drawn_right, low, high))
     return Interval(value, max(0.0, low), min(1.0, high), len(right))
@@ -99,5 +99,6 @@ def _check(right: np.ndarray, drawn: np.ndarray, left: np.ndarray) -> None:
             f"{len(right)} answers, {len(drawn)} draw probabilities and {len(left)} numbers of "
             "samples left; give one of each for every sample"
         )
-    if not np.isin(right, (0, 1)).all():
-        raise ValueError(f"right has {right[~np.isin(right, (0, 1))][0]}; each is right (1) or not")
+    strange = right[~((right >= 0) & (right <= 1))]
+    if len(strange):
+        raise ValueError(f"a credit is {strange[0]}; each is from 0 (wrong) to 1 (right)")

@@ -21,7 +21,8 @@ from core.database import writing
 from core.files import read_checked, sync_folder, write_atomically
 from core.intents import begin_intent, commit_intent, open_intents
 from core.locks import Token, only_writer
-from models.registry.versions import ModelCard, find_model, models
+from models.registry.model_card import ModelCard
+from models.registry.versions import find_model, models
 
 if TYPE_CHECKING:
     from models.network.network import Network
@@ -194,7 +195,7 @@ def _model_store(bento_home: Path) -> Any:
 def _described(card: ModelCard) -> dict[str, Any]:
     """Of the card, what BentoML's metadata takes: no null, nothing nested."""
     known = json.loads(card.to_json())
-    found = {name: known[name] for name in ("code_commit", "seed", "parent")} | known["metrics"]
+    found = {name: known[name] for name in ("code_commit", "seed")} | known["metrics"]
     return {name: value for name, value in found.items() if isinstance(value, str | int | float)}
 
 
@@ -209,7 +210,6 @@ def _put_on_record(
         "code_commit": card.code_commit,
         "seed": card.seed,
         "config": text,
-        "parent": card.parent,
         "metrics": json.dumps(json.loads(text)["metrics"]),
         "created_at": card.created_at,
     }

@@ -6,10 +6,8 @@ replaces, so of two releases made from the same state the database lets one thro
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -28,8 +26,12 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from core.database import metadata, now, writing
+from models.registry.model_card import json_value
 
-OUTCOMES = ("PROMOTE", "HOLD", "REJECT")
+if TYPE_CHECKING:
+    from models.judging.verdict import Verdict
+
+PROMOTE = "PROMOTE"  # of models.judging.verdict.Outcome, which the service does not import
 AUTOMATIC = "hone"  # first word of the names under which flows release; it overrides no verdict
 
 models = Table(
@@ -79,46 +81,6 @@ class Superseded(RuntimeError):
 
 
 @dataclass(frozen=True)
-class ModelCard:
-    """What must be known of every model: what it answers, what made it, how good it was."""
-
-    classes: tuple[str, ...]
-    image_size: int
-    network: dict[str, Any]  # NetworkConfig
-    snapshot: str
-    code_commit: str
-    seed: int
-    train: dict[str, Any]  # TrainConfig
-    strategy: str  # that chose the labels
-    parent: str | None
-    metrics: dict[str, Any]
-    created_at: str
-
-    def __post_init__(self) -> None:
-        for name in ("snapshot", "code_commit", "strategy", "created_at"):
-            if not getattr(self, name):
-                raise ValueError(
-                    f"a model card needs {name}; it is empty, say where the model came from"
-                )
-        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"a model card's classes are {self.classes}: two or more, each once")
-        object.__setattr__(self, "classes", tuple(self.classes))
-
-    def to_json(self) -> str:
-        """The card as JSON; a metric that is not a finite number is null."""
-        return json.dumps(_plain(asdict(self)), indent=1, sort_keys=True, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> "ModelCard":
-        """The card that `to_json` wrote; a missing or unknown field is an error that names it."""
-        found = json.loads(text)
-        known = {field.name for field in fields(cls)}
-        if set(found) != known:
-            raise ValueError(f"model card: {sorted(set(found) ^ known)} are missing or unknown")
-        return cls(**{**found, "classes": tuple(found["classes"])})
-
-
-@dataclass(frozen=True)
 class Release:
     """What is served, and who put it there for which reason."""
 
@@ -149,24 +111,20 @@ def record_verdict(
     champion: str | None,
     snapshot: str,
     rows_fingerprint: str,
-    outcome: str,
-    reasons: Sequence[str],
-    metrics: Mapping[str, Any],
+    verdict: "Verdict",
 ) -> str:
     """Keep a verdict for good; return its id.
 
     Idempotent: the same judgement of the same rows has the same id and is kept once.
     """
-    if outcome not in OUTCOMES:
-        raise ValueError(f"a verdict's outcome is {outcome!r}; choose one of {', '.join(OUTCOMES)}")
     row = {
         "challenger": challenger,
         "champion": champion,
         "snapshot": snapshot,
         "rows_fingerprint": rows_fingerprint,
-        "outcome": outcome,
-        "reasons": json.dumps(list(reasons)),
-        "metrics": json.dumps(_plain(dict(metrics)), sort_keys=True, allow_nan=False),
+        "outcome": str(verdict.outcome),
+        "reasons": json.dumps(verdict.reasons),
+        "metrics": json.dumps(json_value(verdict.metrics), sort_keys=True, allow_nan=False),
     }
     digest = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
     verdict_id = f"verdict-{digest[:12]}"
@@ -251,7 +209,7 @@ def _refuse_unjudged(
     connection: Connection, version: str, verdict_id: str | None, current: Release | None
 ) -> None:
     row = connection.execute(select(verdicts).where(verdicts.c.verdict_id == verdict_id)).first()
-    if row is None or row.challenger != version or row.outcome != "PROMOTE":
+    if row is None or row.challenger != version or row.outcome != PROMOTE:
         found = "no verdict" if row is None else f"{row.outcome} of {row.challenger}"
         raise ValueError(
             f"{version} is not released: {verdict_id} is {found}, a PROMOTE verdict of this "
@@ -262,16 +220,3 @@ def _refuse_unjudged(
             f"{version} was judged against {row.champion or 'no champion'}, but "
             f"{current.champion if current else 'none'} is in service now; judge it again"
         )
-
-
-def _plain(value: Any) -> Any:
-    """`value` with nothing but what JSON has; numbers that are not finite become None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if hasattr(value, "tolist"):  # numpy's arrays and numbers
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int | bool) else str(value)

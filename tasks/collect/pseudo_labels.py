@@ -20,7 +20,8 @@ from labeling.quality.label_propagation import VERSION, propagate
 from labeling.quality.pseudo_labels import SoftPolicy, head_with_and_without, pseudo_label_rows
 from labeling.snapshots.publish import load_snapshot
 from labeling.snapshots.table import SOFT, SnapshotConfig, build_table
-from models.judging.compare import REJECT, GatePolicy, Verdict, compare
+from models.judging.compare import compare
+from models.judging.verdict import GatePolicy, Outcome, Verdict
 from models.registry.versions import models
 from tasks.context import Context
 
@@ -99,7 +100,7 @@ def choose_pseudo_labels(
     if "difference" not in verdict.metrics:
         return SoftChoice(None, f"no soft labels, nobody can tell: {'; '.join(verdict.reasons)}")
     told = f"{len(rows)} guesses by {rows['source'].iloc[0]}; {_in_words(verdict)}"
-    if verdict.outcome == REJECT:
+    if verdict.outcome == Outcome.REJECT:
         return SoftChoice(None, f"soft labels are left out, they hurt: {told}")
     return SoftChoice(rows, f"soft labels: {told}")
 

@@ -22,7 +22,7 @@ from labeling.batches.select import SelectionConfig
 from labeling.consensus.settle import SettlePolicy
 from labeling.ledger.tables import labels, samples
 from labeling.snapshots.publish import SnapshotConfig, load_snapshot
-from models.judging.compare import GatePolicy
+from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
 from models.registry import versions
 from models.registry.versions import verdicts

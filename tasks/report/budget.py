@@ -20,6 +20,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from sqlalchemy import Engine, select
 
+from core.intervals import Interval, mean_interval
 from labeling.batches.quality_control import GOLD, LOOKED_AGAIN
 from labeling.budget.learning_curve import (
     BudgetPolicy,
@@ -33,7 +34,6 @@ from labeling.ledger.tables import assignments, labels, rounds, samples
 from labeling.quality.chosen_vs_random import compare_to_random
 from labeling.snapshots import publish as frozen
 from labeling.strategies import STRATEGIES
-from models.judging.compare import Interval, accuracy_interval
 from models.judging.lure import is_sequential_draw, lure_accuracy, naive_accuracy
 from models.registry import versions
 from tasks.context import Context, open_context
@@ -185,7 +185,7 @@ def _fair(right: np.ndarray, batch: pd.DataFrame) -> dict[str, float]:
 
 def _by_audit(right: np.ndarray, audit: pd.DataFrame) -> dict[str, float]:
     drawn = audit["inclusion_probability"].to_numpy(dtype=float)
-    return _plain(accuracy_interval(right, inclusion_probability=drawn))
+    return _plain(mean_interval(right, inclusion_probability=drawn))
 
 
 def _of_served_only(audit: pd.DataFrame) -> bool:
@@ -371,7 +371,7 @@ def _mistaken(said: dict[str, str], audit: pd.DataFrame) -> np.ndarray:
 
 def _accuracy(said: dict[str, str], audit: pd.DataFrame) -> float:
     drawn = audit["inclusion_probability"].to_numpy(dtype=float)
-    return accuracy_interval(~_mistaken(said, audit), inclusion_probability=drawn).value
+    return mean_interval(~_mistaken(said, audit), inclusion_probability=drawn).value
 
 
 def step(curve: LearningCurve, more: int, price: float | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from prefect import task
 from sqlalchemy import select
 
 from labeling.snapshots import publish as frozen
-from models.judging.compare import GatePolicy
+from models.judging.verdict import GatePolicy, Outcome
 from models.registry import versions
 from tasks.context import Context, open_context
 from tasks.report.artifacts import publish_verdict, verdict_text
@@ -48,7 +48,7 @@ def release_winner(verdict_id: str) -> str | None:
         verdict = connection.execute(
             select(versions.verdicts).where(versions.verdicts.c.verdict_id == verdict_id)
         ).one()
-    if verdict.outcome != "PROMOTE":
+    if verdict.outcome != Outcome.PROMOTE:
         print(f"{verdict.challenger} is not released: {verdict.outcome}")
         return None
     current = versions.current_release(ctx.engine)
@@ -141,9 +141,7 @@ def _judge(ctx: Context, challenger: str, snapshot: str, policy: GatePolicy) -> 
         champion=champion,
         snapshot=snapshot,
         rows_fingerprint=_fingerprint(rows),
-        outcome=verdict.outcome,
-        reasons=verdict.reasons,
-        metrics=verdict.metrics,
+        verdict=verdict,
     )
     text = verdict_text(verdict, challenger=challenger, champion=champion, snapshot=snapshot)
     publish_verdict(text, challenger=challenger)

@@ -20,7 +20,7 @@ from core.shards import read_image
 from labeling.ledger.tables import location_of, rounds, snapshots
 from labeling.snapshots import publish as frozen
 from models.network.network import NetworkConfig
-from models.registry import versions
+from models.registry.model_card import ModelCard
 from models.training.train import SOFT, TrainConfig
 from tasks.context import Context, open_context
 from tasks.report.artifacts import progress
@@ -149,7 +149,7 @@ def _keep(
     reference = predict_table(
         trained.network, unseen, ctx.workspace.shards, size, threads=ctx.settings.threads
     )
-    card = versions.ModelCard(
+    card = ModelCard(
         classes=tuple(classes),
         image_size=size,
         network=about["network"],
@@ -157,7 +157,6 @@ def _keep(
         snapshot=about["snapshot"],
         code_commit=about["commit"],
         seed=about["seed"],
-        parent=None,
         strategy=about["strategy"],
         metrics=trained.history[trained.best_epoch - 1],
         created_at=now(),
@@ -177,12 +176,13 @@ def _keep(
 
 def _show_results(run: "Run", unseen: pd.DataFrame, probs: "np.ndarray", ctx: Context) -> None:
     """The confusion matrix and the worst mistakes on the rows that were not trained on."""
-    from models.judging.compare import confusion, worst_mistakes
+    from models.judging.compare import worst_mistakes
+    from models.kinds import DEFAULT, KINDS
 
     classes = ctx.workspace.class_names
     truths = unseen["label"].tolist()
-    run.confusion(confusion(truths, probs, classes), classes)
-    worst = worst_mistakes(truths, probs, classes)
+    run.confusion(KINDS[DEFAULT].confusion(probs, truths, classes), classes)
+    worst = worst_mistakes(probs, truths, classes)
     pictures = [
         decode_image(read_image(ctx.workspace.shards, location_of(unseen.iloc[row])))
         for row in worst["row"]

@@ -10,9 +10,11 @@ from sqlalchemy import Engine
 
 from core.database import connect, now, upgrade
 from core.workspace import Workspace, load_workspace
+from models.judging.verdict import Outcome, Verdict
 from models.network.network import Network, NetworkConfig, build
+from models.registry.model_card import ModelCard
 from models.registry.model_store import save_model
-from models.registry.versions import ModelCard, champion, current_release, record_verdict, release
+from models.registry.versions import champion, current_release, record_verdict, release
 from models.scoring.predict import Predictions, predict
 
 CLASSES = ("cat", "dog", "eel")
@@ -48,7 +50,6 @@ def make_card(**changes: object) -> ModelCard:
         "seed": 0,
         "train": {"epochs": 1},
         "strategy": "margin",
-        "parent": None,
         "metrics": {"accuracy": 0.5, "loss": float("nan")},
         "created_at": now(),
     }
@@ -77,9 +78,7 @@ def judge(engine: Engine, version: str, outcome: str = "PROMOTE") -> str:
         champion=champion(engine),
         snapshot="snapshot-0001",
         rows_fingerprint="f00d",
-        outcome=outcome,
-        reasons=["better"],
-        metrics={"accuracy": 0.5},
+        verdict=Verdict(Outcome(outcome), ["better"], {"accuracy": 0.5}),
     )
 
 

@@ -22,7 +22,7 @@ from labeling.batches.select import SelectionConfig
 from labeling.ledger import rounds
 from labeling.snapshots.publish import SnapshotConfig
 from labeling.studio import client
-from models.judging.compare import GatePolicy
+from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
 from models.training.train import TrainConfig
 from tasks.context import open_context

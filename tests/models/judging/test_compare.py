@@ -8,22 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.judging.compare import (
-    GatePolicy,
-    accuracy_by,
-    accuracy_interval,
-    bounds,
-    compare,
-    confusion,
-    is_right,
-    mcnemar,
-    paired_difference,
-    wilson,
-    worst_mistakes,
-)
+from models.judging.compare import compare, sign_test, worst_mistakes
+from models.judging.verdict import GatePolicy
+from models.kinds import KINDS
 
 CLASSES = ["cat", "dog", "eel"]
 POLICY = GatePolicy()
+KIND = KINDS["classification"]
 
 
 def answers(truths: list[str], right: np.ndarray, sure: float = 0.8) -> np.ndarray:
@@ -48,83 +39,16 @@ def judged(count: int, challenger: range | tuple, champion: range | tuple, **giv
     return compare(truths, answers(truths, own), answers(truths, theirs), CLASSES, POLICY, **given)
 
 
-# Intervals
-
-
-def test_wilson_gives_the_published_bounds():
-    assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe 1998a
-    assert wilson(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
-
-
-@pytest.mark.parametrize(
-    ("table", "low", "high"),
-    [((36, 12, 2, 0), 0.0569, 0.3404), ((20, 12, 2, 16), 0.0562, 0.3292)],
-)
-def test_the_paired_interval_gives_the_published_bounds(table, low, high):
-    both, only_one, only_other, neither = table  # Newcombe 1998b, method 10
-    one = np.repeat([True, True, False, False], [both, only_one, only_other, neither])
-    other = np.repeat([True, False, True, False], [both, only_one, only_other, neither])
-    found = paired_difference(one, other, weights=np.full(50, 1 / 50))
-    assert (found.value, found.low, found.high) == pytest.approx((0.2, low, high), abs=6e-4)
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=60), st.floats(0.01, 1))
-def test_equal_inclusion_probabilities_change_nothing(right, drawn):
-    right = np.array(right)
-    plain = accuracy_interval(right)
-    weighted = accuracy_interval(right, inclusion_probability=np.full(len(right), drawn))
-    assert plain.low <= plain.value + 1e-12 and plain.value <= plain.high + 1e-12
-    for part in ("value", "low", "high"):
-        assert getattr(plain, part) == pytest.approx(getattr(weighted, part), abs=1e-9)
-    share = right.mean()
-    assert (plain.low, plain.high) == pytest.approx(bounds(share, len(right)), abs=1e-9)
-
-
-def test_the_weighted_interval_covers_the_truth_that_the_plain_share_misses():
-    rng = np.random.default_rng(0)
-    hard = np.arange(4000) < 1000
-    population = rng.random(4000) < np.where(hard, 0.4, 0.95)
-    drawn = np.where(hard, 0.10, 0.02)  # the hard ones are drawn five times as often
-    covered, plain = 0, 0
-    for _ in range(300):
-        sample = rng.random(4000) < drawn
-        found = accuracy_interval(population[sample], inclusion_probability=drawn[sample])
-        covered += found.low <= population.mean() <= found.high
-        biased = accuracy_interval(population[sample])
-        plain += biased.low <= population.mean() <= biased.high
-    assert covered > 0.92 * 300
-    assert plain < 0.2 * 300
-
-
-def test_all_right_is_not_certainty():
-    found = accuracy_interval(np.ones(30, bool), inclusion_probability=np.linspace(0.1, 1, 30))
-    assert found.value == pytest.approx(1) and found.low < 0.9
-
-
-@pytest.mark.parametrize("rows", range(1, 60))
-def test_all_of_few_right_leaves_room_for_mistakes(rows):
-    found = accuracy_interval(np.ones(rows, bool))
-    assert found.low == pytest.approx(wilson(1.0, rows)[0]) and found.high == pytest.approx(1)
-
-
-def test_no_rows_and_impossible_probabilities_are_refused():
-    with pytest.raises(ValueError, match="no row"):
-        accuracy_interval(np.array([], bool))
-    for drawn in ([0.5, 0.0], [0.5, 1.5], [0.5, np.nan], [0.5]):
-        with pytest.raises(ValueError, match="above 0 and up to 1"):
-            accuracy_interval(np.ones(2, bool), inclusion_probability=np.array(drawn))
-
-
 @given(st.integers(0, 12), st.integers(0, 12))
-def test_mcnemar_is_the_exact_binomial_test(only_one, only_other):
+def test_the_sign_test_is_mcnemars_and_the_exact_binomial_test(only_one, only_other):
     from scipy.stats import binomtest
 
     one = np.repeat([True, False, True], [only_one, only_other, 3])
     other = np.repeat([False, True, True], [only_one, only_other, 3])
     split = only_one + only_other
     expected = binomtest(only_one, split).pvalue if split else 1.0
-    assert mcnemar(one, other) == pytest.approx(expected)
-    assert mcnemar(one, other) == mcnemar(other, one)
+    assert sign_test(one, other) == pytest.approx(expected)
+    assert sign_test(one, other) == sign_test(other, one)
 
 
 # Tables
@@ -133,23 +57,19 @@ def test_mcnemar_is_the_exact_binomial_test(only_one, only_other):
 def test_tables_count_what_happened():
     truths, right = rows(9, 1, 3)
     probs = answers(truths, right)
-    assert (is_right(truths, probs, CLASSES) == right).all()
-    assert confusion(truths, probs, CLASSES).tolist() == [[2, 1, 0], [0, 2, 1], [0, 0, 3]]
-    table = accuracy_by(truths, right)
-    assert table["group"].tolist() == CLASSES
-    assert table["accuracy"].tolist() == pytest.approx([2 / 3, 2 / 3, 1])
+    assert (KIND.credit(probs, truths, CLASSES) == right).all()
+    assert KIND.confusion(probs, truths, CLASSES).tolist() == [[2, 1, 0], [0, 2, 1], [0, 0, 3]]
 
 
 def test_the_worst_mistakes_are_the_wrong_answers_it_was_surest_of():
     truths, right = rows(6, 1, 3, 4)
     probs = answers(truths, right)
     probs[3] = [0.02, 0.97, 0.01]
-    found = worst_mistakes(truths, probs, CLASSES, most=2)
+    found = worst_mistakes(probs, truths, CLASSES, most=2)
     assert found["row"].tolist() == [3, 1]
     assert found["truth"].tolist() == ["cat", "dog"]
     assert found["predicted"].tolist() == ["dog", "eel"]
-    assert found["truth_probability"].tolist() == pytest.approx([0.02, 0.1])
-    assert worst_mistakes(*((truths[:1], probs[:1], CLASSES))).empty
+    assert worst_mistakes(probs[:1], truths[:1], CLASSES).empty
 
 
 # The gate

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.intervals import Interval, share_bounds
 from labeling.batches.select import SelectionConfig, select_batch
 from labeling.strategies.pool import Pool
-from models.judging.compare import Interval, bounds
 from models.judging.lure import is_sequential_draw, lure_accuracy, naive_accuracy
 
 
@@ -164,7 +164,11 @@ def test_a_batch_without_chance_says_nothing_about_the_rest():
 
 @pytest.mark.parametrize(
     ("right", "odds", "said"),
-    [([], [], "label some"), ([1, 0], [0.5], "one of each"), ([0.5], [0.5], "right \\(1\\) or")],
+    [
+        ([], [], "label some"),
+        ([1, 0], [0.5], "one of each"),
+        ([1.5], [0.5], "from 0 \\(wrong\\) to 1"),
+    ],
 )
 def test_what_is_no_batch_is_refused(right, odds, said):
     with pytest.raises(ValueError, match=said):
@@ -175,5 +179,7 @@ def test_what_is_no_batch_is_refused(right, odds, said):
 @pytest.mark.parametrize("share", [0.9, 0.95, 0.99])
 def test_the_bounds_of_few_mistakes_hold_as_often_as_they_say(rows, share):
     found = np.random.default_rng(rows).binomial(rows, share, 4000) / rows
-    held = np.mean([low <= share <= high for low, high in (bounds(one, rows) for one in found)])
+    held = np.mean(
+        [low <= share <= high for low, high in (share_bounds(one, rows) for one in found)]
+    )
     assert held > 0.935

@@ -1,0 +1,9 @@
+"""KINDS: all that depends on what a label is, on the side of the models."""
+
+from models.kinds.classification import Classification
+from models.kinds.kind import Kind
+
+DEFAULT = "classification"  # of models and workspaces that name no kind
+KINDS: dict[str, Kind] = {"classification": Classification()}
+
+__all__ = ["DEFAULT", "KINDS", "Classification", "Kind"]

@@ -1,0 +1,152 @@
+"""One class for each image: outputs are class probabilities in the order of the model's classes."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.kinds.kind import Answer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from torch import nn
+
+OFF_BY = 1e-3  # a row of probabilities sums to one, within this
+DIGITS = 6  # of a served probability
+
+
+class Classification:
+    """Softmax over a linear head, cross-entropy, credit 1 for the right class and else 0."""
+
+    name = "classification"
+
+    def head(self, width: int, classes: int) -> "nn.Module":
+        """A linear layer."""
+        from torch import nn
+
+        return nn.Linear(width, classes)
+
+    def output_width(self, classes: int) -> int:
+        """One probability for each class."""
+        return classes
+
+    def targets(
+        self, rows: "pd.DataFrame", classes: Sequence[str], *, soft: np.ndarray | None = None
+    ) -> "torch.Tensor":
+        """Class numbers; rows of probabilities [n, classes] as soon as one row is soft."""
+        import torch.nn.functional as F
+
+        numbers = class_numbers(rows["label"], classes)
+        if soft is None or not soft.any():
+            return numbers
+        found = F.one_hot(numbers, len(classes)).float()
+        found[soft.tolist()] = _soft_targets(rows.loc[soft, "probs"], classes)
+        return found
+
+    def loss(
+        self, raw: "torch.Tensor", targets: "torch.Tensor", *, smoothing: float = 0.0
+    ) -> "torch.Tensor":
+        """Cross-entropy of each image, computed in fp32."""
+        import torch.nn.functional as F
+
+        return F.cross_entropy(raw.float(), targets, label_smoothing=smoothing, reduction="none")
+
+    def outputs(self, raw: "torch.Tensor") -> "torch.Tensor":
+        """Softmax over the last dimension, computed in fp32."""
+        return raw.float().softmax(-1)
+
+    def problems(self, outputs: np.ndarray, rows: int, classes: Sequence[str]) -> list[str]:
+        """Shape, finite numbers, rows that sum to one."""
+        shape = rows, len(classes)
+        if np.shape(outputs) != shape:
+            return [f"probabilities are {np.shape(outputs)}; {shape} is needed"]
+        broken = int((~np.isfinite(outputs).all(axis=1)).sum())
+        if broken:
+            return [f"no finite answer for {broken} of {len(outputs)} rows"]
+        if (outputs < 0).any() or (np.abs(outputs.sum(axis=1) - 1) > OFF_BY).any():
+            return ["the rows are no probabilities: they do not sum to one"]
+        return []
+
+    def strange_truths(self, truths: Sequence[Any], classes: Sequence[str]) -> list[Any]:
+        """Truths that are no class of the model."""
+        known = set(classes)
+        return [truth for truth in truths if truth not in known]
+
+    def credit(
+        self, outputs: np.ndarray, truths: Sequence[Any], classes: Sequence[str]
+    ) -> np.ndarray:
+        """1 where the most probable class is the truth, else 0."""
+        predicted = np.asarray(classes, dtype=object)[outputs.argmax(axis=1)]
+        return np.asarray(predicted == np.asarray(truths, dtype=object), dtype=float)
+
+    def constant_credit(self, truths: Sequence[Any], weights: np.ndarray) -> float:
+        """The weighted share of the most frequent class."""
+        names = np.asarray(truths, dtype=object)
+        return max(float(weights[names == name].sum()) for name in set(truths))
+
+    def groups(self, truths: Sequence[Any]) -> dict[str, np.ndarray]:
+        """The rows of each class."""
+        names = np.asarray(truths, dtype=object)
+        return {f"class {name}": names == name for name in sorted(set(truths))}
+
+    def probabilities(self, outputs: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+        """The outputs themselves."""
+        return outputs
+
+    def answers(self, outputs: np.ndarray, classes: Sequence[str]) -> list[Answer]:
+        """The most probable class of each row, with its probability."""
+        best = outputs.argmax(axis=1) if len(outputs) else np.empty(0, int)
+        return [
+            Answer(classes[number], float(row[number]))
+            for row, number in zip(outputs, best, strict=True)
+        ]
+
+    def confusion(
+        self, outputs: np.ndarray, truths: Sequence[Any], classes: Sequence[str]
+    ) -> np.ndarray:
+        """Truths in rows, predicted classes in columns, in the order of `classes`."""
+        numbers = {name: number for number, name in enumerate(classes)}
+        counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+        np.add.at(counts, ([numbers[truth] for truth in truths], outputs.argmax(1)), 1)
+        return counts
+
+    def views(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """The probability of each class."""
+        return {"ks-probabilities": outputs}
+
+    def served(self, output: Sequence[float], classes: Sequence[str]) -> dict[str, Any]:
+        """Label, confidence and the probability of every class."""
+        shares = [round(float(share), DIGITS) for share in output]
+        best = int(np.argmax(output))
+        return {
+            "label": classes[best],
+            "confidence": shares[best],
+            "probabilities": dict(zip(classes, shares, strict=True)),
+        }
+
+
+def class_numbers(labels: "pd.Series", classes: Sequence[str]) -> "torch.Tensor":
+    """The number of each label's class; a label that is no class is an error that says which."""
+    import torch
+
+    numbers = {name: number for number, name in enumerate(classes)}
+    strange = sorted({str(label) for label in labels if label not in numbers})
+    if strange:
+        raise ValueError(f"{strange[0]!r} is no class; the classes are {', '.join(classes)}")
+    return torch.tensor([numbers[label] for label in labels], dtype=torch.int64)
+
+
+def _soft_targets(probs: "pd.Series", classes: Sequence[str]) -> "torch.Tensor":
+    """The pseudo-labels of soft rows, [n, classes]; removed classes have no part in them."""
+    import torch
+
+    rows = [json.loads(text) for text in probs]
+    shares = torch.tensor([[row.get(name, 0.0) for name in classes] for row in rows])
+    total = shares.sum(dim=1, keepdim=True)
+    if not (torch.isfinite(shares).all() and (shares >= 0).all() and (total > 0).all()):
+        raise ValueError(
+            f"a soft row says nothing of the classes {', '.join(classes)}; cut a new snapshot"
+        )
+    return shares / total

@@ -1,0 +1,83 @@
+"""What training, scoring, judging, serving and watching ask of a label kind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One prediction in short: a label and how sure the model is of it, from 0 to 1."""
+
+    label: str
+    confidence: float
+
+
+class Kind(Protocol):
+    """One label kind. `outputs` is float32 [images, numbers]: its columns mean what the kind says.
+
+    Truths and labels are in the form the ledger has them. Nothing here imports torch before a
+    method that takes or returns tensors is called.
+    """
+
+    name: str
+
+    def head(self, width: int, classes: int) -> "nn.Module":
+        """The trainable part on embeddings of this width."""
+
+    def output_width(self, classes: int) -> int:
+        """How many numbers `outputs` has for an image."""
+
+    def targets(
+        self, rows: "pd.DataFrame", classes: Sequence[str], *, soft: np.ndarray | None = None
+    ) -> "torch.Tensor":
+        """What the loss compares with, one for each row; `soft` rows have `probs`, not a label."""
+
+    def loss(
+        self, raw: "torch.Tensor", targets: "torch.Tensor", *, smoothing: float = 0.0
+    ) -> "torch.Tensor":
+        """The loss of each image, from what the head returns."""
+
+    def outputs(self, raw: "torch.Tensor") -> "torch.Tensor":
+        """What is stored and served of an image, from what the head returns."""
+
+    def problems(self, outputs: np.ndarray, rows: int, classes: Sequence[str]) -> list[str]:
+        """Why these are no outputs for so many images; empty when they are."""
+
+    def strange_truths(self, truths: Sequence[Any], classes: Sequence[str]) -> list[Any]:
+        """The truths that no output of these classes could match."""
+
+    def credit(
+        self, outputs: np.ndarray, truths: Sequence[Any], classes: Sequence[str]
+    ) -> np.ndarray:
+        """How right each image's output is, from 0 to 1: what verdicts and estimates average."""
+
+    def constant_credit(self, truths: Sequence[Any], weights: np.ndarray) -> float:
+        """The mean credit of the best model that gives every image the same output."""
+
+    def groups(self, truths: Sequence[Any]) -> dict[str, np.ndarray]:
+        """The rows (a mask for each name) on which a model may be good or bad by itself."""
+
+    def probabilities(self, outputs: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+        """Float32 [images, classes], rows summing to one: what selection strategies take."""
+
+    def answers(self, outputs: np.ndarray, classes: Sequence[str]) -> list[Answer]:
+        """The label of each image, with its confidence."""
+
+    def confusion(
+        self, outputs: np.ndarray, truths: Sequence[Any], classes: Sequence[str]
+    ) -> np.ndarray:
+        """How often each truth (row) was predicted as each class (column)."""
+
+    def views(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """What drift detectors test beside the embeddings: columns of numbers by signal name."""
+
+    def served(self, output: Sequence[float], classes: Sequence[str]) -> dict[str, Any]:
+        """The JSON of one prediction as clients of the service get it."""

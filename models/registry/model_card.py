@@ -1,0 +1,73 @@
+"""What must be known of every model, kept beside its weights and in the database."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from models.kinds import DEFAULT, KINDS, Kind
+
+OPTIONAL = {"kind": DEFAULT}  # of cards that older versions of Hone wrote
+REMOVED = {"parent"}  # always null in those cards
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What must be known of every model: what it answers, what made it, how good it was."""
+
+    classes: tuple[str, ...]
+    image_size: int
+    network: dict[str, Any]  # NetworkConfig
+    snapshot: str
+    code_commit: str
+    seed: int
+    train: dict[str, Any]  # TrainConfig
+    strategy: str  # that chose the labels
+    metrics: dict[str, Any]
+    created_at: str
+    kind: str = DEFAULT
+
+    def __post_init__(self) -> None:
+        for name in ("snapshot", "code_commit", "strategy", "created_at"):
+            if not getattr(self, name):
+                raise ValueError(
+                    f"a model card needs {name}; it is empty, say where the model came from"
+                )
+        if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"a model card's classes are {self.classes}: two or more, each once")
+        if self.kind not in KINDS:
+            raise ValueError(f"a model card's kind is {self.kind!r}; known: {', '.join(KINDS)}")
+        object.__setattr__(self, "classes", tuple(self.classes))
+
+    def to_json(self) -> str:
+        """The card as JSON; a metric that is not a finite number is null."""
+        return json.dumps(json_value(asdict(self)), indent=1, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "ModelCard":
+        """The card that `to_json` wrote; a missing or unknown field is an error that names it."""
+        stored = OPTIONAL | json.loads(text)
+        stored = {name: value for name, value in stored.items() if name not in REMOVED}
+        known = {field.name for field in fields(cls)}
+        if set(stored) != known:
+            raise ValueError(f"model card: {sorted(set(stored) ^ known)} are missing or unknown")
+        return cls(**{**stored, "classes": tuple(stored["classes"])})
+
+    @property
+    def label_kind(self) -> Kind:
+        """What depends on the kind of the model's labels."""
+        return KINDS[self.kind]
+
+
+def json_value(value: Any) -> Any:
+    """`value` in the types that JSON has; numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {str(key): json_value(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(inner) for inner in value]
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        return json_value(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)

@@ -1,0 +1,54 @@
+"""The model card: nothing missing, nothing unknown, and cards of older versions still load."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.registry.model_card import ModelCard
+from tests.models.saved_models import make_card
+
+
+def test_a_model_card_survives_json() -> None:
+    card = make_card(metrics={"accuracy": np.float32(0.5), "matrix": np.eye(2), "loss": 1.0})
+    again = ModelCard.from_json(card.to_json())
+    assert again.classes == card.classes
+    assert again.metrics == {"accuracy": 0.5, "matrix": [[1.0, 0.0], [0.0, 1.0]], "loss": 1.0}
+    assert again.to_json() == card.to_json()
+
+
+def test_a_metric_that_is_not_finite_is_null() -> None:
+    card = make_card(metrics={"loss": float("nan"), "best": float("inf")})
+    assert json.loads(card.to_json())["metrics"] == {"loss": None, "best": None}
+
+
+@pytest.mark.parametrize("name", ["snapshot", "code_commit", "strategy", "created_at"])
+def test_a_model_card_without_its_origin_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"needs {name}"):
+        make_card(**{name: ""})
+
+
+@pytest.mark.parametrize("classes", [(), ("one",), ("one", "one")])
+def test_a_model_card_needs_classes(classes: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="two or more, each once"):
+        replace(make_card(), classes=classes)
+
+
+def test_a_model_card_with_an_unknown_field_is_refused() -> None:
+    known = json.loads(make_card().to_json())
+    del known["seed"]
+    with pytest.raises(ValueError, match=r"\['seed', 'weight'\] are missing or unknown"):
+        ModelCard.from_json(json.dumps(known | {"weight": 1}))
+
+
+def test_a_card_of_an_older_version_loads() -> None:
+    known = json.loads(make_card().to_json())
+    del known["kind"]
+    card = ModelCard.from_json(json.dumps(known | {"parent": None}))
+    assert card.label_kind.name == "classification"
+
+
+def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="'segmentation'; known: classification"):
+        make_card(kind="segmentation")
