@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test studio lint lock clean
+.PHONY: help demo test docs studio lint lock clean
 
 ARGS ?=
 VENV ?= .venv
@@ -28,6 +28,9 @@ demo: $(VENV)/installed ## Play the whole loop on handwritten digits, in under f
 test: $(VENV)/installed ## Run the tests; those whose server is not installed are skipped.
 	$(HERE)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+docs: $(VENV)/installed ## Build the documentation into site/, links checked.
+	$(HERE)/mkdocs build --strict $(ARGS)
+
 studio: $(VENV_STUDIO)/installed ## Install a Label Studio server, in an environment of its own.
 
 lint: $(VENV)/installed ## Check style and types.
@@ -37,7 +40,7 @@ lint: $(VENV)/installed ## Check style and types.
 
 # Writes no registry's address. `make lock ARGS=--upgrade` takes the newest versions that fit.
 lock: $(VENV)/installed ## Write both lock files anew from pyproject.toml.
-	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile pyproject.toml --extra dev --quiet \
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile pyproject.toml --extra dev --extra docs --quiet \
 	  --universal --python-version 3.11 --generate-hashes --output-file requirements.lock $(ARGS)
 	echo "$(STUDIO)" | UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile - --quiet --no-config \
 	  --universal --python-version 3.11 --generate-hashes --output-file requirements-studio.lock $(ARGS)
