@@ -7,13 +7,9 @@ from prefect import flow
 from labeling.consensus.settle import SettlePolicy
 from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots.publish import SnapshotConfig
-from tasks.collect.fetch import (
-    announce_snapshot,
-    ask_more_annotators,
-    fetch_answers,
-    freeze_labels,
-    settle_answers,
-)
+from tasks.collect.fetch import fetch_answers
+from tasks.collect.freeze import announce_snapshot, freeze_labels
+from tasks.collect.settle import ask_more_annotators, settle_answers
 from tasks.report.annotators import publish_annotators
 
 

@@ -9,8 +9,9 @@ from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
 from models.training.train import TrainConfig
 from tasks.report.budget import publish_budget
-from tasks.retrain.release import judge, package_release, release_winner
-from tasks.retrain.train import newest_snapshot, train_challenger
+from tasks.retrain.judge import judge
+from tasks.retrain.release import package_release, release_winner
+from tasks.retrain.train import choose_snapshot, train_challenger
 from tasks.run_names import retrain_name
 
 
@@ -27,9 +28,11 @@ def retrain(
 
     With `approval="person"` a promoted challenger waits for `hone release`.
     """
-    snapshot = newest_snapshot(snapshot)
-    challenger = train_challenger(snapshot, network, train)
-    verdict_id = judge(challenger, snapshot, gate)
+    chosen = choose_snapshot(snapshot)
+    if chosen is None:
+        return None
+    challenger = train_challenger(chosen, network, train)
+    verdict_id = judge(challenger, chosen, gate)
     version = None
     if approval == "person":
         print(f"waiting for a person: hone release {challenger} --who NAME --why REASON")

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from prefect.runtime import flow_run
-from sqlalchemy import func, select
 
 from labeling.ledger import rounds
-from labeling.ledger.tables import snapshots
+from labeling.snapshots import publish
 from models.registry import versions
 from tasks.context import open_context
 
@@ -26,7 +25,7 @@ def label_name() -> str:
 def retrain_name() -> str:
     """The snapshot that is trained on."""
     with open_context().engine.connect() as connection:
-        newest = connection.scalar(select(func.max(snapshots.c.name)))
+        newest = publish.newest_snapshot(connection)
     return f"retrain-{flow_run.parameters.get('snapshot') or newest or 'without-snapshot'}"
 
 

@@ -276,6 +276,11 @@ def open_round(
     begin_intent(connection, token, kind=SEND, key=round_id, payload={"size": len(rows)})
 
 
+def latest_strategy(connection: Connection) -> str | None:
+    """The strategy of the round that was chosen last; None before the first."""
+    return connection.scalar(select(rounds.c.strategy).order_by(rounds.c.number.desc()).limit(1))
+
+
 def round_size(connection: Connection, round_id: str) -> int | None:
     """How many samples the round has; None when it was not chosen yet."""
     if connection.scalar(select(rounds.c.number).where(rounds.c.round_id == round_id)) is None:

@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, Row, insert, select
+from sqlalchemy import Connection, Engine, Row, func, insert, or_, select
 
 from core.database import now, writing
 from core.dvc_objects import DVC_FILES, DvcObject, ObjectStore
@@ -22,7 +22,7 @@ from core.git import clear_dead_locks, commit, git, tags
 from core.intents import begin_intent, commit_intent, intents, open_intents
 from core.locks import Token, fence
 from core.workspace import Workspace
-from labeling.ledger.tables import snapshots
+from labeling.ledger.tables import labels, snapshots
 from labeling.snapshots.table import (
     SnapshotConfig,
     build_table,
@@ -35,11 +35,13 @@ from labeling.snapshots.table import (
 
 __all__ = [
     "SnapshotConfig",
+    "count_changed_labels",
     "cut_snapshot",
     "fetch_shards",
     "has_pseudo_labels",
     "list_snapshots",
     "load_snapshot",
+    "newest_snapshot",
     "repair_snapshots",
     "split",
     "verify_remote",
@@ -119,6 +121,19 @@ def list_snapshots(engine: Engine) -> pd.DataFrame:
     with engine.connect() as connection:
         found = connection.execute(select(snapshots).order_by(snapshots.c.number))
         return pd.DataFrame(found.all(), columns=list(found.keys()))
+
+
+def newest_snapshot(connection: Connection) -> str | None:
+    """The name of the snapshot that was cut last; None before the first."""
+    newest = select(snapshots.c.name).order_by(snapshots.c.number.desc()).limit(1)
+    return connection.scalar(newest)
+
+
+def count_changed_labels(connection: Connection) -> int:
+    """How many labels were settled or replaced since the newest snapshot was cut."""
+    since = connection.scalar(select(func.max(snapshots.c.created_at))) or ""
+    changed = or_(labels.c.settled_at > since, labels.c.replaced_at > since)
+    return connection.scalar(select(func.count()).select_from(labels).where(changed)) or 0
 
 
 def why_soft(connection: Connection, name: str) -> str:

@@ -136,6 +136,23 @@ def record_verdict(
     return verdict_id
 
 
+def find_verdict(engine: Engine, verdict_id: str) -> Row[Any]:
+    """The record of one verdict; an unknown one is an error that names it."""
+    with engine.connect() as connection:
+        known = select(verdicts).where(verdicts.c.verdict_id == verdict_id)
+        row = connection.execute(known).first()
+    if row is None:
+        raise ValueError(f"there is no verdict {verdict_id!r}; `hone status` shows the newest")
+    return row
+
+
+def releasing_verdict(engine: Engine, version: str) -> str | None:
+    """The verdict that put `version` into service at some time; None if none ever did."""
+    with engine.connect() as connection:
+        made = select(releases.c.verdict_id).where(releases.c.champion == version)
+        return connection.scalar(made.where(releases.c.verdict_id.is_not(None)).limit(1))
+
+
 def current_release(engine: Engine) -> Release | None:
     """What is released now; None before the first release."""
     with engine.connect() as connection:

@@ -21,6 +21,7 @@ from models.network.images import Images, augment, open_images, targets
 from models.network.network import Network, NetworkConfig, build, load_state
 from models.network.precision import PRECISIONS, Precision, choose_precision, threads_set
 from models.scoring.predict import BATCH, predict
+from models.training.trainable import missing_rows
 
 FINE_TUNES = ("full", "frozen")
 LEAST_HELD = 50  # val rows; fewer cannot tell two epochs apart, and choosing by 9 cost 7 points
@@ -208,12 +209,8 @@ def rate_share(step: int, total: int, warmup: float) -> float:
 def _check(
     table: pd.DataFrame, config: TrainConfig, network: NetworkConfig, start: object | None
 ) -> None:
-    splits = sorted(set(table["split"]))
-    if "train" not in splits:
-        raise ValueError(
-            f"none of the {len(table)} rows is in split 'train' (there are: {splits}); "
-            "label more samples and cut a new snapshot"
-        )
+    if missing := missing_rows(table):
+        raise ValueError(missing)
     if config.fine_tune == "frozen" and network.weights is None and start is None:
         raise ValueError(
             "fine_tune is 'frozen' with weights None: the backbone would stay random; choose "

@@ -2,15 +2,13 @@
 
 import pandas as pd
 from prefect import task
-from prefect.events import emit_event
-from sqlalchemy import func, or_, select
 
 from core.database import writing
 from core.locks import Token, only_writer
 from labeling import simulation
 from labeling.batches.quality_control import LOOKED_AGAIN
 from labeling.consensus.settle import SettlePolicy
-from labeling.consensus.settle_labels import settle_labels, unanswered
+from labeling.consensus.settle_labels import unanswered
 from labeling.ledger import rounds
 from labeling.ledger.answers import (
     record_answers,
@@ -18,17 +16,10 @@ from labeling.ledger.answers import (
     save_watermark,
     watermark_of,
 )
-from labeling.ledger.tables import labels, snapshots
-from labeling.quality.pseudo_labels import SoftPolicy
-from labeling.snapshots.publish import SnapshotConfig, cut_snapshot
 from labeling.studio import client
 from labeling.studio.protocol import Collected
-from models.registry.versions import champion
-from tasks.collect.pseudo_labels import SoftChoice, choose_pseudo_labels, training_samples_of
 from tasks.context import Context, open_context
 from tasks.label.choose import studio_address
-from tasks.label.score_pool import embedder
-from tasks.label.stage_images import stage_images, unstage_images
 from tasks.retries import is_transient_error
 
 ANNOUNCED = "announced-snapshot"
@@ -60,122 +51,6 @@ def fetch_answers(annotators: str, settling: SettlePolicy) -> dict[str, int]:
     return counts
 
 
-@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
-def settle_answers(settling: SettlePolicy) -> dict[str, int]:
-    """Settle labels from the answers in force; return what changed.
-
-    Idempotent: labels that stand on the same answers stay as they are.
-    """
-    ctx = open_context()
-    with only_writer(ctx.engine, "answers") as token:
-        counts = settle_labels(ctx.engine, token, settling, ctx.workspace.class_names)
-        counts["images taken off the desk"] = unstage_images(ctx)
-    print(", ".join(f"{count} {what}" for what, count in counts.items()))
-    return counts
-
-
-@task(
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=is_transient_error,
-    timeout_seconds=6 * 3600,
-)
-def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str | None:
-    """Cut a snapshot when `every` labels changed or no sample waits for an answer; return its name.
-
-    By the `soft` policy guesses for the pool go into it, as long as the audit lets them.
-
-    Idempotent: a half-made snapshot is completed or discarded, the same content is cut once.
-    """
-    ctx = open_context()
-    with ctx.engine.connect() as connection:
-        since = connection.scalar(select(func.max(snapshots.c.created_at))) or ""
-        changed = (
-            connection.scalar(
-                select(func.count())
-                .select_from(labels)
-                .where(or_(labels.c.settled_at > since, labels.c.replaced_at > since))
-            )
-            or 0
-        )
-        waiting = rounds.count_open(connection)
-    if changed == 0 or (changed < every and waiting):
-        print(f"no snapshot yet: {changed} labels changed, {waiting} samples wait (every {every})")
-        return None
-    guessed = _guesses(ctx, soft, config)
-    with only_writer(ctx.engine, "workspace-git") as token:
-        name = cut_snapshot(
-            ctx.engine, ctx.workspace, token, config, soft=guessed.rows, why=guessed.why
-        )
-    print(f"{name} is cut" if name else "the labels are those of the last snapshot")
-    return name
-
-
-def _guesses(ctx: Context, soft: SoftPolicy, config: SnapshotConfig) -> SoftChoice:
-    from models.training.train import TrainConfig
-
-    model = champion(ctx.engine) if soft.enabled else None
-    guessed = choose_pseudo_labels(
-        ctx.engine,
-        ctx.workspace.class_names,
-        embedder(ctx, model),
-        soft,
-        config,
-        weight=TrainConfig.soft_weight,
-        learnt=training_samples_of(ctx, model),
-    )
-    if soft.enabled:
-        print(guessed.why)
-    return guessed
-
-
-@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
-def announce_snapshot() -> str | None:
-    """Raise `hone.labels-ready` for the newest snapshot, once; return its name.
-
-    The event only wakes `retrain`; one that is lost is made good by the weekly run.
-    """
-    ctx = open_context()
-    with ctx.engine.connect() as connection:
-        newest = connection.scalar(select(func.max(snapshots.c.name)))
-        if newest is None or newest == watermark_of(connection, ANNOUNCED):
-            return None
-    emit_event(
-        event="hone.labels-ready",
-        resource={"prefect.resource.id": "hone.workspace", "hone.title": ctx.workspace.title},
-        payload={"snapshot": newest},
-    )
-    with writing(ctx.engine) as connection:
-        save_watermark(connection, ANNOUNCED, newest)
-    return newest
-
-
-@task(
-    retries=3,
-    retry_delay_seconds=[2, 10, 30],
-    retry_condition_fn=is_transient_error,
-    timeout_seconds=3600,
-)
-def ask_more_annotators(annotators: str) -> int:
-    """Bring to Label Studio what one more person is wanted for, or a final word; how many moved.
-
-    Idempotent: what stands there as it should is left alone.
-    """
-    ctx = open_context()
-    with ctx.engine.connect() as connection:
-        asked = rounds.load_asked(connection)
-    if annotators == "simulated" or asked.empty or ctx.settings.label_studio_url is None:
-        return 0
-    with only_writer(ctx.engine, "rounds"):
-        # Its round may have been closed, and its image cleared away.
-        stage_images(ctx, asked[asked["is_open"]])
-        with client.connect(**studio_address(ctx)) as studio:
-            studio.project(ctx.workspace, desk=ctx.object_desk)
-            moved = studio.ask_more(asked)
-    print(f"{moved} of {len(asked)} asked of more people or handed to whoever decides")
-    return moved
-
-
 def _nobody_is_asked(ctx: Context) -> bool:
     """A workspace of imported labels only needs no Label Studio to cut its snapshots."""
     with ctx.engine.connect() as connection:
@@ -199,16 +74,16 @@ def _fetch(ctx: Context, token: Token) -> dict[str, int]:
     return {**counts, "deleted in Label Studio": len(gone)}
 
 
-def _record(ctx: Context, token: Token, source: str, found: Collected) -> dict[str, int]:
+def _record(ctx: Context, token: Token, source: str, collected: Collected) -> dict[str, int]:
     return record_answers(
         ctx.engine,
         token,
-        found.answers,
+        collected.answers,
         source=source,
-        read=found.read,
-        refused=found.refused,
+        read=collected.read,
+        refused=collected.refused,
         classes=ctx.workspace.class_names,
-        watermark=found.watermark,
+        watermark=collected.watermark,
     )
 
 
@@ -245,11 +120,11 @@ def _simulate(ctx: Context, token: Token, settling: SettlePolicy) -> dict[str, i
 def _answer_round(
     ctx: Context, token: Token, round_id: str, asked: pd.DataFrame, look: int
 ) -> dict[str, int]:
-    truths, people, seed = simulation.load_simulation(ctx.workspace.root)
+    truths, annotators, seed = simulation.load_simulation(ctx.workspace.root)
     given = simulation.simulate_answers(
         truths[truths.index.isin(asked["sample_id"])],
         ctx.workspace.class_names,
-        people,
+        annotators,
         seed=seed,
         attempt=look,
         round_id=round_id,

@@ -2,13 +2,11 @@
 
 import socket
 
-import httpx
 import uvicorn
-from prefect.client.orchestration import get_client
-from prefect.events.schemas.events import Event, Resource
 
 from labeling.studio import client, webhook
 from tasks.context import Context, open_context
+from tasks.events import EventName, emit
 from tasks.label.choose import studio_address
 
 PORT = 3001  # the usual port of `hone webhook`
@@ -22,8 +20,8 @@ def serve_webhook(port: int = PORT) -> None:
     """
     ctx = open_context()
     secret = _secret(ctx)
-    with _door(port) as door:
-        port = door.getsockname()[1]
+    with _bind_socket(port) as listener:
+        port = listener.getsockname()[1]
         url = ctx.settings.webhook_url or f"http://127.0.0.1:{port}{webhook.PATH}"
         announce_answers(ctx)
         with client.connect(**studio_address(ctx)) as studio:
@@ -31,7 +29,7 @@ def serve_webhook(port: int = PORT) -> None:
             webhook.register(studio, url, secret)
         print(f"Label Studio calls {url}, and 127.0.0.1:{port} listens", flush=True)
         app = webhook.receiver(secret, lambda: announce_answers(ctx))
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run([door])
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run([listener])
 
 
 def announce_answers(ctx: Context) -> None:
@@ -39,21 +37,7 @@ def announce_answers(ctx: Context) -> None:
 
     The event only wakes `collect`: what was answered is read from Label Studio.
     """
-    event = Event(
-        event="hone.answers",
-        resource=Resource(
-            {"prefect.resource.id": "hone.workspace", "hone.title": ctx.workspace.title}
-        ),
-    )
-    try:
-        with get_client(sync_client=True) as client:
-            said = client.request("POST", "/events", json=[event.model_dump(mode="json")])  # type: ignore[arg-type]
-            said.raise_for_status()
-    except httpx.HTTPError as error:
-        raise ConnectionError(
-            f"Prefect at {ctx.settings.prefect_api_url} takes no events ({error}); start it with "
-            "`prefect server start`, or correct PREFECT_API_URL"
-        ) from error
+    emit(ctx, EventName.ANSWERS)
 
 
 def _secret(ctx: Context) -> str:
@@ -71,15 +55,15 @@ def _secret(ctx: Context) -> str:
     return ctx.settings.webhook_secret.get_secret_value()
 
 
-def _door(port: int) -> socket.socket:
+def _bind_socket(port: int) -> socket.socket:
     """A socket on the loopback interface, taken before Label Studio is told about it."""
-    door = socket.socket()
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        door.bind(("127.0.0.1", port))
+        listener.bind(("127.0.0.1", port))
     except OSError as error:
-        door.close()
+        listener.close()
         raise ValueError(
             f"port {port} of 127.0.0.1 cannot be had ({error.strerror}); name another with --port"
         ) from error
-    return door
+    return listener

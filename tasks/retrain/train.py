@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from prefect import task
-from sqlalchemy import func, select
 
 from core.database import now, writing
 from core.images import decode_image
 from core.intents import begin_intent, commit_intent, intent_outcome, mark_done
 from core.locks import only_writer
 from core.shards import read_image
-from labeling.ledger.tables import location_of, rounds, snapshots
+from labeling.ledger import rounds
+from labeling.ledger.tables import location_of
 from labeling.snapshots import publish as frozen
 from models.network.network import NetworkConfig
 from models.registry.model_card import ModelCard
 from models.training.train import SOFT, TrainConfig
+from models.training.trainable import missing_for_training
 from tasks.context import Context, open_context
 from tasks.report.artifacts import progress
+from tasks.retries import is_lock_busy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,35 +33,54 @@ if TYPE_CHECKING:
     from models.training.tracking import Run
     from models.training.train import Trained
 
+LOCK = "training"
+DAY, WAIT = 24 * 3600, 300  # seconds
 TRAIN = "train"  # kind of intent: one training for each (snapshot, configuration, code)
 
 
-@task
-def newest_snapshot(name: str | None) -> str:
-    """The snapshot asked for, or the newest one."""
-    with open_context().engine.connect() as connection:
-        names = connection.scalars(select(snapshots.c.name).order_by(snapshots.c.number)).all()
-    if not names:
-        raise ValueError(
-            "there is no snapshot to train on; `hone collect` cuts one from the answers"
-        )
-    if name is not None and name not in names:
-        raise ValueError(f"no snapshot {name!r}; there are {', '.join(names)}")
-    return name or names[-1]
+@task(
+    retries=DAY // WAIT,
+    retry_delay_seconds=WAIT,  # another training holds the lock
+    retry_condition_fn=is_lock_busy,
+)
+def choose_snapshot(name: str | None) -> str | None:
+    """The snapshot asked for, or the newest once no other training is under way.
+
+    None, and a sentence, when the newest cannot be trained on; for a snapshot asked for by name
+    that is an error.
+    """
+    ctx = open_context()
+    with only_writer(ctx.engine, LOCK, patience=1.0), ctx.engine.connect() as connection:
+        chosen = name or frozen.newest_snapshot(connection)
+    if chosen is None:
+        print("nothing to train on: there is no snapshot; `hone collect` cuts one from the answers")
+        return None
+    missing = missing_for_training(frozen.load_snapshot(ctx.engine, ctx.workspace, chosen))
+    if missing and name:
+        raise ValueError(f"{chosen} cannot be trained on: {missing}")
+    if missing:
+        print(f"{chosen} cannot be trained on: {missing}")
+    return None if missing else chosen
 
 
-@task(timeout_seconds=24 * 3600)
+@task(
+    timeout_seconds=DAY,
+    retries=DAY // WAIT,
+    retry_delay_seconds=WAIT,
+    retry_condition_fn=is_lock_busy,
+)
 def train_challenger(snapshot: str, network: NetworkConfig, config: TrainConfig) -> str:
     """Fine-tune on a snapshot and keep the model; return its version.
 
-    Idempotent: the same snapshot, configuration and code are trained once. Not retried: what
-    stops a training (a loss that is not finite, too little memory) would stop it again.
+    Idempotent: the same snapshot, configuration and code are trained once. Retried only while
+    another training holds the lock: what stops a training (a loss that is not finite, too little
+    memory) would stop it again.
     """
     ctx = open_context()
     commit = code_commit()
     words = [snapshot, asdict(network), asdict(config), commit]
     key = hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()[:16]
-    with only_writer(ctx.engine, "training") as token:
+    with only_writer(ctx.engine, LOCK, patience=1.0) as token:
         with writing(ctx.engine) as connection:
             done = intent_outcome(connection, kind=TRAIN, key=key)
             if done is None:
@@ -79,14 +100,14 @@ def code_commit() -> str:
     folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():
         return installed("hone")
-    found = subprocess.run(
+    described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
-    return found.stdout.strip() or installed("hone")
+    return described.stdout.strip() or installed("hone")
 
 
 def _train(
@@ -197,6 +218,4 @@ def _show_results(run: "Run", unseen: pd.DataFrame, probs: "np.ndarray", ctx: Co
 def _strategy(ctx: Context) -> str:
     """The strategy of the latest round, which the run is compared by in W&B."""
     with ctx.engine.connect() as connection:
-        last = connection.scalar(select(func.max(rounds.c.number)))
-        found = connection.scalar(select(rounds.c.strategy).where(rounds.c.number == last))
-    return found or "none"
+        return rounds.latest_strategy(connection) or "none"

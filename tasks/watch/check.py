@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from prefect import task
-from prefect.events import emit_event
 from sqlalchemy import select
 
 from models.registry import versions
@@ -13,6 +12,7 @@ from models.serving import prediction_store
 from models.watching import decisions
 from models.watching.detectors import WatchPolicy
 from tasks.context import Context, open_context
+from tasks.events import EventName, emit
 from tasks.report.artifacts import publish_signals
 from tasks.retries import is_transient_error
 
@@ -63,11 +63,8 @@ def act_on(decision_id: str) -> str:
     ctx = open_context()
     decision = _decision(decision_id)
     if decision.action == "label-served":
-        emit_event(
-            event="hone.drift",
-            resource={"prefect.resource.id": "hone.workspace", "hone.title": ctx.workspace.title},
-            payload={"decision": decision_id, "reason": decision.reason},
-        )
+        payload = {"decision": decision_id, "reason": decision.reason}
+        emit(ctx, EventName.DRIFT, payload)
     return str(decision.action)
 
 

@@ -1,0 +1,29 @@
+"""What a labelled table needs before a network can be trained on it."""
+
+import pandas as pd
+
+
+def missing_for_training(table: pd.DataFrame) -> str | None:
+    """What the table lacks to teach a network anything, in one sentence; None if nothing."""
+    return missing_rows(table) or _missing_classes(table)
+
+
+def missing_rows(table: pd.DataFrame) -> str | None:
+    """Why there is no row to train on, in one sentence; None when there is one."""
+    if (table["split"] == "train").any():
+        return None
+    splits = ", ".join(sorted(set(table["split"]))) or "none"
+    return (
+        f"none of the {len(table)} rows is in split 'train' (splits: {splits}), for audit samples "
+        "and gold are never trained on; label more samples and cut a new snapshot"
+    )
+
+
+def _missing_classes(table: pd.DataFrame) -> str | None:
+    labels = table.loc[table["split"] == "train", "label"]
+    if labels.nunique() > 1:
+        return None
+    return (
+        f"all {len(labels)} rows in split 'train' have the label {labels.iloc[0]!r}, and two "
+        "classes are needed; label samples of another class and cut a new snapshot"
+    )

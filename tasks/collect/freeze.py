@@ -1,0 +1,89 @@
+"""Labels are frozen as a snapshot, and a snapshot that can be trained on wakes the training."""
+
+from prefect import task
+
+from core.database import writing
+from core.locks import only_writer
+from labeling.ledger import rounds
+from labeling.ledger.answers import save_watermark, watermark_of
+from labeling.quality.pseudo_labels import SoftPolicy
+from labeling.snapshots import publish
+from labeling.snapshots.publish import SnapshotConfig, cut_snapshot
+from models.registry.versions import champion
+from models.training.trainable import missing_for_training
+from tasks.collect.pseudo_labels import SoftChoice, choose_pseudo_labels, training_samples_of
+from tasks.context import Context, open_context
+from tasks.events import EventName, emit
+from tasks.label.score_pool import embedder
+from tasks.retries import is_transient_error
+
+ANNOUNCED = "announced-snapshot"
+
+
+@task(
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=is_transient_error,
+    timeout_seconds=6 * 3600,
+)
+def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str | None:
+    """Cut a snapshot when `every` labels changed or no sample waits for an answer; return its name.
+
+    By the `soft` policy pseudo-labels of the pool go into it, as long as they do no harm on the audit samples.
+
+    Idempotent: a half-made snapshot is completed or discarded, the same content is cut once.
+    """
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
+        changed = publish.count_changed_labels(connection)
+        waiting = rounds.count_open(connection)
+    if changed == 0 or (changed < every and waiting):
+        print(f"no snapshot yet: {changed} labels changed, {waiting} samples wait (every {every})")
+        return None
+    pseudo = _pseudo_labels(ctx, soft, config)
+    with only_writer(ctx.engine, "workspace-git") as token:
+        name = cut_snapshot(
+            ctx.engine, ctx.workspace, token, config, soft=pseudo.rows, why=pseudo.why
+        )
+    print(f"{name} is cut" if name else "the labels are those of the last snapshot")
+    return name
+
+
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
+def announce_snapshot() -> str | None:
+    """Raise `hone.labels-ready` for the newest snapshot, once; return its name.
+
+    None when it was announced before, when it cannot be trained on, or without a Prefect server.
+    The event only wakes `retrain`; the weekly run trains on what no event announced.
+    """
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
+        newest = publish.newest_snapshot(connection)
+        if newest is None or newest == watermark_of(connection, ANNOUNCED):
+            return None
+    missing = missing_for_training(publish.load_snapshot(ctx.engine, ctx.workspace, newest))
+    if missing:
+        print(f"{newest} starts no training: {missing}")
+    elif not emit(ctx, EventName.LABELS_READY, {"snapshot": newest}):
+        return None
+    with writing(ctx.engine) as connection:
+        save_watermark(connection, ANNOUNCED, newest)
+    return None if missing else newest
+
+
+def _pseudo_labels(ctx: Context, soft: SoftPolicy, config: SnapshotConfig) -> SoftChoice:
+    from models.training.train import TrainConfig
+
+    model = champion(ctx.engine) if soft.enabled else None
+    pseudo = choose_pseudo_labels(
+        ctx.engine,
+        ctx.workspace.class_names,
+        embedder(ctx, model),
+        soft,
+        config,
+        weight=TrainConfig.soft_weight,
+        learnt=training_samples_of(ctx, model),
+    )
+    if soft.enabled:
+        print(pseudo.why)
+    return pseudo

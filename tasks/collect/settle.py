@@ -1,0 +1,53 @@
+"""Answers become labels, and what is still in doubt goes to one more annotator."""
+
+from prefect import task
+
+from core.locks import only_writer
+from labeling.consensus.settle import SettlePolicy
+from labeling.consensus.settle_labels import settle_labels
+from labeling.ledger import rounds
+from labeling.studio import client
+from tasks.context import open_context
+from tasks.label.choose import studio_address
+from tasks.label.stage_images import stage_images, unstage_images
+from tasks.retries import is_transient_error
+
+
+@task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
+def settle_answers(settling: SettlePolicy) -> dict[str, int]:
+    """Settle labels from the answers in force; return what changed.
+
+    Idempotent: labels that stand on the same answers stay as they are.
+    """
+    ctx = open_context()
+    with only_writer(ctx.engine, "answers") as token:
+        counts = settle_labels(ctx.engine, token, settling, ctx.workspace.class_names)
+        counts["images taken off the desk"] = unstage_images(ctx)
+    print(", ".join(f"{count} {what}" for what, count in counts.items()))
+    return counts
+
+
+@task(
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=is_transient_error,
+    timeout_seconds=3600,
+)
+def ask_more_annotators(annotators: str) -> int:
+    """Bring to Label Studio what one more person is wanted for, or a final word; how many moved.
+
+    Idempotent: what stands there as it should is left alone.
+    """
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
+        asked = rounds.load_asked(connection)
+    if annotators == "simulated" or asked.empty or ctx.settings.label_studio_url is None:
+        return 0
+    with only_writer(ctx.engine, "rounds"):
+        # Its round may have been closed, and its image cleared away.
+        stage_images(ctx, asked[asked["is_open"]])
+        with client.connect(**studio_address(ctx)) as studio:
+            studio.project(ctx.workspace, desk=ctx.object_desk)
+            moved = studio.ask_more(asked)
+    print(f"{moved} of {len(asked)} asked of more people or handed to whoever decides")
+    return moved
