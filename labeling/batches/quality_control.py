@@ -5,32 +5,35 @@ the random arm) stands anywhere among the rest, so that a place in the queue tel
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
+
+from core.configuration import configuration
 
 GOLD, REVIEW, SECOND_LOOK = "gold", "review", "second_look"  # reasons that no strategy gives
 LOOKED_AGAIN = (REVIEW, SECOND_LOOK)  # at a label that is there
 DRAWN = ("audit", "random", GOLD)  # reasons that have nothing to do with the model's doubt
 
 
-@dataclass(frozen=True)
+@configuration("queue")
 class QualityControlConfig:
     """What is added to a batch to learn about the annotators. Shares are rounded up."""
 
-    gold_share: float = 0.05  # one in twenty: enough to judge somebody within a few rounds
-    blind_share: float = 0.1  # shown without the guess: tells how far the guess leads people
-    overlap: int = 2  # people who see a sample of the overlap
-    overlap_share: float = 0.0  # 0.1 tells how far people agree; needs as many annotators
-
-    def __post_init__(self) -> None:
-        for name in ("gold_share", "blind_share", "overlap_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; choose from 0 to 1")
-        if self.overlap < 2:
-            raise ValueError(f"overlap is {self.overlap}; 2 people or more make an overlap")
+    gold_share: float = Field(  # one in twenty: enough to judge somebody within a few rounds
+        default=0.05, ge=0, le=1, description="gold samples mixed in, to check annotators"
+    )
+    blind_share: float = Field(  # tells how far the pre-annotation leads people
+        default=0.1, ge=0, le=1, description="share shown without the model's pre-annotation"
+    )
+    overlap: int = Field(
+        default=2, ge=2, description="annotators who see each sample of the overlap"
+    )
+    overlap_share: float = Field(  # 0.1 tells how far people agree; needs as many annotators
+        default=0.0, ge=0, le=1, description="share that several annotators label"
+    )
 
 
 def pick_gold(

@@ -6,11 +6,14 @@ with every one of them: the audit, the random arm, quotas, caps and near-duplica
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, model_validator
 
+from core.configuration import OneOf, configuration
 from labeling.batches.checks import sorted_by_sample, validate_predictions
 from labeling.batches.slots import BatchBuilder, GroupLimit, Pick
 from labeling.strategies import STRATEGIES, usable
@@ -27,58 +30,57 @@ BATCH_COLUMNS = [
     "draws_from",
 ]
 FEW = 0.01  # of the pool may be kept from the audit: it moves an estimate over all by no more
-SHARES = (
-    "audit_share",
-    "random_share",
-    "served_share",
-    "fresh_share",
-    "source_share",
-    "relabel_share",
-)
 
 
-@dataclass(frozen=True)
+@configuration("selection")
 class SelectionConfig:
     """How a batch is made up. Shares are rounded up, so that one asked for is never nothing."""
 
-    strategy: str = "auto"  # by what is seen of the pool; none wins everywhere
-    size: int = 50  # minutes of one person's work; much smaller ones waste training runs
-    audit_share: float = 0.1  # the price of honest figures: these are never trained on
-    random_share: float = 0.05  # the chance of each place to be drawn: checks the claim for life
-    served_share: float = 0.0  # from served traffic, and all of the audit; raised to answer drift
-    fresh_share: float = 0.0  # from what came in during the last `fresh_days`
-    fresh_days: int = 7
-    source_share: float = 1.0  # at most this much from one folder or from the served traffic
-    balance: bool = False  # no predicted class gets more than its equal part while others are left
-    quotas: Mapping[str, int] = field(default_factory=dict)  # places for those predicted so
-    named: Sequence[str] = ()  # sample ids that come first, whatever the strategy thinks of them
-    relabel_share: float = 0.0  # at most this much for labels that deserve a second look
-    feature_seconds: float = 90.0  # to teach a network on the pool while there is no model
+    strategy: Annotated[str, OneOf(STRATEGIES)] = Field(
+        default="auto", description="how to choose; auto decides by the model and the embeddings"
+    )
+    size: int = Field(  # minutes of one annotator's work; much smaller ones waste training runs
+        default=50, ge=1, description="samples in the batch"
+    )
+    audit_share: float = Field(  # the price of honest figures: these are never trained on
+        default=0.1, ge=0, le=1, description="share drawn at random for the audit"
+    )
+    random_share: float = Field(  # checks the claim that choosing pays for life
+        default=0.05, ge=0, le=1, description="chance of each place to be drawn at random"
+    )
+    served_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share from served traffic, and all of the audit; raised to answer drift",
+    )
+    fresh_share: float = Field(
+        default=0.0, ge=0, le=1, description="share from what was added in the last fresh_days"
+    )
+    fresh_days: int = Field(default=7, ge=1, description="days that a sample counts as fresh")
+    source_share: float = Field(
+        default=1.0, gt=0, le=1, description="at most, from one folder or from served traffic"
+    )
+    balance: bool = Field(default=False, description="predicted classes in equal parts")
+    quotas: Mapping[str, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict, description="places for samples predicted to be of a class"
+    )
+    named: Sequence[str] = Field(default=(), description="sample ids that come first")
+    relabel_share: float = Field(
+        default=0.0, ge=0, le=1, description="at most, for labels that deserve a second look"
+    )
+    feature_seconds: float = Field(
+        default=90.0, ge=0, description="to learn features on the pool while there is no model"
+    )
 
-    def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
-            choices = ", ".join(STRATEGIES)
-            raise ValueError(f"strategy is {self.strategy!r}; choose from {choices}")
-        for name, least in (("size", 1), ("fresh_days", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; choose {least} or more")
-        for name in SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; choose from 0 to 1")
-        if self.source_share == 0:
-            raise ValueError("source_share is 0, which leaves nothing to choose; 1 is no cap")
-        self._check_places()
-
-    def _check_places(self) -> None:
-        """Refuse more places than the batch has."""
-        few = [f"{name}: {count}" for name, count in self.quotas.items() if count < 0]
-        if few:
-            raise ValueError(f"quotas has {', '.join(few)}; a quota is 0 or more places")
+    @model_validator(mode="after")
+    def _check_places(self) -> Self:
         if self.promised > self.size:
             raise ValueError(
                 f"the audit, {len(self.named)} named and {sum(self.quotas.values())} places of "
                 f"quotas are {self.promised}, more than the batch of {self.size}; make it larger"
             )
+        return self
 
     @property
     def promised(self) -> int:

@@ -11,8 +11,12 @@ common cancels), of the orders of the subsets, and of the luck of each training.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
+
+from core.configuration import configuration
 
 POWERS = np.linspace(0.05, 2.0, 40)  # b: 0.5 is what theory has for the worst case, 1 for the best
 ROUGH = 0.1  # of its own size: by how much no curve of this kind is right about a point
@@ -26,25 +30,22 @@ TAIL = 2.5  # percent left out at either end: the bars hold 95 %
 GO_ON, STOP, UNSURE = "GO ON", "STOP", "UNSURE"
 
 
-@dataclass(frozen=True)
+@configuration("budget")
 class BudgetPolicy:
     """What one looks ahead to, and what is worth its labels."""
 
-    ahead: tuple[int, ...] = (100, 500, 1000)
-    horizon: int = 500  # the labels that the advice is about: fewer add less than can be measured
-    least_gain: float = 0.01  # of accuracy for them; under a point nobody sees a difference
-    worth: float | None = None  # what one point (0.01) of accuracy may cost; None is no limit
-
-    def __post_init__(self) -> None:
-        if not self.ahead or min(self.ahead) < 1 or self.horizon < 1:
-            raise ValueError(
-                f"ahead is {self.ahead} and horizon {self.horizon}; numbers of labels from 1 on "
-                "are needed"
-            )
-        if not 0 <= self.least_gain < 1:
-            raise ValueError(f"least_gain is {self.least_gain}; choose from 0 to below 1")
-        if self.worth is not None and not self.worth > 0:
-            raise ValueError(f"worth is {self.worth}; choose a price above 0, or leave it out")
+    ahead: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(100, 500, 1000), min_length=1, description="numbers of further labels forecast"
+    )
+    horizon: int = Field(  # fewer add less than can be measured
+        default=500, ge=1, description="further labels that the advice is about"
+    )
+    least_gain: float = Field(  # under a point nobody sees a difference
+        default=0.01, ge=0, lt=1, description="gain of accuracy that they must bring"
+    )
+    worth: float | None = Field(
+        default=None, gt=0, description="price of one point (0.01) of accuracy, at most"
+    )
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ decides whether that is enough. A new method is a function and a line in `METHOD
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
+from core.configuration import OneOf, configuration
 from labeling.consensus.annotator_weights import gold_accuracy_of, vote_weights
 from labeling.consensus.bayes import bayes
 from labeling.consensus.crowdlab import crowdlab
@@ -29,38 +31,41 @@ METHODS: dict[str, Callable[[Votes], pd.DataFrame]] = {
 }
 
 
-@dataclass(frozen=True)
+@configuration("settling")
 class SettlePolicy:
     """When answers are a label."""
 
-    answers_needed: int = 1  # people who must have answered; each more costs labels per hour
-    threshold: float = 0.9  # one careful answer, or a majority of one, is enough; a tie never is
-    assumed_error: float = 0.05  # of a person nothing is known about; 3 % and more is usual
+    answers_needed: int = Field(
+        default=1, ge=1, description="annotators who must have answered before a label is settled"
+    )
+    threshold: float = Field(  # one careful answer, or a majority of one, is enough; a tie never is
+        default=0.9, ge=0, lt=1, description="least probability that the label is right"
+    )
+    assumed_error: float = Field(  # 3 % and more is usual
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="error rate of an annotator of whom nothing is known",
+    )
     # benchmarks/crowds.py, 40 crowds with a sloppy or spamming annotator: bayes beats majority in
     # all of them, by 15 points in the mean and within 1 of the best possible, and its trust is
     # honest where a model speaks (of 0.93, 90 %). With few answers it is majority.
-    method: str = "bayes"
-    ask_again: int = 2  # times one person more is asked; then somebody decides
+    method: Annotated[str, OneOf(METHODS)] = Field(
+        default="bayes", description="how the answers of several annotators are combined"
+    )
+    ask_again: int = Field(
+        default=2,
+        ge=0,
+        description="additional annotators asked where answers disagree, before it is disputed",
+    )
     # One in a hundred of those who are right in 95 % fails here by bad luck, and loses little;
     # three in four of those who are right in 65 % are found out at ten answers, more with each.
-    gold_needed: int = 10
-    gold_accuracy: float = 0.8
-
-    def __post_init__(self) -> None:
-        if self.answers_needed < 1:
-            raise ValueError(f"answers_needed is {self.answers_needed}; a label needs at least 1")
-        if not 0 <= self.threshold < 1:
-            raise ValueError(f"threshold is {self.threshold}; choose from 0 to below 1")
-        if not 0 < self.assumed_error < 0.5:
-            raise ValueError(f"assumed_error is {self.assumed_error}; choose between 0 and 0.5")
-        if self.method not in METHODS:
-            raise ValueError(f"method is {self.method!r}; choose from {', '.join(METHODS)}")
-        if self.ask_again < 0:
-            raise ValueError(f"ask_again is {self.ask_again}; choose 0 or more")
-        if self.gold_needed < 1:
-            raise ValueError(f"gold_needed is {self.gold_needed}; nobody is judged by less than 1")
-        if not 0 <= self.gold_accuracy <= 1:
-            raise ValueError(f"gold_accuracy is {self.gold_accuracy}; choose from 0 to 1")
+    gold_needed: int = Field(
+        default=10, ge=1, description="answers to gold samples before an annotator is judged"
+    )
+    gold_accuracy: float = Field(
+        default=0.8, ge=0, le=1, description="least accuracy on gold; below, answers weigh less"
+    )
 
 
 def settle(

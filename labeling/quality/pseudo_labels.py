@@ -9,11 +9,12 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
+from core.configuration import configuration
 from labeling.quality.label_propagation import GRAPH_ROWS, VERSION, linear_model, propagate
 from labeling.snapshots.table import SOFT_COLUMNS
 from labeling.strategies.pool import Pool
@@ -24,27 +25,28 @@ _AT_ONCE = 65_536  # rows: rounding never needs the memory that the pool needs
 _DIGITS = 5  # of a probability that is kept: the same guesses make the same bytes
 
 
-@dataclass(frozen=True)
+@configuration("soft")
 class SoftPolicy:
     """Which guesses are trained on beside the labels. How much they weigh is for the training."""
 
-    enabled: bool = False  # so that what choosing gains is not mistaken for what guesses gain
-    least_confidence: float = 0.9  # of a guess; on the digits 99 of 100 such were right
-    share: float = 3.0  # guesses for each label of a class; ten helped little more
-    min_audit: int = 50  # labelled audit samples; fewer cannot tell whether guesses hurt
-    alpha: float = 0.2  # of that test: leaving out what helps costs less than keeping what hurts
-
-    def __post_init__(self) -> None:
-        if not 0 < self.least_confidence <= 1:
-            raise ValueError(
-                f"least_confidence is {self.least_confidence}; choose above 0 and up to 1"
-            )
-        if not 0 < self.share < float("inf"):
-            raise ValueError(f"share is {self.share}; choose a number above 0, such as 3")
-        if self.min_audit < 1:
-            raise ValueError(f"min_audit is {self.min_audit}; choose 1 or more")
-        if not 0 < self.alpha < 0.5:
-            raise ValueError(f"alpha is {self.alpha}; choose between 0 and 0.5")
+    enabled: bool = Field(  # so that what choosing gains is not mistaken for what guesses gain
+        default=False, description="train on confident pseudo-labels of the pool"
+    )
+    least_confidence: float = Field(  # on the digits 99 of 100 such were right
+        default=0.9, gt=0, le=1, description="of a pseudo-label"
+    )
+    share: float = Field(  # ten helped little more
+        default=3.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="pseudo-labels for each label of a class, at most",
+    )
+    min_audit: int = Field(
+        default=50, ge=1, description="audit labels needed to tell whether pseudo-labels hurt"
+    )
+    alpha: float = Field(  # leaving out what helps costs less than keeping what hurts
+        default=0.2, gt=0, lt=0.5, description="of the test whether pseudo-labels hurt"
+    )
 
 
 def never_pseudo_labelled(sample_ids: Sequence[str]) -> np.ndarray:

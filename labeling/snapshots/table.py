@@ -9,15 +9,16 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 from sqlalchemy import Connection, Engine, or_, select
 
+from core.configuration import configuration
 from labeling.ledger.rounds import pool_ids
 from labeling.ledger.tables import answers, audit, gold, labels, samples
 
@@ -48,16 +49,21 @@ SOFT_COLUMNS = ["sample_id", "label", "trust", "source", "probs"]
 _CHUNK = 500  # names in one query
 
 
-@dataclass(frozen=True)
+@configuration("snapshot")
 class SnapshotConfig:
     """How the labelled samples that are not audited are divided."""
 
-    val_share: float = 0.15  # enough to stop training in time, little enough to miss in training
-    seed: int = 0  # the same seed keeps a sample where it is while others come
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.val_share < 1:
-            raise ValueError(f"val_share is {self.val_share}; a share from 0 to below 1 is needed")
+    val_share: float = Field(  # enough to stop training in time, little enough to miss in training
+        default=0.15,
+        ge=0,
+        lt=1,
+        description="share of the labelled samples that validation gets instead of training",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="of the split; the same seed leaves a sample where it is while others come",
+    )
 
 
 def split(table: pd.DataFrame, config: SnapshotConfig) -> pd.Series:

@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
+from core.configuration import configuration
+
 
 class Outcome(StrEnum):
     """What is to be done with a challenger."""
@@ -13,25 +17,25 @@ class Outcome(StrEnum):
     REJECT = "REJECT"
 
 
-@dataclass(frozen=True)
+@configuration("gate")
 class GatePolicy:
     """When a challenger takes the champion's place."""
 
-    min_rows: int = 50  # below, 95 % intervals are wider than 25 points and decide nothing
-    alpha: float = 0.05  # of the intervals and tests, two-sided
-    margin: float = 0.02  # a loss of accuracy that must be excluded
-    min_gain: float = 0.0  # the gain must be larger; a release that costs much may ask for more
-    min_slice_rows: int = 30  # a slice with fewer has no say
-
-    def __post_init__(self) -> None:
-        for name, low, high in (("alpha", 0, 0.5), ("margin", 0, 1), ("min_gain", -1e-9, 1)):
-            if not low < getattr(self, name) < high:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; choose between {max(low, 0)} and {high}"
-                )
-        for name in ("min_rows", "min_slice_rows"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; choose 1 or more")
+    min_rows: int = Field(  # below, 95 % intervals are wider than 25 points and decide nothing
+        default=50, ge=1, description="audit samples below which the verdict is HOLD"
+    )
+    alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="of the intervals and tests, two-sided"
+    )
+    margin: float = Field(
+        default=0.02, gt=0, lt=1, description="loss of accuracy that must be excluded"
+    )
+    min_gain: float = Field(  # a release that costs much may ask for more
+        default=0.0, ge=0, lt=1, description="the gain of accuracy must be larger"
+    )
+    min_slice_rows: int = Field(
+        default=30, ge=1, description="rows below which a class or slice is not judged by itself"
+    )
 
 
 @dataclass(frozen=True)

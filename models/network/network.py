@@ -1,14 +1,15 @@
 """A torchvision backbone and a linear head; what the network says and what it sees in an image."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import nn
 from torchvision import models as zoo
 
+from core.configuration import OneOf, configuration
 from models.network.images import MEAN, STD
 
 SMALL = 64  # pixels; below, a stem made for 224 leaves a few cells or none of the image
@@ -21,25 +22,36 @@ SMALL_STEMS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+def backbones() -> list[str]:
+    """The torchvision classifiers that can be asked for by name."""
+    return [name for name in zoo.list_models(module=zoo) if name not in WITHOUT]
+
+
+@configuration("network")
 class NetworkConfig:
     """Which network, and what it knows before training."""
 
-    backbone: str = "resnet18"  # the one whose behaviour everybody knows
-    weights: str | None = None  # None: from scratch; "default": torchvision's; else a file
-    small_stem: bool | None = None  # None: wherever the family has one, under 64 px
+    backbone: Annotated[str, OneOf(backbones())] = Field(  # the one whose behaviour everybody knows
+        default="resnet18", description="a torchvision classification model"
+    )
+    weights: str | None = Field(
+        default=None,
+        min_length=1,
+        description='from scratch when empty, "default" for torchvision\'s, or a weights file',
+    )
+    small_stem: bool | None = Field(
+        default=None,
+        description="keep the resolution of small images; default: under 64 px, where there is one",
+    )
 
-    def __post_init__(self) -> None:
-        known = backbones()
-        if self.backbone not in known:
-            raise ValueError(f"backbone is {self.backbone!r}; choose one of {', '.join(known)}")
-        if self.weights == "":
-            raise ValueError("weights is ''; choose None, 'default' or the path of a weights file")
+    @model_validator(mode="after")
+    def _check_stem(self) -> Self:
         if self.small_stem and not self.backbone.startswith(SMALL_STEMS):
             raise ValueError(
                 f"small_stem is True with {self.backbone}; it can be had for "
                 f"{', '.join(SMALL_STEMS)}: leave it None or choose one of them"
             )
+        return self
 
     def has_small_stem(self, image_size: int) -> bool:
         """Whether images of this size get the small stem."""
@@ -68,11 +80,6 @@ class Network(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The logits of each class."""
         return self.head(self.embed(images))
-
-
-def backbones() -> list[str]:
-    """The torchvision classifiers that can be asked for by name."""
-    return [name for name in zoo.list_models(module=zoo) if name not in WITHOUT]
 
 
 def build(config: NetworkConfig, *, classes: int, image_size: int) -> Network:

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from core.configuration import OneOf, configuration
 from models.network.images import Images, augment, open_images, targets
 from models.network.network import Network, NetworkConfig, build, load_state
 from models.network.precision import PRECISIONS, Precision, choose_precision, threads_set
@@ -34,47 +36,56 @@ class NonFiniteLoss(ValueError):
     """The loss or a weight stopped being a number; the message says when and with which numbers."""
 
 
-@dataclass(frozen=True)
+@configuration("train")
 class TrainConfig:
     """How a network is trained."""
 
-    epochs: int = 20  # upper bound; the learning rate falls to zero at its end
-    min_steps: int = 200  # in all: a hundred labels are gone through more often than ten thousand
-    batch_size: int = 64  # the smallest that keeps a core busy; BatchNorm likes it well enough
-    lr: float = 1e-3  # AdamW's usual; networks from scratch take twice as much
-    weight_decay: float = 0.05  # of matrices and kernels; norms and biases have none
-    warmup: float = 0.1  # share of the steps on which the learning rate rises from nothing
-    label_smoothing: float = 0.05  # a few labels are always wrong
-    augment: bool = True  # a few hundred images are otherwise learnt by heart
-    flip: bool = False  # a mirrored digit, sign or letter is another one; turn on for animals
-    fine_tune: str = "full"  # "frozen": only the head, minutes become seconds
-    patience: int = 20  # epochs without a better one before it stops; the default never stops
-    trust_weights: bool = False  # a doubtful label pulls less, once trust has been calibrated
-    soft_weight: float = 0.5  # of a guess that is certain, beside a label's 1; 0 leaves them out
-    precision: str = "auto"  # "fp32" gives the same bits every time on one processor
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"epochs": 1, "min_steps": 0, "batch_size": 2, "patience": 1, "seed": 0}
-        for name, lowest in least.items():
-            found = getattr(self, name)
-            if not isinstance(found, int) or found < lowest:
-                raise ValueError(f"{name} is {found!r}; choose a whole number from {lowest} on")
-        shares = {"warmup": 1.0, "label_smoothing": 1.0, "soft_weight": 1.0}
-        shares["weight_decay"] = math.inf
-        for name, limit in shares.items():
-            if not 0 <= getattr(self, name) < limit:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; choose from 0 to below {limit:g}"
-                )
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr is {self.lr!r}; choose a finite number above 0, such as 0.001")
-        choices = {"fine_tune": FINE_TUNES, "precision": PRECISIONS}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}"
-                )
+    epochs: int = Field(
+        default=20, ge=1, description="at most; the learning rate falls to zero at the end"
+    )
+    min_steps: int = Field(  # a hundred labels are gone through more often than ten thousand
+        default=200, ge=0, description="optimizer steps in all, at least"
+    )
+    batch_size: int = Field(  # the smallest that keeps a core busy; BatchNorm likes it well enough
+        default=64, ge=2, description="images in one step"
+    )
+    lr: float = Field(  # AdamW's usual; networks from scratch take twice as much
+        default=1e-3, gt=0, allow_inf_nan=False, description="highest learning rate, such as 0.001"
+    )
+    weight_decay: float = Field(
+        default=0.05,
+        ge=0,
+        allow_inf_nan=False,
+        description="of matrices and kernels; norms and biases have none",
+    )
+    warmup: float = Field(
+        default=0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises"
+    )
+    label_smoothing: float = Field(  # a few labels are always wrong
+        default=0.05, ge=0, lt=1, description="probability spread over the other classes"
+    )
+    augment: bool = Field(  # a few hundred images are otherwise learnt by heart
+        default=True, description="crop, rotate and recolour images at random"
+    )
+    flip: bool = Field(  # a mirrored digit, sign or letter is another one; turn on for animals
+        default=False, description="mirror images at random"
+    )
+    fine_tune: Annotated[str, OneOf(FINE_TUNES)] = Field(
+        default="full", description='"frozen" trains the head only: minutes become seconds'
+    )
+    patience: int = Field(
+        default=20, ge=1, description="epochs without improvement after which training stops"
+    )
+    trust_weights: bool = Field(
+        default=False, description="weight each label by its trust, once trust is calibrated"
+    )
+    soft_weight: float = Field(
+        default=0.5, ge=0, lt=1, description="of a certain pseudo-label; a label has 1"
+    )
+    precision: Annotated[str, OneOf(PRECISIONS)] = Field(
+        default="auto", description='"fp32" gives the same bits every time on one processor'
+    )
+    seed: int = Field(default=0, ge=0, description="of everything random in the training")
 
 
 @dataclass(frozen=True)

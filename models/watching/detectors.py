@@ -6,9 +6,12 @@ embeddings. Detectors are built anew from arrays each time; nothing is stored bu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from pydantic import Field, model_validator
+
+from core.configuration import configuration
 
 if TYPE_CHECKING:
     from models.scoring.predict import Predictions
@@ -18,7 +21,7 @@ COMPONENTS = 16  # of the embeddings: 8 missed noise that 16 saw, 32 saw hardly 
 REFERENCE_TIMES = 5  # more reference rows than this many windows add cost and hardly any power
 
 
-@dataclass(frozen=True)
+@configuration("watch")
 class WatchPolicy:
     """When a difference is drift.
 
@@ -29,21 +32,27 @@ class WatchPolicy:
     seen in more than one window before it is believed to be large.
     """
 
-    window: int = 200  # rows tested; more served rows are thinned to this, so that size is no news
-    min_rows: int = 100  # different rows on either side; below, only a landslide would show
-    false_alarms: float = 0.001  # per check; each costs people a round of labelling
-    min_effect: float = 0.1  # KS distance; less than a tenth of the rows moved is not worth a round
+    window: int = Field(  # more served rows are thinned to this, so that size is no news
+        default=200, ge=2, description="served predictions tested at once"
+    )
+    min_rows: int = Field(  # below, only a landslide would show
+        default=100, ge=2, description="different images on either side, at least"
+    )
+    false_alarms: float = Field(  # each costs annotators a round of labelling
+        default=0.001, gt=0, le=0.5, description="probability of a false alarm in one check"
+    )
+    min_effect: float = Field(  # less than a tenth of the rows moved is not worth a round
+        default=0.1, ge=0, lt=1, description="least KS distance that counts as drift"
+    )
 
-    def __post_init__(self) -> None:
-        if not 2 <= self.min_rows <= self.window:
+    @model_validator(mode="after")
+    def _check_window(self) -> Self:
+        if self.min_rows > self.window:
             raise ValueError(
                 f"min_rows is {self.min_rows} with a window of {self.window}; "
                 "choose from 2 to the window"
             )
-        if not 0 < self.false_alarms <= 0.5:
-            raise ValueError(f"false_alarms is {self.false_alarms}; choose above 0, up to 0.5")
-        if not 0 <= self.min_effect < 1:
-            raise ValueError(f"min_effect is {self.min_effect}; choose from 0 to below 1")
+        return self
 
 
 @dataclass(frozen=True)

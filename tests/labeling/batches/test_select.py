@@ -228,13 +228,13 @@ def test_a_sample_that_is_in_the_pool_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"strategy": "best"}, "'best'; choose from auto, random, .*margin"),
+        ({"strategy": "best"}, "'best'; choose one of auto, random, .*margin"),
         ({"size": 0}, "size is 0"),
         ({"audit_share": 1.5}, "audit_share is 1.5"),
         ({"random_share": -0.1}, "random_share is -0.1"),
         ({"served_share": math.nan}, "served_share is nan"),
-        ({"source_share": 0.0}, "leaves nothing to choose"),
-        ({"quotas": {"cat": -1}}, "cat: -1"),
+        ({"source_share": 0.0}, "source_share is 0.0; choose above 0 to 1"),
+        ({"quotas": {"cat": -1}}, "quotas.cat is -1; choose 0 or more"),
         ({"size": 4, "quotas": {"cat": 4}}, "are 5, more than the batch of 4"),
         ({"fresh_days": 0}, "fresh_days is 0; choose 1 or more"),
     ],

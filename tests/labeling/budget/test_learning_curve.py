@@ -147,8 +147,8 @@ def test_a_point_that_costs_more_than_it_is_worth_is_a_reason_to_stop():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"ahead": ()}, "from 1 on"),
-        ({"ahead": (0,)}, "from 1 on"),
+        ({"ahead": ()}, "at least 1 item"),
+        ({"ahead": (0,)}, "ahead.0 is 0; choose 1 or more"),
         ({"least_gain": 1.0}, "least_gain is 1.0"),
         ({"worth": 0}, "worth is 0"),
     ],

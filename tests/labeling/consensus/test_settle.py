@@ -321,7 +321,7 @@ def test_strangers_who_agree_settle_and_two_who_do_not_never_do_whatever_others_
         ({"answers_needed": 0}, "answers_needed is 0"),
         ({"threshold": 1.0}, "threshold is 1.0"),
         ({"assumed_error": 0.5}, "assumed_error is 0.5"),
-        ({"method": "loudest"}, "'loudest'; choose from majority, dawid_skene, crowdlab, bayes"),
+        ({"method": "loudest"}, "'loudest'; choose one of majority, dawid_skene, crowdlab, bayes"),
         ({"ask_again": -1}, "ask_again is -1"),
         ({"gold_needed": 0}, "gold_needed is 0"),
         ({"gold_accuracy": 1.1}, "gold_accuracy is 1.1"),

@@ -172,7 +172,7 @@ def test_any_drift_asks_for_labels_and_ignorance_is_never_called_no_drift() -> N
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"min_rows": 1}, "min_rows is 1 with a window of 200"),
+        ({"min_rows": 1}, "min_rows is 1; choose 2 or more"),
         ({"window": 50}, "min_rows is 100 with a window of 50"),
         ({"false_alarms": 0.0}, "false_alarms is 0.0"),
         ({"false_alarms": 0.9}, "false_alarms is 0.9"),
