@@ -57,16 +57,16 @@ class OneOf:
         self.names = names
 
     def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
+        self, source: object, build: GetCoreSchemaHandler
     ) -> CoreSchema:
         """The schema of the text, followed by the check."""
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
+        return core_schema.no_info_after_validator_function(self._check, build(source))
 
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+        self, schema: CoreSchema, build: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """The names as choices, so that a form offers them."""
-        return {**handler(schema), "enum": list(self.names)}
+        return {**build(schema), "enum": list(self.names)}
 
     def _check(self, name: str) -> str:
         if name not in self.names:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.configuration import error_text
 from flows.cli import budget, labeling
 from flows.cli.options import Annotators, Answering, AsJson, quick_flows, single_run
 
@@ -276,7 +277,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("HONE_TRACEBACK") or not _is_of_the_world(error):
             raise
-        typer.echo(f"hone: {str(error) or repr(error)}", err=True)
+        typer.echo(f"hone: {error_text(error)}", err=True)
         sys.exit(1)
 
 
