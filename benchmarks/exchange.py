@@ -29,6 +29,7 @@ from sqlalchemy import insert
 from core.database import connect, now, upgrade, writing
 from core.locks import only_writer
 from core.workspace import LabelClass, Workspace
+from labeling.kinds import KINDS
 from labeling.ledger.answers import record_answers
 from labeling.ledger.tables import samples
 from labeling.studio import client as exchange
@@ -64,7 +65,7 @@ def main(count: int = 10_000, rounds: int = 2) -> None:
 def play(server: LabelStudioServer, home: Path, count: int) -> Iterator[tuple[str, Turn]]:
     """Each way once, in projects of its own."""
     batch = batch_of(count)
-    tasks = wire.tasks_of(batch, [one.name for one in CLASSES])
+    tasks = wire.tasks_of(batch, [one.name for one in CLASSES], KINDS["classification"])
     with project(server, home / "bare") as studio:
         yield "out: bare import", timed(lambda: import_all(server, studio.project_id, tasks))
     with project(server, home / "ours") as studio:
@@ -101,8 +102,7 @@ def batch_of(count: int) -> pd.DataFrame:
 
 def answered(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same tasks with an answer each, as if somebody had given it."""
-    chosen = {"from_name": wire.CONTROL, "to_name": wire.IMAGE, "type": "choices"}
-    answer = {"result": [{**chosen, "value": {"choices": ["dog"]}}], "lead_time": 1.5}
+    answer = {"result": KINDS["classification"].result_of("dog"), "lead_time": 1.5}
     return [{**task, "annotations": [{**answer, "ground_truth": False}]} for task in tasks]
 
 

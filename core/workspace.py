@@ -12,6 +12,9 @@ from core.database import now
 from core.files import write_atomically
 from core.git import commit, git, has_commits, start_repository
 
+LABEL_KINDS = (
+    "classification",
+)  # of hone.toml's `kind`; KINDS of labeling and of models have each
 HOTKEYS = "1234567890qwertyuiopasdfghjklzxcvbnm"
 
 GITIGNORE = (
@@ -54,6 +57,7 @@ class Workspace:
     classes: tuple[LabelClass, ...]
     image_size: int
     price: float | None = None  # of one label, in whatever money one counts in
+    kind: str = LABEL_KINDS[0]  # what a label is: one of LABEL_KINDS
 
     @property
     def class_names(self) -> list[str]:
@@ -172,11 +176,11 @@ def _parse(text: str, config: Path) -> Workspace:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{config}: {error}") from error
-    unknown = set(found) - {"title", "purpose", "image_size", "price", "class"}
+    unknown = set(found) - {"title", "purpose", "kind", "image_size", "price", "class"}
     if unknown:
         raise ValueError(
             f"{config}: unknown key {sorted(unknown)[0]!r}; "
-            "known: title, purpose, image_size, price, class"
+            "known: title, purpose, kind, image_size, price, class"
         )
     classes = _classes(found.get("class", []), config)
     size = found.get("image_size", 224)
@@ -184,6 +188,9 @@ def _parse(text: str, config: Path) -> Workspace:
         raise ValueError(
             f"{config}: image_size is {size!r}; a whole number from 8 to 1024 is needed"
         )
+    kind = found.get("kind", LABEL_KINDS[0])
+    if kind not in LABEL_KINDS:
+        raise ValueError(f"{config}: kind is {kind!r}; choose from {', '.join(LABEL_KINDS)}")
     return Workspace(
         root=root,
         title=str(found.get("title", root.name)),
@@ -191,6 +198,7 @@ def _parse(text: str, config: Path) -> Workspace:
         classes=classes,
         image_size=size,
         price=_price(found.get("price"), config),
+        kind=kind,
     )
 
 

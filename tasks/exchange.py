@@ -9,6 +9,7 @@ from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
 from labeling.formats.exports import export_snapshot
 from labeling.formats.imports import match, read_labels, record_gold, record_import
+from labeling.kinds import KINDS
 from labeling.ledger.answers import refuse_lost_classes
 from tasks.context import open_context
 
@@ -29,7 +30,7 @@ def import_labels(
     classes = ctx.workspace.class_names
     with ctx.engine.connect() as connection:  # or the same file again would withdraw its answers
         refuse_lost_classes(connection, classes)
-    file = read_labels(path, classes, format)
+    file = read_labels(path, classes, KINDS[ctx.workspace.kind], format)
     matched = match(ctx.engine, ctx.workspace, file, folder=images, processes=os.cpu_count() or 1)
     record = record_gold if gold else record_import
     with only_writer(ctx.engine, "answers") as token:

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from sqlalchemy import Connection, Engine, select
 
 from core.files import file_sha256
+from core.text import listed, short, storable
 from core.workspace import Workspace
-from labeling.formats.tables import listed, short, storable
 from labeling.ingest.files import FoundFile
 from labeling.ingest.intake import ingest
 from labeling.ledger.tables import refusals, samples, sources

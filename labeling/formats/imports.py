@@ -6,7 +6,7 @@ its place, the cause and the remedy, and the rest goes on.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,30 +16,16 @@ from sqlalchemy import Connection, Engine, select
 
 from core.database import now
 from core.locks import Token
+from core.text import listed, short, storable
 from core.workspace import Workspace
+from labeling.formats import READERS
 from labeling.formats.image_lookup import Absent, is_sample_id, take_images
-from labeling.formats.json_files import read_coco, read_label_studio
-from labeling.formats.tables import (
-    LabelFile,
-    Row,
-    listed,
-    plain_name,
-    read_csv,
-    read_folders,
-    same_name,
-    short,
-    storable,
-)
+from labeling.formats.rows import LabelFile, Row, plain_name, same_name
+from labeling.kinds import Kind
 from labeling.ledger.answers import ANSWER_COLUMNS, known_samples, record_answers, watermark_of
 from labeling.ledger.gold import add_gold, audited
 from labeling.ledger.tables import answers
 
-READERS: dict[str, Callable[[Path, Sequence[str]], LabelFile]] = {
-    "csv": read_csv,
-    "coco": read_coco,
-    "folders": read_folders,
-    "label-studio": read_label_studio,
-}
 NAMED = 3  # problems of one kind that are told in full
 
 
@@ -52,14 +38,18 @@ class Matched:
     images: dict[str, Any]  # how many were added, known, refused by reason
 
 
-def read_labels(path: Path, classes: Sequence[str], format: str | None = None) -> LabelFile:
+def read_labels(
+    path: Path, classes: Sequence[str], kind: Kind, format: str | None = None
+) -> LabelFile:
     """What a label file says, in the format named or else in the one it looks like."""
     path = Path(path).expanduser()
     if not path.exists():
         raise ValueError(f"{path} does not exist; name a label file, or a class-per-folder tree")
-    if format is not None and format not in READERS:
-        raise ValueError(f"format is {format!r}; choose from {', '.join(READERS)}")
-    return READERS[format or guess_format(path)](path, classes)
+    name = format or guess_format(path)
+    if name not in READERS or name not in kind.formats:
+        known = [one for one in READERS if one in kind.formats]
+        raise ValueError(f"format is {name!r}; choose from {', '.join(known)}")
+    return READERS[name](path, classes, kind)
 
 
 def guess_format(path: Path) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from core.bucket import BucketImageStore
 from core.workspace import Workspace
+from labeling.kinds import KINDS, Kind
 from labeling.studio import protocol as wire
 from labeling.studio.errors import check_address, explained_errors, refused_token
 from labeling.studio.project import (
@@ -78,6 +79,7 @@ class Studio:
         self.url = url
         self._project: int | None = None
         self._classes: list[str] = []
+        self._kind: Kind | None = None
 
     @property
     def project_id(self) -> int:
@@ -85,6 +87,13 @@ class Studio:
         if self._project is None:
             raise ValueError("no project is in use yet; call project(workspace) first")
         return self._project
+
+    @property
+    def kind(self) -> Kind:
+        """What a label of the project in use is."""
+        if self._kind is None:
+            raise ValueError("no project is in use yet; call project(workspace) first")
+        return self._kind
 
     @property
     def source(self) -> str:
@@ -106,7 +115,8 @@ class Studio:
         with folder_lock(workspace.desk):
             found = find_or_create(self.client, self.url, workspace)
             self._project, self._classes = int(found.id), workspace.class_names
-            update_screen(self.client, self.url, found, workspace, self._names_chosen)
+            self._kind = KINDS[workspace.kind]
+            update_screen(self.client, self.url, found, workspace, self._classes_chosen)
             if examples is not None:
                 update_instructions(self.client, found, workspace, examples)
             if desk is None:
@@ -132,7 +142,7 @@ class Studio:
         people). Idempotent: a sample has one task in a round, whatever was sent before and however
         it ended. What an earlier round left unanswered makes room.
         """
-        tasks = wire.tasks_of(batch, self._classes)
+        tasks = wire.tasks_of(batch, self._classes, self.kind)
         there = self._tidy(tasks)
         missing = [task for task in tasks if _sample(task) not in there]
         for start in range(0, len(missing), BATCH):
@@ -206,6 +216,7 @@ class Studio:
             source=self.source,
             users={user.id: user.email for user in self.client.users.list()},
             classes=self._classes,
+            kind=self.kind,
             watermark=watermark,
         )
 
@@ -227,8 +238,8 @@ class Studio:
             return False
         return True
 
-    def _names_chosen(self) -> set[str]:
-        return wire.names_chosen(self._changed(None))
+    def _classes_chosen(self) -> set[str]:
+        return wire.classes_chosen(self._changed(None), self.kind)
 
     def _send(self, tasks: list[dict[str, Any]]) -> dict[str, int]:
         """Import tasks that are not there; after an unknown outcome look, and send the rest."""

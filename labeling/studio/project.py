@@ -12,6 +12,7 @@ from typing import Any
 from core.bucket import BucketImageStore
 from core.files import write_atomically
 from core.workspace import Workspace
+from labeling.kinds import KINDS
 from labeling.studio import protocol as wire
 from labeling.studio.errors import detail
 
@@ -33,7 +34,7 @@ def find_or_create(client: Any, url: str, workspace: Workspace) -> Any:
         found = client.projects.create(
             title=wire.project_title(workspace.title),
             description=wire.project_description(workspace.purpose, note.mark),
-            label_config=wire.label_config(workspace.classes),
+            label_config=KINDS[workspace.kind].screen(workspace.classes),
             expert_instruction=wire.instructions(workspace.purpose, workspace.classes, {}),
             show_instruction=True,
             sampling="Uncertainty sampling",
@@ -46,11 +47,11 @@ def update_screen(
     client: Any, url: str, found: Any, workspace: Workspace, chosen: Callable[[], set[str]]
 ) -> None:
     """Let the project have the screen of `hone.toml`; a class in `chosen` cannot leave it."""
-    config = wire.label_config(workspace.classes)
+    kind = KINDS[workspace.kind]
+    config = kind.screen(workspace.classes)
     if found.label_config == config:
         return
-    shown = (found.parsed_label_config or {}).get(wire.CONTROL, {}).get("labels", [])
-    removed = set(shown) - set(workspace.class_names)
+    removed = kind.classes_on_screen(found.parsed_label_config or {}) - set(workspace.class_names)
     used = removed & chosen() if removed else set()
     if used:
         raise ValueError(

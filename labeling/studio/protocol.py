@@ -1,4 +1,7 @@
-"""Label Studio's JSON and XML on one side, our tables on the other; no network."""
+"""Label Studio's JSON on one side, our tables on the other; no network.
+
+What stands inside a `result`, and the labelling screen, are the label kind's (`labeling/kinds`).
+"""
 
 import hashlib
 import json
@@ -9,14 +12,13 @@ from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any
 from urllib.parse import quote
-from xml.etree.ElementTree import Element, SubElement, tostring
 
 import pandas as pd
 
 from core.workspace import LabelClass
+from labeling.kinds import Kind, UnusableAnswer
 from labeling.ledger.answers import ANSWER_COLUMNS
 
-CONTROL, IMAGE = "label", "image"  # names of the two tags in the labelling screen
 REFUSED_COLUMNS = ["outside_id", "sample_id", "annotator", "reason", "detail", "digest"]
 BATCH_COLUMNS = ["sample_id", "file", "guess", "confidence", "guess_model", "round_id"]
 CLOCK = "%Y-%m-%dT%H:%M:%S.%fZ"  # the only form of a time that the server's filters understand
@@ -35,39 +37,6 @@ class Collected:
     read: set[str]
     refused: pd.DataFrame
     watermark: str | None
-
-
-class UnusableAnswer(ValueError):
-    """An annotation that no label can rest on."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
-
-
-def label_config(classes: Sequence[LabelClass]) -> str:
-    """The labelling screen: the image, and beside it one choice that must be made.
-
-    Side by side, so that both are in sight however small, large, wide or tall the image is.
-    """
-    view = Element("View", style="display: flex; gap: 16px; align-items: flex-start")
-    left = SubElement(view, "View", style="flex: 1 1 auto; min-width: 0")
-    SubElement(left, "Image", name=IMAGE, value="$image", zoomControl="true", defaultZoom="fit")
-    right = SubElement(view, "View", style="flex: 0 0 220px; max-height: 80vh; overflow-y: auto")
-    choices = SubElement(
-        right,
-        "Choices",
-        name=CONTROL,
-        toName=IMAGE,
-        choice="single",
-        required="true",
-        showInLine="false",
-    )
-    for known in classes:
-        key = {"hotkey": known.hotkey} if known.hotkey else {}
-        hint = {"hint": known.hint} if known.hint else {}
-        SubElement(choices, "Choice", {"value": known.name, **key, **hint})
-    return tostring(view, encoding="unicode")
 
 
 def instructions(
@@ -96,7 +65,7 @@ def project_description(purpose: str, mark: str) -> str:
     return f"{purpose}\n\nKept by Hone, leave this line: {mark}".strip()
 
 
-def tasks_of(batch: pd.DataFrame, classes: Collection[str]) -> list[dict[str, Any]]:
+def tasks_of(batch: pd.DataFrame, classes: Collection[str], kind: Kind) -> list[dict[str, Any]]:
     """What to import for a batch, the model's guess beside each image.
 
     The annotator's browser sees all of it, so it holds no truth and no score but the guess's own.
@@ -111,7 +80,7 @@ def tasks_of(batch: pd.DataFrame, classes: Collection[str]) -> list[dict[str, An
         raise ValueError(f"sample {twice.iloc[0]} stands twice in the batch; once is enough")
     plain = batch.astype(object).where(batch.notna(), None)
     rows: list[dict[str, Any]] = plain.to_dict("records")  # type: ignore[assignment]
-    return [_task_of(row, classes) for row in rows]
+    return [_task_of(row, classes, kind) for row in rows]
 
 
 def guess_model(batch: pd.DataFrame) -> str | None:
@@ -179,35 +148,10 @@ def earlier(moment: str, seconds: float) -> str:
     )
 
 
-def choice_of(result: Any, classes: Collection[str]) -> str:
-    """The one class that an annotation's `result` chose; anything else is an `UnusableAnswer`.
-
-    The server takes any result from anybody with a token, so nothing about it is certain.
-    """
-    if not isinstance(result, list) or not all(isinstance(part, dict) for part in result):
-        raise UnusableAnswer("MALFORMED", f"the result is {_short(result)}, not a list of objects")
-    for part in result:
-        control = (part.get("from_name"), part.get("type"))
-        if control != (CONTROL, "choices"):
-            raise UnusableAnswer(
-                "WRONG_CONTROL", f"{_short(control)} is not the choices named {CONTROL!r}"
-            )
-    chosen = [name for part in result for name in _names(part)]
-    if not chosen:
-        raise UnusableAnswer("EMPTY", "nothing was chosen")
-    if len(chosen) > 1:
-        raise UnusableAnswer("TWO_CHOICES", f"{_short(chosen)} were chosen where one is asked for")
-    if not isinstance(chosen[0], str) or chosen[0] not in classes:
-        known = ", ".join(classes)
-        raise UnusableAnswer("UNKNOWN_CLASS", f"{_short(chosen[0])} is none of the classes {known}")
-    return chosen[0]
-
-
-def names_chosen(tasks: Iterable[Mapping[str, Any]]) -> set[str]:
+def classes_chosen(tasks: Iterable[Mapping[str, Any]], kind: Kind) -> set[str]:
     """Every class that some annotation names, whatever became of it."""
-    annotations = (found for task in tasks for found in task.get("annotations") or [])
-    parts = (part for found in annotations for part in found.get("result") or [])
-    return {str(name) for part in parts if isinstance(part, Mapping) for name in _names(part)}
+    annotations = (one for task in tasks for one in task.get("annotations") or [])
+    return {name for one in annotations for name in kind.classes_in(one.get("result"))}
 
 
 def collect(
@@ -216,6 +160,7 @@ def collect(
     source: str,
     users: Mapping[int, str],
     classes: Collection[str],
+    kind: Kind,
     watermark: str | None,
 ) -> Collected:
     """The answers in `tasks` (whole sets of annotations), and those that can be no label with why.
@@ -233,7 +178,7 @@ def collect(
         for annotation in found.get("annotations") or []:
             who = _annotator(annotation, users)
             try:
-                given.append(_answer(annotation, found, classes) | {"annotator": who})
+                given.append(_answer(annotation, found, classes, kind) | {"annotator": who})
             except UnusableAnswer as error:
                 refused.append(_refusal(annotation, found, error) | {"annotator": who})
     rows = [{**row, "source": source} for row in given]
@@ -272,7 +217,7 @@ def address_of(file: str) -> str:
     return f"/data/local-files/?d={quote(file)}"
 
 
-def _task_of(row: Mapping[str, Any], classes: Collection[str]) -> dict[str, Any]:
+def _task_of(row: Mapping[str, Any], classes: Collection[str], kind: Kind) -> dict[str, Any]:
     content = {
         "image": address_of(str(row["file"])),
         "sample_id": row["sample_id"],
@@ -282,11 +227,11 @@ def _task_of(row: Mapping[str, Any], classes: Collection[str]) -> dict[str, Any]
     }
     made: dict[str, Any] = {"data": content, "predictions": []}
     if row["guess"] is not None:
-        made["predictions"] = [_prediction(row, classes)]
+        made["predictions"] = [_prediction(row, classes, kind)]
     return made
 
 
-def _prediction(row: Mapping[str, Any], classes: Collection[str]) -> dict[str, Any]:
+def _prediction(row: Mapping[str, Any], classes: Collection[str], kind: Kind) -> dict[str, Any]:
     """The guess; its score is the confidence, because Label Studio shows the lowest score first.
 
     Of a blind one the browser gets the score alone.
@@ -301,19 +246,13 @@ def _prediction(row: Mapping[str, Any], classes: Collection[str]) -> dict[str, A
         raise ValueError(
             f"sample {row['sample_id']}: the confidence {confidence} is not from 0 to 1"
         )
-    chosen = {
-        "from_name": CONTROL,
-        "to_name": IMAGE,
-        "type": "choices",
-        "value": {"choices": [row["guess"]]},
-    }
     # An empty result has its place in the queue like any other, and preselects nothing.
-    result = [] if row.get("blind") else [chosen]
+    result = [] if row.get("blind") else kind.result_of(row["guess"])
     return {"model_version": row["guess_model"], "score": float(confidence), "result": result}
 
 
 def _answer(
-    annotation: Mapping[str, Any], task: Mapping[str, Any], classes: Collection[str]
+    annotation: Mapping[str, Any], task: Mapping[str, Any], classes: Collection[str], kind: Kind
 ) -> dict[str, Any]:
     sample_id, round_id = sample_of(task), (task.get("data") or {}).get("round")
     if sample_id is None:
@@ -323,7 +262,7 @@ def _answer(
     if starred and annotation.get("completed_by") is None:
         raise UnusableAnswer("GROUND_TRUTH", "it is marked as ground truth, and by nobody we know")
     # A skip carries what was preselected, the model's own guess: never read its result.
-    value = None if skipped else choice_of(annotation.get("result"), classes)
+    value = None if skipped else kind.value_of(annotation.get("result"), classes)
     return {
         "outside_id": f"{sample_id}:{annotation.get('id')}",
         "sample_id": sample_id,
@@ -352,14 +291,3 @@ def _refusal(
 def _annotator(annotation: Mapping[str, Any], users: Mapping[int, str]) -> str:
     who = annotation.get("completed_by")
     return DELETED_USER if who is None else users.get(who, f"user-{who}")
-
-
-def _names(part: Mapping[str, Any]) -> list[Any]:
-    value = part.get("value")
-    names = value.get("choices") if isinstance(value, Mapping) else None
-    return names if isinstance(names, list) else []
-
-
-def _short(value: Any) -> str:
-    words = repr(value)
-    return words if len(words) <= 80 else f"{words[:77]}..."

@@ -20,6 +20,7 @@ import pandas as pd
 from core.database import connect
 from core.locks import only_writer
 from core.workspace import LabelClass, Workspace
+from labeling.kinds import KINDS
 from labeling.ledger.answers import record_answers, watermark_of
 from labeling.studio import client as exchange
 from labeling.studio import protocol as wire
@@ -30,7 +31,6 @@ from tests.system.forks import die_after_replies, in_a_fork
 
 CLASSES = [LabelClass("cat", "1"), LabelClass("dog", "2")]
 POINTS = 20
-CHOSEN = {"from_name": wire.CONTROL, "to_name": wire.IMAGE, "type": "choices"}
 
 
 def sample(number: int) -> str:
@@ -139,7 +139,9 @@ def prepare_pull(folder: Path) -> None:
     make_engine(folder, [sample(number) for number in numbers]).dispose()
     with studio_at() as studio:
         number = studio.project(workspace_at(folder))
-        tasks = wire.tasks_of(batch_of(numbers, "round-0001"), ["cat", "dog"])
+        tasks = wire.tasks_of(
+            batch_of(numbers, "round-0001"), ["cat", "dog"], KINDS["classification"]
+        )
         for task in tasks[:12]:
             task["annotations"] = [{"result": _chose("cat"), "ground_truth": False}]
         studio.client.projects.import_tasks(number, request=tasks)
@@ -166,7 +168,9 @@ def prepare_pull(folder: Path) -> None:
 
 def asked_again() -> list[dict[str, Any]]:
     """A few samples of the first round in a second one, answered there."""
-    tasks = wire.tasks_of(batch_of(range(9, 14), "round-0002"), ["cat", "dog"])
+    tasks = wire.tasks_of(
+        batch_of(range(9, 14), "round-0002"), ["cat", "dog"], KINDS["classification"]
+    )
     return [
         {**task, "annotations": [{"result": _chose("dog"), "ground_truth": False}]}
         for task in tasks
@@ -174,7 +178,7 @@ def asked_again() -> list[dict[str, Any]]:
 
 
 def _chose(name: str) -> list[dict[str, Any]]:
-    return [{**CHOSEN, "value": {"choices": [name]}}]
+    return KINDS["classification"].result_of(name)
 
 
 def pull(folder: Path) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from labeling.formats.exports import export_snapshot
-from labeling.studio.protocol import label_config
+from labeling.kinds import KINDS
 from tasks.demo.servers import LabelStudioServer
 from tests.labeling.formats.workspaces import House, make_house, put_pictures
 from tests.system.annotators import sign_up
@@ -48,7 +48,7 @@ def session(label_studio: LabelStudioServer) -> Iterator[httpx.Client]:
 def send(session: httpx.Client, house: House, target: Path) -> tuple[int, httpx.Response]:
     """Export the newest snapshot and import the file into a new project."""
     export_snapshot(house.engine, house.workspace, format="label-studio", target=target)
-    config = label_config(house.workspace.classes)
+    config = KINDS["classification"].screen(house.workspace.classes)
     made = session.post("/api/projects", json={"title": "carried", "label_config": config})
     project = made.json()["id"]
     tasks = json.loads((target / "snapshot-0001.json").read_text())

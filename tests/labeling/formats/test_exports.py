@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from sqlalchemy import func, select
 
-from labeling.formats import exports
-from labeling.formats.exports import WRITERS, export_snapshot, folder_names
-from labeling.formats.imports import READERS
+from labeling.formats import READERS, WRITERS, exports
+from labeling.formats.exports import export_snapshot
+from labeling.formats.folders import folder_names
 from labeling.ledger.tables import samples
 from labeling.snapshots.publish import load_snapshot
 from tests.labeling.formats.workspaces import House, make_house, picture
@@ -225,7 +225,7 @@ def test_an_export_that_fails_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("point", ["write_csv", "_write_images", "rename"])
+@pytest.mark.parametrize("point", ["writer", "_write_images", "rename"])
 def test_killed_anywhere_it_leaves_no_target_and_the_next_run_is_whole(
     house: House, tmp_path: Path, point: str
 ) -> None:
@@ -237,9 +237,10 @@ def test_killed_anywhere_it_leaves_no_target_and_the_next_run_is_whole(
 
         if point == "rename":
             Path.rename = kill  # type: ignore[method-assign, assignment]
+        elif point == "writer":
+            WRITERS["csv"] = kill
         else:
             setattr(exports, point, kill)
-            exports.WRITERS["csv"] = exports.write_csv
         export(house, "csv", tmp_path / "out")
 
     assert in_a_child(die) == signal.SIGKILL

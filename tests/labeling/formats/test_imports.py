@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from labeling.formats.csv_table import read_csv
 from labeling.formats.image_lookup import Absent, find_files
 from labeling.formats.imports import guess_format, read_labels
-from labeling.formats.json_files import read_label_studio
-from labeling.formats.tables import read_csv
+from labeling.formats.label_studio import read_label_studio
+from labeling.kinds import KINDS
 from labeling.ledger.tables import answers, refused_answers, samples
 from tests.labeling.formats.workspaces import House, make_house, put_pictures
 
 CLASSES = ["cat", "dog"]
+KIND = KINDS["classification"]
 
 
 @pytest.fixture
@@ -263,10 +265,10 @@ def test_several_categories_on_one_image_are_not_a_label(house: House, folder: P
 def test_a_category_id_that_stands_for_two_names_is_refused(tmp_path: Path) -> None:
     found = coco(a=["cat"])
     found["categories"].append({"id": 0, "name": "cat"})  # the same twice does no harm
-    assert read_labels(write(tmp_path / "same.json", found), CLASSES).rows[0].label == "cat"
+    assert read_labels(write(tmp_path / "same.json", found), CLASSES, KIND).rows[0].label == "cat"
     found["categories"].append({"id": 0, "name": "dog"})
     with pytest.raises(ValueError, match="category id 0 stands for 'cat' and 'dog'; give each"):
-        read_labels(write(tmp_path / "two.json", found), CLASSES)
+        read_labels(write(tmp_path / "two.json", found), CLASSES, KIND)
 
 
 @pytest.mark.parametrize(
@@ -286,19 +288,19 @@ def test_a_file_that_is_no_label_file_is_one_clear_error(
     tmp_path: Path, name: str, content: Any, words: str
 ) -> None:
     with pytest.raises(ValueError, match=words) as error:
-        read_labels(write(tmp_path / name, content), CLASSES)
+        read_labels(write(tmp_path / name, content), CLASSES, KIND)
     assert name in str(error.value)
 
 
 def test_a_format_that_is_named_wins_over_the_looks(tmp_path: Path) -> None:
     path = write(tmp_path / "labels.txt", "image,label\na.png,cat\n")
-    assert len(read_labels(path, CLASSES, "csv").rows) == 1
+    assert len(read_labels(path, CLASSES, KIND, "csv").rows) == 1
     with pytest.raises(ValueError, match="is no JSON"):
-        read_labels(path, CLASSES, "coco")
+        read_labels(path, CLASSES, KIND, "coco")
     with pytest.raises(ValueError, match=r"format is 'yolo'; choose from csv, coco"):
-        read_labels(path, CLASSES, "yolo")
+        read_labels(path, CLASSES, KIND, "yolo")
     with pytest.raises(ValueError, match="does not exist"):
-        read_labels(tmp_path / "nothing.csv", CLASSES)
+        read_labels(tmp_path / "nothing.csv", CLASSES, KIND)
 
 
 def test_the_format_is_guessed_from_the_looks(tmp_path: Path) -> None:
@@ -311,13 +313,13 @@ def test_the_format_is_guessed_from_the_looks(tmp_path: Path) -> None:
 def test_a_tree_where_no_folder_is_a_class_is_one_clear_error(tmp_path: Path) -> None:
     put_pictures(tmp_path / "tree", "images/a.png", "other/b.png")
     with pytest.raises(ValueError, match=r"it has images, other, the classes .* are cat, dog"):
-        read_labels(tmp_path / "tree", CLASSES)
+        read_labels(tmp_path / "tree", CLASSES, KIND)
 
 
 def test_text_in_another_encoding_is_an_error_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("image,label\nä.png,cat\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"not in UTF-8 \(byte 12\)"):
-        read_csv(tmp_path / "a.csv", CLASSES)
+        read_csv(tmp_path / "a.csv", CLASSES, KIND)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +328,7 @@ def test_text_in_another_encoding_is_an_error_that_says_so(tmp_path: Path) -> No
 )  # fmt: skip
 def test_an_annotation_without_a_choice_is_refused(tmp_path: Path, result: Any) -> None:
     path = write(tmp_path / "a.json", [task(1, "a.png", {"result": result})])
-    (row,) = read_label_studio(path, CLASSES).rows
+    (row,) = read_label_studio(path, CLASSES, KIND).rows
     assert (row.reason, row.label) == ("NO_CHOICE", None)
 
 

@@ -15,6 +15,7 @@ from core.workspace import Workspace, init_workspace
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
 from labeling.formats.imports import match, read_labels, record_gold, record_import
+from labeling.kinds import KINDS
 from labeling.ledger.tables import answers, audit, labels, rounds
 from labeling.snapshots.publish import cut_snapshot
 
@@ -36,7 +37,7 @@ class House:
     ) -> dict[str, Any]:
         """Import a label file and settle; what came of its images and of what it says."""
         classes = self.workspace.class_names
-        file = read_labels(path, classes, format)
+        file = read_labels(path, classes, KINDS[self.workspace.kind], format)
         matched = match(self.engine, self.workspace, file, folder=images)
         record = record_gold if gold else record_import
         with only_writer(self.engine, "answers") as token:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from xml.etree.ElementTree import fromstring
 
 import pandas as pd
 import pytest
@@ -10,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.workspace import LabelClass
+from labeling.kinds import KINDS
 from labeling.ledger.answers import ANSWER_COLUMNS
 from labeling.studio import protocol as wire
 
 CLASSES = ["cat", "dog"]
+KIND = KINDS["classification"]
 USERS = {1: "ann@example.com", 2: "ben@example.com"}
 
 
@@ -40,23 +41,8 @@ def task(*annotations, **content) -> dict:
 
 def collected(*tasks) -> wire.Collected:
     return wire.collect(
-        tasks, source="label-studio:5", users=USERS, classes=CLASSES, watermark="later"
+        tasks, source="label-studio:5", users=USERS, classes=CLASSES, kind=KIND, watermark="later"
     )
-
-
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1)))
-def test_any_class_name_survives_the_screens_xml(names):
-    screen = fromstring(wire.label_config([LabelClass(name, "1", hint=name) for name in names]))
-    assert [choice.get("value") for choice in screen.iter("Choice")] == names
-
-
-def test_a_choice_has_its_hotkey_only_if_the_class_has_one():
-    screen = fromstring(wire.label_config([LabelClass("cat", "1"), LabelClass("dog", "")]))
-    assert [choice.attrib for choice in screen.iter("Choice")] == [
-        {"value": "cat", "hotkey": "1"}, {"value": "dog"}
-    ]  # fmt: skip
-    (choices,) = screen.iter("Choices")
-    assert (choices.attrib["choice"], choices.attrib["required"]) == ("single", "true")
 
 
 @given(st.text())
@@ -65,7 +51,9 @@ def test_a_project_title_has_3_to_50_characters(title):
 
 
 def test_a_task_shows_the_image_and_the_guess_and_nothing_that_gives_the_truth_away():
-    (made,) = wire.tasks_of(batch(truth="dog", score=0.9, reason="gold", why="by margin"), CLASSES)
+    (made,) = wire.tasks_of(
+        batch(truth="dog", score=0.9, reason="gold", why="by margin"), CLASSES, KIND
+    )
     assert made["data"] == {
         "image": "/data/local-files/?d=images/a%20b.png", "sample_id": "aa", "round": "round-0001",
         "stage": "queue", "why": "by margin",
@@ -80,13 +68,13 @@ def test_a_task_of_gold_has_the_shape_of_any_other():
     rows = pd.concat(
         [batch(reason="gold", source="someone"), batch(sample_id="bb", reason="margin")]
     )
-    gold, other = wire.tasks_of(rows, CLASSES)
+    gold, other = wire.tasks_of(rows, CLASSES, KIND)
     other["data"]["sample_id"] = "aa"
     assert gold == other
 
 
 def test_a_blind_task_has_its_place_in_the_queue_and_no_guess():
-    (made,) = wire.tasks_of(batch(blind=True), CLASSES)
+    (made,) = wire.tasks_of(batch(blind=True), CLASSES, KIND)
     assert made["predictions"] == [{"model_version": "m1", "score": 0.25, "result": []}]
     assert "cat" not in json.dumps(made)
 
@@ -102,7 +90,7 @@ def test_instructions_have_a_line_and_the_examples_of_each_class():
 
 def test_a_cold_start_has_no_guesses():
     cold = batch(guess=None, confidence=None, guess_model=None)
-    assert wire.tasks_of(cold, CLASSES)[0]["predictions"] == []
+    assert wire.tasks_of(cold, CLASSES, KIND)[0]["predictions"] == []
     assert wire.guess_model(cold) is None
 
 
@@ -118,17 +106,17 @@ def test_a_cold_start_has_no_guesses():
 )
 def test_a_guess_that_cannot_be_shown_is_named_with_its_sample(wrong, words):
     with pytest.raises(ValueError, match=f"sample aa: .*{words}"):
-        wire.tasks_of(batch(**wrong), CLASSES)
+        wire.tasks_of(batch(**wrong), CLASSES, KIND)
 
 
 def test_a_batch_names_each_sample_once_and_one_model():
     twice = pd.concat([batch(), batch(guess_model="m2")])
     with pytest.raises(ValueError, match="sample aa stands twice"):
-        wire.tasks_of(twice, CLASSES)
+        wire.tasks_of(twice, CLASSES, KIND)
     with pytest.raises(ValueError, match="guesses of m1, m2"):
         wire.guess_model(twice)
     with pytest.raises(ValueError, match="no column 'file'"):
-        wire.tasks_of(batch().drop(columns="file"), CLASSES)
+        wire.tasks_of(batch().drop(columns="file"), CLASSES, KIND)
 
 
 def test_an_answer_comes_in_with_who_when_and_what():
@@ -232,7 +220,7 @@ def test_a_refused_answer_that_changes_is_another_refusal():
 def test_every_name_somebody_chose_is_found_also_in_what_was_skipped():
     tasks = [task(annotation(result=[chosen("a", "b")])), task(annotation(result=None)),
              task(annotation(result=[chosen("c")], was_cancelled=True))]  # fmt: skip
-    assert wire.names_chosen(tasks) == {"a", "b", "c"}
+    assert wire.classes_chosen(tasks, KIND) == {"a", "b", "c"}
 
 
 def test_times_are_in_the_one_form_that_the_filters_take():

@@ -1,0 +1,22 @@
+"""Values in messages: short, in one line, and as every database and terminal takes them."""
+
+from collections.abc import Sequence
+
+LISTED = 20  # names in a message at most
+
+
+def storable(text: str) -> str:
+    """The text as every database takes it: without half characters and zero bytes."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names, the first of many."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return storable(", ".join(names[:LISTED])) + more
+
+
+def short(value: object) -> str:
+    """What a value looks like, in one line."""
+    words = repr(value)
+    return storable(words if len(words) <= 80 else f"{words[:77]}...")

@@ -1,0 +1,114 @@
+"""What label files say, as rows, and what their readers have in common.
+
+A reader turns a file into rows, and says of each row that can be no answer why; it looks into no
+image and no database.
+"""
+
+import json
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core.text import storable
+
+IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name")
+LABEL_COLUMNS = ("label", "class", "category", "choice")
+
+
+class Row(NamedTuple):
+    """What one place of a label file says about one image."""
+
+    where: str  # where in the file: "line 7", "task 3"
+    image: str | None = None
+    sample_id: str | None = None
+    label: str | None = None  # None for a skip, and for an image without a label
+    kind: str = "answer"  # or "skip", "verdict"
+    annotator: str | None = None
+    answered_at: str | None = None  # UTC, so that it sorts
+    lead_time: float | None = None
+    reason: str | None = None  # why it can be no answer
+    detail: str | None = None
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it only names an image, which nobody labelled."""
+        return self.kind == "answer" and not self.reason and not (self.label or "").strip()
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A label file as it was read."""
+
+    path: Path
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)  # what of it was left aside
+
+    @property
+    def source(self) -> str:
+        """The name under which the ledger keeps its answers."""
+        return source_of(self.path)
+
+
+def source_of(path: Path) -> str:
+    """What the answers of a label file are known by."""
+    return f"import:{storable(path.resolve().name)}"
+
+
+def text_of(path: Path) -> str:
+    """A label file's text; one that is empty or in another encoding is an error."""
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; name a label file, or a folder with --format folders")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not in UTF-8 (byte {error.start}); save it so, in Excel as 'CSV UTF-8'"
+        ) from error
+    if not text.strip():
+        raise ValueError(f"{path} is empty; there is nothing to import")
+    return text
+
+
+def load_json(path: Path) -> Any:
+    """What a JSON file holds; one that is cut short is an error that says so."""
+    try:
+        return json.loads(text_of(path))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply for a label file") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} is no JSON: {error}; was it cut short? Export it again, or name another "
+            "format with --format"
+        ) from error
+
+
+def moment(said: Any) -> str | None:
+    """A time as UTC text, None for none; what is no time is a `ValueError`."""
+    if said is None or not str(said).strip():
+        return None
+    found = datetime.fromisoformat(str(said).strip())
+    found = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+    return found.isoformat(timespec="microseconds")
+
+
+def seconds(said: Any) -> float | None:
+    """A duration, None for whatever is none."""
+    try:
+        found = float(said)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) and found >= 0 else None
+
+
+def plain_name(name: str) -> str:
+    """A name however its accents are composed, and without the blanks around it."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def same_name(names: Sequence[str]) -> dict[str, str]:
+    """Each class by its plain name."""
+    return {plain_name(name): name for name in names}

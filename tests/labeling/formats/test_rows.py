@@ -1,0 +1,36 @@
+"""What readers have in common: times, durations, names, whole files."""
+
+from pathlib import Path
+
+import pytest
+
+from labeling.formats.rows import load_json, moment, plain_name, seconds, source_of
+
+
+def test_a_time_is_utc_text_whatever_its_zone():
+    assert moment("2026-01-02T03:00:00+02:00") == "2026-01-02T01:00:00.000000+00:00"
+    assert moment("2026-01-02") == "2026-01-02T00:00:00.000000+00:00"
+    assert (moment(None), moment(" ")) == (None, None)
+    with pytest.raises(ValueError, match="yesterday"):
+        moment("yesterday")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1.5", 1.5), (2, 2.0), ("-1", None), ("nan", None), ("soon", None)]
+)
+def test_a_duration_is_a_number_of_seconds_or_missing(text, value):
+    assert seconds(text) == value
+
+
+def test_a_name_is_the_same_however_its_accents_are_composed():
+    assert plain_name(" c\u0308at ") == plain_name("c\u0308at")
+
+
+def test_the_source_is_the_name_of_the_file(tmp_path: Path):
+    assert source_of(tmp_path / "labels.csv") == "import:labels.csv"
+
+
+def test_json_that_was_cut_short_is_an_error_that_says_so(tmp_path: Path):
+    (tmp_path / "a.json").write_text('{"images": [')
+    with pytest.raises(ValueError, match="was it cut short"):
+        load_json(tmp_path / "a.json")
