@@ -15,8 +15,8 @@ _CUT = "one image has one class here: keep one of them, or cut the image in part
 
 def read_coco(path: Path, classes: Sequence[str], kind: Kind) -> LabelFile:
     """The images of a COCO file, each with the one category of its annotations."""
-    found = load_json(path)
-    whole = found if isinstance(found, dict) else {}
+    content = load_json(path)
+    whole = content if isinstance(content, dict) else {}
     parts = [whole.get(name) for name in ("images", "annotations", "categories")]
     if not all(isinstance(part, list) for part in parts) or not parts[0]:
         raise ValueError(
@@ -25,11 +25,11 @@ def read_coco(path: Path, classes: Sequence[str], kind: Kind) -> LabelFile:
         )
     images, annotations, categories = map(_objects, parts)
     names = _category_names(categories, path)
-    said: dict[str, list[str]] = defaultdict(list)
+    category_ids: dict[str, list[str]] = defaultdict(list)
     for one in annotations:
-        said[str(one.get("image_id"))].append(str(one.get("category_id")))
+        category_ids[str(one.get("image_id"))].append(str(one.get("category_id")))
     times = Counter(str(one.get("id")) for one in images)
-    rows = [_coco_row(one, said[str(one.get("id"))], names, times) for one in images]
+    rows = [_coco_row(one, category_ids[str(one.get("id"))], names, times) for one in images]
     rows += [_stray(one) for one in annotations if str(one.get("image_id")) not in times]
     boxes = sum(bool(one.get("bbox") or one.get("segmentation")) for one in annotations)
     note = f"{boxes} boxes or masks were left aside: a label is about the whole image"
@@ -71,7 +71,7 @@ def _category_names(categories: Sequence[Mapping[str, Any]], path: Path) -> dict
 
 def _coco_row(
     image: Mapping[str, Any],
-    said: Sequence[str],
+    category_ids: Sequence[str],
     names: Mapping[str, Any],
     times: Mapping[str, int],
 ) -> Row:
@@ -81,8 +81,8 @@ def _coco_row(
         image=_text(image.get("file_name")) or _text(image.get("path")),
         sample_id=_text(image.get("sample_id")),
     )
-    unknown = [key for key in said if not isinstance(names.get(key), str)]
-    chosen = list(dict.fromkeys(names[key] for key in said if key not in unknown))
+    unknown = [key for key in category_ids if not isinstance(names.get(key), str)]
+    chosen = list(dict.fromkeys(names[key] for key in category_ids if key not in unknown))
     if times[number] > 1:
         detail = f"{times[number]} images have this id; give each its own"
         return row._replace(reason="MALFORMED", detail=detail)

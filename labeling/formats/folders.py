@@ -26,8 +26,8 @@ def read_folders(path: Path, classes: Sequence[str], kind: Kind) -> LabelFile:
         raise ValueError(f"{path} is no folder; name the one with a folder for each class")
     root = path.resolve()
     names = {**same_name(classes), **{name: name for name in classes}, **_folder_names(root)}
-    found, skipped = files_under([root])
-    rows = [_file_row(file, root, names) for file in found]
+    files, skipped = files_under([root])
+    rows = [_file_row(file, root, names) for file in files]
     rows = [row for row in rows if row.where != FOLDER_NAMES]
     if not any(row.label in classes for row in rows):
         folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
@@ -60,10 +60,10 @@ def folder_names(classes: Sequence[str]) -> dict[str, str]:
 def _folder_names(root: Path) -> dict[str, str]:
     """What an exported tree says its folders stand for; somebody else's file says nothing."""
     try:
-        found = json.loads((root / FOLDER_NAMES).read_text(encoding="utf-8"))
+        names = json.loads((root / FOLDER_NAMES).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    entries = found.items() if isinstance(found, dict) else ()
+    entries = names.items() if isinstance(names, dict) else ()
     return {folder: name for folder, name in entries if isinstance(name, str)}
 
 

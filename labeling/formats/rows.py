@@ -86,22 +86,22 @@ def load_json(path: Path) -> Any:
         ) from error
 
 
-def moment(said: Any) -> str | None:
+def moment(value: Any) -> str | None:
     """A time as UTC text, None for none; what is no time is a `ValueError`."""
-    if said is None or not str(said).strip():
+    if value is None or not str(value).strip():
         return None
-    found = datetime.fromisoformat(str(said).strip())
-    found = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
-    return found.isoformat(timespec="microseconds")
+    time = datetime.fromisoformat(str(value).strip())
+    time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    return time.isoformat(timespec="microseconds")
 
 
-def seconds(said: Any) -> float | None:
+def seconds(value: Any) -> float | None:
     """A duration, None for whatever is none."""
     try:
-        found = float(said)
+        duration = float(value)
     except (TypeError, ValueError):
         return None
-    return found if math.isfinite(found) and found >= 0 else None
+    return duration if math.isfinite(duration) and duration >= 0 else None
 
 
 def plain_name(name: str) -> str:

@@ -3,6 +3,9 @@
 Annotators are never held up: where there is no guess to give, a task gets none, and the answer is
 still 200. What is guessed for annotators is no traffic: it is not recorded and never comes back
 as training data.
+
+The one place outside `labeling/studio` and `labeling/kinds` that knows Label Studio's JSON: the
+service is packed without labeling, and this protocol is the service's own.
 """
 
 import asyncio
