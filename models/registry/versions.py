@@ -104,6 +104,12 @@ def find_model(engine: Engine, version: str) -> Row[Any]:
     raise ValueError(f"there is no model {version!r}; known: {', '.join(known) or 'none yet'}")
 
 
+def snapshots_of_models(engine: Engine) -> set[str]:
+    """The snapshots that models were trained on."""
+    with engine.connect() as connection:
+        return set(connection.scalars(select(models.c.snapshot)))
+
+
 def record_verdict(
     engine: Engine,
     *,

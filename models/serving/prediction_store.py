@@ -8,6 +8,7 @@ import hashlib
 import heapq
 import json
 import os
+import re
 import secrets
 import threading
 import time
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEGMENT_BYTES = 64 * 2**20  # small enough to copy or throw away, large enough to be few
+HEADER_START = re.compile(rb"[0-9a-f]{16} \{")
 HEADER_BYTES = 2**20  # a line longer than this is no header of ours
 CHUNK = 2_000  # records a transaction of `drain`
 OPEN_SEGMENTS = 64  # read side by side, so that records of several processes come in order of time
@@ -222,9 +224,22 @@ def drain(engine: Engine, folder: Path) -> int:
     return added
 
 
-def torn_ends(engine: Engine, folder: Path) -> dict[str, int]:
-    """How many bytes at the end of each segment are no whole record (nobody got an answer)."""
-    return {path.name: size - done for path, size, done in _progress(engine, folder) if size > done}
+def unreadable_records(engine: Engine, folder: Path) -> dict[str, int]:
+    """For each damaged segment the byte at which `drain` stops although whole records follow.
+
+    A record that was torn by a kill is the last of its segment and was never answered.
+    """
+    stops: dict[str, int] = {}
+    for path, _, done in _progress(engine, folder):
+        stop = max((record.end for record in read_records(path, done)), default=done)
+        with path.open("rb") as file:
+            file.seek(stop)
+            rest = file.read()
+        starts = [match.start() for match in HEADER_START.finditer(rest)]
+        headers = [at for at in starts if _decode(rest[at : rest.find(b"\n", at) + 1])]
+        if headers and headers[0] > 0:  # at 0 the last record is torn, or being written just now
+            stops[path.name] = stop
+    return stops
 
 
 def read_served_image(folder: Path, row: Any) -> bytes:

@@ -78,7 +78,7 @@ def judge(engine: Engine, version: str, outcome: str = "PROMOTE") -> str:
         champion=champion(engine),
         snapshot="snapshot-0001",
         rows_fingerprint="f00d",
-        verdict=Verdict(Outcome(outcome), ["better"], {"accuracy": 0.5}),
+        verdict=Verdict(Outcome(outcome), ["better"], {"challenger_accuracy": 0.5}),
     )
 
 

@@ -1,0 +1,15 @@
+"""What `hone fsck` reports: promises found broken, each with its remedy."""
+
+from dataclasses import dataclass
+
+MEND = "`hone fsck --repair` mends what the cache or the remote still has"
+RESTORE = "restore the database from a backup"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One promise found broken."""
+
+    promise: str  # I1 to I15, as in docs/promises.md
+    what: str
+    remedy: str

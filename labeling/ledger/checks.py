@@ -1,0 +1,93 @@
+"""What the ledger promises, checked: uniqueness, lineage, and labels that are classes."""
+
+import json
+from collections.abc import Iterator
+
+from sqlalchemy import Column, Engine, func, select
+
+from core.findings import RESTORE, Finding
+from core.intents import open_intents
+from core.workspace import Workspace
+from labeling.ledger.rounds import SEND
+from labeling.ledger.tables import answers, assignments, audit, gold, labels, rounds, samples
+
+
+def a_sample_has_one_open_row(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Samples with two open assignments, or with two labels in force."""
+    with engine.connect() as connection:
+        for table, closed in (
+            (assignments, assignments.c.closed_at),
+            (labels, labels.c.replaced_at),
+        ):
+            doubled = connection.execute(
+                select(table.c.sample_id, func.count())
+                .where(closed.is_(None))
+                .group_by(table.c.sample_id)
+                .having(func.count() > 1)
+            )
+            for sample_id, count in doubled:
+                yield Finding(
+                    "I2",
+                    f"sample {sample_id[:12]} has {count} open rows in {table.name}",
+                    f"the unique index is gone: {RESTORE}",
+                )
+
+
+def a_round_is_sent_or_pending(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Rounds that were not sent and have no open intent to send them."""
+    with engine.connect() as connection:
+        pending = open_intents(connection, SEND)
+        unsent = connection.scalars(select(rounds.c.round_id).where(rounds.c.sent_at.is_(None)))
+        for round_id in unsent:
+            if round_id not in pending:
+                yield Finding(
+                    "I2",
+                    f"{round_id} was not sent and has no open intent to send it",
+                    f"run `hone label --round {round_id}`",
+                )
+
+
+def ledger_rows_lead_to_samples(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Rows of the ledger about a sample that is not in it."""
+    references: tuple[Column[str], ...] = (
+        answers.c.sample_id,
+        assignments.c.sample_id,
+        audit.c.sample_id,
+        gold.c.sample_id,
+        labels.c.sample_id,
+    )
+    with engine.connect() as connection:
+        for column in references:
+            unknown = select(column).where(column.not_in(select(samples.c.sample_id))).distinct()
+            for key in connection.scalars(unknown):
+                yield Finding(
+                    "I9", f"{column.table.name}.sample_id {key} is not in samples", RESTORE
+                )
+
+
+def labels_rest_on_answers(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Labels that rest on answers which are gone."""
+    with engine.connect() as connection:
+        recorded = set(connection.scalars(select(answers.c.seq)))
+        for row in connection.execute(select(labels)):
+            if missing := set(json.loads(row.answers)) - recorded:
+                what = f"label {row.seq} rests on answers {sorted(missing)} that are gone"
+                yield Finding("I9", what, RESTORE)
+
+
+def labels_are_classes(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Labels in force that are no class of `hone.toml`."""
+    classes = workspace.class_names
+    one = func.min(labels.c.sample_id).label("one")
+    unknown = (
+        select(labels.c.label, func.count().label("rows"), one)
+        .where(labels.c.replaced_at.is_(None), labels.c.label.not_in(classes))
+        .group_by(labels.c.label)
+    )
+    with engine.connect() as connection:
+        for row in connection.execute(unknown):
+            yield Finding(
+                "I10",
+                f"{row.rows} samples are labelled {row.label!r}, for example {row.one[:12]}",
+                f"hone.toml has {', '.join(classes)}: add the class, or correct the answers",
+            )

@@ -1,0 +1,95 @@
+"""A workspace in which everything has happened once: labels, a snapshot, a release, traffic."""
+
+from pathlib import Path
+
+import pandas as pd
+from sqlalchemy import Engine, insert
+
+from core.database import now, writing
+from core.intents import begin_intent, commit_intent
+from core.locks import only_writer
+from core.shards import pack
+from core.workspace import Workspace, init_workspace
+from labeling.consensus.settle import SettlePolicy
+from labeling.consensus.settle_labels import settle_labels
+from labeling.ledger.answers import ANSWER_COLUMNS, record_answers
+from labeling.ledger.gold import add_gold
+from labeling.ledger.rounds import SEND
+from labeling.ledger.tables import assignments, audit, rounds, samples
+from labeling.snapshots.publish import cut_snapshot
+from models.serving.prediction_store import SegmentWriter, drain
+from models.watching.decisions import record_decision
+from models.watching.detectors import Decision, Signal
+from tests.labeling.databases import make_engine
+from tests.models.saved_models import CLASSES, put_in_service, save
+from tests.models.serving.test_prediction_store import served
+
+SAMPLES = ("a", "b", "c", "d")  # labelled and trained on
+AUDITED, GOLD = "e", "f"
+
+
+def make_sound_workspace(root: Path) -> Workspace:
+    """A workspace in which every promise holds, and each has something that could break it."""
+    workspace = init_workspace(root, list(CLASSES), image_size=16)
+    names = [*SAMPLES, AUDITED, GOLD]
+    engine = make_engine(workspace.root, names)
+    _store_images(engine, workspace, names)
+    with only_writer(engine, "rounds") as token, writing(engine) as connection:
+        row = {"round_id": "round-0001", "number": 1, "strategy": "margin", "seed": 0}
+        row |= {"config": "{}", "why": "", "chosen_at": now(), "sent_at": now()}
+        connection.execute(insert(rounds).values(**row))
+        for place, name in enumerate([*SAMPLES, AUDITED]):
+            asked = {"round_id": "round-0001", "sample_id": name, "position": place}
+            reason = "audit" if name == AUDITED else "margin"
+            connection.execute(insert(assignments).values(**asked, reason=reason, sent_at=now()))
+        drawn = {"round_id": "round-0001", "inclusion_probability": 0.2, "drawn_at": now()}
+        connection.execute(insert(audit).values(sample_id=AUDITED, **drawn))
+        begin_intent(connection, token, kind=SEND, key="round-0001", payload={})
+        commit_intent(connection, token, kind=SEND, key="round-0001")
+    _label(engine)
+    with only_writer(engine, "workspace-git") as token:
+        assert cut_snapshot(engine, workspace, token) == "snapshot-0001"
+    version = save(workspace, engine)
+    put_in_service(engine, version)
+    _serve(engine, workspace, version)
+    engine.dispose()
+    return workspace
+
+
+def _store_images(engine: Engine, workspace: Workspace, names: list[str]) -> None:
+    shard = pack([(name, name.encode()) for name in names])
+    shard.write(workspace.shards)
+    with writing(engine) as connection:
+        for name, place in zip(names, shard.places, strict=True):
+            row = {"shard": place.shard, "offset": place.offset, "length": place.length}
+            mine = samples.update().where(samples.c.sample_id == name)
+            connection.execute(mine.values(**row, stored_sha256=place.sha256))
+
+
+def _label(engine: Engine) -> None:
+    rows = [
+        ["here", f"{name}:ann", name, "ann", "answer", "cat", 1.0, "1", "round-0001"]
+        for name in [*SAMPLES, AUDITED]
+    ]
+    found = pd.DataFrame(rows, columns=ANSWER_COLUMNS)
+    read = set(found["sample_id"])
+    with only_writer(engine, "answers") as token:
+        record_answers(engine, token, found, source="here", read=read, classes=CLASSES)
+        settle_labels(engine, token, SettlePolicy(answers_needed=1), CLASSES)
+        add_gold(engine, token, pd.Series({GOLD: "dog"}), source="ann")
+
+
+def _serve(engine: Engine, workspace: Workspace, version: str) -> None:
+    writer = SegmentWriter(workspace.traffic)
+    for number, image in enumerate([b"image 0", b"image 1"]):
+        writer.append([(served(number, image, version), image)])
+    writer.close()
+    drain(engine, workspace.traffic)
+    record_decision(
+        engine,
+        model=version,
+        first_seq=1,
+        last_seq=2,
+        decision=Decision("none", "no drift"),
+        signals=[Signal("ks-probabilities", "no drift", 0.1, 0.5, 0.05, 2, "")],
+    )

@@ -1,0 +1,320 @@
+"""Each check of `hone fsck` has breaks: each damages one promise and sees it reported.
+
+A break without its check goes unreported, so no check can be removed unnoticed.
+"""
+
+import json
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import pandas as pd
+import pytest
+
+from core.findings import Finding
+from core.git import git
+from core.locks import only_writer
+from labeling.snapshots.publish import cut_snapshot
+from labeling.snapshots.table import SnapshotConfig
+from models.serving.prediction_store import SegmentWriter
+from tasks.context import Context, open_context
+from tasks.operate import fsck
+from tests.models.serving.test_prediction_store import served
+from tests.source_code import ROOT
+from tests.tasks.operate.sound_workspace import AUDITED, GOLD, make_sound_workspace
+
+
+@dataclass(frozen=True)
+class Break:
+    """One way to break a promise, and what is reported then."""
+
+    check: str
+    promise: str
+    damage: Callable[[Context], object]
+    what: str
+
+
+def sql(ctx: Context, *statements: str) -> None:
+    """Change the database as no code of ours would: without its foreign keys."""
+    with closing(sqlite3.connect(ctx.workspace.root / "hone.sqlite")) as connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount != 0, statement
+        connection.commit()
+
+
+def statements(*texts: str) -> Callable[[Context], None]:
+    return lambda ctx: sql(ctx, *texts)
+
+
+def only_file(folder: Path, pattern: str) -> Path:
+    (path,) = folder.rglob(pattern)
+    path.chmod(0o644)
+    return path
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def damage_a_served_image(ctx: Context) -> None:
+    flip(only_file(ctx.workspace.traffic, "*.seg"), -1)
+
+
+def lose_a_segment(ctx: Context) -> None:
+    only_file(ctx.workspace.traffic, "*.seg").unlink()
+
+
+def damage_a_record_that_was_not_drained(ctx: Context) -> None:
+    writer = SegmentWriter(ctx.workspace.traffic)
+    writer.append([(served(number, b"image"), b"image") for number in (8, 9)])
+    writer.close()
+    flip(max(ctx.workspace.traffic.glob("*.seg")), 30)
+
+
+def damage_the_shard(ctx: Context) -> None:
+    flip(only_file(ctx.workspace.shards, "*.tar"), 600)
+
+
+def lose_the_shard(ctx: Context) -> None:
+    only_file(ctx.workspace.shards, "*.tar").unlink()
+
+
+def lose_what_the_remote_has(ctx: Context) -> None:
+    for path in (ctx.workspace.root / "remote").rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+def damage_what_the_remote_has(ctx: Context) -> None:
+    for path in (ctx.workspace.root / "remote").rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
+            flip(path, 0)
+
+
+def tag(name: str) -> Callable[[Context], object]:
+    return lambda ctx: git(ctx.workspace.root, "tag", "--force", name)
+
+
+def delete_the_tag(ctx: Context) -> None:
+    git(ctx.workspace.root, "tag", "--delete", "snapshot-0001")
+
+
+def move_the_tag(ctx: Context) -> None:
+    root = ctx.workspace.root
+    git(root, "tag", "--force", "snapshot-0001", git(root, "rev-list", "--max-parents=0", "HEAD"))
+
+
+def release_without_promotion(who: str, why: str, outcome: str) -> Callable[[Context], None]:
+    return statements(
+        "INSERT INTO verdicts SELECT 'verdict-2', challenger, champion, snapshot, "
+        f"rows_fingerprint, '{outcome}', reasons, metrics, decided_at FROM verdicts",
+        "INSERT INTO releases (number, champion, verdict_id, who, why, released_at) "
+        f"SELECT 2, champion, 'verdict-2', '{who}', '{why}', released_at FROM releases",
+    )
+
+
+def release_on_the_verdict_of_another(ctx: Context) -> None:
+    sql(ctx, "UPDATE verdicts SET challenger = 'hone:0000-other'")
+
+
+def damage_the_weights(ctx: Context) -> None:
+    flip(only_file(ctx.workspace.bento_home, "weights.safetensors"), -1)
+
+
+def lose_the_weights(ctx: Context) -> None:
+    only_file(ctx.workspace.bento_home, "weights.safetensors").unlink()
+
+
+def leave_a_model_without_a_row(ctx: Context) -> None:
+    (ctx.workspace.bento_home / "models" / "hone" / "0009-stray").mkdir()
+
+
+def put_code_beside_the_weights(ctx: Context) -> None:
+    only_file(ctx.workspace.bento_home, "weights.safetensors").with_name("hook.py").touch()
+
+
+def metrics(**values: object) -> Callable[[Context], None]:
+    return statements(f"UPDATE verdicts SET metrics = '{json.dumps(values)}'")
+
+
+def train_on_a_near_duplicate_of_an_audit_sample(ctx: Context) -> None:
+    """Cut a snapshot by a splitting that forgets groups."""
+
+    def split(table: pd.DataFrame, config: SnapshotConfig) -> pd.Series:
+        audited = table["audit"].astype(bool)
+        parts = pd.Series("train", index=table.index, dtype=object)
+        return parts.mask(audited, "test").mask(table["sample_id"] == GOLD, "held")
+
+    sql(ctx, f"UPDATE samples SET group_id = '{AUDITED}' WHERE sample_id = 'a'")
+    splitting = patch("labeling.snapshots.table.split", split)
+    with only_writer(ctx.engine, "workspace-git") as token, splitting:
+        assert cut_snapshot(ctx.engine, ctx.workspace, token)
+
+
+def unknown_sample(table: str) -> Callable[[Context], None]:
+    return statements(f"UPDATE {table} SET sample_id = 'nobody' WHERE rowid = 1")
+
+
+SECOND_LABEL = (
+    "DROP INDEX uq_labels_in_force",
+    "INSERT INTO labels (sample_id, round_id, label, trust, annotators, answers, method, "
+    "settled_at) SELECT sample_id, round_id, label, trust, annotators, answers, method, "
+    "settled_at FROM labels WHERE seq = 1",
+)
+SECOND_ROUND = (
+    "INSERT INTO rounds (round_id, number, strategy, seed, config, why, chosen_at) "
+    "VALUES ('round-0002', 2, 'margin', 0, '{}', '', '2026')"
+)
+SECOND_ASSIGNMENT = (
+    "DROP INDEX uq_assignments_open",
+    "UPDATE assignments SET closed_at = NULL WHERE sample_id = 'a'",
+    "INSERT INTO assignments (round_id, sample_id, position, reason) "
+    "VALUES ('round-0009', 'a', 0, 'margin')",
+)
+
+BREAKS = (
+    Break("served_images_are_whole", "I1", damage_a_served_image, "was served"),
+    Break("served_images_are_whole", "I1", lose_a_segment, "No such file"),
+    Break("served_records_are_readable", "I1", damage_a_record_that_was_not_drained, "at byte 0"),
+    Break("a_sample_has_one_open_row", "I2", statements(*SECOND_LABEL), "2 open rows in labels"),
+    Break("a_sample_has_one_open_row", "I2", statements(*SECOND_ASSIGNMENT), "in assignments"),
+    Break("a_round_is_sent_or_pending", "I2", statements(SECOND_ROUND), "round-0002 was not sent"),
+    Break("samples_are_in_their_shards", "I3", lose_the_shard, "is missing: 6 samples"),
+    Break("samples_are_in_their_shards", "I3", damage_the_shard, "is damaged: 6 samples"),
+    Break("samples_are_in_their_shards", "I3",
+          statements("UPDATE samples SET stored_sha256 = '0' WHERE sample_id = 'a'"), "sample a"),
+    Break("snapshots_are_on_the_remote", "I4", lose_what_the_remote_has, "remote"),
+    Break("snapshots_are_on_the_remote", "I4", damage_what_the_remote_has, "remote"),
+    Break("snapshots_are_on_the_remote", "I4", delete_the_tag, "its git tag is missing"),
+    Break("tags_are_snapshots", "I4", tag("snapshot-0009"), "snapshot-0009 is no snapshot"),
+    Break("snapshots_are_as_frozen", "I5", move_the_tag, "its git tag stands for"),
+    Break("snapshots_are_as_frozen", "I5",
+          statements("UPDATE snapshots SET table_sha256 = '0'"), "0 was frozen"),
+    Break("releases_are_justified", "I6",
+          release_without_promotion("hone retrain", "better", "HOLD"), "has verdict HOLD"),
+    Break("releases_are_justified", "I6",
+          release_without_promotion("ann", " ", "HOLD"), "has verdict HOLD"),
+    Break("releases_are_justified", "I6", release_on_the_verdict_of_another, "of hone:0000-other"),
+    Break("the_champion_loads", "I6", damage_the_weights, "is damaged"),
+    Break("the_champion_loads", "I6", lose_the_weights, "weights.safetensors"),
+    Break("tokens_only_rise", "I8", statements("UPDATE locks SET token = 0"), "above 0"),
+    Break("predictions_lead_to_models", "I9",
+          statements("UPDATE predictions SET model = 'hone:0009-a'"), "hone:0009-a"),
+    Break("models_lead_to_snapshots", "I9",
+          statements("UPDATE models SET snapshot = 'snapshot-0009'"), "snapshot-0009"),
+    Break("stored_models_are_recorded", "I9", leave_a_model_without_a_row, "hone:0009-stray"),
+    *(Break("ledger_rows_lead_to_samples", "I9", unknown_sample(table), f"{table}.sample_id nobody")
+      for table in ("answers", "assignments", "audit", "gold", "labels")),
+    Break("labels_rest_on_answers", "I9", statements("DELETE FROM answers WHERE seq = 1"),
+          "rests on answers [1] that are gone"),
+    Break("labels_are_classes", "I10",
+          statements("UPDATE labels SET label = 'cow' WHERE sample_id = 'a'"), "labelled 'cow'"),
+    Break("verdicts_rest_on_evidence", "I11", metrics(), "promotes on accuracy None"),
+    Break("verdicts_rest_on_evidence", "I11", metrics(challenger_accuracy=1.5), "accuracy 1.5"),
+    Break("held_out_samples_are_not_trained_on", "I11",
+          statements("UPDATE audit SET sample_id = 'b'"), "gold sample b"),
+    Break("held_out_samples_are_not_trained_on", "I11",
+          statements("UPDATE gold SET sample_id = 'b'"), "gold sample b"),
+    Break("held_out_samples_are_not_trained_on", "I11",
+          train_on_a_near_duplicate_of_an_audit_sample, "gold sample a"),
+    Break("signals_are_three_valued", "I12",
+          statements("UPDATE signals SET outcome = 'perhaps'"), "says 'perhaps'"),
+    Break("signals_are_three_valued", "I12",
+          statements("UPDATE signals SET outcome = 'cannot tell'"), "the decision is 'none'"),
+    Break("models_hold_data_only", "I14", put_code_beside_the_weights, "hook.py"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound workspace, to be copied."""
+    return make_sound_workspace(tmp_path_factory.mktemp("template") / "work").root
+
+
+@pytest.fixture
+def ctx(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+    shutil.copytree(template, tmp_path / "work", symlinks=True)
+    monkeypatch.setenv("HONE_WORKSPACE", str(tmp_path / "work"))
+    opened = open_context()
+    yield opened
+    opened.engine.dispose()
+
+
+def test_nothing_is_reported_of_a_sound_workspace(ctx: Context) -> None:
+    assert fsck.check() == []
+
+
+@pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: f"{broken.check}-{broken.what}")
+def test_a_broken_promise_is_reported_by_its_check_alone(
+    broken: Break, ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken.damage(ctx)
+    others = {name: one for name, one in fsck.CHECKS.items() if name != broken.check}
+    monkeypatch.setattr(fsck, "CHECKS", {broken.check: fsck.CHECKS[broken.check]})
+    reported = matching(broken)
+    assert reported and all(finding.remedy for finding in reported)
+    assert fsck.CHECKS[broken.check].promise == broken.promise
+    monkeypatch.setattr(fsck, "CHECKS", others)
+    assert matching(broken) == []
+
+
+def matching(broken: Break) -> list[Finding]:
+    """What is reported of the broken promise."""
+    return [
+        finding
+        for finding in fsck.check()
+        if finding.promise == broken.promise and broken.what in finding.what
+    ]
+
+
+def test_each_check_has_a_break() -> None:
+    assert {broken.check for broken in BREAKS} == set(fsck.CHECKS)
+
+
+def test_a_check_that_cannot_run_is_reported_and_hides_no_other(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> list[Finding]:
+        raise OSError("disk on fire")
+
+    first = next(iter(fsck.CHECKS))
+    monkeypatch.setitem(fsck.CHECKS, first, fsck.Check("I1", fail))
+    lose_the_shard(ctx)
+    failed, *others = fsck.check()
+    assert failed.promise == "I13" and f"{first} (I1) failed: disk on fire" in failed.what
+    assert {finding.promise for finding in others} == {"I3"}
+
+
+def test_a_named_person_may_release_against_the_verdict(ctx: Context) -> None:
+    release_without_promotion("ann", "the old one is slow", "HOLD")(ctx)
+    assert fsck.check() == []
+
+
+def test_a_half_saved_model_breaks_no_promise(ctx: Context) -> None:
+    leave_a_model_without_a_row(ctx)
+    payload = json.dumps({"version": "hone:0009-stray", "manifest": "0"})
+    sql(
+        ctx,
+        "INSERT INTO intents (kind, key, payload, token, intended_at) "
+        f"VALUES ('save-model', 'hone:0009-stray@1', '{payload}', 1, '2026')",
+    )
+    assert fsck.check() == []
+
+
+def test_the_page_of_promises_names_the_checks() -> None:
+    page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (I\d+) \|.*\|([^|]*)\|$", page, re.MULTILINE)
+    assert [promise for promise, _ in rows] == [f"I{number}" for number in range(1, 16)]
+    named = {promise: re.findall(r"`(\w+)`", cell) for promise, cell in rows}
+    checks: dict[str, list[str]] = {promise: [] for promise in named}
+    for name, one in fsck.CHECKS.items():
+        checks[one.promise].append(name)
+    assert named == checks
