@@ -8,7 +8,6 @@ ALLOWED_FOR_NOW: dict[str, set[str]] = {
         "labeling/formats/imports.py",
         "tasks/collect/pseudo_labels.py",
         "tasks/demo/recipe.py",
-        "tasks/operate/fsck.py",
         "tasks/operate/status.py",
         "tasks/report/annotators.py",
         "tasks/report/budget.py",
@@ -17,6 +16,15 @@ ALLOWED_FOR_NOW: dict[str, set[str]] = {
     "packages_are_tables_of_contents": {
         "flows/cli/__init__.py",
         "labeling/strategies/__init__.py",
+    },
+    "every_module_has_its_tests": {
+        "core/checks.py",
+        "labeling/ingest/checks.py",
+        "labeling/ledger/checks.py",
+        "labeling/snapshots/checks.py",
+        "models/registry/checks.py",
+        "models/serving/checks.py",
+        "models/watching/checks.py",
     },
 }
 
@@ -113,7 +121,6 @@ WORDS_FOR_NOW: dict[str, set[str]] = {
     "tasks/label/review.py": {"found", "seen"},
     "tasks/label/score_pool.py": {"found", "guesses", "kept", "opinions", "seen", "told"},
     "tasks/label/stage_images.py": {"desk", "found"},
-    "tasks/operate/fsck.py": {"found", "kept"},
     "tasks/operate/status.py": {"found"},
     "tasks/report/annotators.py": {"found", "people", "said"},
     "tasks/report/annotators_view.py": {"found", "said", "seen"},

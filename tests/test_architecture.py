@@ -45,6 +45,8 @@ HOLDS_SQL = (
     "models/registry/",
     "models/serving/prediction_store.py",
     "models/watching/decisions.py",
+    "models/serving/checks.py",  # checks stand next to their data
+    "models/watching/checks.py",
 )
 TYPES_OF_SQLALCHEMY = {"Connection", "Engine", "Row", "RowMapping", "exc"}
 # The service speaks the ML backend's protocol and may not import labeling.
