@@ -72,7 +72,18 @@ BANNED_WORDS = {
 
 # Modules that no test imports, and where they are tested instead. Flows and tasks only put others
 # together: tests/system runs them.
-TESTED_ELSEWHERE = ("core/migrations/", "flows/", "tasks/")
+TESTED_ELSEWHERE = (
+    "core/migrations/",
+    "flows/",
+    "tasks/",
+    "core/checks.py",  # and all checks of fsck: tests/tasks/operate/test_checks.py
+    "labeling/ingest/checks.py",
+    "labeling/ledger/checks.py",
+    "labeling/snapshots/checks.py",
+    "models/registry/checks.py",
+    "models/serving/checks.py",
+    "models/watching/checks.py",
+)
 
 
 def imports_run_one_way() -> Iterator[Offence]:

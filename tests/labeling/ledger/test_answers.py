@@ -35,7 +35,11 @@ def said(
 
 
 def record(
-    engine: Engine, *rows: dict[str, Any], read: set[str] | None = None, **more: Any
+    engine: Engine,
+    *rows: dict[str, Any],
+    read: set[str] | None = None,
+    source: str = "here",
+    **more: Any,
 ) -> dict[str, int]:
     found = pd.DataFrame(rows, columns=ANSWER_COLUMNS)
     with only_writer(engine, "answers") as token:
@@ -43,7 +47,7 @@ def record(
             engine,
             token,
             found,
-            source="here",
+            source=source,
             classes=CLASSES,
             read=set(found["sample_id"]) if read is None else read,
             **more,
@@ -116,6 +120,27 @@ def test_an_answer_that_comes_back_as_it_was_counts_again(engine: Engine) -> Non
 def test_samples_that_were_not_read_keep_their_answers(engine: Engine) -> None:
     record(engine, said("a", "ann", "cat"))
     assert record(engine, said("b", "ann", "dog"), read={"b"})["withdrawn"] == 0
+
+
+def test_what_one_source_no_longer_has_of_a_sample_says_nothing_about_another(
+    engine: Engine,
+) -> None:
+    record(engine, said("a", "ann", "cat"))
+    assert record(engine, read={"a"}, source="there")["withdrawn"] == 0
+    settle(engine)
+    assert in_force(engine) == {"a": "cat"}
+
+
+def test_two_sources_may_use_the_same_id_for_two_answers(engine: Engine) -> None:
+    record(engine, said("a", "ann", "cat"))
+    other = {**said("a", "ann", "dog"), "source": "there"}
+    assert record(engine, other, source="there")["new"] == 1
+    unknown = said("b", "ann", "zebra")
+    assert record(engine, unknown)["refused"] == 1
+    assert record(engine, {**unknown, "source": "there"}, source="there")["refused"] == 1
+    with engine.connect() as connection:
+        standing = select(answers.c.value).where(answers.c.replaced_at.is_(None))
+        assert sorted(connection.scalars(standing)) == ["cat", "dog"]
 
 
 def test_a_skip_is_no_label(engine: Engine) -> None:

@@ -41,6 +41,53 @@ def test_uneven_predictions_make_it_a_long_tail_once_there_are_labels_to_believe
     assert rule(pool(labels=4, shares=uneven)).regime == "few labels"
 
 
+def test_predictions_are_trusted_from_100_labels_a_class_on() -> None:
+    assert rule(pool(labels=100 * CLASSES - 1)).regime == "few labels"
+    assert rule(pool(labels=100 * CLASSES)).regime == "many labels"
+
+
+def test_a_long_tail_is_believed_from_5_labels_a_class_on() -> None:
+    uneven = [100.0, 3.0, 1.0, 1.0]
+    assert rule(pool(labels=5 * CLASSES - 1, shares=uneven)).regime == "few labels"
+    assert rule(pool(labels=5 * CLASSES, shares=uneven)).regime == "long tail"
+
+
+@pytest.mark.parametrize(
+    ("shares", "effective", "regime"),
+    [([0.66, 0.2, 0.1, 0.04], 0.65, "long tail"), ([0.57, 0.23, 0.13, 0.07], 0.7612, "few labels"),
+     ([0.58, 0.23, 0.13, 0.06], 0.7425, "long tail")],
+)  # fmt: skip
+def test_classes_are_uneven_below_three_quarters_of_their_number(
+    shares: list[float], effective: float, regime: str
+) -> None:
+    seen = pool(labels=40)
+    uneven = Pool(np.tile(shares, (200, 1)), seen.embeddings, None, seen.labelled, seen.labels)
+    assert evenness(uneven) == pytest.approx(effective, abs=0.01)
+    assert rule(uneven).regime == regime
+
+
+@pytest.mark.parametrize(("pairs", "regime"), [(9, "few labels"), (10, "redundant")])
+def test_a_pool_is_redundant_from_a_tenth_of_copies_on(pairs: int, regime: str) -> None:
+    seen = embeddings(200)
+    seen[100 : 100 + pairs] = seen[:pairs]  # both of a pair have a near copy
+    assert rule(Pool(probs=probabilities(200), embeddings=seen)).regime == regime
+
+
+@pytest.mark.parametrize(("apart", "share"), [(0.14, 1.0), (0.16, 0.0)])
+def test_copies_are_closer_than_0_15_of_the_median_distance(apart: float, share: float) -> None:
+    corners = 10 * np.eye(100, dtype=np.float32)  # all at the same distance from each other
+    near = corners.copy()
+    near[:, 0] += apart * np.sqrt(200)
+    assert copied_share(np.concatenate([corners, near]), np.arange(200)) == share
+
+
+def test_at_most_256_samples_are_compared() -> None:
+    seen = embeddings(512)
+    seen[1::4] = seen[3::4]  # copies stand at odd places, and every second sample is compared
+    assert copied_share(seen, np.arange(512)) == 0
+    assert copied_share(seen[:256], np.arange(256)) == 0.5
+
+
 def test_labels_that_are_not_known_yet_do_not_count() -> None:
     seen = pool(labels=400)
     asked = Pool(seen.probs, seen.embeddings, None, seen.labelled, np.full(400, -1))

@@ -112,6 +112,21 @@ def test_better_on_the_whole_but_worse_on_a_slice_or_class_is_held():
     assert verdict.outcome == "HOLD" and "class cat" in verdict.reasons[0]
 
 
+@pytest.mark.parametrize(("wrong", "worse"), [(6, False), (8, True)])  # p = 0.031, 0.008
+def test_the_level_of_a_class_is_divided_by_the_number_of_classes(wrong, worse):
+    cats, dogs = range(0, 3 * wrong, 3), range(1, 120, 3)
+    verdict = judged(300, cats, dogs)  # three classes: each is judged at 0.05 / 3
+    assert (verdict.outcome == "HOLD") == worse
+    assert ("class cat" in verdict.reasons[0]) == worse
+
+
+def test_the_level_of_a_class_is_divided_by_the_number_of_slices_too():
+    cats, dogs = range(0, 21, 3), range(1, 120, 3)  # p = 0.016
+    assert "class cat" in judged(300, cats, dogs).reasons[0]
+    slices = ["served" if number >= 150 else "ingested" for number in range(300)]
+    assert judged(300, cats, dogs, slices=slices).outcome == "PROMOTE"
+
+
 def test_a_slice_with_few_rows_has_no_say():
     slices = ["served" if number >= 280 else "ingested" for number in range(300)]
     assert judged(300, range(280, 300), range(100), slices=slices).outcome == "PROMOTE"
