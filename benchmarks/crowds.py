@@ -27,7 +27,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from labeling.consensus.settle import METHODS, SettlePolicy, settle, weighted_votes
+from labeling.consensus import METHODS
+from labeling.consensus.settle import SettlePolicy, settle, weighted_votes
 from labeling.consensus.votes import Votes, latest_answers, softmax
 
 DEFAULT = SettlePolicy().method

@@ -186,7 +186,9 @@ def chooser(name: str) -> Callable[[Question], np.ndarray]:
 
     def choose(question: Question) -> np.ndarray:
         rng = np.random.default_rng(question.seed)
-        draws = question.head.draws(question.free, 10, rng) if "draws" in strategy.needs else None
+        draws = (
+            question.head.draws(question.free, 10, rng) if "ensemble" in strategy.needs else None
+        )
         probs = question.head.probs(question.free) if question.free.shape[1] else None
         pool = Pool(probs, question.free, draws, question.labelled, question.labels)
         return strategy.choose(pool, question.size, rng).rows

@@ -140,9 +140,9 @@ def measure(name: str, file: str, rows: int, batch: int, memory: float) -> dict[
     """Seconds, processor seconds, MB above what was there before, and the rows chosen."""
     resource.setrlimit(resource.RLIMIT_AS, (int(memory * 2**30), -1))
     choose = chooser(name)
-    draws = name in STRATEGIES and "draws" in STRATEGIES[name].needs
-    choose(pool_of(file, 1000, draws=draws), 5)  # imports, first calls
-    pool = pool_of(file, rows, draws=draws)
+    ensemble = name in STRATEGIES and "ensemble" in STRATEGIES[name].needs
+    choose(pool_of(file, 1000, ensemble=ensemble), 5)  # imports, first calls
+    pool = pool_of(file, rows, ensemble=ensemble)
     Path("/proc/self/clear_refs").write_text("5")  # the highest memory so far is forgotten
     before, cpu, clock = memory_of("VmRSS"), time.process_time(), time.perf_counter()
     chosen, share = choose(pool, batch)
@@ -281,19 +281,19 @@ def whole(pool: Pool) -> tuple[np.ndarray, np.ndarray]:
     return rows, labels
 
 
-def pool_of(file: str, rows: int, *, draws: bool = False) -> Pool:
+def pool_of(file: str, rows: int, *, ensemble: bool = False) -> Pool:
     """So many rows of a file, the labelled before them; a linear model's probabilities."""
     source = np.load(file, mmap_mode="r")
     every = np.array(source[: rows + LABELLED])
     beside = Path(file).with_name("probs.npy")
     probs = np.load(beside)[: len(every)] if beside.exists() else guesses(every)
     rng = np.random.default_rng(0)
-    looks = rng.gamma(5, size=(LOOKS if draws else 0, rows, probs.shape[1])) * probs[LABELLED:]
-    looks /= looks.sum(axis=2, keepdims=True)
+    members = rng.gamma(5, size=(LOOKS if ensemble else 0, rows, probs.shape[1])) * probs[LABELLED:]
+    members /= members.sum(axis=2, keepdims=True)
     return Pool(
         probs=probs[LABELLED:].copy(),
         embeddings=every[LABELLED:],
-        draws=looks.astype(np.float32) if draws else None,
+        ensemble=members.astype(np.float32) if ensemble else None,
         labelled=every[:LABELLED],
         labels=probs[:LABELLED].argmax(axis=1),
     )

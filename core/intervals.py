@@ -113,7 +113,7 @@ def inverse_probability_weights(rows: int, inclusion_probability: np.ndarray | N
             f"{rows} inclusion probabilities above 0 and up to 1 are needed; "
             f"there are {len(drawn)}, from {drawn.min(initial=1):g} to {drawn.max(initial=0):g}"
         )
-    return (1 / drawn) / (1 / drawn).sum()
+    return np.asarray((1 / drawn) / (1 / drawn).sum())
 
 
 def effective_rows(weights: np.ndarray) -> float:

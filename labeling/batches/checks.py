@@ -21,7 +21,7 @@ def sorted_by_sample(pool: pd.DataFrame, seen: Pool) -> tuple[pd.DataFrame, Pool
         seen,
         probs=None if seen.probs is None else seen.probs[order],
         embeddings=None if seen.embeddings is None else seen.embeddings[order],
-        draws=None if seen.draws is None else seen.draws[:, order],
+        ensemble=None if seen.ensemble is None else seen.ensemble[:, order],
     )
 
 
@@ -34,7 +34,7 @@ def validate_predictions(pool: pd.DataFrame, seen: Pool) -> None:
         return
     if seen.probs is not None:
         _check_probs(seen.probs, pool)
-    for look in () if seen.draws is None else seen.draws:
+    for look in () if seen.ensemble is None else seen.ensemble:
         _check_probs(look, pool)
     if seen.embeddings is not None:
         _check_embeddings(seen.embeddings, pool)

@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 from core.configuration import OneOf, configuration
 from labeling.batches.checks import sorted_by_sample, validate_predictions
 from labeling.batches.slots import BatchBuilder, GroupLimit, Pick
-from labeling.strategies import STRATEGIES, usable
-from labeling.strategies.pool import Pool
+from labeling.strategies import STRATEGIES, Pool
+from labeling.strategies.substitute import usable
 from labeling.strategies.uncertainty import margin
 
 BATCH_COLUMNS = [

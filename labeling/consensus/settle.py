@@ -1,10 +1,10 @@
 """Many answers, one label, or "ask again".
 
 A method sees all evidence at once and proposes a label with its trust for each sample; `settle`
-decides whether that is enough. A new method is a function and a line in `METHODS`.
+decides whether that is enough. `METHODS` has every method.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -12,23 +12,13 @@ import pandas as pd
 from pydantic import Field
 
 from core.configuration import OneOf, configuration
+from labeling.consensus import METHODS
 from labeling.consensus.annotator_weights import gold_accuracy_of, vote_weights
-from labeling.consensus.bayes import bayes
-from labeling.consensus.crowdlab import crowdlab
-from labeling.consensus.dawid_skene import dawid_skene
-from labeling.consensus.majority import majority
 from labeling.consensus.votes import TIE, Votes, gather_votes, latest_answers
 
 LABEL_COLUMNS = ["sample_id", "label", "trust", "annotators", "answers", "method"]
 VERDICT = "verdict"  # an answer that somebody starred: the final word
 VERDICT_TRUST = 0.999  # people who decide err too
-
-METHODS: dict[str, Callable[[Votes], pd.DataFrame]] = {
-    "majority": majority,
-    "dawid_skene": dawid_skene,
-    "crowdlab": crowdlab,
-    "bayes": bayes,
-}
 
 
 @configuration("settling")

@@ -152,4 +152,4 @@ def distances(squares: np.ndarray, others: np.ndarray, products: np.ndarray) -> 
     both = squares[:, None] + others if products.ndim == 2 else squares + others
     apart = both - 2 * products
     apart[apart < ROUNDING * both] = 0
-    return apart
+    return np.asarray(apart)

@@ -60,7 +60,7 @@ def rarity(pool: Pool) -> np.ndarray:
     predicted = pool.probs[pool.free].mean(axis=0) if len(pool.free) else 1 / classes
     # The pool's own share counts like one label a class: it decides while there are no labels.
     share = (counts + predicted * classes) / (counts.sum() + classes)
-    return pool.probs @ (1 / np.maximum(share, 1e-3))
+    return np.asarray(pool.probs @ (1 / np.maximum(share, 1e-3)))
 
 
 def _most_doubtful(

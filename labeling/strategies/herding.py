@@ -102,7 +102,7 @@ def _neighbours_agree(pool: Pool, rng: np.random.Generator) -> float | None:
 def _at_temperature(probs: np.ndarray, temperature: float) -> np.ndarray:
     logits = np.log(np.maximum(probs, 1e-12)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _sample(
@@ -189,7 +189,7 @@ def _gains(
     near *= -sharp
     np.exp(near, out=near)
     near -= covered
-    return np.maximum(near, 0, out=near) @ weights
+    return np.asarray(np.maximum(near, 0, out=near) @ weights)
 
 
 def _parts(count: int) -> list[slice]:
@@ -217,7 +217,7 @@ def _distance_among(asked: np.ndarray) -> float:
 
 def _classes(pool: Pool) -> int:
     if pool.probs is not None:
-        return pool.probs.shape[1]
+        return int(pool.probs.shape[1])
     if pool.labels is not None and (pool.labels >= 0).any():
         return int(pool.labels.max()) + 1
     return CLASSES

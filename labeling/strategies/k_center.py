@@ -189,7 +189,8 @@ class _Cover:
         products = rows @ centres.T
         squares = (np.einsum("ij,ij->i", centres, centres) - 2 * products).min(axis=1) + lengths
         rounding = 2.0**-44 * (lengths.max() + squares.max())
-        return near[np.argmax(squares >= squares.max() - rounding)]
+        first: np.intp = near[np.argmax(squares >= squares.max() - rounding)]
+        return first
 
     def fill(self) -> None:
         """Choose the first of the rows left, which are all copies of what is chosen."""

@@ -59,7 +59,7 @@ def squared_distances(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     apart = points @ (-2 * centres.T)
     apart += np.einsum("ij,ij->i", points, points)[:, None]
     apart += np.einsum("ij,ij->i", centres, centres)
-    return np.maximum(apart, 0, out=apart)
+    return np.asarray(np.maximum(apart, 0, out=apart))
 
 
 def nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +123,7 @@ def _drawn(chances: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
     if ladder[-1] <= 0:
         return rng.integers(len(chances), size=count)
     steps = np.searchsorted(ladder, rng.random(count) * ladder[-1], side="right")
-    return np.minimum(steps, len(chances) - 1)
+    return np.asarray(np.minimum(steps, len(chances) - 1))
 
 
 def _moved(

@@ -1,4 +1,4 @@
-"""What a strategy looks at, and what it gives back."""
+"""What a strategy is given, and what it gives back."""
 
 from dataclasses import dataclass
 
@@ -16,15 +16,15 @@ class Pool:
 
     probs: np.ndarray | None = None  # [n, classes]; rows sum to one
     embeddings: np.ndarray | None = None  # [n, width] float32
-    draws: np.ndarray | None = None  # [looks, n, classes]: dropout left on, or an ensemble
+    ensemble: np.ndarray | None = None  # [members, n, classes]: several heads, or dropout left on
     labelled: np.ndarray | None = None  # [m, width] float32
     labels: np.ndarray | None = None  # [m] int
     allowed: np.ndarray | None = None  # [n] bool; None is all of them
 
     def __len__(self) -> int:
-        looks = self.draws[0] if self.draws is not None else None
-        seen = (self.probs, self.embeddings, self.allowed, looks)
-        return next((len(part) for part in seen if part is not None), 0)
+        member = self.ensemble[0] if self.ensemble is not None else None
+        arrays = (self.probs, self.embeddings, self.allowed, member)
+        return next((len(array) for array in arrays if array is not None), 0)
 
     @property
     def free(self) -> np.ndarray:

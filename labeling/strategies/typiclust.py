@@ -89,4 +89,4 @@ def _typicality(points: np.ndarray) -> np.ndarray:
     np.fill_diagonal(apart, 0)
     neighbours = max(min(NEIGHBOURS, len(points) // 2), 1)
     near = np.partition(apart, min(neighbours, len(points) - 1), axis=1)[:, : neighbours + 1]
-    return neighbours / np.maximum(np.sqrt(near).sum(axis=1), 1e-12)
+    return np.asarray(neighbours / np.maximum(np.sqrt(near).sum(axis=1), 1e-12))

@@ -1,4 +1,4 @@
-"""Doubt alone: how little the model knows of each sample."""
+"""Uncertainty alone: how little the model knows of each sample."""
 
 from collections.abc import Callable
 
@@ -11,31 +11,31 @@ from labeling.strategies.pool import Choice, Pool
 def margin(probs: np.ndarray) -> np.ndarray:
     """How close the two best classes are: 1 is a tie, 0 a certain winner."""
     runner_up, best = np.partition(probs, -2, axis=1)[:, -2:].T
-    return 1 - (best - runner_up)
+    return np.asarray(1 - (best - runner_up))
 
 
 def entropy(probs: np.ndarray) -> np.ndarray:
     """How spread the probability is, in nats: log(classes) knows nothing, 0 is certain."""
     logs = np.log(probs, out=np.zeros_like(probs), where=probs > 0)
-    return -(probs * logs).sum(axis=-1)
+    return np.asarray(-(probs * logs).sum(axis=-1))
 
 
 def least_confidence(probs: np.ndarray) -> np.ndarray:
     """How much is missing to a certain best class: 0 is certain."""
-    return 1 - probs.max(axis=1)
+    return np.asarray(1 - probs.max(axis=1))
 
 
-def disagreement(draws: np.ndarray) -> np.ndarray:
-    """What one would learn of the model itself (BALD): 0 where all draws [looks, n, classes] agree.
+def disagreement(ensemble: np.ndarray) -> np.ndarray:
+    """What one would learn of the model itself (BALD): 0 where all members agree.
 
-    The entropy of their mean less their mean entropy: a tie that every draw sees is noise in the
-    image and not worth a label.
+    `ensemble` is [members, n, classes]. The entropy of their mean less their mean entropy: a tie
+    for every member is noise in the image and not worth a label.
     """
-    found = np.empty(draws.shape[1])
-    for block in blocks(draws.shape[1], len(draws) * draws.shape[2]):
-        looks = np.asarray(draws[:, block], np.float64)
-        found[block] = entropy(looks.mean(axis=0)) - entropy(looks).mean(axis=0)
-    return np.maximum(found, 0)
+    scores = np.empty(ensemble.shape[1])
+    for block in blocks(ensemble.shape[1], len(ensemble) * ensemble.shape[2]):
+        members = np.asarray(ensemble[:, block], np.float64)
+        scores[block] = entropy(members.mean(axis=0)) - entropy(members).mean(axis=0)
+    return np.maximum(scores, 0)
 
 
 def by_least_confidence(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
@@ -54,21 +54,21 @@ def by_entropy(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
 
 
 def bald(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
-    """Those on which draws of the model disagree most."""
-    return _highest(disagreement, pool.draws, pool, size, rng)
+    """Those on which members of the ensemble disagree most."""
+    return _highest(disagreement, pool.ensemble, pool, size, rng)
 
 
 def _highest(
     score: Callable[[np.ndarray], np.ndarray],
-    seen: np.ndarray | None,
+    predictions: np.ndarray | None,
     pool: Pool,
     size: int,
     rng: np.random.Generator,
 ) -> Choice:
     """The free rows of the highest scores; among equals the lot decides, not the name."""
-    if seen is None:
+    if predictions is None:
         raise ValueError(f"{score.__name__} was given nothing to score; see STRATEGIES for needs")
-    scores, rows = score(seen), pool.free
+    scores, rows = score(predictions), pool.free
     size = min(size, len(rows))
     if 0 < size < len(rows):
         least = np.partition(scores[rows], -size)[-size]

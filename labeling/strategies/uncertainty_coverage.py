@@ -44,7 +44,7 @@ def _doubt(powers: np.ndarray | None, count: int) -> np.ndarray:
     """The margin of what is in proportion to this; without any, all samples are in doubt alike."""
     if powers is None:
         return np.ones(count)
-    return np.maximum(margin(powers / powers.sum(axis=1, keepdims=True)), LEAST)
+    return np.asarray(np.maximum(margin(powers / powers.sum(axis=1, keepdims=True)), LEAST))
 
 
 def _herd(pool: Pool, doubt: np.ndarray, size: int, rng: np.random.Generator) -> Choice:

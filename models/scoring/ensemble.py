@@ -19,16 +19,16 @@ def ensemble_predictions(
     network: Network,
     embeddings: np.ndarray,
     *,
-    looks: int,
+    n_members: int,
     seed: int,
     labelled: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     folder: Path | None = None,
 ) -> np.ndarray:
-    """Probabilities [looks, n, classes] of so many heads over the same embeddings; seeded.
+    """Probabilities [n_members, n, classes] of so many heads over the same embeddings; seeded.
 
     They are mapped, read-only, from a file in `folder` that nobody else sees: 4 bytes for each of
-    them, 4 GB for ten looks at a million samples of a hundred classes.
+    them, 4 GB for ten n_members at a million samples of a hundred classes.
 
     With labelled embeddings: an ensemble, each head refitted on a bootstrap of them, which differs
     the more the fewer the labels are. Without: the network's own head with other features dropped
@@ -38,38 +38,42 @@ def ensemble_predictions(
     rng = np.random.default_rng(seed)
     known = np.flatnonzero(labels >= 0) if labels is not None else np.empty(0, int)
     if labelled is not None and labels is not None and len(known):
-        heads = _refitted(network, labelled[known], labels[known], looks, rng)
+        heads = _refitted(network, labelled[known], labels[known], n_members, rng)
     else:
-        heads = _thinned(network, looks, rng)
+        heads = _thinned(network, n_members, rng)
     return _answers(embeddings, *heads, folder=folder)
 
 
 def _thinned(
-    network: Network, looks: int, rng: np.random.Generator
+    network: Network, n_members: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights [looks, classes, width] and biases: the head with some of what it reads dropped."""
+    """Weights [n_members, classes, width] and biases: the head with some of what it reads dropped."""
     weight, bias = (
         part.detach().float().cpu() for part in (network.head.weight, network.head.bias)
     )
-    kept = torch.from_numpy(rng.random((looks, 1, weight.shape[1])) >= DROPPED)
-    return weight * kept / (1 - DROPPED), bias.expand(looks, -1)
+    kept = torch.from_numpy(rng.random((n_members, 1, weight.shape[1])) >= DROPPED)
+    return weight * kept / (1 - DROPPED), bias.expand(n_members, -1)
 
 
 def _refitted(
-    network: Network, labelled: np.ndarray, labels: np.ndarray, looks: int, rng: np.random.Generator
+    network: Network,
+    labelled: np.ndarray,
+    labels: np.ndarray,
+    n_members: int,
+    rng: np.random.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights [looks, classes, width] and biases: heads fitted at once, each to its own bootstrap.
+    """Weights [n_members, classes, width] and biases: heads fitted at once, each to its own bootstrap.
 
     The features are brought to spread one for the fit, and the heads back from it.
     """
     seen = torch.from_numpy(np.array(labelled, np.float32))
     mean, spread = seen.mean(0), seen.std(0, correction=0)
     spread = spread.clamp_min(max(1e-6, 1e-2 * float(spread.max())))
-    counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), looks)
+    counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), n_members)
     share = torch.from_numpy(counts / len(labels)).float()
     wanted = F.one_hot(torch.from_numpy(labels).long(), network.head.out_features).float()
-    weight = torch.zeros(looks, network.head.out_features, seen.shape[1], requires_grad=True)
-    bias = torch.zeros(looks, network.head.out_features, requires_grad=True)
+    weight = torch.zeros(n_members, network.head.out_features, seen.shape[1], requires_grad=True)
+    bias = torch.zeros(n_members, network.head.out_features, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
     inputs = (seen - mean) / spread
 
@@ -90,16 +94,16 @@ def _answers(
     embeddings: np.ndarray, weight: torch.Tensor, bias: torch.Tensor, *, folder: Path | None
 ) -> np.ndarray:
     """The softmax of every head for every row; rows are read a few thousand at a time."""
-    looks, classes, width = weight.shape
-    flat = weight.reshape(looks * classes, width).T.contiguous()
-    shape = looks, len(embeddings), classes
+    n_members, classes, width = weight.shape
+    flat = weight.reshape(n_members * classes, width).T.contiguous()
+    shape = n_members, len(embeddings), classes
     if not len(embeddings):
         return np.empty(shape, np.float32)
-    step = max(1, _AT_ONCE // max(width, looks * classes))
+    step = max(1, _AT_ONCE // max(width, n_members * classes))
     with TemporaryFile(dir=folder) as file:
         for start in range(0, len(embeddings), step):
             part = torch.from_numpy(np.array(embeddings[start : start + step], np.float32))
-            logits = (part @ flat).view(-1, looks, classes) + bias
+            logits = (part @ flat).view(-1, n_members, classes) + bias
             for look, rows in enumerate(logits.softmax(-1).transpose(0, 1).numpy()):
                 file.seek(4 * classes * (look * len(embeddings) + start))
                 file.write(rows.tobytes())

@@ -74,7 +74,7 @@ def predict_pool(
         opinions = ensemble_predictions(
             loaded.network,
             embeddings,
-            looks=N_MEMBERS,
+            n_members=N_MEMBERS,
             seed=0,
             labelled=labelled,
             labels=numbers,

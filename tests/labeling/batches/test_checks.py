@@ -24,7 +24,7 @@ def broken(row: int, value: float) -> np.ndarray:
     [
         (Pool(probs=broken(1, 0.5)), "1 of 3 samples have probabilities that do not sum .* is b"),
         (Pool(probs=broken(2, math.nan)), "probability that is not finite, the first is c"),
-        (Pool(draws=np.stack([SOUND, broken(0, 0.9)])), "do not sum to one, the first is a"),
+        (Pool(ensemble=np.stack([SOUND, broken(0, 0.9)])), "do not sum to one, the first is a"),
         (Pool(embeddings=broken(1, math.nan)), "embedding that is not finite, the first is b"),
         (Pool(embeddings=broken(1, math.inf)), "embedding that is not finite, the first is b"),
         (Pool(embeddings=SOUND[:2]), r"embeddings have shape \(2, 2\) for 3 samples"),
@@ -49,7 +49,7 @@ def test_the_first_sample_is_named_whichever_block_it_is_in(
         validate_predictions(pool, Pool(probs=probs))
     probs[5, 1] = math.nan
     with pytest.raises(ValueError, match=r"1 of 7 samples .* not finite, the first is f"):
-        validate_predictions(pool, Pool(draws=np.stack([np.full((7, 2), 0.5), probs])))
+        validate_predictions(pool, Pool(ensemble=np.stack([np.full((7, 2), 0.5), probs])))
 
 
 def test_a_check_needs_little_of_the_memory_that_the_pool_needs(
@@ -58,7 +58,7 @@ def test_a_check_needs_little_of_the_memory_that_the_pool_needs(
     monkeypatch.setattr(seeing, "ROWS", 1000)
     pool = pd.DataFrame({"sample_id": [f"{row:05}" for row in range(20_000)]})
     wide = np.full((20_000, 256), 1 / 256, dtype=np.float32)
-    seen = Pool(probs=wide, draws=wide[None], embeddings=wide, labelled=wide)
+    seen = Pool(probs=wide, ensemble=wide[None], embeddings=wide, labelled=wide)
     validate_predictions(pool, seen)  # what Python and pandas keep from the first time is kept now
     tracemalloc.start()
     validate_predictions(pool, seen)
@@ -76,12 +76,12 @@ def test_sound_sight_passes_and_so_does_an_empty_pool() -> None:
 
 def test_rows_are_sorted_with_all_that_is_seen_of_them() -> None:
     order = [2, 0, 1]
-    seen = Pool(probs=SOUND[order], embeddings=SOUND[order], draws=np.stack([SOUND[order]]))
+    seen = Pool(probs=SOUND[order], embeddings=SOUND[order], ensemble=np.stack([SOUND[order]]))
     pool, found = sorted_by_sample(POOL.iloc[order], seen)
     assert pool["sample_id"].tolist() == ["a", "b", "c"]
     assert found.probs is not None and (found.probs == SOUND).all()
     assert found.embeddings is not None and (found.embeddings == SOUND).all()
-    assert found.draws is not None and (found.draws[0] == SOUND).all()
+    assert found.ensemble is not None and (found.ensemble[0] == SOUND).all()
 
 
 def test_rows_that_are_sorted_are_not_copied() -> None:

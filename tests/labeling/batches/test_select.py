@@ -371,12 +371,12 @@ def test_fresh_places_are_for_what_came_in_lately() -> None:
 def test_a_strategy_without_what_it_needs_gives_way_and_the_rule_says_so() -> None:
     pool = make_pool(30)
     _, rule = select_batch(pool, Pool(), SelectionConfig("bald"), np.random.default_rng(0))
-    assert rule == "random, because bald needs draws and there are none"
+    assert rule == "random, because bald needs ensemble and the pool has none"
     seen = Pool(probs=make_probs(30))
     batch, rule = select_batch(
         pool, seen, SelectionConfig("bald", random_share=0), np.random.default_rng(0)
     )
-    assert rule == "margin, because bald needs draws and there are none"
+    assert rule == "margin, because bald needs ensemble and the pool has none"
     assert set(batch["reason"]) == {"audit", "margin"}
 
 

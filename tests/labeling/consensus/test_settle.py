@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labeling.consensus import METHODS
 from labeling.consensus.majority import majority
-from labeling.consensus.settle import LABEL_COLUMNS, METHODS, SettlePolicy, settle
+from labeling.consensus.settle import LABEL_COLUMNS, SettlePolicy, settle
 from labeling.consensus.votes import Votes, latest_answers
 
 COLUMNS = ["seq", "sample_id", "annotator", "kind", "value"]

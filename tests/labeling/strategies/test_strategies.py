@@ -1,10 +1,13 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.strategies import STRATEGIES, usable
-from labeling.strategies.pool import Pool
+from labeling.strategies import STRATEGIES, Pool
+from labeling.strategies.strategy import Strategy
+from labeling.strategies.substitute import usable
 
 
 @st.composite
@@ -23,7 +26,7 @@ def pools(draw: st.DrawFn) -> Pool:
     return Pool(
         probs=probs.astype(np.float32),
         embeddings=embeddings,
-        draws=np.stack([probs, probs[::-1]]).astype(np.float32),
+        ensemble=np.stack([probs, probs[::-1]]).astype(np.float32),
         labelled=rng.normal(size=(count, 3)).astype(np.float32) if count else None,
         labels=rng.integers(-1, classes, count) if count else None,
         allowed=allowed,
@@ -50,7 +53,7 @@ def test_a_strategy_says_all_that_it_needs(name: str) -> None:
     rng = np.random.default_rng(0)
     probs = rng.dirichlet([1.0] * 3, 40).astype(np.float32)
     embeddings = rng.normal(size=(40, 4)).astype(np.float32)
-    there = {"probs": probs, "embeddings": embeddings, "draws": np.stack([probs, probs[::-1]])}
+    there = {"probs": probs, "embeddings": embeddings, "ensemble": np.stack([probs, probs[::-1]])}
     needs = STRATEGIES[name].needs
     pool = Pool(
         **{part: there[part] for part in needs}, allowed=None if needs else np.ones(40, bool)
@@ -63,3 +66,10 @@ def test_one_that_lacks_what_it_needs_gives_way_to_one_that_does_not() -> None:
     assert usable("margin", Pool(probs=probs)) == ("margin", "margin")
     assert usable("margin", Pool())[0] == "random"
     assert usable("bald", Pool(probs=probs))[0] == "margin"
+
+
+def test_what_a_strategy_needs_are_names_of_arrays_of_the_pool() -> None:
+    names = {field.name for field in fields(Pool)}
+    for strategy in STRATEGIES.values():
+        assert isinstance(strategy, Strategy)
+        assert set(strategy.needs) <= names

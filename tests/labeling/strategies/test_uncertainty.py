@@ -34,7 +34,7 @@ def test_draws_that_all_see_a_tie_teach_nothing_and_draws_that_contradict_teach_
     tie, contradiction = [[0.5, 0.5], [0.5, 0.5]], [[1.0, 0.0], [0.0, 1.0]]
     draws = np.array([tie, contradiction]).transpose(1, 0, 2)  # [looks, n, classes]
     assert np.allclose(disagreement(draws), [0, math.log(2)])
-    pool = Pool(probs=draws.mean(axis=0), draws=draws)
+    pool = Pool(probs=draws.mean(axis=0), ensemble=draws)
     assert bald(pool, 1, np.random.default_rng(0)).rows.tolist() == [1]
 
 

@@ -36,7 +36,8 @@ def test_every_look_is_a_row_of_probabilities_and_the_seed_makes_them(network, e
     labels = np.arange(90) % CLASSES
     given = {"labelled": embeddings, "labels": labels} if known else {}
     once, again, other = (
-        ensemble_predictions(network, embeddings, looks=4, seed=seed, **given) for seed in (1, 1, 2)
+        ensemble_predictions(network, embeddings, n_members=4, seed=seed, **given)
+        for seed in (1, 1, 2)
     )
     assert once.shape == (4, 90, CLASSES) and once.dtype == np.float32
     np.testing.assert_allclose(once.sum(axis=2), 1, atol=1e-5)
@@ -46,14 +47,16 @@ def test_every_look_is_a_row_of_probabilities_and_the_seed_makes_them(network, e
 
 
 def test_a_look_is_one_network_so_equal_samples_get_equal_answers(network, embeddings):
-    twice = ensemble_predictions(network, np.concatenate([embeddings, embeddings]), looks=3, seed=0)
+    twice = ensemble_predictions(
+        network, np.concatenate([embeddings, embeddings]), n_members=3, seed=0
+    )
     np.testing.assert_allclose(twice[:, :90], twice[:, 90:], atol=1e-6)
 
 
 def test_dropping_features_leaves_the_mean_answer_where_it_was(network, embeddings):
     logits = torch.from_numpy(embeddings) @ network.head.weight.T + network.head.bias
-    looks = np.log(ensemble_predictions(network, embeddings, looks=4000, seed=0))
-    centred = looks.mean(0) - looks.mean(0).mean(1, keepdims=True)
+    logs = np.log(ensemble_predictions(network, embeddings, n_members=4000, seed=0))
+    centred = logs.mean(0) - logs.mean(0).mean(1, keepdims=True)
     wanted = (logits - logits.mean(1, keepdim=True)).detach().numpy()
     np.testing.assert_allclose(centred, wanted, atol=0.1)
 
@@ -63,7 +66,7 @@ def test_an_ensemble_knows_what_it_was_taught_and_doubts_what_lies_between(netwo
     between = (embeddings[labels == 0][:30] + embeddings[labels == 1][:30]) / 2
     given = {"labelled": embeddings, "labels": labels}
     found = ensemble_predictions(
-        network, np.concatenate([embeddings, between]), looks=8, seed=0, **given
+        network, np.concatenate([embeddings, between]), n_members=8, seed=0, **given
     )
     assert (found[:, :90].mean(0).argmax(1) == labels).all()
     assert spread(found[:, 90:]) > 2 * spread(found[:, :90])
@@ -76,7 +79,7 @@ def test_more_labels_make_an_ensemble_agree(network, embeddings):
         ensemble_predictions(
             network,
             embeddings,
-            looks=8,
+            n_members=8,
             seed=0,
             labelled=np.tile(embeddings, (times, 1)),
             labels=np.tile(labels, times),
@@ -92,24 +95,24 @@ def test_labels_that_are_not_known_are_left_out(network, embeddings):
     given = {"labelled": embeddings[labels < 2], "labels": labels[labels < 2]}
     np.testing.assert_array_equal(
         ensemble_predictions(
-            network, embeddings, looks=2, seed=0, labelled=embeddings, labels=some
+            network, embeddings, n_members=2, seed=0, labelled=embeddings, labels=some
         ),
-        ensemble_predictions(network, embeddings, looks=2, seed=0, **given),
+        ensemble_predictions(network, embeddings, n_members=2, seed=0, **given),
     )
     nobody = ensemble_predictions(
-        network, embeddings, looks=2, seed=0, labelled=embeddings, labels=np.full(90, -1)
+        network, embeddings, n_members=2, seed=0, labelled=embeddings, labels=np.full(90, -1)
     )
     np.testing.assert_array_equal(
-        nobody, ensemble_predictions(network, embeddings, looks=2, seed=0)
+        nobody, ensemble_predictions(network, embeddings, n_members=2, seed=0)
     )
 
 
 def test_they_are_mapped_from_a_file_that_nobody_else_sees(
     network, embeddings, tmp_path, monkeypatch
 ):
-    at_once = ensemble_predictions(network, embeddings, looks=3, seed=0)
+    at_once = ensemble_predictions(network, embeddings, n_members=3, seed=0)
     monkeypatch.setattr(module, "_AT_ONCE", 7 * max(WIDTH, 3 * CLASSES))
-    found = ensemble_predictions(network, embeddings, looks=3, seed=0, folder=tmp_path)
+    found = ensemble_predictions(network, embeddings, n_members=3, seed=0, folder=tmp_path)
     assert isinstance(found, np.memmap) and not found.flags.writeable
     assert list(tmp_path.iterdir()) == []
     np.testing.assert_allclose(found, at_once, atol=1e-6)
@@ -117,5 +120,11 @@ def test_they_are_mapped_from_a_file_that_nobody_else_sees(
 
 def test_one_class_alone_and_no_rows_at_all_are_answered(network, embeddings):
     given = {"labelled": embeddings[:5], "labels": np.zeros(5, int)}
-    assert np.isfinite(ensemble_predictions(network, embeddings, looks=2, seed=0, **given)).all()
-    assert ensemble_predictions(network, embeddings[:0], looks=2, seed=0).shape == (2, 0, CLASSES)
+    assert np.isfinite(
+        ensemble_predictions(network, embeddings, n_members=2, seed=0, **given)
+    ).all()
+    assert ensemble_predictions(network, embeddings[:0], n_members=2, seed=0).shape == (
+        2,
+        0,
+        CLASSES,
+    )
