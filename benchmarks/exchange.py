@@ -27,8 +27,9 @@ import pandas as pd
 from sqlalchemy import insert
 
 from core.database import connect, now, upgrade, writing
+from core.hone_toml import LabelClass
 from core.locks import only_writer
-from core.workspace import LabelClass, Workspace
+from core.workspace import Workspace
 from labeling.kinds import KINDS
 from labeling.ledger.answers import record_answers
 from labeling.ledger.tables import samples

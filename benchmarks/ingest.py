@@ -26,7 +26,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from core.database import connect, upgrade
-from core.workspace import LabelClass, Workspace
+from core.hone_toml import LabelClass
+from core.workspace import Workspace
 from labeling.ingest.files import files_under
 from labeling.ingest.intake import ingest
 

@@ -1,21 +1,15 @@
 """The workspace: one folder with its own git, DVC, database, models and `hone.toml`."""
 
-import json
-import math
-import tomllib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from core.database import now
 from core.files import write_atomically
 from core.git import commit, git, has_commits, start_repository
-
-LABEL_KINDS = (
-    "classification",
-)  # of hone.toml's `kind`; KINDS of labeling and of models have each
-HOTKEYS = "1234567890qwertyuiopasdfghjklzxcvbnm"
+from core.hone_toml import LABEL_KINDS, LabelClass, hone_toml_text, parse_hone_toml
 
 GITIGNORE = (
     "/hone.sqlite*\n/desk/\n/traffic/\n/bento/\n/runs/\n/scores/\n/remote/\n/inbox/\n/.env\n"
@@ -39,15 +33,6 @@ S3_LIMITS = "    connect_timeout = 10\n    read_timeout = 60\n"  # no network is
 
 
 @dataclass(frozen=True)
-class LabelClass:
-    """One class people choose from: its name, its key in Label Studio, one line about it."""
-
-    name: str
-    hotkey: str
-    hint: str = ""
-
-
-@dataclass(frozen=True)
 class Workspace:
     """What `hone.toml` says, and where everything of this workspace lies."""
 
@@ -57,7 +42,13 @@ class Workspace:
     classes: tuple[LabelClass, ...]
     image_size: int
     price: float | None = None  # of one label, in whatever money one counts in
-    kind: str = LABEL_KINDS[0]  # what a label is: one of LABEL_KINDS
+    kind: str = LABEL_KINDS[0]
+    policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def read(cls, text: str, root: Path) -> "Workspace":
+        """The workspace at `root` with `text` as its `hone.toml`."""
+        return cls(root, **vars(parse_hone_toml(text, root / "hone.toml")))
 
     @property
     def class_names(self) -> list[str]:
@@ -112,16 +103,24 @@ def init_workspace(
     purpose: str = "",
     image_size: int = 224,
     remote: str | None = None,
+    policies: str = "",
 ) -> Workspace:
     """Make `root` a workspace: `hone.toml`, a git repository of its own, DVC with a remote.
 
     A workspace that is there stays as it is, one half made by a killed run is completed; what
     contradicts it (other classes, another size or remote) is an error. `remote` is a folder or an
     address that DVC knows, such as s3://bucket/folder; without one it is the folder `remote`.
+    `policies` is the text of the sections of `hone.toml` that hold the policies.
     """
     root = root.expanduser().resolve()
-    toml = _toml(title or root.name, purpose, image_size, classes)
-    wanted = _parse(toml, root / "hone.toml")
+    toml = hone_toml_text(
+        classes,
+        title=title or root.name,
+        purpose=purpose,
+        image_size=image_size,
+        policies=policies,
+    )
+    wanted = Workspace.read(toml, root)
     dvc_config = _dvc_config(remote)
     _refuse_conflict(wanted, dvc_config if remote else None)
     for folder in (root, wanted.shards, wanted.desk, wanted.traffic, wanted.inbox):
@@ -151,102 +150,7 @@ def load_workspace(root: Path) -> Workspace:
             f"{root} is no Hone workspace: it has no hone.toml; make one with "
             f"`hone init {root} --classes a,b,c` or name another with --workspace or HONE_WORKSPACE"
         )
-    return _parse(config.read_text(encoding="utf-8"), config)
-
-
-def default_hotkeys(names: Sequence[str], *, reserved: Collection[str] = ()) -> list[str]:
-    """A key for each class, no two alike and none `reserved`; empty once the keys run out.
-
-    A class named by one character has that character ("0" ... "9", "a"), the others the next key
-    that is left.
-    """
-    free = [key for key in HOTKEYS if key not in reserved]
-    keys: dict[int, str] = {}
-    for number, name in enumerate(names):
-        if name.lower() in free:
-            keys[number] = name.lower()
-            free.remove(name.lower())
-    remaining = iter(free)
-    return [keys.get(number) or next(remaining, "") for number in range(len(names))]
-
-
-def _parse(text: str, config: Path) -> Workspace:
-    root = config.parent
-    try:
-        found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{config}: {error}") from error
-    unknown = set(found) - {"title", "purpose", "kind", "image_size", "price", "class"}
-    if unknown:
-        raise ValueError(
-            f"{config}: unknown key {sorted(unknown)[0]!r}; "
-            "known: title, purpose, kind, image_size, price, class"
-        )
-    classes = _classes(found.get("class", []), config)
-    size = found.get("image_size", 224)
-    if not isinstance(size, int) or not 8 <= size <= 1024:
-        raise ValueError(
-            f"{config}: image_size is {size!r}; a whole number from 8 to 1024 is needed"
-        )
-    kind = found.get("kind", LABEL_KINDS[0])
-    if kind not in LABEL_KINDS:
-        raise ValueError(f"{config}: kind is {kind!r}; choose from {', '.join(LABEL_KINDS)}")
-    return Workspace(
-        root=root,
-        title=str(found.get("title", root.name)),
-        purpose=str(found.get("purpose", "")),
-        classes=classes,
-        image_size=size,
-        price=_price(found.get("price"), config),
-        kind=kind,
-    )
-
-
-def _price(found: object, config: Path) -> float | None:
-    if found is None:
-        return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < math.inf:
-        raise ValueError(f"{config}: price is {found!r}; a number such as 0.05 is needed, or none")
-    return float(found)
-
-
-def _classes(rows: list[dict[str, str]], config: Path) -> tuple[LabelClass, ...]:
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(
-            f"{config}: class is {rows!r}; write a [[class]] table for each, with a name"
-        )
-    names = [str(row.get("name", "")) for row in rows]
-    explicit = {str(row["hotkey"]) for row in rows if "hotkey" in row}
-    without = [name for name, row in zip(names, rows, strict=True) if "hotkey" not in row]
-    usual = iter(default_hotkeys(without, reserved=explicit))
-    keys = [str(row["hotkey"]) if "hotkey" in row else next(usual) for row in rows]
-    if len(names) < 2 or "" in names:
-        raise ValueError(
-            f"{config}: {names} are the class names; at least two, none empty, are needed"
-        )
-    for what, values in (("class name", names), ("hotkey", [key for key in keys if key])):
-        doubled = sorted({value for value in values if values.count(value) > 1})
-        if doubled:
-            raise ValueError(f"{config}: the {what} {doubled[0]!r} stands twice")
-    return tuple(
-        LabelClass(name, key, str(row.get("hint", "")))
-        for name, key, row in zip(names, keys, rows, strict=True)
-    )
-
-
-def _toml(title: str, purpose: str, image_size: int, classes: Sequence[str]) -> str:
-    """The text of `hone.toml`; a JSON string is a TOML string too."""
-    lines = [f"{key} = {_quoted(value)}" for key, value in (("title", title), ("purpose", purpose))]
-    lines.append(f"image_size = {image_size}  # images are scaled to this many pixels on each side")
-    lines.append("# price = 0.05  # of one label, for `hone budget`; in any money")
-    for name, hotkey in zip(classes, default_hotkeys(classes), strict=True):
-        lines += ["", "[[class]]", f"name = {_quoted(name)}", f"hotkey = {_quoted(hotkey)}"]
-        lines.append('hint = ""  # one line that annotators read')
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return Workspace.read(config.read_text(encoding="utf-8"), root)
 
 
 def _dvc_config(remote: str | None) -> str:

@@ -10,6 +10,7 @@ from core.bucket import BucketImageStore
 from core.database import connect, upgrade
 from core.workspace import Workspace, load_workspace
 from settings import Settings
+from tasks.policies import Policies, load_policies
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Context:
     settings: Settings
     workspace: Workspace
     engine: Engine
+
+    @cached_property
+    def policies(self) -> Policies:
+        """What decides in this workspace, from `hone.toml`."""
+        return load_policies(self.workspace)
 
     @cached_property
     def object_desk(self) -> BucketImageStore | None:
@@ -33,6 +39,7 @@ def open_context() -> Context:
     if settings.database_url is None:
         _refuse_lost_database(workspace)
     url = settings.database_url.get_secret_value() if settings.database_url else workspace.database
+    load_policies(workspace)  # an unsound policy stops every command, not only the one it is for
     return Context(settings, workspace, _engine(url))
 
 

@@ -27,7 +27,7 @@ WORDS_FOR_NOW: dict[str, set[str]] = {
     "core/images.py": {"found", "kept", "said"},
     "core/intents.py": {"found"},
     "core/shards.py": {"found"},
-    "core/workspace.py": {"desk", "found"},
+    "core/workspace.py": {"desk"},
     "labeling/batches/checks.py": {"found", "seen"},
     "labeling/batches/quality_control.py": {"told"},
     "labeling/batches/relabel.py": {"said", "told"},

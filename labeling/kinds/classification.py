@@ -6,8 +6,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import pandas as pd
 
+from core.hone_toml import LabelClass
 from core.text import listed, short
-from core.workspace import LabelClass
 from labeling.consensus.settle import SettlePolicy, settle
 from labeling.kinds.kind import Result, UnusableAnswer
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from core.workspace import LabelClass
+from core.hone_toml import LabelClass
 from labeling.consensus.settle import SettlePolicy
 
 Result = list[dict[str, Any]]  # Label Studio's JSON: the regions of an annotation or a prediction

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from core.workspace import LabelClass
+from core.hone_toml import LabelClass
 from labeling.kinds import Kind, UnusableAnswer
 from labeling.ledger.answers import ANSWER_COLUMNS
 

@@ -18,8 +18,9 @@ import httpx
 import pandas as pd
 
 from core.database import connect
+from core.hone_toml import LabelClass
 from core.locks import only_writer
-from core.workspace import LabelClass, Workspace
+from core.workspace import Workspace
 from labeling.kinds import KINDS
 from labeling.ledger.answers import record_answers, watermark_of
 from labeling.studio import client as exchange

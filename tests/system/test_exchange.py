@@ -13,7 +13,8 @@ import httpx
 import pandas as pd
 import pytest
 
-from core.workspace import LabelClass, Workspace
+from core.hone_toml import LabelClass
+from core.workspace import Workspace
 from labeling.studio import client as exchange
 from tasks.demo import servers
 from tasks.demo.servers import LabelStudioServer

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from core.workspace import LabelClass, Workspace
+from core.hone_toml import LabelClass
+from core.workspace import Workspace
 from labeling.studio import client as exchange
 from labeling.studio.project import PROJECT_FILE
 from tasks.demo.servers import LabelStudioServer, free_port

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from core.workspace import LabelClass, Workspace
+from core.hone_toml import LabelClass
+from core.workspace import Workspace
 from labeling.studio import client as exchange
 from tasks.demo.servers import LabelStudioServer
 from tests.system.annotators import PASSWORD, Annotator, annotating, sign_up

@@ -22,11 +22,12 @@ from sqlalchemy import Engine, event, select
 from core import database, locks, shards
 from core import files as core_files
 from core.database import connect, upgrade
+from core.hone_toml import LabelClass
 from core.images import decode_image
 from core.intents import open_intents
 from core.locks import LockLost, only_writer
 from core.shards import read_image
-from core.workspace import LabelClass, Workspace
+from core.workspace import Workspace
 from labeling.ingest import files, intake, near_duplicates
 from labeling.ingest.files import files_under, read_file
 from labeling.ingest.intake import Intake, adopt, ingest

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.workspace import LABEL_KINDS, LabelClass
+from core.hone_toml import LABEL_KINDS, LabelClass
 from labeling.consensus.settle import SettlePolicy
 from labeling.formats import READERS, WRITERS
 from labeling.kinds import KINDS

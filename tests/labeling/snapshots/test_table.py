@@ -13,12 +13,11 @@ from sqlalchemy import Engine, insert, update
 
 from core.database import connect, metadata, now, writing
 from labeling.ledger.tables import answers, assignments, audit, gold, labels, rounds, samples
+from labeling.snapshots.split import SnapshotConfig, split
 from labeling.snapshots.table import (
-    SnapshotConfig,
     build_table,
     fingerprint,
     from_parquet,
-    split,
     to_arrow,
     to_parquet,
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.workspace import LabelClass
+from core.hone_toml import LabelClass
 from labeling.kinds import KINDS
 from labeling.ledger.answers import ANSWER_COLUMNS
 from labeling.studio import protocol as wire

@@ -1,0 +1,144 @@
+"""`hone.toml`: what a workspace is, and the policies that decide for every caller alike."""
+
+import json
+import math
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.errors import HoneError
+
+HOTKEYS = "1234567890qwertyuiopasdfghjklzxcvbnm"
+LABEL_KINDS = ("classification",)  # KINDS of labeling and of models have each
+POLICIES = ("settling", "snapshot", "gate", "watch")  # sections; `tasks.policies` reads them
+KEYS = ("title", "purpose", "kind", "image_size", "price", "class", *POLICIES)
+HEADER = """\
+# What this workspace is. Every command, deployment and report reads this file.
+"""
+POLICIES_HEADER = """
+# What decides, for every caller alike. A line after # has the default: take the # away to set it.
+# A change is recorded, and the next collect, import, retrain or watch prints what it changes.
+"""
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """One class people choose from: its name, its key in Label Studio, one line about it."""
+
+    name: str
+    hotkey: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class HoneToml:
+    """The content of `hone.toml`, checked but for the policies, which stay as they are written."""
+
+    title: str
+    purpose: str
+    classes: tuple[LabelClass, ...]
+    image_size: int
+    price: float | None = None  # of one label, in whatever money one counts in
+    kind: str = LABEL_KINDS[0]
+    policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+
+
+def parse_hone_toml(text: str, config: Path) -> HoneToml:
+    """The content of the file `config`; an unknown key or an unsound value is an error."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise HoneError(f"{config}: {error}") from error
+    unknown = sorted(set(table) - set(KEYS))
+    if unknown:
+        raise HoneError(f"{config}: unknown key {unknown[0]!r}; known: {', '.join(KEYS)}")
+    size, kind = table.get("image_size", 224), table.get("kind", LABEL_KINDS[0])
+    if type(size) is not int or not 8 <= size <= 1024:
+        raise HoneError(f"{config}: image_size is {size!r}; choose a whole number from 8 to 1024")
+    if kind not in LABEL_KINDS:
+        raise HoneError(f"{config}: kind is {kind!r}; choose one of {', '.join(LABEL_KINDS)}")
+    return HoneToml(
+        title=str(table.get("title", config.parent.name)),
+        purpose=str(table.get("purpose", "")),
+        classes=_classes(table.get("class", []), config),
+        image_size=size,
+        price=_price(table.get("price"), config),
+        kind=kind,
+        policies={name: _section(table[name], name, config) for name in POLICIES if name in table},
+    )
+
+
+def hone_toml_text(
+    classes: Sequence[str], *, title: str, purpose: str, image_size: int, policies: str = ""
+) -> str:
+    """The text of a new `hone.toml`; a JSON string is a TOML string too."""
+    lines = [f"title = {_quoted(title)}  # what annotators see", f"purpose = {_quoted(purpose)}"]
+    lines.append(f"kind = {_quoted(LABEL_KINDS[0])}  # of labels")
+    lines.append(f"image_size = {image_size}  # images are scaled to this many pixels on each side")
+    lines.append("# price = 0.05  # of one label, for `hone budget`; in any money")
+    for name, hotkey in zip(classes, default_hotkeys(classes), strict=True):
+        lines += ["", "[[class]]", f"name = {_quoted(name)}", f"hotkey = {_quoted(hotkey)}"]
+        lines.append('hint = ""  # one line that annotators read')
+    return HEADER + "\n".join(lines) + "\n" + (policies and POLICIES_HEADER + policies)
+
+
+def default_hotkeys(names: Sequence[str], *, reserved: Collection[str] = ()) -> list[str]:
+    """A key for each class, no two alike and none `reserved`; empty once the keys run out.
+
+    A class named by one character has that character ("0" ... "9", "a"), the others the next key
+    that is left.
+    """
+    free = [key for key in HOTKEYS if key not in reserved]
+    keys: dict[int, str] = {}
+    for number, name in enumerate(names):
+        if name.lower() in free:
+            keys[number] = name.lower()
+            free.remove(name.lower())
+    remaining = iter(free)
+    return [keys.get(number) or next(remaining, "") for number in range(len(names))]
+
+
+def _section(table: object, name: str, config: Path) -> Mapping[str, Any]:
+    if not isinstance(table, dict):
+        raise HoneError(
+            f"{config}: {name} is {table!r}; write a table, [{name}] and a line for each"
+        )
+    return table
+
+
+def _price(price: object, config: Path) -> float | None:
+    if price is None:
+        return None
+    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < math.inf:
+        raise HoneError(f"{config}: price is {price!r}; a number such as 0.05 is needed, or none")
+    return float(price)
+
+
+def _classes(rows: Any, config: Path) -> tuple[LabelClass, ...]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise HoneError(
+            f"{config}: class is {rows!r}; write a [[class]] table for each, with a name"
+        )
+    names = [str(row.get("name", "")) for row in rows]
+    explicit = {str(row["hotkey"]) for row in rows if "hotkey" in row}
+    without = [name for name, row in zip(names, rows, strict=True) if "hotkey" not in row]
+    usual = iter(default_hotkeys(without, reserved=explicit))
+    keys = [str(row["hotkey"]) if "hotkey" in row else next(usual) for row in rows]
+    if len(names) < 2 or "" in names:
+        raise HoneError(
+            f"{config}: {names} are the class names; at least two, none empty, are needed"
+        )
+    for what, values in (("class name", names), ("hotkey", [key for key in keys if key])):
+        doubled = sorted({value for value in values if values.count(value) > 1})
+        if doubled:
+            raise HoneError(f"{config}: the {what} {doubled[0]!r} stands twice")
+    return tuple(
+        LabelClass(name, key, str(row.get("hint", "")))
+        for name, key, row in zip(names, keys, rows, strict=True)
+    )
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,58 @@
+"""The policies of a workspace: what decides what a label, a split, a verdict and an alarm is."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from core.configuration import CONFIGURATIONS, fields_of
+from core.errors import HoneError
+from core.hone_toml import POLICIES
+from core.workspace import Workspace
+from labeling.consensus.settle import SettlePolicy
+from labeling.snapshots.split import SnapshotConfig
+from models.judging.verdict import GatePolicy
+from models.watching.detectors import WatchPolicy
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The sections of `hone.toml` that decide, one field each."""
+
+    settling: SettlePolicy = field(default_factory=SettlePolicy)
+    snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)
+    gate: GatePolicy = field(default_factory=GatePolicy)
+    watch: WatchPolicy = field(default_factory=WatchPolicy)
+
+
+def load_policies(workspace: Workspace) -> Policies:
+    """The policies that `hone.toml` has, defaults where it says nothing."""
+    sections = {field.name: _read(field.name, workspace) for field in fields(Policies)}
+    return Policies(**sections)
+
+
+def policies_toml() -> str:
+    """The sections of a new `hone.toml`: each field with its help and its default after a #."""
+    return "\n".join(line for section in POLICIES for line in _section_lines(section)) + "\n"
+
+
+def changed_fields(old: Any, new: Any) -> str:
+    """What differs between two policies of a kind, such as "answers_needed 1 -> 2"."""
+    before, after = asdict(old), asdict(new)
+    return ", ".join(
+        f"{name} {before[name]} -> {after[name]}" for name in after if before[name] != after[name]
+    )
+
+
+def _read(section: str, workspace: Workspace) -> Any:
+    try:
+        return CONFIGURATIONS[section](**workspace.policies.get(section, {}))
+    except HoneError as error:
+        raise HoneError(f"{workspace.root / 'hone.toml'}: {error}") from error
+
+
+def _section_lines(section: str) -> Iterator[str]:
+    cls = CONFIGURATIONS[section]
+    yield f"\n[{section}]  # {(cls.__doc__ or '').splitlines()[0]}"
+    for name, known in fields_of(cls).items():
+        yield f"# {name} = {json.dumps(known.default)}  # {known.description}"
