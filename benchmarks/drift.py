@@ -101,7 +101,7 @@ def measure(
     return {
         "shift": f"{degrees} deg, noise {noise}",
         "checks": checks,
-        "accuracy": float((here.probs.argmax(axis=1) == truths).mean()),
+        "accuracy": float((here.outputs.argmax(axis=1) == truths).mean()),
         "shares": np.mean(alarms, axis=0),
         "p_values": p_values,
         "ms": 1e3 * seconds / checks,
@@ -117,7 +117,7 @@ def shift(images: np.ndarray, degrees: int, noise: float) -> np.ndarray:
 
 def rows_of(seen: Predictions, rows: np.ndarray) -> Predictions:
     """Some of the predictions."""
-    return Predictions(seen.probs[rows], seen.embeddings[rows])
+    return Predictions(seen.outputs[rows], seen.embeddings[rows])
 
 
 def mmd(reference: Predictions, window: Predictions) -> float:

@@ -305,7 +305,7 @@ def score(setting: Setting, pool: Pool, folder: Path) -> int:
         scored = score_table(
             setting.network, pool.table, pool.shards, setting.side, cache, threads=setting.threads
         )
-    return len(scored.probs)
+    return len(scored.outputs)
 
 
 def stock(setting: Setting, pool: Pool, *, workers: int) -> int:
@@ -336,8 +336,8 @@ def agreement(setting: Setting, pool: Pool) -> float:
         wanted = "bf16" if setting.precision.bf16 else "fp32"
         quick = score_table(
             setting.network, part, pool.shards, setting.side, cache, precision=wanted
-        ).probs.argmax(1)
-    exact = predict_table(plain_copy(setting), part, pool.shards, setting.side).probs.argmax(1)
+        ).outputs.argmax(1)
+    exact = predict_table(plain_copy(setting), part, pool.shards, setting.side).outputs.argmax(1)
     return float((quick == exact).mean())
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.kinds.kind import Answer
+from models.kinds.kind import Answer, Truths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 OFF_BY = 1e-3  # a row of probabilities sums to one, within this
-DIGITS = 6  # of a served probability
 
 
 class Classification:
@@ -69,24 +68,22 @@ class Classification:
             return ["the rows are no probabilities: they do not sum to one"]
         return []
 
-    def strange_truths(self, truths: Sequence[Any], classes: Sequence[str]) -> list[Any]:
+    def strange_truths(self, truths: Truths, classes: Sequence[str]) -> list[Any]:
         """Truths that are no class of the model."""
         known = set(classes)
         return [truth for truth in truths if truth not in known]
 
-    def credit(
-        self, outputs: np.ndarray, truths: Sequence[Any], classes: Sequence[str]
-    ) -> np.ndarray:
+    def credit(self, outputs: np.ndarray, truths: Truths, classes: Sequence[str]) -> np.ndarray:
         """1 where the most probable class is the truth, else 0."""
         predicted = np.asarray(classes, dtype=object)[outputs.argmax(axis=1)]
         return np.asarray(predicted == np.asarray(truths, dtype=object), dtype=float)
 
-    def constant_credit(self, truths: Sequence[Any], weights: np.ndarray) -> float:
+    def constant_credit(self, truths: Truths, weights: np.ndarray) -> float:
         """The weighted share of the most frequent class."""
         names = np.asarray(truths, dtype=object)
         return max(float(weights[names == name].sum()) for name in set(truths))
 
-    def groups(self, truths: Sequence[Any]) -> dict[str, np.ndarray]:
+    def groups(self, truths: Truths) -> dict[str, np.ndarray]:
         """The rows of each class."""
         names = np.asarray(truths, dtype=object)
         return {f"class {name}": names == name for name in sorted(set(truths))}
@@ -103,9 +100,7 @@ class Classification:
             for row, number in zip(outputs, best, strict=True)
         ]
 
-    def confusion(
-        self, outputs: np.ndarray, truths: Sequence[Any], classes: Sequence[str]
-    ) -> np.ndarray:
+    def confusion(self, outputs: np.ndarray, truths: Truths, classes: Sequence[str]) -> np.ndarray:
         """Truths in rows, predicted classes in columns, in the order of `classes`."""
         numbers = {name: number for number, name in enumerate(classes)}
         counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
@@ -118,12 +113,11 @@ class Classification:
 
     def served(self, output: Sequence[float], classes: Sequence[str]) -> dict[str, Any]:
         """Label, confidence and the probability of every class."""
-        shares = [round(float(share), DIGITS) for share in output]
         best = int(np.argmax(output))
         return {
             "label": classes[best],
-            "confidence": shares[best],
-            "probabilities": dict(zip(classes, shares, strict=True)),
+            "confidence": output[best],
+            "probabilities": dict(zip(classes, output, strict=True)),
         }
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+Truths = Sequence[Any] | np.ndarray  # in the form that the ledger has labels in
+
+
 @dataclass(frozen=True)
 class Answer:
     """One prediction in short: a label and how sure the model is of it, from 0 to 1."""
@@ -51,18 +54,16 @@ class Kind(Protocol):
     def problems(self, outputs: np.ndarray, rows: int, classes: Sequence[str]) -> list[str]:
         """Why these are no outputs for so many images; empty when they are."""
 
-    def strange_truths(self, truths: Sequence[Any], classes: Sequence[str]) -> list[Any]:
+    def strange_truths(self, truths: Truths, classes: Sequence[str]) -> list[Any]:
         """The truths that no output of these classes could match."""
 
-    def credit(
-        self, outputs: np.ndarray, truths: Sequence[Any], classes: Sequence[str]
-    ) -> np.ndarray:
+    def credit(self, outputs: np.ndarray, truths: Truths, classes: Sequence[str]) -> np.ndarray:
         """How right each image's output is, from 0 to 1: what verdicts and estimates average."""
 
-    def constant_credit(self, truths: Sequence[Any], weights: np.ndarray) -> float:
+    def constant_credit(self, truths: Truths, weights: np.ndarray) -> float:
         """The mean credit of the best model that gives every image the same output."""
 
-    def groups(self, truths: Sequence[Any]) -> dict[str, np.ndarray]:
+    def groups(self, truths: Truths) -> dict[str, np.ndarray]:
         """The rows (a mask for each name) on which a model may be good or bad by itself."""
 
     def probabilities(self, outputs: np.ndarray, classes: Sequence[str]) -> np.ndarray:
@@ -71,9 +72,7 @@ class Kind(Protocol):
     def answers(self, outputs: np.ndarray, classes: Sequence[str]) -> list[Answer]:
         """The label of each image, with its confidence."""
 
-    def confusion(
-        self, outputs: np.ndarray, truths: Sequence[Any], classes: Sequence[str]
-    ) -> np.ndarray:
+    def confusion(self, outputs: np.ndarray, truths: Truths, classes: Sequence[str]) -> np.ndarray:
         """How often each truth (row) was predicted as each class (column)."""
 
     def views(self, outputs: np.ndarray) -> dict[str, np.ndarray]:

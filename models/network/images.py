@@ -134,15 +134,6 @@ def open_images(
     return Images(places, shards, image_size, threads, kept)
 
 
-def targets(labels: pd.Series, classes: Sequence[str]) -> torch.Tensor:
-    """The number of each label's class; a label that is no class is an error that says which."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    strange = sorted({str(label) for label in labels if label not in numbers})
-    if strange:
-        raise ValueError(f"{strange[0]!r} is no class; the classes are {', '.join(classes)}")
-    return torch.tensor([numbers[label] for label in labels], dtype=torch.int64)
-
-
 def augment(images: torch.Tensor, rng: np.random.Generator, *, flip: bool = False) -> torch.Tensor:
     """Each image a little turned, moved, scaled, brightened; half of them mirrored if `flip`.
 

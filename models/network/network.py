@@ -1,4 +1,4 @@
-"""A torchvision backbone and a linear head; what the network says and what it sees in an image."""
+"""A torchvision backbone and the head of a label kind."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +10,7 @@ from torch import nn
 from torchvision import models as zoo
 
 from core.configuration import OneOf, configuration
+from models.kinds import DEFAULT, KINDS, Kind
 from models.network.images import MEAN, STD
 
 SMALL = 64  # pixels; below, a stem made for 224 leaves a few cells or none of the image
@@ -61,28 +62,42 @@ class NetworkConfig:
 
 
 class Network(nn.Module):
-    """Pixels from 0 to 255 -> logits. Normalising is part of it: it cannot be forgotten."""
+    """Pixels from 0 to 255 -> what the head returns. Normalising is part of it."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, backbone: nn.Module, width: int, classes: int) -> None:
+    def __init__(
+        self, backbone: nn.Module, width: int, classes: int, kind: Kind = KINDS[DEFAULT]
+    ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Linear(width, classes)
+        self.head = kind.head(width, classes)
+        self.width, self.classes, self.kind = width, classes, kind
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1) * 255)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """What the backbone makes of uint8 or float images [n, 3, s, s]: one row for each."""
+        """The embeddings of uint8 or float images [n, 3, s, s]: one row for each."""
         return self.backbone((images - self.mean) / self.std)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The logits of each class."""
+        """What the head returns: for a classifier the logits of each class."""
         return self.head(self.embed(images))
 
+    def outputs(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """What is stored and served, in fp32 whatever the backbone computes in."""
+        return self.kind.outputs(self.head(embeddings.float()))
 
-def build(config: NetworkConfig, *, classes: int, image_size: int) -> Network:
+    @property
+    def output_width(self) -> int:
+        """How many numbers the outputs of an image are."""
+        return self.kind.output_width(self.classes)
+
+
+def build(
+    config: NetworkConfig, *, classes: int, image_size: int, kind: Kind = KINDS[DEFAULT]
+) -> Network:
     """A network for images of this size, its new parts drawn from torch's random state."""
     backbone, head = _headless(_from_zoo(config, image_size))
     if config.has_small_stem(image_size):
@@ -90,7 +105,7 @@ def build(config: NetworkConfig, *, classes: int, image_size: int) -> Network:
     if config.weights not in (None, "default"):
         _load_weights(backbone, Path(str(config.weights)), head)
     width = _width(backbone, config, image_size)
-    return Network(backbone, width, classes)
+    return Network(backbone, width, classes, kind)
 
 
 def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,18 +43,26 @@ class LoadedModel:
     sha256: str
     network: "Network"
     card: ModelCard
-    reference: "Predictions"
+    reference: "Predictions"  # of rows it did not train on
+    reference_ids: tuple[str, ...] = ()  # samples of those rows; not kept by older versions
 
 
 def save_model(
-    engine: Engine, bento_home: Path, network: "Network", card: ModelCard, reference: "Predictions"
+    engine: Engine,
+    bento_home: Path,
+    network: "Network",
+    card: ModelCard,
+    reference: "Predictions",
+    reference_ids: Sequence[str] = (),
 ) -> str:
     """Put a model in the store and on record; return its version.
+
+    `reference` are its predictions for rows it did not train on, `reference_ids` their samples.
 
     Idempotent: the same weights with the same card (but for its time) are one version. A kill at
     any moment leaves an intent that the next save completes or clears away.
     """
-    contents = _pack(network, card, reference)
+    contents = _pack(network, card, reference, reference_ids)
     identity = _identity(contents, card)
     with only_writer(engine, "models") as token:
         _finish(engine, token, bento_home)
@@ -99,10 +108,12 @@ def read_model(folder: Path, version: str, sha256: str) -> LoadedModel:
     contents = _read_checked(folder, version, sha256)
     card = ModelCard.from_json(contents["card.json"])
     config = replace(NetworkConfig(**card.network), weights=None)  # its own weights follow
-    network = build(config, classes=len(card.classes), image_size=card.image_size)
+    network = build(
+        config, classes=len(card.classes), image_size=card.image_size, kind=card.label_kind
+    )
     network.load_state_dict(safetensors.torch.load(contents["weights.safetensors"]))
     network.eval()
-    return LoadedModel(version, sha256, network, card, _unpack(contents["reference.npz"]))
+    return LoadedModel(version, sha256, network, card, *_unpack(contents["reference.npz"]))
 
 
 def entry(bento_home: Path, version: str) -> Path:
@@ -121,7 +132,9 @@ def unrecorded_entries(engine: Engine, bento_home: Path) -> list[str]:
     return sorted({f"{NAME}:{path.name}" for path in found} - known)
 
 
-def _pack(network: "Network", card: ModelCard, reference: "Predictions") -> dict[str, bytes]:
+def _pack(
+    network: "Network", card: ModelCard, reference: "Predictions", reference_ids: Sequence[str]
+) -> dict[str, bytes]:
     import numpy as np
     import safetensors.torch
     import torch
@@ -131,7 +144,8 @@ def _pack(network: "Network", card: ModelCard, reference: "Predictions") -> dict
     if broken:
         raise ValueError(f"weights of {broken[0]} are not finite: nothing was saved, train again")
     packed = io.BytesIO()
-    np.savez(packed, probs=reference.probs, embeddings=reference.embeddings)
+    names = np.array(list(reference_ids), dtype="S")
+    np.savez(packed, probs=reference.outputs, embeddings=reference.embeddings, sample_ids=names)
     return {
         "weights.safetensors": safetensors.torch.save(
             {name: part.contiguous() for name, part in weights.items()}
@@ -141,13 +155,14 @@ def _pack(network: "Network", card: ModelCard, reference: "Predictions") -> dict
     }
 
 
-def _unpack(content: bytes) -> "Predictions":
+def _unpack(content: bytes) -> "tuple[Predictions, tuple[str, ...]]":
     import numpy as np
 
     from models.scoring.predict import Predictions
 
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return Predictions(probs=arrays["probs"], embeddings=arrays["embeddings"])
+        names = arrays["sample_ids"].astype(str).tolist() if "sample_ids" in arrays else []
+        return Predictions(arrays["probs"], arrays["embeddings"]), tuple(names)
 
 
 def _identity(contents: dict[str, bytes], card: ModelCard) -> str:

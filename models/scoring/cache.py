@@ -1,4 +1,4 @@
-"""What a model said of each sample, kept on disk: nobody is scored twice by the same model."""
+"""A model's predictions by sample, kept on disk: no sample is scored twice by the same model."""
 
 import fcntl
 import json
@@ -14,21 +14,21 @@ from core.files import sync_folder, write_atomically
 from core.locks import LockBusy
 
 ID = np.dtype("S32")  # the 32 bytes of a sample id; compared as bytes, trailing zeros and all
-_ROWS = ("ids", "probs", "embeddings")  # a file of each, row i of sample i
+_ROWS = ("ids", "probs", "embeddings")  # a file of each, row i of sample i; probs: the outputs
 _BLOCKS = "blocks"  # what counts: a record for each block whose rows are on the disk
 _LOCK = "lock"  # held by whoever has the cache open; never removed
 _RECORD = struct.Struct("<QIIII")  # rows so far; checksums of the block's three parts, and of these
 
 
 class ScoreCache:
-    """Probabilities and embeddings by sample, memory-mapped; `open_cache` makes it.
+    """Outputs and embeddings by sample, memory-mapped; `open_cache` makes it.
 
     Rows are added in blocks and never changed. A block is there whole or not at all, whenever the
     process is killed. One process at a time may have it open.
     """
 
-    def __init__(self, folder: Path, *, classes: int, width: int, lock: int) -> None:
-        self.folder, self.classes, self.width = folder, classes, width
+    def __init__(self, folder: Path, *, outputs: int, width: int, lock: int) -> None:
+        self.folder, self.output_width, self.width = folder, outputs, width
         self._lock, self._blocks = lock, 0
         self._ids: np.ndarray = np.empty(0, ID)
         self._order: np.ndarray | None = None  # of the ids, made anew when it is asked for
@@ -43,9 +43,9 @@ class ScoreCache:
         return len(self._ids)
 
     @property
-    def probs(self) -> np.ndarray:
-        """Float32 [n, classes], mapped from the file and read-only."""
-        return self._mapped("probs", self.classes)
+    def outputs(self) -> np.ndarray:
+        """Float32 [n, numbers], mapped from the file and read-only."""
+        return self._mapped("probs", self.output_width)
 
     @property
     def embeddings(self) -> np.ndarray:
@@ -62,15 +62,17 @@ class ScoreCache:
         absent = np.flatnonzero(self._found(wanted) < 0)
         return absent[np.sort(np.unique(wanted[absent], return_index=True)[1])]
 
-    def append(self, sample_ids: Sequence[str], probs: np.ndarray, embeddings: np.ndarray) -> None:
+    def append(
+        self, sample_ids: Sequence[str], outputs: np.ndarray, embeddings: np.ndarray
+    ) -> None:
         """Add a block of samples that are not there yet; when this returns it is on the disk."""
         ids = _as_bytes(sample_ids)
-        self._check(ids, sample_ids, probs, embeddings)
+        self._check(ids, sample_ids, outputs, embeddings)
         if not len(ids):
             return
         parts = [
             ids,
-            np.ascontiguousarray(probs, np.float32),
+            np.ascontiguousarray(outputs, np.float32),
             np.ascontiguousarray(embeddings, np.float32),
         ]
         sums = [zlib.crc32(part.view(np.uint8).data) for part in parts]
@@ -88,12 +90,12 @@ class ScoreCache:
         self._lock = -1
 
     def _check(
-        self, ids: np.ndarray, names: Sequence[str], probs: np.ndarray, embeddings: np.ndarray
+        self, ids: np.ndarray, names: Sequence[str], outputs: np.ndarray, embeddings: np.ndarray
     ) -> None:
-        shapes = (len(ids), self.classes), (len(ids), self.width)
-        if (probs.shape, embeddings.shape) != shapes:
+        shapes = (len(ids), self.output_width), (len(ids), self.width)
+        if (outputs.shape, embeddings.shape) != shapes:
             raise ValueError(
-                f"probabilities {probs.shape} and embeddings {embeddings.shape} of {len(ids)} "
+                f"outputs {outputs.shape} and embeddings {embeddings.shape} of {len(ids)} "
                 f"samples do not fit {self.folder}, which takes {shapes[0]} and {shapes[1]}"
             )
         again = np.flatnonzero(self._found(ids) >= 0)
@@ -133,7 +135,7 @@ class ScoreCache:
         if not all(map(_is_whole, records)):
             return f"{_BLOCKS} is not what was written"
         bounds = [0, *(record[0] for record in records)]
-        sizes = dict(zip(_ROWS, (ID.itemsize, 4 * self.classes, 4 * self.width), strict=True))
+        sizes = dict(zip(_ROWS, (ID.itemsize, 4 * self.output_width, 4 * self.width), strict=True))
         for name, size in sizes.items():
             if (self.folder / name).stat().st_size < bounds[-1] * size:
                 return f"{name} is shorter than the {bounds[-1]} rows that were written"
@@ -146,17 +148,17 @@ class ScoreCache:
         return None
 
 
-def open_cache(folder: Path, *, classes: int, width: int, model: str = "") -> ScoreCache:
+def open_cache(folder: Path, *, outputs: int, width: int, model: str = "") -> ScoreCache:
     """The cache in `folder`, or an empty one where there is none or it is of another model.
 
-    One that is damaged, or that does not fit the classes, the width and the `model` (any text that
+    One that is damaged, or that does not fit the outputs, the width and the `model` (any text that
     tells one model from another), is begun anew, and that is printed: it costs time, no round.
     `Busy` says that another process has it open; a process that died has not.
     """
     lock = _locked(folder)
     try:
-        cache = ScoreCache(folder, classes=classes, width=width, lock=lock)
-        shape = json.dumps({"classes": classes, "width": width, "model": model}).encode()
+        cache = ScoreCache(folder, outputs=outputs, width=width, lock=lock)
+        shape = json.dumps({"classes": outputs, "width": width, "model": model}).encode()
         problem = _unfit(folder, shape) or cache._load()
         if problem:
             if problem != _NEW:

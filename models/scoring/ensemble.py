@@ -1,11 +1,10 @@
-"""Several opinions of one network: how far they differ is what it does not know (BALD)."""
+"""Predictions of several heads on one backbone: how far they differ is its uncertainty (BALD)."""
 
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from models.network.network import Network
 
@@ -25,32 +24,31 @@ def ensemble_predictions(
     labels: np.ndarray | None = None,
     folder: Path | None = None,
 ) -> np.ndarray:
-    """Probabilities [n_members, n, classes] of so many heads over the same embeddings; seeded.
+    """Outputs [n_members, n, classes] of so many linear heads over the same embeddings; seeded.
 
     They are mapped, read-only, from a file in `folder` that nobody else sees: 4 bytes for each of
-    them, 4 GB for ten n_members at a million samples of a hundred classes.
+    them, 4 GB for ten members at a million samples of a hundred classes.
 
     With labelled embeddings: an ensemble, each head refitted on a bootstrap of them, which differs
     the more the fewer the labels are. Without: the network's own head with other features dropped
-    in each look, the same for all samples, so that a look is one network and its answers belong
+    in each member, the same for all samples, so that a member is one network and its answers belong
     together. A `labels` of -1 is not known and left out.
     """
     rng = np.random.default_rng(seed)
     known = np.flatnonzero(labels >= 0) if labels is not None else np.empty(0, int)
     if labelled is not None and labels is not None and len(known):
-        heads = _refitted(network, labelled[known], labels[known], n_members, rng)
+        weight, bias = _refitted(network, labelled[known], labels[known], n_members, rng)
     else:
-        heads = _thinned(network, n_members, rng)
-    return _answers(embeddings, *heads, folder=folder)
+        weight, bias = _thinned(network, n_members, rng)
+    return _answers(network, embeddings, weight, bias, folder=folder)
 
 
 def _thinned(
     network: Network, n_members: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights [n_members, classes, width] and biases: the head with some of what it reads dropped."""
-    weight, bias = (
-        part.detach().float().cpu() for part in (network.head.weight, network.head.bias)
-    )
+    head = network.head.state_dict()
+    weight, bias = (head[part].float().cpu() for part in ("weight", "bias"))
     kept = torch.from_numpy(rng.random((n_members, 1, weight.shape[1])) >= DROPPED)
     return weight * kept / (1 - DROPPED), bias.expand(n_members, -1)
 
@@ -71,17 +69,17 @@ def _refitted(
     spread = spread.clamp_min(max(1e-6, 1e-2 * float(spread.max())))
     counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), n_members)
     share = torch.from_numpy(counts / len(labels)).float()
-    wanted = F.one_hot(torch.from_numpy(labels).long(), network.head.out_features).float()
-    weight = torch.zeros(n_members, network.head.out_features, seen.shape[1], requires_grad=True)
-    bias = torch.zeros(n_members, network.head.out_features, requires_grad=True)
+    targets = torch.from_numpy(labels).long().repeat(n_members)
+    weight = torch.zeros(n_members, network.classes, seen.shape[1], requires_grad=True)
+    bias = torch.zeros(n_members, network.classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
     inputs = (seen - mean) / spread
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         logits = torch.einsum("nw,lcw->lnc", inputs, weight) + bias[:, None]
-        each = -(wanted * logits.log_softmax(-1)).sum(-1)
-        total = (share * each).sum() + DECAY * weight.square().sum()
+        each = network.kind.loss(logits.flatten(0, 1), targets)
+        total = (share.flatten() * each).sum() + DECAY * weight.square().sum()
         total.backward()
         return total
 
@@ -91,9 +89,14 @@ def _refitted(
 
 
 def _answers(
-    embeddings: np.ndarray, weight: torch.Tensor, bias: torch.Tensor, *, folder: Path | None
+    network: Network,
+    embeddings: np.ndarray,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    folder: Path | None,
 ) -> np.ndarray:
-    """The softmax of every head for every row; rows are read a few thousand at a time."""
+    """The outputs of every head for every row; rows are read a few thousand at a time."""
     n_members, classes, width = weight.shape
     flat = weight.reshape(n_members * classes, width).T.contiguous()
     shape = n_members, len(embeddings), classes
@@ -104,8 +107,8 @@ def _answers(
         for start in range(0, len(embeddings), step):
             part = torch.from_numpy(np.array(embeddings[start : start + step], np.float32))
             logits = (part @ flat).view(-1, n_members, classes) + bias
-            for look, rows in enumerate(logits.softmax(-1).transpose(0, 1).numpy()):
-                file.seek(4 * classes * (look * len(embeddings) + start))
+            for member, rows in enumerate(network.kind.outputs(logits).transpose(0, 1).numpy()):
+                file.seek(4 * classes * (member * len(embeddings) + start))
                 file.write(rows.tobytes())
         file.flush()
         return np.memmap(file, np.float32, "r", shape=shape)

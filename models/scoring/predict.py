@@ -1,4 +1,4 @@
-"""Images -> class probabilities and embeddings."""
+"""Images -> outputs of the label kind and embeddings."""
 
 import threading
 import time
@@ -25,13 +25,16 @@ TRIES = 3  # of each size of a batch, until the best is known; the first is slow
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says about n images: probabilities [n, classes] and embeddings [n, width]."""
+    """One model's outputs [n, numbers] and embeddings [n, width] of n images, both float32.
 
-    probs: np.ndarray  # float32
-    embeddings: np.ndarray  # float32
+    The columns of the outputs mean what the model's label kind says.
+    """
+
+    outputs: np.ndarray
+    embeddings: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.probs)
+        return len(self.outputs)
 
 
 def predict(
@@ -97,9 +100,9 @@ def predict_table(
     for batch in predictions(
         network, table, shards, image_size, precision=precision, threads=threads, name=name
     ):
-        found.append((batch.probs, batch.embeddings))
+        found.append((batch.outputs, batch.embeddings))
         if on_progress:
-            on_progress(sum(len(probs) for probs, _ in found), len(table))
+            on_progress(sum(len(outputs) for outputs, _ in found), len(table))
     if not found:
         return _empty(network)
     return Predictions(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
@@ -209,17 +212,17 @@ def _started(network: Network, precision: Precision) -> Callable[[torch.Tensor],
 def _answer(
     network: Network, batch: torch.Tensor, precision: Precision
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities and embeddings of one batch; head and softmax are fp32 whatever the rest is."""
+    """Outputs and embeddings of one batch; the head computes in fp32 whatever the rest does."""
     network.eval()
     with torch.inference_mode():
         with precision.autocast():
             embeddings = network.embed(batch)
-        probs = network.head(embeddings.float()).softmax(1)
-    return probs.cpu().numpy(), embeddings.float().cpu().numpy()
+        outputs = network.outputs(embeddings)
+    return outputs.cpu().numpy(), embeddings.float().cpu().numpy()
 
 
 def _refuse_broken(name: str, found: tuple[np.ndarray, np.ndarray], done: int) -> None:
-    for what, values in zip(("probabilities", "embeddings"), found, strict=True):
+    for what, values in zip(("outputs", "embeddings"), found, strict=True):
         broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(broken):
             raise ValueError(
@@ -230,7 +233,6 @@ def _refuse_broken(name: str, found: tuple[np.ndarray, np.ndarray], done: int) -
 
 
 def _empty(network: Network) -> Predictions:
-    head = network.head
     return Predictions(
-        np.empty((0, head.out_features), np.float32), np.empty((0, head.in_features), np.float32)
+        np.empty((0, network.output_width), np.float32), np.empty((0, network.width), np.float32)
     )

@@ -52,7 +52,7 @@ def predict_on_ray(
     if not parts:
         return predict_table(network, table, shards, image_size)
     return Predictions(
-        np.concatenate([found[number].probs for number in range(len(parts))]),
+        np.concatenate([found[number].outputs for number in range(len(parts))]),
         np.concatenate([found[number].embeddings for number in range(len(parts))]),
     )
 

@@ -1,4 +1,4 @@
-"""A pool of any size -> its probabilities and embeddings, the same sample never scored twice."""
+"""A pool of any size -> its outputs and embeddings, the same sample never scored twice."""
 
 import hashlib
 import time
@@ -21,22 +21,21 @@ _MOVED = 2**24  # bytes put in order at a time
 
 @dataclass(frozen=True)
 class Scored:
-    """What a model says about the rows of a table, mapped from files and read-only."""
+    """One model's predictions for the rows of a table, mapped from files and read-only."""
 
-    probs: np.ndarray  # float32 [n, classes]
+    outputs: np.ndarray  # float32 [n, numbers]
     embeddings: np.ndarray  # float32 [n, width]
     new: int  # so many of them had to be scored
 
 
 def cache_for(network: Network, folder: Path) -> ScoreCache:
-    """The cache in `folder` of what this very network says; of any other it is begun anew."""
+    """The cache in `folder` of this very network's predictions; of any other it is begun anew."""
     digest = hashlib.sha256()
     for name, part in network.state_dict().items():
         digest.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
         digest.update(part.detach().cpu().contiguous().numpy().tobytes())
-    head = network.head
     return open_cache(
-        folder, classes=head.out_features, width=head.in_features, model=digest.hexdigest()
+        folder, outputs=network.output_width, width=network.width, model=digest.hexdigest()
     )
 
 
@@ -75,13 +74,13 @@ def score_table(
     known, done = len(table) - len(todo), 0
     for block in _blocks(batches):
         ids = todo["sample_id"].iloc[done : done + len(block)]
-        cache.append(ids.tolist(), block.probs, block.embeddings)
+        cache.append(ids.tolist(), block.outputs, block.embeddings)
         done += len(block)
         if on_progress:
             on_progress(known + done, len(table))
     at = cache.rows_of(names)
     return Scored(
-        probs=_in_order(cache.probs, at, cache.folder),
+        outputs=_in_order(cache.outputs, at, cache.folder),
         embeddings=_in_order(cache.embeddings, at, cache.folder),
         new=len(todo),
     )
@@ -93,7 +92,7 @@ def _blocks(batches: Iterable[Predictions]) -> Iterator[Predictions]:
     began = time.monotonic()
     for batch in batches:
         held.append(batch)
-        size = sum(one.probs.nbytes + one.embeddings.nbytes for one in held)
+        size = sum(one.outputs.nbytes + one.embeddings.nbytes for one in held)
         if size >= BLOCK or time.monotonic() - began > BLOCK_SECONDS:
             yield _joined(held)
             held, began = [], time.monotonic()
@@ -103,7 +102,7 @@ def _blocks(batches: Iterable[Predictions]) -> Iterator[Predictions]:
 
 def _joined(held: list[Predictions]) -> Predictions:
     return Predictions(
-        np.concatenate([one.probs for one in held]),
+        np.concatenate([one.outputs for one in held]),
         np.concatenate([one.embeddings for one in held]),
     )
 

@@ -16,9 +16,9 @@ from core.database import now
 from core.images import ImageRefused, clean_image, decode_image
 from models.network.images import prepare
 from models.registry.model_store import LoadedModel
-from models.scoring.predict import predict
-from models.serving.prediction_store import SegmentWriter, Served
+from models.scoring.predict import Predictions, predict
 from models.serving.release_follower import ActiveModel
+from models.serving.segments import DIGITS, SegmentWriter, Served, half_precision
 
 AT_ONCE = 64  # images of one forward pass; more waiting images are the next one's
 LOOPS = 2  # one reads images or waits for the disk while the other one computes
@@ -129,7 +129,8 @@ class Inference:
             raise Unavailable(standing.problem or "no model is loaded")
         size = standing.model.card.image_size
         pictures = [[_look(received, size) for received in r.images] for r in requests]
-        probs = iter(self._predict(standing.model, [p for row in pictures for p in row]))
+        rows = self._predict(standing.model, [p for row in pictures for p in row])
+        found = iter(zip(rows.outputs, rows.embeddings, strict=True))
         records: list[tuple[Served, bytes]] = []
         answers: list[list[Answer]] = []
         for request, row in zip(requests, pictures, strict=True):
@@ -138,21 +139,17 @@ class Inference:
                 if picture.refusal:
                     answers[-1].append(picture.refusal)
                     continue
-                served = self._served(standing.model, request, position, picture, next(probs))
+                served = self._served(standing.model, request, position, picture, *next(found))
                 if request.recorded:
                     records.append((served, picture.received))
                 answers[-1].append(_shown(served, standing.model))
         self._record(records)
         return answers
 
-    def _predict(self, model: LoadedModel, pictures: list[_Picture]) -> np.ndarray:
+    def _predict(self, model: LoadedModel, pictures: list[_Picture]) -> Predictions:
         ready = [picture.pixels for picture in pictures if picture.pixels is not None]
-        if not ready:
-            return np.empty((0, len(model.card.classes)), dtype=np.float32)
-        found = predict(
-            model.network, torch.stack(ready), threads=self._threads, name=model.version
-        )
-        return found.probs
+        images = torch.stack(ready) if ready else torch.empty(0)
+        return predict(model.network, images, threads=self._threads, name=model.version)
 
     def _record(self, records: list[tuple[Served, bytes]]) -> None:
         try:
@@ -167,21 +164,24 @@ class Inference:
         request: _Request,
         position: int,
         picture: _Picture,
-        probs: np.ndarray,
+        output: np.ndarray,
+        embedding: np.ndarray,
     ) -> Served:
         words = [request.request_id, str(position), picture.sample_id, model.version]
-        confidence = round(float(probs.max()), 6)
+        [answer] = model.card.label_kind.answers(output[None], model.card.classes)
+        confidence = round(answer.confidence, DIGITS)
         return Served(
             # The same image under the same request id is the same prediction, also after a retry.
             prediction_id=hashlib.sha256("\n".join(words).encode()).hexdigest()[:32],
             request_id=request.request_id,
             model=model.version,
             sample_id=picture.sample_id,
-            label=model.card.classes[int(probs.argmax())],
+            label=answer.label,
             confidence=confidence,
-            probabilities=[round(float(value), 6) for value in probs],
+            probabilities=[round(float(value), DIGITS) for value in output],
             needs_review=confidence < self._needs_review_below,
             served_at=now(),
+            embedding=half_precision(embedding),
         )
 
 
@@ -204,8 +204,6 @@ def _shown(served: Served, model: LoadedModel) -> Answer:
         "prediction_id": served.prediction_id,
         "sample_id": served.sample_id,
         "model": served.model,
-        "label": served.label,
-        "confidence": served.confidence,
         "needs_review": served.needs_review,
-        "probabilities": dict(zip(model.card.classes, served.probabilities, strict=True)),
+        **model.card.label_kind.served(served.probabilities, model.card.classes),
     }

@@ -4,20 +4,17 @@ The service appends to a segment on its own disk, fsynced, before it answers; `d
 segments into the database. A record is known by its `prediction_id`, so draining twice is once.
 """
 
+import base64
 import hashlib
 import heapq
 import json
-import os
-import re
-import secrets
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -26,6 +23,7 @@ from sqlalchemy import (
     Engine,
     Float,
     Integer,
+    LargeBinary,
     Row,
     Table,
     Text,
@@ -36,15 +34,14 @@ from sqlalchemy import (
 )
 
 from core.database import metadata, writing
-from core.files import sync_folder
 from core.locks import Token, fence, only_writer
+from models.serving.segments import DIGITS, HALF, HEADER_START, Record, decode_header, read_records
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SEGMENT_BYTES = 64 * 2**20  # small enough to copy or throw away, large enough to be few
-HEADER_START = re.compile(rb"[0-9a-f]{16} \{")
-HEADER_BYTES = 2**20  # a line longer than this is no header of ours
+    from models.scoring.predict import Predictions
+
 CHUNK = 2_000  # records a transaction of `drain`
 OPEN_SEGMENTS = 64  # read side by side, so that records of several processes come in order of time
 
@@ -73,136 +70,8 @@ predictions = Table(
     Column("probabilities", Text, nullable=False),  # JSON, in the order of the model's classes
     Column("needs_review", Boolean, nullable=False),
     Column("served_at", Text, nullable=False),
+    Column("embedding", LargeBinary),  # float16; None where the service recorded none
 )
-
-
-@dataclass(frozen=True)
-class Served:
-    """One prediction as it was answered."""
-
-    prediction_id: str
-    request_id: str
-    model: str
-    sample_id: str  # SHA-256 of the image's bytes as received
-    label: str
-    confidence: float
-    probabilities: list[float]
-    needs_review: bool
-    served_at: str
-
-
-class SegmentWriter:
-    """Appends served predictions to this process's own segment file in `folder`.
-
-    A segment is a row of records: `<checksum> <JSON>` on one line, then the image's bytes.
-    """
-
-    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
-        self.folder = folder
-        self._segment_bytes = segment_bytes
-        self._lock = threading.Lock()
-        self._segment: _Segment | None = None
-
-    def append(self, records: Sequence[tuple[Served, bytes]]) -> None:
-        """Come back when all records are on disk, for good; an OSError means they may not be.
-
-        Threads that append at the same time share one fsync.
-        """
-        content = b"".join(_encode(record, image) for record, image in records)
-        with self._lock:
-            segment = self._current()
-            try:
-                ticket = segment.write(content)
-            except OSError:
-                self._segment = None  # its end may be torn: what follows goes to a new one
-                raise
-        try:
-            segment.sync(ticket)
-        except OSError:
-            with self._lock:
-                if self._segment is segment:  # after a failed fsync nobody knows what it holds
-                    self._segment = None
-            raise
-
-    def close(self) -> None:
-        """Let go of the segment; a later append begins a new one."""
-        with self._lock:
-            if self._segment is not None:
-                self._segment.close()
-            self._segment = None
-
-    def _current(self) -> "_Segment":
-        if self._segment is not None and self._segment.size >= self._segment_bytes:
-            self._segment.close()
-            self._segment = None
-        if self._segment is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.seg"
-            self._segment = _Segment(self.folder / name)
-            sync_folder(self.folder)
-        return self._segment
-
-
-class _Segment:
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb", buffering=0)
-        self._sync_lock = threading.Lock()
-        self._synced = 0
-        self._failed: OSError | None = None
-        self.size = 0
-
-    def write(self, content: bytes) -> int:
-        """Append; return the ticket to `sync` with: the size that must be on disk."""
-        view = memoryview(content)
-        while view:
-            view = view[self._file.write(view) :]
-        self.size += len(content)
-        return self.size
-
-    def sync(self, ticket: int) -> None:
-        """Come back when `ticket` bytes are on disk; one call serves all that wait."""
-        with self._sync_lock:
-            if self._synced >= ticket:
-                return
-            if self._failed:  # the system reports a failed fsync once, and then forgets the bytes
-                raise OSError(f"{self._file.name}: an earlier fsync failed") from self._failed
-            written = self.size
-            try:
-                os.fsync(self._file.fileno())
-            except OSError as error:
-                self._failed = error
-                raise
-            self._synced = written
-
-    def close(self) -> None:
-        self.sync(self.size)
-        self._file.close()
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A record read back: its fields, and where its image lies."""
-
-    segment: str
-    offset: int
-    length: int
-    fields: dict[str, Any]
-
-    @property
-    def end(self) -> int:
-        return self.offset + self.length
-
-
-def read_records(path: Path, start: int = 0) -> Iterator[_Found]:
-    """The records of a segment from byte `start` on, as far as they were written whole."""
-    with path.open("rb") as file:
-        file.seek(start)
-        while (fields := _decode(file.readline(HEADER_BYTES))) is not None:
-            found = _Found(path.name, file.tell(), fields.pop("length"), fields)
-            if found.end > os.fstat(file.fileno()).st_size:
-                return
-            yield found
-            file.seek(found.end)
 
 
 def drain(engine: Engine, folder: Path) -> int:
@@ -236,7 +105,7 @@ def unreadable_records(engine: Engine, folder: Path) -> dict[str, int]:
             file.seek(stop)
             rest = file.read()
         starts = [match.start() for match in HEADER_START.finditer(rest)]
-        headers = [at for at in starts if _decode(rest[at : rest.find(b"\n", at) + 1])]
+        headers = [at for at in starts if decode_header(rest[at : rest.find(b"\n", at) + 1])]
         if headers and headers[0] > 0:  # at 0 the last record is torn, or being written just now
             stops[path.name] = stop
     return stops
@@ -280,29 +149,59 @@ def window(
     return table
 
 
+def recorded_predictions(
+    rows: "pd.DataFrame", *, outputs: int, width: int
+) -> "tuple[np.ndarray, Predictions]":
+    """Which rows (a mask) were recorded with an embedding of `width`, and their predictions.
+
+    The rows are those of `window` or of `predictions_of`, all of one model.
+    """
+    from models.scoring.predict import Predictions
+
+    size = width * HALF.itemsize
+    has = np.array([isinstance(one, bytes) and len(one) == size for one in rows["embedding"]], bool)
+    recorded = rows[has]
+    numbers = np.array(recorded["probabilities"].tolist(), np.float32).reshape(-1, outputs)
+    packed = np.frombuffer(b"".join(recorded["embedding"]), HALF).reshape(-1, width)
+    return has, Predictions(numbers, packed.astype(np.float32))
+
+
+def as_recorded(predictions: "Predictions") -> "Predictions":
+    """Predictions with the digits that a recorded one has, so that the two can be compared."""
+    return replace(
+        predictions,
+        outputs=predictions.outputs.round(DIGITS),
+        embeddings=predictions.embeddings.astype(HALF).astype(np.float32),
+    )
+
+
+def predictions_of(engine: Engine, model: str, sample_ids: Sequence[str]) -> "pd.DataFrame":
+    """What `model` served of these samples with an embedding: one row for each that it served.
+
+    Columns: sample_id, probabilities (a list), embedding (bytes).
+    """
+    import pandas as pd
+
+    columns = predictions.c.sample_id, predictions.c.probabilities, predictions.c.embedding
+    query = select(*columns).where(
+        predictions.c.model == model, predictions.c.embedding.is_not(None)
+    )
+    rows: list[Row[Any]] = []
+    with engine.connect() as connection:
+        for start in range(0, len(sample_ids), CHUNK):
+            part = list(sample_ids[start : start + CHUNK])
+            rows += connection.execute(query.where(predictions.c.sample_id.in_(part))).all()
+    table = pd.DataFrame(rows, columns=[column.name for column in columns])
+    table["probabilities"] = [json.loads(text) for text in table["probabilities"]]
+    return table.drop_duplicates("sample_id", ignore_index=True)
+
+
 def find_prediction(engine: Engine, prediction_id: str) -> Row[Any] | None:
     """One prediction by its id; None when it was not served here, or is not drained yet."""
     with engine.connect() as connection:
         return connection.execute(
             select(predictions).where(predictions.c.prediction_id == prediction_id)
         ).first()
-
-
-def _encode(record: Served, image: bytes) -> bytes:
-    text = json.dumps({**asdict(record), "length": len(image)}, allow_nan=False).encode()
-    return b"%s %s\n%s" % (_checksum(text), text, image)
-
-
-def _decode(line: bytes) -> dict[str, Any] | None:
-    """The fields of a header line; None for anything but a whole header."""
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or checksum != _checksum(text):
-        return None
-    return dict(json.loads(text))
-
-
-def _checksum(text: bytes) -> bytes:
-    return hashlib.sha256(text).hexdigest()[:16].encode()
 
 
 def _progress(engine: Engine, folder: Path) -> list[tuple[Path, int, int]]:
@@ -313,9 +212,9 @@ def _progress(engine: Engine, folder: Path) -> list[tuple[Path, int, int]]:
     return [(path, path.stat().st_size, done.get(path.name, 0)) for path in found]
 
 
-def _store(engine: Engine, token: Token, chunk: list[_Found]) -> int:
+def _store(engine: Engine, token: Token, chunk: list[Record]) -> int:
     """Add the records that are new, and note how far each segment was read."""
-    found: dict[str, _Found] = {}
+    found: dict[str, Record] = {}
     for record in chunk:
         found.setdefault(record.fields["prediction_id"], record)
     with writing(engine) as connection:
@@ -337,9 +236,11 @@ def _store(engine: Engine, token: Token, chunk: list[_Found]) -> int:
     return len(rows)
 
 
-def _row(record: _Found, seq: int) -> dict[str, Any]:
+def _row(record: Record, seq: int) -> dict[str, Any]:
+    embedding = record.fields.get("embedding")  # absent from segments of older versions
     return {
         **record.fields,
+        "embedding": base64.b64decode(embedding) if embedding else None,
         "probabilities": json.dumps(record.fields["probabilities"]),
         "seq": seq,
         "segment": record.segment,

@@ -96,12 +96,10 @@ class Follower:
 
 
 def try_out(model: LoadedModel, *, threads: int) -> None:
-    """Let the model look at one grey image; one that fails at this serves nobody."""
+    """Predict one grey image; a model that fails at this is not served."""
     size = model.card.image_size
     grey = torch.full((1, 3, size, size), 128, dtype=torch.uint8)
-    probs = predict(model.network, grey, threads=threads, name=model.version).probs
-    if probs.shape != (1, len(model.card.classes)):
-        raise ValueError(
-            f"{model.version} answers {probs.shape[1]} probabilities for "
-            f"{len(model.card.classes)} classes: train it again"
-        )
+    outputs = predict(model.network, grey, threads=threads, name=model.version).outputs
+    problems = model.card.label_kind.problems(outputs, 1, model.card.classes)
+    if problems:
+        raise ValueError(f"{model.version}: {'; '.join(problems)}; train it again")

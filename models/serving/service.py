@@ -27,9 +27,9 @@ from models.registry.model_store import LoadedModel, read_model
 from models.registry.versions import champion
 from models.serving import label_studio, staged_images
 from models.serving.batcher import Answer, Inference, Unavailable
-from models.serving.prediction_store import SegmentWriter
 from models.serving.release_follower import ActiveModel, Follower, try_out
 from models.serving.requests import RequestError, new_request_id, read_images, request_id_of
+from models.serving.segments import SegmentWriter
 from settings import Settings
 
 IN_FLIGHT = 32  # requests at a time in one worker; one more gets 429

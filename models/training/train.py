@@ -1,11 +1,10 @@
 """One training, read from top to bottom."""
 
 import copy
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -13,14 +12,14 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.configuration import OneOf, configuration
-from models.network.images import Images, augment, open_images, targets
-from models.network.network import Network, NetworkConfig, build, load_state
+from models.kinds import DEFAULT, KINDS, Kind
+from models.network.images import Images, augment, open_images
+from models.network.network import Network, NetworkConfig, build
 from models.network.precision import PRECISIONS, Precision, choose_precision, threads_set
 from models.scoring.predict import BATCH, predict
 from models.training.trainable import missing_rows
@@ -76,9 +75,6 @@ class TrainConfig:
     patience: int = Field(
         default=20, ge=1, description="epochs without improvement after which training stops"
     )
-    trust_weights: bool = Field(
-        default=False, description="weight each label by its trust, once trust is calibrated"
-    )
     soft_weight: float = Field(
         default=0.5, ge=0, lt=1, description="of a certain pseudo-label; a label has 1"
     )
@@ -106,6 +102,9 @@ class _Rows:
     take: Callable[[np.ndarray], torch.Tensor]
     targets: torch.Tensor
     weights: torch.Tensor
+    truths: np.ndarray  # labels as the snapshot has them
+    classes: Sequence[str]
+    kind: Kind
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -119,7 +118,7 @@ def train(
     config: TrainConfig,
     *,
     network: NetworkConfig,
-    start: Mapping[str, torch.Tensor] | None = None,
+    kind: Kind = KINDS[DEFAULT],
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     threads: int = 1,
     device: str | None = None,
@@ -128,17 +127,17 @@ def train(
 
     "soft" rows are trained on beside them, with less weight. Seeded: the same rows, threads and
     processor give the same result (on a CPU in "fp32"). With few "val" rows the training loss
-    chooses. `start` is the state of a network to go on from.
+    chooses.
     """
-    _check(table, config, network, start)
+    _check(table, config, network)
     with threads_set(threads), torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        made = build(network, classes=len(classes), image_size=image_size)
-        if start is not None:
-            load_state(made, start, source="the network to start from")
+        made = build(network, classes=len(classes), image_size=image_size, kind=kind)
         taught = ["train", SOFT] if config.soft_weight else ["train"]
         learn, held = (
-            _rows(part, open_images(part, shards, image_size, threads=threads), classes, config)
+            _rows(
+                part, open_images(part, shards, image_size, threads=threads), classes, config, kind
+            )
             for part in (table[table["split"].isin(splits)] for splits in (taught, ["val"]))
         )
         precision = _precision(made, learn, config, device)
@@ -217,15 +216,13 @@ def rate_share(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 
-def _check(
-    table: pd.DataFrame, config: TrainConfig, network: NetworkConfig, start: object | None
-) -> None:
+def _check(table: pd.DataFrame, config: TrainConfig, network: NetworkConfig) -> None:
     if missing := missing_rows(table):
         raise ValueError(missing)
-    if config.fine_tune == "frozen" and network.weights is None and start is None:
+    if config.fine_tune == "frozen" and network.weights is None:
         raise ValueError(
             "fine_tune is 'frozen' with weights None: the backbone would stay random; choose "
-            "'full', or weights 'default' or a file, or a network to start from"
+            "'full', or weights 'default' or a file"
         )
 
 
@@ -235,45 +232,35 @@ def _pace(config: TrainConfig, rows: int) -> tuple[int, int]:
     return size, max(math.ceil(rows / size), math.ceil(config.min_steps / config.epochs))
 
 
-def _rows(part: pd.DataFrame, images: Images, classes: Sequence[str], config: TrainConfig) -> _Rows:
-    trust = part["trust"].to_numpy(np.float32) if config.trust_weights else np.ones(len(part))
-    if not ((trust >= 0) & (trust <= 1)).all():
-        strange = part["sample_id"][~((trust >= 0) & (trust <= 1))].iloc[0]
-        raise ValueError(f"the trust of sample {strange} is not from 0 to 1; settle it again")
-    weights = torch.tensor(trust, dtype=torch.float32)
-    wanted = targets(part["label"], classes)
-    guesses = part[part["split"] == SOFT]
-    if len(guesses):
-        soft = torch.tensor(part["split"].eq(SOFT).tolist())
-        wanted = F.one_hot(wanted, len(classes)).float()
-        wanted[soft] = _guessed(guesses, classes)
-        weights[soft] = config.soft_weight * torch.tensor(guesses["trust"].tolist())
-    return _Rows(images.take, wanted, weights.clamp(min=LEAST_WEIGHT))
-
-
-def _guessed(part: pd.DataFrame, classes: Sequence[str]) -> torch.Tensor:
-    """What is guessed of each soft row, [n, classes]; classes that are gone have no part in it."""
-    told = [json.loads(probs) for probs in part["probs"]]
-    found = torch.tensor([[row.get(name, 0.0) for name in classes] for row in told])
-    total = found.sum(dim=1, keepdim=True)
-    if not (torch.isfinite(found).all() and (found >= 0).all() and (total > 0).all()):
-        raise ValueError(
-            f"a soft row says nothing of the classes {', '.join(classes)}; cut a new snapshot"
-        )
-    return found / total
+def _rows(
+    part: pd.DataFrame, images: Images, classes: Sequence[str], config: TrainConfig, kind: Kind
+) -> _Rows:
+    weights = torch.ones(len(part))
+    soft = part["split"].eq(SOFT).to_numpy(bool)
+    weights[soft.tolist()] = config.soft_weight * torch.tensor(
+        part["trust"][soft].tolist(), dtype=torch.float32
+    )
+    return _Rows(
+        images.take,
+        kind.targets(part, classes, soft=soft),
+        weights.clamp(min=LEAST_WEIGHT),
+        part["label"].to_numpy(),
+        classes,
+        kind,
+    )
 
 
 def _embedded(network: Network, rows: _Rows, precision: Precision) -> _Rows:
     """The same rows with the backbone's embeddings as inputs."""
     numbers = np.arange(len(rows))
     parts = [numbers[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    said = predict(
+    predictions = predict(
         network,
         (rows.take(part) for part in parts),
         device=precision.device,
     )
-    embeddings = torch.from_numpy(said.embeddings)
-    return _Rows(lambda wanted: embeddings[torch.from_numpy(wanted)], rows.targets, rows.weights)
+    embeddings = torch.from_numpy(predictions.embeddings)
+    return replace(rows, take=lambda wanted: embeddings[torch.from_numpy(wanted)])
 
 
 def _batches(rows: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -310,29 +297,30 @@ def _loss(
     precision: Precision,
 ) -> torch.Tensor:
     chosen = torch.from_numpy(numbers)
-    wanted = rows.targets[chosen].to(precision.device)
+    targets = rows.targets[chosen].to(precision.device)
     weights = rows.weights[chosen].to(precision.device)
     with precision.autocast():
-        logits = part(inputs)
-    losses = F.cross_entropy(logits.float(), wanted, label_smoothing=smoothing, reduction="none")
+        raw = part(inputs)
+    losses = rows.kind.loss(raw, targets, smoothing=smoothing)
     return (losses * weights).sum() / weights.sum()
 
 
 @torch.inference_mode()
 def _score(part: nn.Module, rows: _Rows, precision: Precision) -> dict[str, float]:
-    """Loss and accuracy on the rows, without smoothing or weights; nothing when there are none."""
+    """Loss and mean credit on the rows, without smoothing or weights; nothing without rows."""
     part.eval()
-    loss, right = 0.0, 0
+    loss, credit = 0.0, 0.0
     for start in range(0, len(rows), BATCH):
         numbers = np.arange(start, min(start + BATCH, len(rows)))
-        wanted = rows.targets[start : start + BATCH].to(precision.device)
+        targets = rows.targets[start : start + BATCH].to(precision.device)
         with precision.autocast():
-            logits = part(precision.put(rows.take(numbers)))
-        loss += F.cross_entropy(logits.float(), wanted, reduction="sum").item()
-        right += int((logits.argmax(1) == wanted).sum())
+            raw = part(precision.put(rows.take(numbers)))
+        loss += rows.kind.loss(raw, targets).sum().item()
+        outputs = rows.kind.outputs(raw).cpu().numpy()
+        credit += rows.kind.credit(outputs, rows.truths[numbers], rows.classes).sum()
     if not len(rows):
         return {}
-    return {"val_loss": loss / len(rows), "val_accuracy": right / len(rows)}
+    return {"val_loss": loss / len(rows), "val_accuracy": float(credit) / len(rows)}
 
 
 def _precision(network: Network, rows: _Rows, config: TrainConfig, device: str | None) -> Precision:

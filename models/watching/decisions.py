@@ -82,7 +82,7 @@ def record_decision(
     decision_id = f"decision-{hashlib.sha256(window.encode()).hexdigest()[:16]}"
     row = {
         "decision_id": decision_id, "model": model, "first_seq": first_seq, "last_seq": last_seq,
-        "action": decision.action, "reason": decision.reason, "decided_at": now(),
+        "action": str(decision.action), "reason": decision.reason, "decided_at": now(),
     }  # fmt: skip
     if not _known(engine, decision_id):
         try:
@@ -151,7 +151,7 @@ def _known(engine: Engine, decision_id: str) -> bool:
 def _insert(engine: Engine, row: dict[str, Any], found: "Sequence[Signal]") -> None:
     rows = [
         {
-            "decision_id": row["decision_id"], "name": signal.name, "outcome": signal.outcome,
+            "decision_id": row["decision_id"], "name": signal.name, "outcome": str(signal.outcome),
             "statistic": signal.statistic, "p_value": signal.p_value,
             "threshold": signal.threshold, "rows": signal.rows, "detail": signal.detail,
         }

@@ -1,24 +1,42 @@
 """Whether served traffic still looks like what the champion was judged on.
 
-Two views of a window, each against the same view of the reference: the class probabilities and the
-embeddings. Detectors are built anew from arrays each time; nothing is stored but numbers.
+Several views of a window, each against the same view of the reference: those of the label kind
+(for classification the class probabilities) and the embeddings. Detectors are built anew from arrays each time; nothing is stored but numbers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from core.configuration import configuration
+from models.kinds import DEFAULT, KINDS, Kind
 
 if TYPE_CHECKING:
     from models.scoring.predict import Predictions
 
-VIEWS = ("ks-probabilities", "ks-embeddings")
+EMBEDDINGS = "ks-embeddings"  # beside the views that the label kind gives
 COMPONENTS = 16  # of the embeddings: 8 missed noise that 16 saw, 32 saw hardly more
 REFERENCE_TIMES = 5  # more reference rows than this many windows add cost and hardly any power
+
+
+class Shift(StrEnum):
+    """What one measurement says about a difference between window and reference."""
+
+    DRIFT = "drift"
+    NONE = "no drift"
+    UNKNOWN = "cannot tell"
+
+
+class Action(StrEnum):
+    """What is done about the signals of a window."""
+
+    NONE = "none"
+    LABEL_SERVED = "label-served"
+    CANNOT_TELL = "cannot-tell"
 
 
 @configuration("watch")
@@ -60,7 +78,7 @@ class Signal:
     """One measurement against its threshold; without one, `detail` says why it cannot tell."""
 
     name: str
-    outcome: str  # "drift", "no drift", "cannot tell"
+    outcome: Shift
     statistic: float | None  # largest KS distance of a column
     p_value: float | None  # corrected for the number of columns
     threshold: float | None  # of p_value
@@ -72,7 +90,7 @@ class Signal:
 class Decision:
     """What to do about the signals, and the sentence that says why."""
 
-    action: str  # "none", "label-served", "cannot-tell"
+    action: Action
     reason: str
 
 
@@ -81,8 +99,7 @@ def signals(
     window: "Predictions",
     policy: WatchPolicy,
     *,
-    reference_model: str | None = None,
-    window_model: str | None = None,
+    kind: Kind = KINDS[DEFAULT],
     seed: int = 0,
 ) -> list[Signal]:
     """One signal per view; "cannot tell" wherever a p-value would mean nothing.
@@ -90,34 +107,38 @@ def signals(
     `reference` holds rows the champion did not train on. Repeated rows count once. The same
     arrays and seed give the same signals.
     """
-    doubt = _mismatch(reference, window, reference_model, window_model)
+    doubt = _mismatch(reference, window)
     doubt = doubt or _doubt(window, "window", policy) or _doubt(reference, "reference", policy)
     if doubt:
-        return [_cannot_tell(name, len(window.probs), doubt) for name in VIEWS]
+        names = (*kind.views(window.outputs), EMBEDDINGS)
+        return [_cannot_tell(name, len(window.outputs), doubt) for name in names]
     rng = np.random.default_rng(seed)
     here = _thin(_different(window), policy.window, rng)
     there = _thin(_different(reference), policy.window * REFERENCE_TIMES, rng)
-    threshold = policy.false_alarms / len(VIEWS)
-    classes = window.probs.shape[1]
-    pairs = ((there[:, :classes], here[:, :classes]),
-             _components(there[:, classes:], here[:, classes:]))  # fmt: skip
+    width = window.outputs.shape[1]
+    theirs, ours = kind.views(there[:, :width]), kind.views(here[:, :width])
+    pairs = {name: (theirs[name], ours[name]) for name in ours}
+    pairs[EMBEDDINGS] = _components(there[:, width:], here[:, width:])
+    threshold = policy.false_alarms / len(pairs)
     return [
         _signal(name, *pair, threshold=threshold, min_effect=policy.min_effect)
-        for name, pair in zip(VIEWS, pairs, strict=True)
+        for name, pair in pairs.items()
     ]
 
 
-def decide(found: Sequence[Signal], policy: WatchPolicy) -> Decision:
+def decide(signals: Sequence[Signal], policy: WatchPolicy) -> Decision:
     """Label served images on any drift; else say whether all signals could tell."""
-    drift = [signal for signal in found if signal.outcome == "drift"]
-    unsure = [signal for signal in found if signal.outcome == "cannot tell"]
-    told = "; ".join(f"{signal.name}: {signal.detail}" for signal in drift or unsure or found)
+    drift = [signal for signal in signals if signal.outcome == Shift.DRIFT]
+    unsure = [signal for signal in signals if signal.outcome == Shift.UNKNOWN]
+    details = "; ".join(f"{signal.name}: {signal.detail}" for signal in drift or unsure or signals)
     if drift:
         chance = f"by chance at most once in {1 / policy.false_alarms:,.0f} checks"
-        return Decision("label-served", f"The traffic has drifted ({chance}). {told}.")
-    if unsure or not found:
-        return Decision("cannot-tell", f"Cannot tell. {told or 'There are no signals'}.")
-    return Decision("none", f"No drift. {told}.")
+        reason = f"The traffic has drifted ({chance}). {details}."
+        return Decision(Action.LABEL_SERVED, reason)
+    if unsure or not signals:
+        reason = f"Cannot tell. {details or 'There are no signals'}."
+        return Decision(Action.CANNOT_TELL, reason)
+    return Decision(Action.NONE, f"No drift. {details}.")
 
 
 def ks_test(reference: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,21 +165,17 @@ def _signal(
         f"(drift from {min_effect:g}), p {p_value:.2g} (drift up to {threshold:g}), "
         f"{len(window)} rows against {len(reference)}"
     )
-    outcome = "drift" if drift else "no drift"
+    outcome = Shift.DRIFT if drift else Shift.NONE
     return Signal(name, outcome, distance, p_value, threshold, len(window), detail)
 
 
 def _cannot_tell(name: str, rows: int, why: str) -> Signal:
-    return Signal(name, "cannot tell", None, None, None, rows, why)
+    return Signal(name, Shift.UNKNOWN, None, None, None, rows, why)
 
 
-def _mismatch(
-    reference: "Predictions", window: "Predictions", its_model: str | None, model: str | None
-) -> str | None:
+def _mismatch(reference: "Predictions", window: "Predictions") -> str | None:
     """Why the two cannot be compared at all."""
-    if its_model != model:
-        return f"the reference is of model {its_model}, the window of {model}"
-    for view in ("probs", "embeddings"):
+    for view in ("outputs", "embeddings"):
         its_width, width = (getattr(each, view).shape[1] for each in (reference, window))
         if its_width != width:
             return f"{view} have {width} columns in the window and {its_width} in the reference"
@@ -167,7 +184,7 @@ def _mismatch(
 
 def _doubt(rows: "Predictions", which: str, policy: WatchPolicy) -> str | None:
     """Why a test on these rows would mean nothing: NaN in one row hides any shift."""
-    table = np.hstack([rows.probs, rows.embeddings])
+    table = np.hstack([rows.outputs, rows.embeddings])
     strange = int((~np.isfinite(table).all(axis=1)).sum())
     if strange:
         return f"{strange} of {len(table)} rows of the {which} not finite"
@@ -180,8 +197,8 @@ def _doubt(rows: "Predictions", which: str, policy: WatchPolicy) -> str | None:
 
 
 def _different(rows: "Predictions") -> np.ndarray:
-    """Probabilities and embeddings side by side, each different row once, sorted."""
-    return np.unique(np.hstack([rows.probs, rows.embeddings]), axis=0)
+    """Outputs and embeddings side by side, each different row once, sorted."""
+    return np.unique(np.hstack([rows.outputs, rows.embeddings]), axis=0)
 
 
 def _thin(rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

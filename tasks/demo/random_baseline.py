@@ -6,7 +6,6 @@ it is scored on the same audit rows, but nothing of it is kept.
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from labeling import simulation
@@ -64,6 +63,6 @@ def baseline_accuracy(
 
     trained = train(table, shards, classes, image_size, config, network=network, threads=threads)
     test = table[table["split"] == "test"].reset_index(drop=True)
-    probs = predict_table(trained.network, test, shards, image_size, threads=threads).probs
-    guessed = np.asarray(classes)[probs.argmax(axis=1)]
-    return float((guessed == test["label"].to_numpy()).mean())
+    outputs = predict_table(trained.network, test, shards, image_size, threads=threads).outputs
+    credit = trained.network.kind.credit(outputs, test["label"].tolist(), classes)
+    return float(credit.mean())

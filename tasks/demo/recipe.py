@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +30,7 @@ from models.training.train import TrainConfig
 from tasks.context import open_context
 from tasks.demo import digits, servers
 from tasks.demo.random_baseline import baseline_accuracy, baseline_table, label_random
+from tasks.predictions import load_version
 
 AUDIT, FIRST, BATCH, ROUNDS = 250, 50, 50, 3
 PERSON_BATCH = 10
@@ -183,20 +183,19 @@ def accuracy_of(version: str, images: Sequence[digits.Digit]) -> float:
 
     from core.images import clean_image, decode_image
     from models.network.images import prepare
-    from models.registry.model_store import load_model
     from models.scoring.predict import predict
 
     ctx = open_context()
-    model = load_model(ctx.engine, ctx.workspace.bento_home, version)
+    model = load_version(ctx, version)
     ready = torch.stack(
         [
             prepare(decode_image(clean_image(one.png).content), model.card.image_size)
             for one in images
         ]
     )
-    probs = predict(model.network, ready, threads=ctx.settings.threads).probs
-    guessed = np.asarray(model.card.classes)[probs.argmax(axis=1)]
-    return float((guessed == np.asarray([one.truth for one in images])).mean())
+    outputs = predict(model.network, ready, threads=ctx.settings.threads).outputs
+    truths = [one.truth for one in images]
+    return float(model.card.label_kind.credit(outputs, truths, model.card.classes).mean())
 
 
 def labelled_prediction() -> str:

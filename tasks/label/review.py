@@ -10,6 +10,7 @@ from labeling.ledger import rounds
 from labeling.quality import label_errors
 from models.registry import versions
 from tasks.context import Context, open_context
+from tasks.predictions import predict_with
 from tasks.report.artifacts import progress
 
 
@@ -56,19 +57,8 @@ def _suspected(
     ctx: Context, labelled: pd.DataFrame, model: str, *, size: int, seed: int
 ) -> pd.DataFrame:
     """The batch of a review: blind, so that nobody is told what to find."""
-    from models.registry.model_store import load_model
-    from models.scoring.predict import predict_table
-
     show = progress("Looking at the labelled images")
-    loaded = load_model(ctx.engine, ctx.workspace.bento_home, model)
-    seen = predict_table(
-        loaded.network,
-        labelled,
-        ctx.workspace.shards,
-        loaded.card.image_size,
-        threads=ctx.settings.threads,
-        on_progress=show,
-    )
+    _, seen = predict_with(ctx, model, labelled, on_progress=show)
     show(1, 1)
     names = labelled["label"].tolist()
     probs = label_errors.out_of_fold_probs(

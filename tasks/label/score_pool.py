@@ -11,6 +11,7 @@ import pandas as pd
 from labeling.batches.select import SelectionConfig
 from labeling.strategies.pool import Pool
 from tasks.context import Context
+from tasks.predictions import cache_served, load_version
 from tasks.report.artifacts import progress
 
 if TYPE_CHECKING:
@@ -61,10 +62,9 @@ def predict_pool(
     selection: SelectionConfig,
 ) -> PoolPredictions:
     """The champion's view of the pool, of the gold that is mixed in, and of what has a label."""
-    from models.registry.model_store import load_model
     from models.scoring.ensemble import ensemble_predictions
 
-    loaded = load_model(ctx.engine, ctx.workspace.bento_home, model)
+    loaded = load_version(ctx, model)
     scored = _scored(ctx, loaded, pd.concat([pool, gold, spoken_for], ignore_index=True))
     classes, asked = list(loaded.card.classes), len(pool) + len(gold)
     labelled, numbers = scored.embeddings[asked:], _numbers(spoken_for, classes)
@@ -80,9 +80,9 @@ def predict_pool(
             labels=numbers,
             folder=ctx.workspace.scores,
         )
-    seen = Pool(scored.probs[: len(pool)], embeddings, opinions, labelled, numbers)
+    seen = Pool(scored.outputs[: len(pool)], embeddings, opinions, labelled, numbers)
     names = pd.concat([pool["sample_id"], gold["sample_id"]], ignore_index=True)
-    return PoolPredictions(seen, classes, pd.Index(names), scored.probs[:asked], model)
+    return PoolPredictions(seen, classes, pd.Index(names), scored.outputs[:asked], model)
 
 
 def embed_cold_pool(
@@ -125,13 +125,11 @@ def embedder(ctx: Context, model: str | None) -> Callable[[pd.DataFrame], tuple[
     """What gives the embeddings of samples, by the champion or else by what no label touched."""
 
     def embedded(table: pd.DataFrame) -> tuple[np.ndarray, str]:
-        from models.registry.model_store import load_model
-
         if model is None:
             return cold_start_embeddings(
                 ctx, table, seconds=SelectionConfig.feature_seconds
             ), FEATURES
-        loaded = load_model(ctx.engine, ctx.workspace.bento_home, model)
+        loaded = load_version(ctx, model)
         return _scored(ctx, loaded, table).embeddings, model
 
     return embedded
@@ -145,6 +143,7 @@ def _scored(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame) -> "Scored
     folder = ctx.workspace.scores / loaded.version.replace(":", "-")
     _forget_others(folder)
     with cache_for(loaded.network, folder) as cache:
+        served = cache_served(ctx, loaded, cache, table)
         if ctx.settings.ray:
             _spread(ctx, loaded, table, cache, show)
         scored = score_table(
@@ -159,7 +158,10 @@ def _scored(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame) -> "Scored
             on_progress=show,
         )
     show(1, 1)
-    print(f"{loaded.version} looked at {scored.new} images, {len(table) - scored.new} it knew")
+    known = len(table) - scored.new - served
+    print(
+        f"{loaded.version}: {scored.new} images scored, {served} scored when served, {known} known"
+    )
     return scored
 
 
@@ -186,7 +188,7 @@ def _spread(
             name=loaded.version,
             on_progress=show,
         )
-        cache.append(part["sample_id"].tolist(), found.probs, found.embeddings)
+        cache.append(part["sample_id"].tolist(), found.outputs, found.embeddings)
 
 
 def _forget_others(kept: "Path") -> None:

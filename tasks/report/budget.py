@@ -37,6 +37,7 @@ from labeling.strategies import STRATEGIES
 from models.judging.lure import is_sequential_draw, lure_accuracy, naive_accuracy
 from models.registry import versions
 from tasks.context import Context, open_context
+from tasks.predictions import predict_with
 from tasks.report.budget_view import budget_page, draw_budget
 
 MOST_ROUNDS = 12  # looked back on, for the curve and for how good forecasts were
@@ -342,21 +343,9 @@ def _features(ctx: Context, past: list[Round], rows: pd.DataFrame) -> tuple[np.n
 
 def _said(ctx: Context, one: Round, audit: pd.DataFrame) -> dict[str, str]:
     """What the model of a round says of each audit row; most of it was kept when it was saved."""
-    from models.registry.model_store import load_model
-    from models.scoring.predict import predict_table
-
-    model = load_model(ctx.engine, ctx.workspace.bento_home, str(one.version))
-    classes = np.asarray(model.card.classes, dtype=object)
-    unseen = one.table.loc[one.table["split"].isin(["val", "test"]), "sample_id"]
-    said = dict(zip(unseen, classes[model.reference.probs.argmax(axis=1)], strict=True))
-    new = audit[~audit["sample_id"].isin(said)].reset_index(drop=True)
-    if len(new):
-        found = predict_table(
-            model.network, new, ctx.workspace.shards, model.card.image_size,
-            threads=ctx.settings.threads, name=model.version,
-        )  # fmt: skip
-        said |= dict(zip(new["sample_id"], classes[found.probs.argmax(axis=1)], strict=True))
-    return said
+    model, predictions = predict_with(ctx, str(one.version), audit)
+    answers = model.card.label_kind.answers(predictions.outputs, model.card.classes)
+    return {name: answer.label for name, answer in zip(audit["sample_id"], answers, strict=True)}
 
 
 def _stacked(seen: Observations, rows: pd.DataFrame) -> np.ndarray:

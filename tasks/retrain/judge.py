@@ -1,7 +1,6 @@
 """Challenger to verdict: both models on the same audit rows."""
 
 import hashlib
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from prefect import task
@@ -10,12 +9,8 @@ from labeling.snapshots import publish as frozen
 from models.judging.verdict import GatePolicy
 from models.registry import versions
 from tasks.context import Context, open_context
+from tasks.predictions import predict_with
 from tasks.report.artifacts import publish_verdict, verdict_text
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from models.registry.model_store import LoadedModel
 
 
 @task(timeout_seconds=6 * 3600)
@@ -35,34 +30,22 @@ def judge(challenger: str, snapshot: str, policy: GatePolicy) -> str:
 
 def _judge(ctx: Context, challenger: str, snapshot: str, policy: GatePolicy) -> str:
     from models.judging.compare import compare
-    from models.registry.model_store import load_model
 
     table = frozen.load_snapshot(ctx.engine, ctx.workspace, snapshot)
     rows = table[table["split"] == "test"].sort_values("sample_id").reset_index(drop=True)
 
-    def scored(version: str) -> "tuple[LoadedModel, np.ndarray]":
-        from models.scoring.predict import predict_table
-
-        loaded = load_model(ctx.engine, ctx.workspace.bento_home, version)
-        return loaded, predict_table(
-            loaded.network,
-            rows,
-            ctx.workspace.shards,
-            loaded.card.image_size,
-            threads=ctx.settings.threads,
-        ).probs
-
     champion = versions.champion(ctx.engine)
-    new, new_probs = scored(challenger)
-    old_probs = scored(champion)[1] if champion else None
+    new, predictions = predict_with(ctx, challenger, rows)
+    champion_outputs = predict_with(ctx, champion, rows)[1].outputs if champion else None
     verdict = compare(
         rows["label"].tolist(),
-        new_probs,
-        old_probs,
+        predictions.outputs,
+        champion_outputs,
         list(new.card.classes),
         policy,
         slices=rows["origin"].tolist(),
         inclusion_probability=rows["inclusion_probability"].to_numpy(dtype=float),
+        kind=new.card.label_kind,
     )
     verdict_id = versions.record_verdict(
         ctx.engine,

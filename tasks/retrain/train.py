@@ -161,7 +161,7 @@ def _train(
 def _keep(
     ctx: Context, table: pd.DataFrame, trained: "Trained", about: dict[str, Any], run: "Run"
 ) -> str:
-    """Save the model with what it says about rows it did not train on, and show its results."""
+    """Save the model with its predictions for rows it did not train on, and show its results."""
     from models.registry.model_store import entry, save_model
     from models.scoring.predict import predict_table
 
@@ -182,8 +182,15 @@ def _keep(
         metrics=trained.history[trained.best_epoch - 1],
         created_at=now(),
     )
-    version = save_model(ctx.engine, ctx.workspace.bento_home, trained.network, card, reference)
-    _show_results(run, unseen, reference.probs, ctx)
+    version = save_model(
+        ctx.engine,
+        ctx.workspace.bento_home,
+        trained.network,
+        card,
+        reference,
+        unseen["sample_id"].tolist(),
+    )
+    _show_results(run, unseen, reference.outputs, ctx)
     stored = entry(ctx.workspace.bento_home, version)
     run.model(
         version.replace(":", "-"),

@@ -1,7 +1,7 @@
 """Served traffic against the champion's reference: signals, a decision, and the event it raises."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from prefect import task
@@ -13,12 +13,9 @@ from models.watching import decisions
 from models.watching.detectors import WatchPolicy
 from tasks.context import Context, open_context
 from tasks.events import EventName, emit
+from tasks.predictions import load_version, served_predictions
 from tasks.report.artifacts import publish_signals
 from tasks.retries import is_transient_error
-
-if TYPE_CHECKING:
-    from models.registry.model_store import LoadedModel
-    from models.scoring.predict import Predictions
 
 
 @task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
@@ -92,12 +89,12 @@ def _decision(decision_id: str) -> Any:
 
 
 def _check(ctx: Context, model: str, rows: pd.DataFrame, policy: WatchPolicy) -> str:
-    from models.registry.model_store import load_model
     from models.watching.detectors import decide, signals
 
-    loaded = load_model(ctx.engine, ctx.workspace.bento_home, model)
-    once = rows.drop_duplicates("sample_id")
-    found = signals(loaded.reference, _look_again(ctx, loaded, once), policy)
+    loaded = load_version(ctx, model)
+    window = served_predictions(ctx, loaded, rows.drop_duplicates("sample_id"))
+    reference = prediction_store.as_recorded(loaded.reference)
+    found = signals(reference, window, policy, kind=loaded.card.label_kind)
     decision = decide(found, policy)
     decision_id = decisions.record_decision(
         ctx.engine,
@@ -110,22 +107,3 @@ def _check(ctx: Context, model: str, rows: pd.DataFrame, policy: WatchPolicy) ->
     publish_signals(model, [asdict(signal) for signal in found], decision.reason)
     print(f"{decision.action}: {decision.reason}")
     return decision_id
-
-
-def _look_again(ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame) -> "Predictions":
-    """The champion's probabilities and embeddings of the served images."""
-    import torch
-
-    from core.images import clean_image, decode_image
-    from models.network.images import prepare
-    from models.scoring.predict import predict
-
-    received = (
-        prediction_store.read_served_image(ctx.workspace.traffic, row) for row in rows.itertuples()
-    )
-    images = [
-        prepare(decode_image(clean_image(one).content), loaded.card.image_size) for one in received
-    ]
-    return predict(
-        loaded.network, torch.stack(images), threads=ctx.settings.threads, name=loaded.version
-    )

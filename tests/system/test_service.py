@@ -22,12 +22,12 @@ from models.registry.bento import package
 from models.registry.model_store import load_model
 from models.registry.versions import Superseded, current_release
 from models.serving.prediction_store import (
-    SegmentWriter,
     drain,
     find_prediction,
     read_served_image,
     window,
 )
+from models.serving.segments import SegmentWriter
 from tasks.demo import servers
 from tests.models.saved_models import (
     CLASSES,

@@ -1,14 +1,13 @@
 """Rows -> tensors: the same pixels whichever way they are asked for, and a seeded augmentation."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torchvision.transforms.v2.functional import resize
 
 from core.shards import write_shard
-from models.network.images import Images, augment, open_images, prepare, targets
-from tests.models.pictures import CLASSES, SIZE, encoded, picture, snapshot
+from models.network.images import Images, augment, open_images, prepare
+from tests.models.pictures import SIZE, encoded, picture, snapshot
 
 SIDE = 12
 
@@ -88,12 +87,6 @@ def test_a_damaged_image_is_refused_by_the_name_of_its_shard(tmp_path):
     shard.write_bytes(content)
     with pytest.raises(ValueError, match=shard.name):
         open_images(table, tmp_path, SIZE)
-
-
-def test_a_label_that_is_no_class_is_refused_by_name():
-    assert targets(pd.Series(["wide", "flat"]), CLASSES).tolist() == [2, 0]
-    with pytest.raises(ValueError, match=r"'tree' is no class.*flat, tall, wide"):
-        targets(pd.Series(["wide", "tree"]), CLASSES)
 
 
 def test_augmentation_is_seeded_and_differs_from_image_to_image():

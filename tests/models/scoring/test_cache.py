@@ -28,7 +28,7 @@ def scores(numbers):
 
 
 def opened(folder, **other):
-    return open_cache(folder, **({"classes": CLASSES, "width": WIDTH} | other))
+    return open_cache(folder, **({"outputs": CLASSES, "width": WIDTH} | other))
 
 
 def put(cache, numbers):
@@ -39,7 +39,7 @@ def assert_holds(cache, numbers):
     rows = cache.rows_of(names(numbers))
     probs, embeddings = scores(numbers)
     assert (rows >= 0).all()
-    np.testing.assert_array_equal(cache.probs[rows], probs)
+    np.testing.assert_array_equal(cache.outputs[rows], probs)
     np.testing.assert_array_equal(cache.embeddings[rows], embeddings)
 
 
@@ -68,11 +68,11 @@ def test_missing_names_each_sample_that_is_not_there_once(tmp_path_factory, bloc
 
 def test_the_rows_are_mapped_and_cannot_be_changed(tmp_path):
     with opened(tmp_path) as cache:
-        assert cache.probs.shape == (0, CLASSES) and cache.embeddings.shape == (0, WIDTH)
+        assert cache.outputs.shape == (0, CLASSES) and cache.embeddings.shape == (0, WIDTH)
         put(cache, range(4))
         assert isinstance(cache.embeddings, np.memmap)
         with pytest.raises(ValueError, match="read-only"):
-            cache.probs[0] = 1
+            cache.outputs[0] = 1
 
 
 def test_ids_that_end_in_zero_bytes_are_told_apart(tmp_path):
@@ -85,12 +85,12 @@ def test_ids_that_end_in_zero_bytes_are_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other", [{"classes": CLASSES + 1}, {"width": WIDTH - 1}, {"model": "another"}]
+    "other", [{"outputs": CLASSES + 1}, {"width": WIDTH - 1}, {"model": "another"}]
 )
 def test_scores_of_another_model_are_begun_anew_and_that_is_said(tmp_path, capsys, other):
     with opened(tmp_path) as cache:
         put(cache, range(4))
-        before = cache.probs
+        before = cache.outputs
     assert capsys.readouterr().out == ""  # a first time is nothing to speak of
     with opened(tmp_path, **other) as cache:
         assert len(cache) == 0
@@ -161,7 +161,7 @@ def test_a_cache_is_forgotten_unless_somebody_has_it_open(tmp_path):
         put(cache, range(4))
         assert not forget_cache(tmp_path)
         put(cache, range(4, 6))
-        mapped = cache.probs
+        mapped = cache.outputs
     lock = (tmp_path / "lock").stat().st_ino
     assert forget_cache(tmp_path)
     np.testing.assert_array_equal(mapped, scores(range(6))[0])  # it stays readable

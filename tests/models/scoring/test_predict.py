@@ -24,38 +24,38 @@ def images():
 
 def test_probabilities_are_the_softmax_of_the_head_on_the_embeddings(network, images):
     found = predict(network, images)
-    assert found.probs.dtype == found.embeddings.dtype == np.float32
-    assert len(found) == 11 and found.probs.shape == (11, 3)
+    assert found.outputs.dtype == found.embeddings.dtype == np.float32
+    assert len(found) == 11 and found.outputs.shape == (11, 3)
     logits = network.head(torch.from_numpy(found.embeddings))
-    assert np.allclose(found.probs, logits.softmax(1).detach().numpy(), atol=1e-6)
-    assert np.allclose(found.probs.sum(1), 1, atol=1e-6)
+    assert np.allclose(found.outputs, logits.softmax(1).detach().numpy(), atol=1e-6)
+    assert np.allclose(found.outputs.sum(1), 1, atol=1e-6)
 
 
 def test_batches_in_order_give_what_one_tensor_gives(network, images):
     whole = predict(network, images)
     seen = []
     parts = predict(network, iter(images.split(4)), on_progress=seen.append)
-    assert np.allclose(whole.probs, parts.probs, atol=1e-6)
+    assert np.allclose(whole.outputs, parts.outputs, atol=1e-6)
     assert np.allclose(whole.embeddings, parts.embeddings, rtol=1e-4, atol=1e-5)
     assert seen == [4, 8, 11]
 
 
 def test_fp32_gives_the_same_bits_again(network, images):
     once, again = predict(network, images), predict(network, images)
-    assert (once.probs == again.probs).all() and (once.embeddings == again.embeddings).all()
+    assert (once.outputs == again.outputs).all() and (once.embeddings == again.embeddings).all()
 
 
 def test_bf16_keeps_the_softmax_in_fp32(network, images):
     exact, quick = predict(network, images), predict(network, images, precision="bf16")
-    assert quick.probs.dtype == np.float32
-    assert np.allclose(quick.probs.sum(1), 1, atol=1e-6)
-    assert np.abs(exact.probs - quick.probs).max() < 0.05
+    assert quick.outputs.dtype == np.float32
+    assert np.allclose(quick.outputs.sum(1), 1, atol=1e-6)
+    assert np.abs(exact.outputs - quick.outputs).max() < 0.05
 
 
 def test_no_images_give_no_rows_of_the_right_width(network, images):
     for nothing in (images[:0], []):
         found = predict(network, nothing)
-        assert found.probs.shape == (0, 3)
+        assert found.outputs.shape == (0, 3)
         assert found.embeddings.shape == (0, network.head.in_features)
 
 
@@ -69,7 +69,7 @@ def test_an_answer_that_is_no_number_is_an_error_that_names_the_model_and_the_ro
     broken = build(NetworkConfig("squeezenet1_1"), classes=3, image_size=SIZE)
     with torch.no_grad():
         broken.head.bias[1] = float("nan")
-    with pytest.raises(ValueError, match=r"hone:0003 gave probabilities.* 11 of 11 .*row 0"):
+    with pytest.raises(ValueError, match=r"hone:0003 gave outputs.* 11 of 11 .*row 0"):
         predict(broken, images, name="hone:0003")
 
 
@@ -81,7 +81,7 @@ def test_a_table_is_answered_row_by_row_in_its_order(network, tmp_path):
     turned = predict_table(
         network, mixed, tmp_path, SIZE, threads=2, on_progress=lambda *counts: seen.append(counts)
     )
-    assert np.allclose(straight.probs[mixed.index], turned.probs, atol=1e-6)
+    assert np.allclose(straight.outputs[mixed.index], turned.outputs, atol=1e-6)
     assert seen == [(9, 9)]
 
 
@@ -94,7 +94,7 @@ def test_batches_come_in_the_order_of_the_table_whatever_the_threads(
     whole = predict_table(network, table, tmp_path, SIZE)
     parts = list(predictions(network, table, tmp_path, SIZE, threads=threads))
     assert [len(part) for part in parts] == [2] * 11 + [1]
-    assert (np.concatenate([part.probs for part in parts]) == whole.probs).all()
+    assert (np.concatenate([part.outputs for part in parts]) == whole.outputs).all()
 
 
 def test_few_batches_are_in_memory_whatever_the_table(network, tmp_path, monkeypatch):
@@ -128,4 +128,4 @@ def test_auto_goes_on_with_the_quickest_size_of_batch_and_answers_the_same(
     assert sum(sizes) == 120 and sizes[:3] == [1, 2, 4]
     assert len(set(sizes[-4:-1])) == 1
     whole = predict_table(network, table, tmp_path, SIZE)
-    assert np.abs(np.concatenate([part.probs for part in parts]) - whole.probs).max() < 0.05
+    assert np.abs(np.concatenate([part.outputs for part in parts]) - whole.outputs).max() < 0.05

@@ -35,7 +35,7 @@ def test_every_row_gets_what_the_model_says_of_it_in_the_order_of_the_table(
     with cache_for(network, tmp_path / "scores") as cache:
         found = scored(network, mixed, tmp_path, cache)
     assert found.new == 23
-    np.testing.assert_allclose(found.probs, plain.probs, atol=1e-6)
+    np.testing.assert_allclose(found.outputs, plain.outputs, atol=1e-6)
     np.testing.assert_allclose(found.embeddings, plain.embeddings, rtol=1e-4, atol=1e-5)
 
 
@@ -43,9 +43,9 @@ def test_what_comes_back_is_mapped_and_outlives_the_cache(network, table, tmp_pa
     with cache_for(network, tmp_path / "scores") as cache:
         for rows in (table, table.iloc[::-1], table.iloc[5:9]):
             found = scored(network, rows, tmp_path, cache)
-            assert len(found.probs) == len(found.embeddings) == len(rows)
-            assert isinstance(found.embeddings, np.memmap) and not found.probs.flags.writeable
-        assert scored(network, table.iloc[:0], tmp_path, cache).probs.shape == (0, len(CLASSES))
+            assert len(found.outputs) == len(found.embeddings) == len(rows)
+            assert isinstance(found.embeddings, np.memmap) and not found.outputs.flags.writeable
+        assert scored(network, table.iloc[:0], tmp_path, cache).outputs.shape == (0, len(CLASSES))
     assert np.isfinite(found.embeddings).all()
 
 
@@ -59,8 +59,8 @@ def test_only_what_is_new_to_the_model_is_scored(network, table, tmp_path):
         again = scored(network, table.iloc[[3, 3, 20]], tmp_path, cache)
     assert (first.new, both.new, again.new) == (9, 14, 0)
     assert told == [(23, 23)]
-    np.testing.assert_array_equal(first.probs, both.probs[:9])
-    np.testing.assert_array_equal(again.probs, both.probs[[3, 3, 20]])
+    np.testing.assert_array_equal(first.outputs, both.outputs[:9])
+    np.testing.assert_array_equal(again.outputs, both.outputs[[3, 3, 20]])
 
 
 def test_another_network_of_the_same_shape_is_not_taken_for_the_first(
@@ -89,7 +89,7 @@ def test_what_was_kept_before_the_end_is_not_scored_again(network, table, tmp_pa
         found = scored(network, table, tmp_path, cache)
     assert found.new == 15
     plain = predict_table(network, table, tmp_path, SIZE)
-    np.testing.assert_allclose(found.probs, plain.probs, atol=1e-6)
+    np.testing.assert_allclose(found.outputs, plain.outputs, atol=1e-6)
 
 
 def test_a_damaged_image_is_named_and_the_blocks_before_it_are_kept(

@@ -21,8 +21,9 @@ from core.workspace import Workspace, load_workspace
 from models.registry.versions import champion
 from models.serving import batcher, label_studio, service
 from models.serving.label_studio import Backend, Screen, is_blind, screen_of
-from models.serving.prediction_store import SegmentWriter, drain
+from models.serving.prediction_store import drain
 from models.serving.release_follower import Follower
+from models.serving.segments import SegmentWriter
 from tests.models.saved_models import CLASSES, make_workspace, png, put_in_service, save
 
 with warnings.catch_warnings():

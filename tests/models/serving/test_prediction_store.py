@@ -1,30 +1,34 @@
 """Served predictions: what was answered is there, once, with the bytes it was made from."""
 
 import hashlib
+import json
 import os
 import shutil
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, func, insert, select
 
 from core.database import connect, upgrade, writing
-from models.serving import prediction_store
+from models.scoring.predict import Predictions
+from models.serving import prediction_store, segments
 from models.serving.prediction_store import (
-    SegmentWriter,
-    Served,
+    as_recorded,
     drain,
     find_prediction,
     predictions,
-    read_records,
+    predictions_of,
     read_served_image,
+    recorded_predictions,
     unreadable_records,
     window,
 )
+from models.serving.segments import SegmentWriter, Served, half_precision, read_records
 
 
 def served(number: int, image: bytes, model: str = "hone:0001-a") -> Served:
@@ -224,7 +228,7 @@ def test_an_append_comes_back_only_after_its_bytes_are_synced(
         with lock:
             synced.append(size)
 
-    monkeypatch.setattr(prediction_store.os, "fsync", observed)
+    monkeypatch.setattr(segments.os, "fsync", observed)
     writer, late = SegmentWriter(tmp_path), []
 
     def work(number: int) -> None:
@@ -262,10 +266,10 @@ def test_a_failed_fsync_is_an_error_and_its_segment_is_left(
     def failing(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(prediction_store.os, "fsync", failing)
+    monkeypatch.setattr(segments.os, "fsync", failing)
     with pytest.raises(OSError, match="Input/output"):
         writer.append([(served(1, b"b"), b"b")])
-    monkeypatch.setattr(prediction_store.os, "fsync", real)
+    monkeypatch.setattr(segments.os, "fsync", real)
     writer.append([(served(2, b"c"), b"c")])
     writer.close()
     assert len(list(tmp_path.glob("*.seg"))) == 2
@@ -325,3 +329,45 @@ def test_rows_that_another_process_drained_meanwhile_are_kept(
         connection.execute(insert(predictions).values(prediction_store._row(row, 1)))
     assert drain(engine, tmp_path) == 1
     assert count(engine) == 2
+
+
+def embedded(number: int, image: bytes, embedding: list[float]) -> Served:
+    packed = half_precision(np.array(embedding, np.float32))
+    return replace(served(number, image), embedding=packed)
+
+
+def test_a_recorded_embedding_comes_back_in_half_precision(engine: Engine, tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append([(embedded(0, b"a", [0.1, -2.5, 3000.0]), b"a"), (served(1, b"b"), b"b")])
+    writer.close()
+    assert drain(engine, tmp_path) == 2
+    has, found = recorded_predictions(window(engine), outputs=2, width=3)
+    assert has.tolist() == [True, False]
+    expected = Predictions(
+        np.array([[0.75, 0.25]], np.float32), np.array([[0.1, -2.5, 3000.0]], np.float32)
+    )
+    assert (as_recorded(expected).embeddings == found.embeddings).all()
+    assert (as_recorded(expected).outputs == found.outputs).all()
+    assert not recorded_predictions(window(engine), outputs=2, width=4)[0].any()
+    rows = predictions_of(engine, "hone:0001-a", [served(0, b"a").sample_id, "none"])
+    assert rows["sample_id"].tolist() == [served(0, b"a").sample_id]
+    assert predictions_of(engine, "hone:0002-b", rows["sample_id"].tolist()).empty
+
+
+def test_an_embedding_that_half_precision_cannot_hold_is_not_recorded() -> None:
+    assert half_precision(np.array([1e5, 1.0], np.float32)) is None
+    assert half_precision(np.array([np.nan], np.float32)) is None
+
+
+def test_a_segment_of_an_older_version_drains_without_embeddings(
+    engine: Engine, tmp_path: Path
+) -> None:
+    fields = asdict(served(0, b"a")) | {"length": 1}
+    del fields["embedding"]  # as the service wrote it before
+    text = json.dumps(fields).encode()
+    checksum = hashlib.sha256(text).hexdigest()[:16].encode()
+    (tmp_path / "0001-1-a.seg").write_bytes(b"%s %s\na" % (checksum, text))
+    assert drain(engine, tmp_path) == 1
+    [row] = window(engine).itertuples()
+    assert read_served_image(tmp_path, row) == b"a"
+    assert not recorded_predictions(window(engine), outputs=2, width=3)[0].any()

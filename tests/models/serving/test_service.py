@@ -21,14 +21,13 @@ from models.registry.versions import champion
 from models.serving import batcher, release_follower, requests, service
 from models.serving.batcher import Inference, Unavailable
 from models.serving.prediction_store import (
-    SegmentWriter,
     drain,
     find_prediction,
-    read_records,
     read_served_image,
     window,
 )
 from models.serving.release_follower import ActiveModel, Follower
+from models.serving.segments import SegmentWriter, read_records
 from tests.models.saved_models import CLASSES, make_workspace, png, put_in_service, save
 
 with warnings.catch_warnings():

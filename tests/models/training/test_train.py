@@ -3,12 +3,14 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from models.kinds import DEFAULT, KINDS
 from models.network.images import open_images
 from models.network.network import NetworkConfig
 from models.scoring.predict import predict_table
@@ -16,6 +18,7 @@ from models.training import train as module
 from models.training.train import NonFiniteLoss, TrainConfig, Trained, rate_share, train
 from tests.models.pictures import CLASSES, SIZE, snapshot
 
+KIND = KINDS[DEFAULT]
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 SHUFFLE = NetworkConfig("shufflenet_v2_x0_5")  # the cheapest with BatchNorm
 SHORT = TrainConfig(epochs=2, min_steps=4, batch_size=8, lr=5e-3, precision="fp32")
@@ -45,7 +48,7 @@ def test_a_training_learns_and_reports_every_epoch(tmp_path, device):
     assert [row["epoch"] for row in seen] == [1, 2, 3, 4, 5, 6]
     assert seen[-1]["step"] == 48
     held = table[table["split"] == "val"]
-    probs = predict_table(trained.network, held, tmp_path, SIZE).probs
+    probs = predict_table(trained.network, held, tmp_path, SIZE).outputs
     right = np.asarray(CLASSES)[probs.argmax(1)] == held["label"].to_numpy()
     assert right.mean() > 0.9
     assert trained.history[best - 1]["val_accuracy"] == pytest.approx(right.mean())
@@ -129,20 +132,27 @@ def test_a_loss_that_is_no_number_stops_with_the_numbers(tmp_path):
         run(table, tmp_path, replace(SHORT, lr=1e30, epochs=8, min_steps=40, warmup=0.0))
 
 
+def trained_weights(folder: Path, table: pd.DataFrame) -> tuple[NetworkConfig, dict]:
+    """A network to fine-tune, its weights in a file, and those weights."""
+    state = run(table, folder).network.state_dict()
+    torch.save(state, folder / "weights.pt")
+    return replace(SHUFFLE, weights=str(folder / "weights.pt")), state
+
+
 def test_a_frozen_backbone_stays_as_it_was_and_its_head_learns(tmp_path):
     table = snapshot(tmp_path, train=24)
-    start = run(table, tmp_path).network.state_dict()
+    network, start = trained_weights(tmp_path, table)
     for augment in (False, True):
         config = replace(SHORT, fine_tune="frozen", augment=augment)
-        found = run(table, tmp_path, config, start=start).network.state_dict()
+        found = run(table, tmp_path, config, network=network).network.state_dict()
         changed = {name for name, part in found.items() if not torch.equal(part, start[name])}
         assert changed == {"head.weight", "head.bias"}
 
 
 def test_a_network_that_was_frozen_can_be_trained_again(tmp_path):
     table = snapshot(tmp_path, train=6)
-    start = run(table, tmp_path).network.state_dict()
-    frozen = run(table, tmp_path, replace(SHORT, fine_tune="frozen"), start=start).network
+    network, _ = trained_weights(tmp_path, table)
+    frozen = run(table, tmp_path, replace(SHORT, fine_tune="frozen"), network=network).network
     assert all(weight.requires_grad for weight in frozen.parameters())
 
 
@@ -151,29 +161,15 @@ def test_a_frozen_random_backbone_is_refused(tmp_path):
         run(snapshot(tmp_path, train=6), tmp_path, replace(SHORT, fine_tune="frozen"))
 
 
-def test_a_start_that_does_not_fit_is_refused_by_name(tmp_path):
-    table = snapshot(tmp_path, train=6)
-    start = dict(run(table, tmp_path).network.state_dict())
-    start["head.weight"] = torch.zeros(7, 1024)
-    with pytest.raises(ValueError, match=r"of another shape: head\.weight"):
-        run(table, tmp_path, start=start)
-
-
 def test_without_a_row_to_train_on_it_says_what_there_is(tmp_path):
-    with pytest.raises(ValueError, match=r"none of the 3 rows is in split 'train'.*'val'"):
+    with pytest.raises(ValueError, match=r"none of the 3 rows is in split 'train'.*val"):
         run(snapshot(tmp_path, train=0, val=3), tmp_path)
 
 
-def test_trust_weighs_rows_only_when_asked(tmp_path):
+def test_trust_of_a_label_does_not_weigh_it(tmp_path):
     table = snapshot(tmp_path, train=12)
     doubted = table.assign(trust=np.linspace(0, 1, 12))
     assert same(run(table, tmp_path).network, run(doubted, tmp_path).network)
-    weighed = replace(SHORT, trust_weights=True)
-    assert same(run(table, tmp_path, weighed).network, run(table, tmp_path).network)
-    assert not same(run(doubted, tmp_path, weighed).network, run(table, tmp_path).network)
-    with pytest.raises(ValueError, match="trust of sample 0003"):
-        table.loc[3, "trust"] = np.nan
-        run(table, tmp_path, weighed)
 
 
 def guessed(table, rows, **probs) -> pd.DataFrame:
@@ -203,11 +199,11 @@ def test_guesses_are_trained_on_and_of_weight_0_are_left_out(tmp_path):
 def test_a_guess_pulls_by_its_weight_and_its_trust_towards_all_it_says(tmp_path):
     table = guessed(snapshot(tmp_path, train=4), [2, 3], tall=0.6, wide=0.2, gone=0.2)
     images = open_images(table, tmp_path, SIZE)
-    rows = module._rows(table, images, CLASSES, replace(SHORT, soft_weight=0.5))
+    rows = module._rows(table, images, CLASSES, replace(SHORT, soft_weight=0.5), KIND)
     assert rows.weights.tolist() == pytest.approx([1, 1, 0.45, 0.45])
     assert rows.targets[0].tolist() == [1, 0, 0]
     assert rows.targets[3].tolist() == pytest.approx([0, 0.75, 0.25])
-    wise = module._rows(table[:2], images, CLASSES, SHORT)
+    wise = module._rows(table[:2], images, CLASSES, SHORT, KIND)
     assert wise.targets.dtype == torch.int64
 
 

@@ -129,11 +129,11 @@ def test_while_another_process_looks_at_the_pool_labels_do_not_wait_for_guesses(
     seen = world.embed
 
     def embed(table: pd.DataFrame) -> tuple[np.ndarray, str]:
-        with open_cache(tmp_path / "scores", classes=3, width=8):
+        with open_cache(tmp_path / "scores", outputs=3, width=8):
             return seen(table)
 
     world.embed = embed
-    with open_cache(tmp_path / "scores", classes=3, width=8):
+    with open_cache(tmp_path / "scores", outputs=3, width=8):
         choice = choose(world)
     assert choice.rows is None
     assert choice.why.startswith("no soft labels this time: another process is looking")

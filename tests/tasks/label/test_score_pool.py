@@ -35,13 +35,13 @@ def test_what_another_model_said_goes_unless_a_process_is_still_writing_it(ctx: 
     busy, idle = (ctx.workspace.scores / name for name in ("hone-busy", "hone-idle"))
     few = table["sample_id"].tolist()[:2]
     rows = np.ones((2, 2), np.float32), np.ones((2, 3), np.float32)
-    with open_cache(idle, classes=2, width=3) as cache:
+    with open_cache(idle, outputs=2, width=3) as cache:
         cache.append(few, *rows)
-    with open_cache(busy, classes=2, width=3) as cache:
+    with open_cache(busy, outputs=2, width=3) as cache:
         cache.append(few, *rows)
         score_pool.embedder(ctx, version)(table)
         cache.append(table["sample_id"].tolist()[2:4], *rows)
-    with open_cache(busy, classes=2, width=3) as cache:
+    with open_cache(busy, outputs=2, width=3) as cache:
         assert len(cache) == 4
     assert not (idle / "probs").exists()
     score_pool.embedder(ctx, version)(table)

@@ -1,0 +1,11 @@
+"""Served predictions carry the embedding, so that a drift check does not run the network again."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.add_column("predictions", sa.Column("embedding", sa.LargeBinary(), nullable=True))

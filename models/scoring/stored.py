@@ -1,0 +1,47 @@
+"""Predictions that were stored with a model, and the network for the rows that were not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from models.scoring.predict import Predictions, predict_table
+
+if TYPE_CHECKING:
+    from models.registry.model_store import LoadedModel
+
+
+def predict_missing(
+    loaded: "LoadedModel",
+    table: pd.DataFrame,
+    shards: Path,
+    *,
+    threads: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
+    """The predictions for the rows of `table`, in its order.
+
+    What was stored when the model was saved (its validation and test rows) is taken from there:
+    the same weights and the same image, known by its sample id, have the same prediction.
+    """
+    stored = pd.Index(loaded.reference_ids).get_indexer(pd.Index(table["sample_id"]))
+    missing = np.flatnonzero(stored < 0)
+    new = predict_table(
+        loaded.network,
+        table.iloc[missing],
+        shards,
+        loaded.card.image_size,
+        threads=threads,
+        name=loaded.version,
+        on_progress=on_progress,
+    )
+    outputs = np.empty((len(table), loaded.network.output_width), np.float32)
+    embeddings = np.empty((len(table), loaded.network.width), np.float32)
+    outputs[missing], embeddings[missing] = new.outputs, new.embeddings
+    known = stored >= 0
+    outputs[known] = loaded.reference.outputs[stored[known]]
+    embeddings[known] = loaded.reference.embeddings[stored[known]]
+    return replace(new, outputs=outputs, embeddings=embeddings)

@@ -1,0 +1,97 @@
+"""A model's predictions for samples: stored ones where there are any, the network for the rest."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from models.serving import prediction_store
+from tasks.context import Context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models.registry.model_store import LoadedModel
+    from models.scoring.cache import ScoreCache
+    from models.scoring.predict import Predictions
+
+
+def load_version(ctx: Context, version: str) -> "LoadedModel":
+    """A model version of the workspace, every file of it checked."""
+    from models.registry.model_store import load_model
+
+    return load_model(ctx.engine, ctx.workspace.bento_home, version)
+
+
+def predict_with(
+    ctx: Context,
+    version: str,
+    rows: pd.DataFrame,
+    *,
+    on_progress: "Callable[[int, int], None] | None" = None,
+) -> "tuple[LoadedModel, Predictions]":
+    """The model and its predictions for `rows`, in their order.
+
+    The network runs only for rows whose predictions were not stored with the model.
+    """
+    from models.scoring.stored import predict_missing
+
+    loaded = load_version(ctx, version)
+    predictions = predict_missing(
+        loaded, rows, ctx.workspace.shards, threads=ctx.settings.threads, on_progress=on_progress
+    )
+    return loaded, predictions
+
+
+def served_predictions(ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame) -> "Predictions":
+    """The predictions of served `rows` (of `prediction_store.window`), in their order.
+
+    They are as recorded; the network runs only for rows that older services recorded without an
+    embedding.
+    """
+    import numpy as np
+
+    network = loaded.network
+    has, recorded = prediction_store.recorded_predictions(
+        rows, outputs=network.output_width, width=network.width
+    )
+    outputs = np.empty((len(rows), network.output_width), np.float32)
+    embeddings = np.empty((len(rows), network.width), np.float32)
+    outputs[has], embeddings[has] = recorded.outputs, recorded.embeddings
+    if not has.all():
+        again = prediction_store.as_recorded(_predict_received(ctx, loaded, rows[~has]))
+        outputs[~has], embeddings[~has] = again.outputs, again.embeddings
+    return replace(recorded, outputs=outputs, embeddings=embeddings)
+
+
+def cache_served(
+    ctx: Context, loaded: "LoadedModel", cache: "ScoreCache", table: pd.DataFrame
+) -> int:
+    """Put what the service recorded of the samples of `table` into the cache; return how many."""
+    names = table["sample_id"].tolist()
+    missing = [names[row] for row in cache.missing(names)]
+    rows = prediction_store.predictions_of(ctx.engine, loaded.version, missing)
+    has, recorded = prediction_store.recorded_predictions(
+        rows, outputs=loaded.network.output_width, width=loaded.network.width
+    )
+    cache.append(rows["sample_id"][has].tolist(), recorded.outputs, recorded.embeddings)
+    return len(recorded)
+
+
+def _predict_received(ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame) -> "Predictions":
+    """The predictions for the images of served rows, from the bytes that were received."""
+    import torch
+
+    from core.images import clean_image, decode_image
+    from models.network.images import prepare
+    from models.scoring.predict import predict
+
+    received = (
+        prediction_store.read_served_image(ctx.workspace.traffic, row) for row in rows.itertuples()
+    )
+    images = [
+        prepare(decode_image(clean_image(one).content), loaded.card.image_size) for one in received
+    ]
+    return predict(
+        loaded.network, torch.stack(images), threads=ctx.settings.threads, name=loaded.version
+    )
