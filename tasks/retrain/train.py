@@ -19,6 +19,7 @@ from core.shards import read_image
 from labeling.ledger import rounds
 from labeling.ledger.tables import location_of
 from labeling.snapshots import publish as frozen
+from models.kinds import KINDS
 from models.network.network import NetworkConfig
 from models.registry.model_card import ModelCard
 from models.training.train import SOFT, TrainConfig
@@ -149,6 +150,7 @@ def _train(
             ctx.workspace.image_size,
             config,
             network=network,
+            kind=KINDS[ctx.workspace.kind],
             on_epoch=each_epoch,
             threads=ctx.settings.threads,
         )
@@ -181,6 +183,7 @@ def _keep(
         strategy=about["strategy"],
         metrics=trained.history[trained.best_epoch - 1],
         created_at=now(),
+        kind=ctx.workspace.kind,
     )
     version = save_model(
         ctx.engine,
@@ -202,15 +205,14 @@ def _keep(
     return version
 
 
-def _show_results(run: "Run", unseen: pd.DataFrame, probs: "np.ndarray", ctx: Context) -> None:
+def _show_results(run: "Run", unseen: pd.DataFrame, outputs: "np.ndarray", ctx: Context) -> None:
     """The confusion matrix and the worst mistakes on the rows that were not trained on."""
     from models.judging.compare import worst_mistakes
-    from models.kinds import DEFAULT, KINDS
 
-    classes = ctx.workspace.class_names
+    kind, classes = KINDS[ctx.workspace.kind], ctx.workspace.class_names
     truths = unseen["label"].tolist()
-    run.confusion(KINDS[DEFAULT].confusion(probs, truths, classes), classes)
-    worst = worst_mistakes(probs, truths, classes)
+    run.confusion(kind.confusion(outputs, truths, classes), classes)
+    worst = worst_mistakes(outputs, truths, classes, kind=kind)
     pictures = [
         decode_image(read_image(ctx.workspace.shards, location_of(unseen.iloc[row])))
         for row in worst["row"]
