@@ -29,7 +29,6 @@ WORDS_FOR_NOW: dict[str, set[str]] = {
     "core/shards.py": {"found"},
     "core/workspace.py": {"desk"},
     "labeling/batches/checks.py": {"found", "seen"},
-    "labeling/batches/quality_control.py": {"told"},
     "labeling/batches/relabel.py": {"said", "told"},
     "labeling/batches/select.py": {"seen", "told"},
     "labeling/budget/learning_curve.py": {"found", "said", "seen", "told"},

@@ -5,13 +5,13 @@ the random arm) stands anywhere among the rest, so that a place in the queue tel
 """
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from core.configuration import configuration
+from labeling.batches.reasons import sentences
 
 GOLD, REVIEW, SECOND_LOOK = "gold", "review", "second_look"  # reasons that no strategy gives
 LOOKED_AGAIN = (REVIEW, SECOND_LOOK)  # at a label that is there
@@ -73,16 +73,17 @@ def mask_for_annotators(batch: pd.DataFrame, rng: np.random.Generator) -> pd.Dat
     """
     shown = batch.copy()
     shown["stage"] = np.where(shown["reason"] == REVIEW, "review", "queue")
-    is_drawn = shown["reason"].isin(DRAWN) & shown["confidence"].notna()
-    doubted = shown[~is_drawn & shown["confidence"].notna()]
+    is_drawn, is_gold = shown["reason"].isin(DRAWN), shown["reason"] == GOLD
+    with_confidence = shown["confidence"].notna()
+    doubted = shown.loc[~is_drawn & with_confidence, "confidence"]
     if len(doubted):
-        least, most = doubted["confidence"].min(), doubted["confidence"].max()
-        shown.loc[is_drawn, "confidence"] = rng.uniform(least, most, int(is_drawn.sum()))
-        is_gold = shown["reason"] == GOLD
-        like = doubted.iloc[rng.integers(len(doubted), size=int(is_gold.sum()))]
-        for told in ("score", "reason"):
-            shown.loc[is_gold, told] = like[told].to_numpy()
-    shown["why"] = [_why(row) for row in shown.itertuples()]
+        moved = is_drawn & with_confidence
+        shown.loc[moved, "confidence"] = rng.uniform(doubted.min(), doubted.max(), moved.sum())
+    others = shown.loc[~is_gold & ~shown["reason"].isin(LOOKED_AGAIN), "reason"]
+    chosen = others[~others.isin(DRAWN)] if (~others.isin(DRAWN)).any() else others
+    like = rng.integers(max(len(chosen), 1), size=int(is_gold.sum()))
+    shown.loc[is_gold, "reason"] = chosen.to_numpy()[like] if len(chosen) else "random"
+    shown["why"] = sentences(shown["reason"])
     return shown.assign(reason=batch["reason"])
 
 
@@ -99,16 +100,3 @@ def _drawn(size: int, share: float, rng: np.random.Generator) -> np.ndarray:
     chosen = np.zeros(size, dtype=bool)
     chosen[rng.permutation(size)[: math.ceil(round(size * share, 9))]] = True
     return chosen
-
-
-def _why(row: Any) -> str:
-    """One sentence for a curious annotator; it names no class."""
-    if row.reason in LOOKED_AGAIN:
-        words = "its label deserves a second look"
-    elif row.reason in DRAWN or not isinstance(row.guess_model, str):
-        words = "drawn at random"
-    else:
-        score = "" if pd.isna(row.score) else f", score {row.score:.2f}"
-        words = f"chosen by {row.reason}{score}, with {row.guess_model}"
-    neighbour = getattr(row, "neighbour", None)
-    return f"{words}; looks most like {neighbour[:12]}" if isinstance(neighbour, str) else words

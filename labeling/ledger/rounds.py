@@ -202,8 +202,13 @@ def record_deleted(engine: Engine, token: Token, gone: Iterable[tuple[str, str]]
 
 
 def most_similar_labelled(connection: Connection, sample_ids: Sequence[str]) -> list[str | None]:
-    """For each sample the labelled one that looks most like it; None while there is none."""
-    in_force = select(labels.c.sample_id).where(labels.c.replaced_at.is_(None))
+    """For each sample the labelled one that looks most like it; None while there is none.
+
+    It is never gold: who saw a sample as labelled before would know that its label is known.
+    """
+    in_force = select(labels.c.sample_id).where(
+        labels.c.replaced_at.is_(None), labels.c.sample_id.not_in(select(gold.c.sample_id))
+    )
     query = select(*samples.c["sample_id", "look"])
     known = connection.execute(
         query.where(samples.c.sample_id.in_(in_force), samples.c.sample_id.not_in(sample_ids))
@@ -329,9 +334,19 @@ def open_assignments(connection: Connection, round_id: str | None = None) -> pd.
 
 
 def samples_of_open_rounds(connection: Connection) -> set[str]:
-    """Everybody in a round that is not closed: those who answered may still change their mind."""
-    query = select(assignments.c.sample_id).join(rounds).where(rounds.c.closed_at.is_(None))
-    return set(connection.scalars(query))
+    """The samples of every round that is not closed, and those shown beside them as most similar.
+
+    Who answered may still change their mind.
+    """
+    query = select(*assignments.c["sample_id", "neighbour"]).join(rounds)
+    rows = connection.execute(query.where(rounds.c.closed_at.is_(None))).all()
+    return {sample_id for row in rows for sample_id in row if sample_id is not None}
+
+
+def load_image_places(connection: Connection, sample_ids: Sequence[str]) -> pd.DataFrame:
+    """Where the images of these samples are stored, and in which format."""
+    columns = samples.c["sample_id", "shard", "offset", "length", "stored_sha256", "format"]
+    return pd.read_sql(select(*columns).where(samples.c.sample_id.in_(sample_ids)), connection)
 
 
 def record_sent(

@@ -224,6 +224,7 @@ def _task_of(row: Mapping[str, Any], classes: Collection[str], kind: Kind) -> di
         "round": row["round_id"],
         "stage": row.get("stage") or "queue",
         "why": row.get("why") or "",
+        "similar": address_of(str(row["similar"])) if row.get("similar") else "",
     }
     made: dict[str, Any] = {"data": content, "predictions": []}
     if row["guess"] is not None:

@@ -68,6 +68,7 @@ def _tab(title: str, **fields: str) -> dict[str, Any]:
         "title": title,
         "type": "list",
         "target": "tasks",
+        "columnsDisplayType": {"tasks:data.similar": "Image"},  # not its address
         "filters": {"conjunction": "and", "items": filters},
         "ordering": ["tasks:predictions_score"],
         "hiddenColumns": {"explore": HIDDEN, "labeling": HIDDEN},

@@ -343,6 +343,21 @@ def test_every_tab_opens_and_shows_its_round_the_least_certain_first(
     assert not broken
 
 
+def test_a_tab_shows_the_most_similar_image_as_a_picture(studio, workspace, label_studio, browser):
+    batch = batch_of(workspace, "ab")
+    file = f"{workspace.root.name}/desk/images/known.png"
+    paint(workspace.root.parent / file, (48, 24))
+    studio.assign(batch.assign(similar=file))
+    studio.show_tabs([("round-0001", False)])
+    loaded = "image => image.naturalWidth === 48 && image.naturalHeight === 24"
+    with looking(browser, label_studio, ADA) as page:
+        page.goto(f"/projects/{studio.project_id}/data")
+        page.get_by_text("round-0001", exact=True).first.click()
+        page.get_by_text("Tasks: 2 / 2").wait_for()
+        page.wait_for_function(f"() => [...document.images].filter({loaded}).length === 2")
+        assert page.get_by_text(file).count() == 0, "nobody reads an address"
+
+
 def test_a_task_deleted_by_hand_is_missed(studio, workspace):
     tasks = studio.assign(batch_of(workspace, "abc"))
     sent = {(name, "round-0001") for name in "abc"}

@@ -56,7 +56,7 @@ def test_a_task_shows_the_image_and_the_guess_and_nothing_that_gives_the_truth_a
     )
     assert made["data"] == {
         "image": "/data/local-files/?d=images/a%20b.png", "sample_id": "aa", "round": "round-0001",
-        "stage": "queue", "why": "by margin",
+        "stage": "queue", "why": "by margin", "similar": "",
     }  # fmt: skip
     assert made["predictions"] == [
         {"model_version": "m1", "score": 0.25, "result": [chosen("cat")]}

@@ -1,0 +1,40 @@
+"""Why a sample is in a batch, in one sentence that an annotator understands; it names no class."""
+
+import pandas as pd
+
+WHY = {
+    # the strategies
+    "auto": "chosen because the model learns most from it",
+    "random": "drawn at random",
+    "least_confidence": "the model is not sure what it is",
+    "margin": "the model wavers between two classes",
+    "entropy": "the model considers many classes possible",
+    "bald": "several versions of the model disagree about it",
+    "k_center": "it is unlike every image with a label so far",
+    "typiclust": "it is typical of a group of images without labels",
+    "prob_cover": "many images like it have no label yet",
+    "max_herding": "it represents many images that have no label yet",
+    "badge": "the model is not sure what it is, and it differs from the others of this round",
+    "cluster_margin": "the model wavers between two classes, as for a whole group of images",
+    "weighted_kmeans": "it represents a group of images of which the model is not sure",
+    "uncertainty_herding": "it represents many images of which the model is not sure",
+    "balanced": "it may be of a class with few labels",
+    "doubt_herding": "it represents images of which the model is not sure",
+    "rare_doubt_herding": "it may be of a rare class, and the model is not sure of images like it",
+    # what a batch adds to a strategy's choice
+    "audit": "drawn at random",
+    "named": "somebody asked for this image",
+    "quota": "more labels are wanted of images like it",
+    "fresh": "it was added recently",
+    "served": "it comes from the use of the model",
+    "review": "its label deserves a second look",
+    "second_look": "its label deserves a second look",
+}
+
+
+def sentences(reasons: pd.Series) -> list[str]:
+    """The sentence for each reason; one without a sentence is an error that names it."""
+    missing = sorted(set(reasons) - set(WHY))
+    if missing:
+        raise ValueError(f"the reason {missing[0]!r} has no sentence for annotators; add it to WHY")
+    return [WHY[str(reason)] for reason in reasons]
