@@ -10,22 +10,27 @@ from labeling.snapshots.publish import SnapshotConfig
 from tasks.collect.fetch import fetch_answers
 from tasks.collect.freeze import announce_snapshot, freeze_labels
 from tasks.collect.settle import ask_more_annotators, settle_answers
+from tasks.policy_changes import choose_policies
 from tasks.report.annotators import publish_annotators
 
 
 @flow(name="collect-labels", flow_run_name="collect-from-{annotators}", log_prints=True)
 def collect_labels(
     annotators: Literal["label-studio", "simulated"] = "label-studio",
-    settling: SettlePolicy = SettlePolicy(),  # noqa: B008 - frozen
-    snapshot: SnapshotConfig = SnapshotConfig(),  # noqa: B008 - frozen
+    settling: SettlePolicy | None = None,
+    snapshot: SnapshotConfig | None = None,
     soft: SoftPolicy = SoftPolicy(),  # noqa: B008 - frozen
     every: int = 50,
 ) -> str | None:
-    """Turn what annotators answered into labels; return the snapshot that was cut, if one was."""
-    fetch_answers(annotators, settling)
-    settle_answers(settling)
+    """Turn what annotators answered into labels; return the snapshot that was cut, if one was.
+
+    `settling` and `snapshot` are those of `hone.toml` unless this run is given its own.
+    """
+    policies = choose_policies(settling=settling, snapshot=snapshot)
+    fetch_answers(annotators, policies.settling)
+    settle_answers(policies.settling)
     ask_more_annotators(annotators)
-    name = freeze_labels(snapshot, soft, every)
+    name = freeze_labels(policies.snapshot, soft, every)
     announce_snapshot()
-    publish_annotators(settling)
+    publish_annotators(policies.settling)
     return name

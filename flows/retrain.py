@@ -8,6 +8,7 @@ from labeling.budget.learning_curve import BudgetPolicy
 from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
 from models.training.train import TrainConfig
+from tasks.policy_changes import choose_policies
 from tasks.report.budget import publish_budget
 from tasks.retrain.judge import judge
 from tasks.retrain.release import package_release, release_winner
@@ -20,19 +21,21 @@ def retrain(
     snapshot: str | None = None,
     network: NetworkConfig = NetworkConfig(),  # noqa: B008 - frozen
     train: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
-    gate: GatePolicy = GatePolicy(),  # noqa: B008 - frozen
+    gate: GatePolicy | None = None,
     approval: Literal["verdict", "person"] = "verdict",
     budget: BudgetPolicy = BudgetPolicy(),  # noqa: B008 - frozen
 ) -> str | None:
     """Train on a snapshot (the newest by default); return the version that went into service.
 
-    With `approval="person"` a promoted challenger waits for `hone release`.
+    With `approval="person"` a promoted challenger waits for `hone release`. The gate is that of
+    `hone.toml` unless this run is given its own.
     """
+    policies = choose_policies(gate=gate)
     chosen = choose_snapshot(snapshot)
     if chosen is None:
         return None
     challenger = train_challenger(chosen, network, train)
-    verdict_id = judge(challenger, chosen, gate)
+    verdict_id = judge(challenger, chosen, policies.gate)
     version = None
     if approval == "person":
         print(f"waiting for a person: hone release {challenger} --who NAME --why REASON")

@@ -27,7 +27,7 @@ def run_demo(home: Path, seed: int = 0, studio: bool = False) -> dict[str, Any]:
     """Three rounds beside random ones, then traffic, drift and recovery; return the facts."""
     story = demo.Progress()
     recipe = demo.Recipe(seed=seed)
-    sets = demo.make_workspace(home, recipe)
+    sets = demo.make_workspace(home, recipe, person=studio)
     story(f"workspace {home / 'workspace'}")
     with ExitStack() as stack:
         person = stack.enter_context(annotator.demo_annotator(home, story)) if studio else None
@@ -74,8 +74,8 @@ def play_round(
     while snapshot is None:
         if person:
             person.wait()
-        snapshot = collect_labels(who, recipe.settling_for(person is not None), recipe.snapshot)
-    retrain(snapshot, recipe.network, train, recipe.gate)
+        snapshot = collect_labels(who)
+    retrain(snapshot, recipe.network, train)
     return snapshot
 
 

@@ -3,15 +3,20 @@
 from prefect import flow
 
 from models.watching.detectors import WatchPolicy
+from tasks.policy_changes import choose_policies
 from tasks.run_names import watch_name
 from tasks.watch.check import act_on, check_window, drain_traffic
 
 
 @flow(name="watch-traffic", flow_run_name=watch_name, log_prints=True)
-def watch_traffic(policy: WatchPolicy = WatchPolicy()) -> str | None:  # noqa: B008 - frozen
-    """Look at the traffic since the last check; return the decision's id, None without enough."""
+def watch_traffic(watch: WatchPolicy | None = None) -> str | None:
+    """Look at the traffic since the last check; return the decision's id, None without enough.
+
+    The policy is that of `hone.toml` unless this run is given its own.
+    """
+    policies = choose_policies(watch=watch)
     drain_traffic()
-    decision_id = check_window(policy)
+    decision_id = check_window(policies.watch)
     if decision_id is not None:
         act_on(decision_id)
     return decision_id

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from core.locks import only_writer
-from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
 from labeling.formats.exports import export_snapshot
 from labeling.formats.imports import match, read_labels, record_gold, record_import
 from labeling.kinds import KINDS
 from labeling.ledger.answers import refuse_lost_classes
 from tasks.context import open_context
+from tasks.policy_changes import record_policy_changes
 
 
 def import_labels(
@@ -20,7 +20,6 @@ def import_labels(
     format: str | None = None,
     images: Path | None = None,
     gold: bool = False,
-    settling: SettlePolicy | None = None,
 ) -> dict[str, Any]:
     """Take over the labels in a file or a tree, their images first; return what came of it all.
 
@@ -28,6 +27,7 @@ def import_labels(
     """
     ctx = open_context()
     classes = ctx.workspace.class_names
+    record_policy_changes(ctx)
     with ctx.engine.connect() as connection:  # or the same file again would withdraw its answers
         refuse_lost_classes(connection, classes)
     file = read_labels(path, classes, KINDS[ctx.workspace.kind], format)
@@ -35,7 +35,7 @@ def import_labels(
     record = record_gold if gold else record_import
     with only_writer(ctx.engine, "answers") as token:
         said = record(ctx.engine, token, matched, classes)
-        settled = settle_labels(ctx.engine, token, settling or SettlePolicy(), classes)
+        settled = settle_labels(ctx.engine, token, ctx.policies.settling, classes)
     facts = {
         "source": file.source,
         "images": matched.images,

@@ -31,9 +31,11 @@ def load_policies(workspace: Workspace) -> Policies:
     return Policies(**sections)
 
 
-def policies_toml() -> str:
-    """The sections of a new `hone.toml`: each field with its help and its default after a #."""
-    return "\n".join(line for section in POLICIES for line in _section_lines(section)) + "\n"
+def policies_toml(policies: Policies | None = None) -> str:
+    """The sections of a new `hone.toml`: each field with its help, a default after a #."""
+    policies = policies or Policies()
+    lines = [line for name in POLICIES for line in _section_lines(name, getattr(policies, name))]
+    return "\n".join(lines).lstrip() + "\n"
 
 
 def changed_fields(old: Any, new: Any) -> str:
@@ -51,8 +53,9 @@ def _read(section: str, workspace: Workspace) -> Any:
         raise HoneError(f"{workspace.root / 'hone.toml'}: {error}") from error
 
 
-def _section_lines(section: str) -> Iterator[str]:
-    cls = CONFIGURATIONS[section]
-    yield f"\n[{section}]  # {(cls.__doc__ or '').splitlines()[0]}"
-    for name, known in fields_of(cls).items():
-        yield f"# {name} = {json.dumps(known.default)}  # {known.description}"
+def _section_lines(section: str, policy: Any) -> Iterator[str]:
+    yield f"\n[{section}]  # {(type(policy).__doc__ or '').splitlines()[0]}"
+    for name, known in fields_of(section).items():
+        value = getattr(policy, name)
+        mark = "# " if value == known.default else ""
+        yield f"{mark}{name} = {json.dumps(value)}  # {known.description}"

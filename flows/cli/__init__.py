@@ -47,6 +47,7 @@ def init(
 ) -> None:
     """Make a workspace: git, DVC with a remote, database, hone.toml."""
     from core.workspace import init_workspace
+    from tasks.policies import policies_toml
 
     made = init_workspace(
         folder,
@@ -55,6 +56,7 @@ def init(
         purpose=purpose,
         image_size=image_size,
         remote=remote,
+        policies=policies_toml(),
     )
     os.environ["HONE_WORKSPACE"] = str(made.root)
     from tasks.context import open_context
@@ -158,9 +160,10 @@ def watch(
     """Check the served traffic for drift and decide."""
     with single_run():
         from flows.watch_traffic import watch_traffic
-        from models.watching.detectors import WatchPolicy
+        from tasks.context import open_context
 
-        watch_traffic(WatchPolicy() if window is None else WatchPolicy(window=window))
+        policy = open_context().policies.watch
+        watch_traffic(None if window is None else replace(policy, window=window))
 
 
 @app.command()

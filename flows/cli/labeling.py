@@ -93,8 +93,7 @@ def export(
 
 def _asked() -> tuple[Any, Any, list[str]]:
     """What a report is about: the ledger, the policy, the classes."""
-    from labeling.consensus.settle import SettlePolicy
     from tasks.context import open_context
 
     ctx = open_context()
-    return ctx.engine, SettlePolicy(), ctx.workspace.class_names
+    return ctx.engine, ctx.policies.settling, ctx.workspace.class_names

@@ -71,6 +71,14 @@ def build_table(
     return to_arrow(table.sort_values("sample_id"))
 
 
+def count_moved(engine: Engine, old: SnapshotConfig, new: SnapshotConfig) -> int:
+    """How many labelled samples are in another split under `new` than under `old`."""
+    before, after = (
+        build_table(engine, config).to_pandas()["split"].to_numpy() for config in (old, new)
+    )
+    return int((before != after).sum())
+
+
 def _guessed(connection: Connection, rows: pd.DataFrame, soft: pd.DataFrame) -> pd.DataFrame:
     """The soft rows that may be trained on, with their places."""
     names = sorted(soft["sample_id"])

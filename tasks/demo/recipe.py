@@ -21,7 +21,6 @@ from labeling.batches.select import SelectionConfig
 from labeling.consensus.settle import SettlePolicy
 from labeling.ledger.tables import labels, samples
 from labeling.snapshots.publish import SnapshotConfig, load_snapshot
-from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
 from models.registry import versions
 from models.registry.versions import verdicts
@@ -30,6 +29,7 @@ from models.training.train import TrainConfig
 from tasks.context import open_context
 from tasks.demo import digits, servers
 from tasks.demo.random_baseline import baseline_accuracy, baseline_table, label_random
+from tasks.policies import Policies, policies_toml
 from tasks.predictions import load_version
 
 AUDIT, FIRST, BATCH, ROUNDS = 250, 50, 50, 3
@@ -48,7 +48,6 @@ class Recipe:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     # both people answer everything: of two with 5 % errors each, one alone would be 5 % noise
     settling: SettlePolicy = field(default_factory=lambda: SettlePolicy(answers_needed=2))
-    gate: GatePolicy = field(default_factory=GatePolicy)
 
     @property
     def train(self) -> TrainConfig:
@@ -81,9 +80,10 @@ class Recipe:
         """As a round is by default, but that the audit set is there already."""
         return SelectionConfig(size=self.batch(person), audit_share=0.0)
 
-    def settling_for(self, person: bool) -> SettlePolicy:
+    def policies(self, person: bool) -> Policies:
         """One person in front of the demo is asked once; the simulated two both answer."""
-        return SettlePolicy(answers_needed=1) if person else self.settling
+        settling = SettlePolicy(answers_needed=1) if person else self.settling
+        return Policies(settling=settling, snapshot=self.snapshot)
 
     @property
     def after_drift(self) -> SelectionConfig:
@@ -106,7 +106,9 @@ class Progress:
         return time.monotonic() - self.began
 
 
-def make_workspace(home: Path, recipe: Recipe) -> dict[str, list[digits.Digit]]:
+def make_workspace(
+    home: Path, recipe: Recipe, *, person: bool = False
+) -> dict[str, list[digits.Digit]]:
     """A new workspace with the digits beside it; return the digits by what they are for."""
     root, seed = home / "workspace", recipe.seed
     init_workspace(
@@ -115,6 +117,7 @@ def make_workspace(home: Path, recipe: Recipe) -> dict[str, list[digits.Digit]]:
         title="Handwritten digits",
         purpose="Which digit did the person write?",
         image_size=recipe.image_size,
+        policies=policies_toml(recipe.policies(person)),
     )
     pool, back = digits.load_digits(seed, held_back=CLEAN + SHIFTED + SCORED)
     sets = {

@@ -28,7 +28,7 @@ LED = 0.1  # lower bound of `led` from which a person is named: of many, some ar
 
 
 @task
-def publish_annotators(settling: SettlePolicy = SettlePolicy()) -> None:  # noqa: B008 - frozen
+def publish_annotators(settling: SettlePolicy) -> None:
     """Show what is known of the annotators, and how far they agree, as two tables in Prefect."""
     ctx = open_context()
     people = annotators_report(ctx.engine, settling, ctx.workspace.class_names)
