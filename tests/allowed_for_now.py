@@ -3,7 +3,6 @@
 ALLOWED_FOR_NOW: dict[str, set[str]] = {
     "only_the_named_places_hold_sql": {
         "labeling/consensus/settle_labels.py",
-        "labeling/formats/exports.py",
         "labeling/formats/image_lookup.py",
         "labeling/formats/imports.py",
         "tasks/collect/pseudo_labels.py",

@@ -42,7 +42,7 @@ def write_coco(export: Export, folder: Path) -> None:
     rows = list(enumerate(export.rows.itertuples(), start=1))
     images = [
         {"id": number, "file_name": row.image, "width": row.width, "height": row.height,
-         "sample_id": row.sample_id, "split": row.split}
+         "sample_id": row.sample_id, "split": row.split, "original_file_name": row.file_name}
         for number, row in rows
     ]  # fmt: skip
     annotations = [

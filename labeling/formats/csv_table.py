@@ -21,6 +21,7 @@ from labeling.kinds import Kind
 CSV_COLUMNS = [
     *("sample_id", "image", "label", "split", "trust", "annotators", "source", "round_id"),
     *("settled_at", "group_id", "inclusion_probability", "origin", "width", "height"),
+    "file_name",  # where the image was ingested from
 ]
 
 

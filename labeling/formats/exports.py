@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
 from core.files import sync_folder
 from core.shards import read_images
@@ -20,7 +20,8 @@ from labeling.formats import WRITERS
 from labeling.formats.export_rows import Export
 from labeling.formats.folders import folder_names
 from labeling.kinds import KINDS
-from labeling.ledger.tables import location_of, samples
+from labeling.ledger.samples import image_formats, original_paths
+from labeling.ledger.tables import location_of
 from labeling.snapshots.publish import fetch_shards, list_snapshots, load_snapshot
 from labeling.snapshots.table import SOFT
 
@@ -65,13 +66,14 @@ def _load(engine: Engine, workspace: Workspace, name: str, *, in_tree: bool) -> 
     table = load_snapshot(engine, workspace, name)
     table = table[table["split"] != SOFT]  # an import would take guesses for people's labels
     with engine.connect() as connection:
-        kinds = dict(connection.execute(select(*samples.c["sample_id", "format"])).tuples().all())
+        formats, paths = image_formats(connection), original_paths(connection)
     since_removed = sorted(set(table["label"]) - set(workspace.class_names))
     classes = [*workspace.class_names, *since_removed]
     rows = table.astype(object).where(table.notna(), None)
-    named = rows["sample_id"] + "." + rows["sample_id"].map(kinds).map(ENDINGS)
+    named = rows["sample_id"] + "." + rows["sample_id"].map(formats).map(ENDINGS)
     inside = rows["split"] + "/" + rows["label"].map(folder_names(classes))
     rows["image"] = (inside if in_tree else "images") + "/" + named
+    rows["file_name"] = [paths.get(sample_id) for sample_id in rows["sample_id"]]
     return Export(name, rows, classes, KINDS[workspace.kind])
 
 

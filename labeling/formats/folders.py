@@ -1,5 +1,6 @@
 """A tree with a folder for each class: the folders are the labels, the files are the images."""
 
+import csv
 import json
 import re
 import unicodedata
@@ -12,6 +13,7 @@ from labeling.formats.rows import LabelFile, Row, plain_name, same_name
 from labeling.ingest.files import FoundFile, files_under
 from labeling.kinds import Kind
 
+MANIFEST = "files.csv"  # in an exported tree: where each image was ingested from
 FOLDER_NAMES = "classes.json"  # in an exported tree: folder name -> class, where they differ
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')  # in file names, on one system or another
 _NAME_BYTES = 200  # of a folder's name; 255 is the limit
@@ -28,7 +30,7 @@ def read_folders(path: Path, classes: Sequence[str], kind: Kind) -> LabelFile:
     names = {**same_name(classes), **{name: name for name in classes}, **_folder_names(root)}
     files, skipped = files_under([root])
     rows = [_file_row(file, root, names) for file in files]
-    rows = [row for row in rows if row.where != FOLDER_NAMES]
+    rows = [row for row in rows if row.where not in (FOLDER_NAMES, MANIFEST)]
     if not any(row.label in classes for row in rows):
         folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
         raise ValueError(
@@ -41,9 +43,14 @@ def read_folders(path: Path, classes: Sequence[str], kind: Kind) -> LabelFile:
 
 
 def write_folders(export: Export, folder: Path) -> None:
-    """What each folder's name stands for; the images themselves are the labels."""
+    """What each folder's name stands for, and a manifest; the images themselves are the labels."""
     names = {safe: name for name, safe in folder_names(export.classes).items()}
     (folder / FOLDER_NAMES).write_text(json.dumps(names, indent=1), encoding="utf-8")
+    columns = ["image", "sample_id", "split", "label", "file_name"]
+    with (folder / MANIFEST).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(export.rows[columns].itertuples(index=False))
 
 
 def folder_names(classes: Sequence[str]) -> dict[str, str]:

@@ -37,7 +37,9 @@ def write_label_studio(export: Export, folder: Path) -> None:
     with (folder / f"{export.name}.json").open("w", encoding="utf-8") as file:
         before = "["
         for number, row in enumerate(export.rows.itertuples(), start=1):
-            fields = {name: getattr(row, name) for name in ("sample_id", "split", "trust")}
+            fields = {
+                name: getattr(row, name) for name in ("sample_id", "split", "trust", "file_name")
+            }
             annotators: Any = row.annotators
             task = exported_task(
                 number,

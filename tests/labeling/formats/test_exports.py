@@ -213,6 +213,27 @@ def test_an_empty_folder_is_a_target(house: House, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "snapshot-0001.csv").is_file()
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_export_carries_the_names_that_images_had_before(
+    house: House, tmp_path: Path, format: str
+) -> None:
+    folder = export(house, format, tmp_path / "out")
+    path = folder / "files.csv" if format == "folders" else file_of(folder)
+    if path.suffix == ".csv":
+        rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+        names = {row["sample_id"]: row["file_name"] for row in rows}
+    elif format == "coco":
+        images = json.loads(path.read_text(encoding="utf-8"))["images"]
+        names = {image["sample_id"]: image["original_file_name"] for image in images}
+    else:
+        tasks = json.loads(path.read_text(encoding="utf-8"))
+        names = {task["data"]["sample_id"]: task["data"]["file_name"] for task in tasks}
+    ingested = {name for name in names.values() if name}
+    assert {Path(name).suffix for name in ingested} == {".png", ".jpeg"}
+    assert {int(Path(name).stem) for name in ingested} <= set(range(len(NASTY) * 3))
+    assert len(ingested) == len(names)
+
+
 def test_an_export_that_fails_leaves_nothing(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

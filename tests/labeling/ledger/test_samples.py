@@ -1,0 +1,44 @@
+"""What is known of samples, and which stands beside another on the screen."""
+
+from pathlib import Path
+
+import pandas as pd
+from sqlalchemy import insert
+
+from core.database import writing
+from core.locks import only_writer
+from labeling.ledger.gold import add_gold
+from labeling.ledger.rounds import load_image_places, most_similar_labelled
+from labeling.ledger.samples import image_formats, original_paths
+from labeling.ledger.tables import sources
+from tests.labeling.databases import make_engine
+from tests.labeling.ledger.test_gold import label
+
+
+def test_the_original_path_is_where_the_content_was_seen_first(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, ["a", "b", "c"])
+    rows = [("/in/second.png", "a", "2026-02"), ("/in/first.png", "a", "2026-01"),
+            ("/in/b.png", "b", "2026-01")]  # fmt: skip
+    with writing(engine) as connection:
+        connection.execute(
+            insert(sources),
+            [
+                {"path": path, "sample_id": sample, "size": 1, "mtime_ns": 1, "seen_at": at}
+                for path, sample, at in rows
+            ],
+        )
+    with engine.connect() as connection:
+        assert original_paths(connection) == {"a": "/in/first.png", "b": "/in/b.png"}
+        assert set(image_formats(connection)) == {"a", "b", "c"}
+
+
+def test_the_most_similar_is_labelled_and_never_gold(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, ["a", "b", "c"])
+    with only_writer(engine, "answers") as token:
+        add_gold(engine, token, pd.Series({"b": "cat"}, dtype=object), source="exam.csv")
+    with engine.connect() as connection:
+        assert most_similar_labelled(connection, ["a"]) == [None]
+    label(engine, "c", "cat")
+    with engine.connect() as connection:
+        assert most_similar_labelled(connection, ["a"]) == ["c"]
+        assert load_image_places(connection, ["c"])["sample_id"].tolist() == ["c"]
