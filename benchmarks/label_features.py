@@ -18,7 +18,7 @@ from label_regimes import ASIDE, COPIES, Sea
 from PIL import Image
 from torch import nn
 
-from models.pretraining.simclr import nt_xent, small_body, two_looks
+from models.pretraining.simclr import nt_xent, small_encoder, two_views
 
 PIXELS = 32
 COPIED = 4_000  # images of which near copies are made
@@ -74,7 +74,7 @@ def _files(source: Path) -> Iterator[tuple[str, bytes]]:
 def taught(images: np.ndarray, recipe: Recipe) -> nn.Sequential:
     """A network taught on these images alone."""
     torch.manual_seed(recipe.seed)
-    body = small_body(recipe.width).to(memory_format=torch.channels_last)
+    body = small_encoder(recipe.width).to(memory_format=torch.channels_last)
     width, size = 4 * recipe.width, min(recipe.batch, len(images))
     mouth = nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(),
                           nn.Linear(width, 128))  # fmt: skip
@@ -88,7 +88,7 @@ def taught(images: np.ndarray, recipe: Recipe) -> nn.Sequential:
         rows = rows if len(rows) >= size else rng.permutation(len(images))
         pixels = torch.from_numpy(images[rows[:size]]).permute(0, 3, 1, 2)
         rows = rows[size:]
-        looks = _around_zero(two_looks(pixels, rng, recipe.crop))
+        looks = _around_zero(two_views(pixels, rng, recipe.crop))
         with torch.autocast("cpu", torch.bfloat16):
             said = mouth(body(looks.contiguous(memory_format=torch.channels_last)))
         loss = nt_xent(said.float())
@@ -172,7 +172,7 @@ def images_of(
     images, classes, test = read_images(source)
     features_of(images, test, recipe, cache)
     copies = near_copies(images[copied_of(test)], np.random.default_rng(recipe.seed))
-    body = small_body(recipe.width).to(memory_format=torch.channels_last)
+    body = small_encoder(recipe.width).to(memory_format=torch.channels_last)
     body.load_state_dict(torch.load(_place(images, test, recipe, cache).with_suffix(".pt")))
     sea = _sea({"features": images, "copies": copies}, classes, test, development=development)
     every = slice(None, None, 1 + len(sea.test_classes) // MOST_JUDGED)

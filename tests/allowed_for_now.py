@@ -74,8 +74,6 @@ WORDS_FOR_NOW: dict[str, set[str]] = {
     "models/kinds/classification.py": {"found"},
     "models/network/images.py": {"kept"},
     "models/network/network.py": {"found", "said"},
-    "models/pretraining/cold_start.py": {"eyes", "kept", "looker", "seen", "some"},
-    "models/pretraining/simclr.py": {"eyes", "mouth", "pupil", "said", "seen"},
     "models/registry/bento.py": {"said"},
     "models/registry/model_store.py": {"found"},
     "models/registry/versions.py": {"found"},

@@ -1,4 +1,4 @@
-"""What images look like before any model was trained: embeddings, and in a sentence, whose."""
+"""Embeddings before any model was trained, with a sentence that says where they come from."""
 
 import hashlib
 import json
@@ -23,16 +23,16 @@ from models.pretraining import simclr, texture
 from models.scoring.predict import BATCH
 from models.scoring.score_pool import cache_for, score_table
 
-SECONDS = 90.0  # of teaching; more help less and less
+SECONDS = 90.0  # of training; more help less and less
 FEWEST = 200  # images; from fewer a network learns nothing that their colours do not say
-MOST = 50_000  # images to teach on: of more it would see none often enough
+MOST = 50_000  # images to train on: of more it would see none often enough
 SAMPLE = 2_000  # images that say how much each feature varies
 PRETRAINED_SIDE = 128  # pixels: a third of the work of 224
 
 
 @dataclass(frozen=True)
 class ColdStartEncoder:
-    """Who makes the embeddings, of images of which size, and why it is that one."""
+    """The network that makes the embeddings, the side of its images, and where it comes from."""
 
     network: Network
     side: int
@@ -40,18 +40,18 @@ class ColdStartEncoder:
     count: int  # images there were when it was made
 
 
-class Eyes(nn.Module):
-    """Bodies that each look at an image and at its mirror; they weigh the same in a row.
+class Encoder(nn.Module):
+    """Encoders side by side, each of an image and of its mirror, with equal weight in a row.
 
-    Each row comes out with length one.
+    Each row has length one.
     """
 
     mean: torch.Tensor
     spread: torch.Tensor
 
-    def __init__(self, bodies: Sequence[nn.Module], side: int) -> None:
+    def __init__(self, encoders: Sequence[nn.Module], side: int) -> None:
         super().__init__()
-        self.bodies = nn.ModuleList(bodies).eval()
+        self.bodies = nn.ModuleList(encoders).eval()
         with torch.inference_mode():
             self.widths = [body(torch.zeros(1, 3, side, side)).shape[1] for body in self.bodies]
         self.width = sum(self.widths)
@@ -59,9 +59,9 @@ class Eyes(nn.Module):
         self.register_buffer("spread", torch.ones(self.width))
 
     def raw(self, images: torch.Tensor) -> torch.Tensor:
-        """What the bodies say of normalised images."""
+        """The features of normalised images, not yet standardised."""
         both = images, images.flip(3)
-        return torch.cat([sum(body(seen).float() for seen in both) for body in self.bodies], dim=1)
+        return torch.cat([sum(body(view).float() for view in both) for body in self.bodies], dim=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """One row for each normalised image."""
@@ -85,36 +85,36 @@ def cold_start_embeddings(
     """Embeddings of the rows of `table`, float32 [n, width], and a sentence: where they are from.
 
     From torchvision's weights in the file `weights` or in torch's cache, nothing being fetched;
-    else from a network taught on these very images for at most `seconds`; of fewer than FEWEST, or
-    in no seconds, from colours and textures. Kept in `folder`: asked again, the same looker sees
+    else from a network trained on these very images for at most `seconds`; of fewer than FEWEST, or
+    in no seconds, from colours and textures. Kept in `folder`: asked again, the same encoder embeds
     only what is new, until that is more than it was made of.
     """
     weights = weights or weights_at_hand()
     kind = _kind(weights, len(table), seconds)
     asked = [kind, seed, seconds, image_size, file_sha256(weights) if weights else ""]
     folder = folder / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-    looker = _kept(folder, kind)
-    if looker is None or len(table) > 2 * looker.count:
+    encoder = _load_encoder(folder, kind)
+    if encoder is None or len(table) > 2 * encoder.count:
         images = _Images(table, shards, np.random.default_rng(seed), threads)
         if kind == "texture":
-            looker = _by_texture(images)
-        elif kind == "taught":
-            looker = _by_teaching(images, seconds=seconds, seed=seed)
+            encoder = _by_texture(images)
+        elif kind == "simclr":
+            encoder = _by_simclr(images, seconds=seconds, seed=seed)
         else:
-            looker = _by_weights(images, kind, Path(str(weights)))
-        _keep(folder, looker)
-    with cache_for(looker.network, folder / "scores") as cache:
+            encoder = _by_weights(images, kind, Path(str(weights)))
+        _save_encoder(folder, encoder)
+    with cache_for(encoder.network, folder / "scores") as cache:
         scored = score_table(
-            looker.network,
+            encoder.network,
             table,
             shards,
-            looker.side,
+            encoder.side,
             cache,
             threads=threads,
             name="the network of the features",
             on_progress=on_progress,
         )
-    return scored.embeddings, looker.source
+    return scored.embeddings, encoder.source
 
 
 def weights_at_hand() -> Path | None:
@@ -131,9 +131,9 @@ def _backbone(weights: Path) -> str | None:
 
 
 def _kind(weights: Path | None, count: int, seconds: float) -> str:
-    """`texture`, `taught`, or the backbone that the weights are of."""
+    """`texture`, `simclr`, or the backbone that the weights are of."""
     if weights is None:
-        return "texture" if count < FEWEST or seconds <= 0 else "taught"
+        return "texture" if count < FEWEST or seconds <= 0 else "simclr"
     backbone = _backbone(weights)
     if backbone is None or not weights.is_file():
         raise ValueError(
@@ -145,14 +145,14 @@ def _kind(weights: Path | None, count: int, seconds: float) -> str:
 
 @dataclass(frozen=True)
 class _Images:
-    """What a looker may be made from."""
+    """What an encoder may be made from."""
 
     table: pd.DataFrame
     shards: Path
     rng: np.random.Generator
     threads: int
 
-    def some(self, most: int, side: int) -> torch.Tensor:
+    def sample(self, most: int, side: int) -> torch.Tensor:
         """At most so many of the images, drawn at random, uint8 [n, 3, side, side]."""
         rows = np.sort(self.rng.permutation(len(self.table))[:most])
         part = self.table.iloc[rows]
@@ -164,21 +164,21 @@ def _by_texture(images: _Images) -> ColdStartEncoder:
     count = len(images.table)
     why = f"{count} images are too few" if count < FEWEST else "there was no time"
     return _standard(
-        _eyes("texture", texture.SIDE),
+        _encoder("texture", texture.SIDE),
         images,
         texture.SIDE,
-        f"colours and textures: no weights are at hand, and {why} to teach a network",
+        f"colours and textures: no weights are at hand, and {why} to train a network",
     )
 
 
-def _by_teaching(images: _Images, *, seconds: float, seed: int) -> ColdStartEncoder:
-    seen = images.some(MOST, simclr.SIDE)
-    body, epochs = simclr.teach(seen, seconds=seconds, seed=seed, threads=images.threads)
+def _by_simclr(images: _Images, *, seconds: float, seed: int) -> ColdStartEncoder:
+    crops = images.sample(MOST, simclr.SIDE)
+    body, epochs = simclr.train_simclr(crops, seconds=seconds, seed=seed, threads=images.threads)
     return _standard(
-        Eyes([body, texture.Texture()], simclr.SIDE),
+        Encoder([body, texture.Texture()], simclr.SIDE),
         images,
         simclr.SIDE,
-        f"a small network taught without labels on {len(seen):,} images of the pool, "
+        f"a small network trained without labels on {len(crops):,} images of the pool, "
         f"{epochs:.0f} times each, beside colours and textures: no weights are at hand",
     )
 
@@ -186,56 +186,56 @@ def _by_teaching(images: _Images, *, seconds: float, seed: int) -> ColdStartEnco
 def _by_weights(images: _Images, backbone: str, weights: Path) -> ColdStartEncoder:
     side = 224 if backbone.startswith(("vit", "maxvit")) else PRETRAINED_SIDE
     return _standard(
-        _eyes(backbone, side, str(weights)),
+        _encoder(backbone, side, str(weights)),
         images,
         side,
         f"torchvision's {backbone} with the weights at hand, {weights.name}",
     )
 
 
-def _eyes(kind: str, side: int, weights: str | None = None) -> Eyes:
-    """Eyes of this kind, as they are before anything was learned or read."""
+def _encoder(kind: str, side: int, weights: str | None = None) -> Encoder:
+    """An encoder of this kind with random weights."""
     if kind == "texture":
-        return Eyes([texture.Texture()], side)
-    if kind == "taught":
-        return Eyes([simclr.small_body(), texture.Texture()], side)
+        return Encoder([texture.Texture()], side)
+    if kind == "simclr":
+        return Encoder([simclr.small_encoder(), texture.Texture()], side)
     config = NetworkConfig(kind, weights=weights, small_stem=False)
-    return Eyes([build(config, classes=1, image_size=side).backbone], side)
+    return Encoder([build(config, classes=1, image_size=side).backbone], side)
 
 
-def _standard(eyes: Eyes, images: _Images, side: int, source: str) -> ColdStartEncoder:
-    """The looker with these eyes, each feature made to vary by one over (some of) the images."""
-    network = Network(eyes, eyes.width, classes=1).eval()
+def _standard(encoder: Encoder, images: _Images, side: int, source: str) -> ColdStartEncoder:
+    """The encoder, each feature made to vary by one over (some of) the images."""
+    network = Network(encoder, encoder.width, classes=1).eval()
     with torch.inference_mode(), threads_set(images.threads):
         raw = torch.cat(
             [
-                eyes.raw((part - network.mean) / network.std)
-                for part in images.some(SAMPLE, side).split(BATCH)
+                encoder.raw((part - network.mean) / network.std)
+                for part in images.sample(SAMPLE, side).split(BATCH)
             ]
         )
     spread = raw.std(0, correction=0)
-    eyes.mean.copy_(raw.mean(0))
-    eyes.spread.copy_(spread.clamp_min(max(1e-6, 1e-3 * float(spread.max()))))
+    encoder.mean.copy_(raw.mean(0))
+    encoder.spread.copy_(spread.clamp_min(max(1e-6, 1e-3 * float(spread.max()))))
     return ColdStartEncoder(network, side, source, len(images.table))
 
 
-def _keep(folder: Path, looker: ColdStartEncoder) -> None:
-    """Write the looker down; it is there when `looker.json` is."""
-    about = {"side": looker.side, "source": looker.source, "count": looker.count}
-    state = {name: part.contiguous() for name, part in looker.network.state_dict().items()}
-    digest = write_atomically(folder / "looker.safetensors", save(state))
-    write_atomically(folder / "looker.json", json.dumps(about | {"state": digest}).encode())
+def _save_encoder(folder: Path, encoder: ColdStartEncoder) -> None:
+    """Write the encoder down; it is there when `encoder.json` is."""
+    about = {"side": encoder.side, "source": encoder.source, "count": encoder.count}
+    state = {name: part.contiguous() for name, part in encoder.network.state_dict().items()}
+    digest = write_atomically(folder / "encoder.safetensors", save(state))
+    write_atomically(folder / "encoder.json", json.dumps(about | {"state": digest}).encode())
 
 
-def _kept(folder: Path, kind: str) -> ColdStartEncoder | None:
-    """The looker in `folder`; None where there is none, or (printed) where it is damaged."""
-    if not (folder / "looker.json").is_file():
+def _load_encoder(folder: Path, kind: str) -> ColdStartEncoder | None:
+    """The encoder in `folder`; None where there is none, or (printed) where it is damaged."""
+    if not (folder / "encoder.json").is_file():
         return None
     try:
-        about = json.loads((folder / "looker.json").read_bytes())
-        state = load(read_checked(folder / "looker.safetensors", about["state"]))
-        eyes = _eyes(kind, about["side"])
-        network = Network(eyes, eyes.width, classes=1).eval()
+        about = json.loads((folder / "encoder.json").read_bytes())
+        state = load(read_checked(folder / "encoder.safetensors", about["state"]))
+        encoder = _encoder(kind, about["side"])
+        network = Network(encoder, encoder.width, classes=1).eval()
         load_state(network, state, source=str(folder))
         return ColdStartEncoder(network, about["side"], about["source"], about["count"])
     except (ValueError, KeyError, OSError) as error:

@@ -1,4 +1,4 @@
-"""A small network taught on images without labels: two looks at one image land close together.
+"""A small network trained on images without labels: two views of one image land close together.
 
 SimCLR (Chen et al. 2020), cut down to what a minute on a processor can do.
 """
@@ -17,7 +17,7 @@ from models.network.precision import Precision, choose_precision, threads_set
 from models.training.train import rate_share
 
 SIDE = 32  # pixels: small enough that a minute has thousands of batches
-LOOK = 16  # while it is taught it sees parts of this size: more of them in the time is worth more
+VIEW = 16  # side of the crops it is trained on: more of them in the time is worth more
 WIDTH = 32  # of the first block; the features have four times as many numbers
 BATCH = 256
 RATE = 2e-3
@@ -44,14 +44,14 @@ class Block(nn.Module):
             shrink = nn.AvgPool2d(2, ceil_mode=True)
             self.around = nn.Sequential(shrink, nn.Conv2d(before, after, 1, bias=False))
 
-    def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        """What the block makes of it."""
-        inner = torch.relu(self.norms[0](self.first(seen)))
-        return torch.relu(self.norms[1](self.second(inner)) + self.around(seen))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The features of the block."""
+        inner = torch.relu(self.norms[0](self.first(images)))
+        return torch.relu(self.norms[1](self.second(inner)) + self.around(images))
 
 
-def small_body(width: int = WIDTH) -> nn.Sequential:
-    """Normalised images [n, 3, s, s] -> [n, 4 * width]; not taught yet."""
+def small_encoder(width: int = WIDTH) -> nn.Sequential:
+    """Normalised images [n, 3, s, s] -> [n, 4 * width]; with random weights."""
     return nn.Sequential(
         nn.Conv2d(3, width, 4, 2, 1, bias=False),
         nn.BatchNorm2d(width),
@@ -65,25 +65,25 @@ def small_body(width: int = WIDTH) -> nn.Sequential:
 
 
 class SimCLR(nn.Module):
-    """A body and the mouth it is taught through, which is thrown away afterwards."""
+    """An encoder and the projection head it is trained with, which is not used afterwards."""
 
     def __init__(self) -> None:
         super().__init__()
         width = 4 * WIDTH
-        self.eyes = Network(small_body(), width, classes=1)
-        self.mouth = nn.Sequential(
+        self.encoder = Network(small_encoder(), width, classes=1)
+        self.projection_head = nn.Sequential(
             nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, 128)
         )
 
-    def forward(self, looks: torch.Tensor) -> torch.Tensor:
-        """What it says about pixels from 0 to 255."""
-        return self.mouth(self.eyes.embed(looks))
+    def forward(self, views: torch.Tensor) -> torch.Tensor:
+        """The projections of pixels from 0 to 255."""
+        return self.projection_head(self.encoder.embed(views))
 
 
-def teach(
+def train_simclr(
     images: torch.Tensor, *, seconds: float, seed: int, threads: int = 1
 ) -> tuple[nn.Module, float]:
-    """A body taught on these images (uint8 [n, 3, s, s]) alone, and how many epochs it took.
+    """An encoder trained on these images (uint8 [n, 3, s, s]) alone, and how many epochs it took.
 
     It stops after EPOCHS (of a small pool, LEAST_STEPS) or `seconds`, whichever comes first, its
     rate near zero either way. Seeded; the same again only where the seconds were enough and the
@@ -94,11 +94,11 @@ def teach(
     with threads_set(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         began = time.monotonic()
-        pupil, rng = SimCLR(), np.random.default_rng(seed)
-        first = two_looks(images[:size], rng)
-        precision = choose_precision("auto", pupil, first, start=_start, steps=total)
-        precision.place(pupil).train()
-        optimizer = _optimizer(pupil)
+        model, rng = SimCLR(), np.random.default_rng(seed)
+        first = two_views(images[:size], rng)
+        precision = choose_precision("auto", model, first, start=_start, steps=total)
+        precision.place(model).train()
+        optimizer = _optimizer(model)
         rows = np.empty(0, np.int64)
         for step in range(total):
             share = max(step / total, (time.monotonic() - began) / max(seconds, 1e-9))
@@ -108,44 +108,44 @@ def teach(
             for group in optimizer.param_groups:
                 group["lr"] = RATE * rate_share(int(1000 * share), 1000, WARMUP)
             rows = rows if len(rows) >= size else rng.permutation(len(images))
-            looks = two_looks(images[torch.from_numpy(rows[:size])], rng)
-            _learn(pupil, optimizer, precision.put(looks), precision)
+            views = two_views(images[torch.from_numpy(rows[:size])], rng)
+            _learn(model, optimizer, precision.put(views), precision)
             rows = rows[size:]
-    return pupil.eyes.backbone.cpu().eval(), total * size / len(images)
+    return model.encoder.backbone.cpu().eval(), total * size / len(images)
 
 
-def two_looks(images: torch.Tensor, rng: np.random.Generator, size: int = LOOK) -> torch.Tensor:
+def two_views(images: torch.Tensor, rng: np.random.Generator, size: int = VIEW) -> torch.Tensor:
     """Float pixels [2n, 3, size, size]: two random views of each image, n and n."""
     pixels = images.float()
     return torch.cat([_recoloured(_cut(pixels, rng, size), rng) for _ in range(2)])
 
 
-def nt_xent(said: torch.Tensor) -> torch.Tensor:
-    """How hard it is to tell, among all looks of a batch, the other one at the same image."""
-    said = F.normalize(said)
-    alike = said @ said.T / TEMPERATURE
-    alike.fill_diagonal_(-math.inf)
-    half = len(said) // 2
-    other = torch.arange(len(said), device=said.device).roll(half)
-    return F.cross_entropy(alike, other)
+def nt_xent(projections: torch.Tensor) -> torch.Tensor:
+    """How hard it is to tell, among all views of a batch, the other one of the same image."""
+    unit = F.normalize(projections)
+    similarity = unit @ unit.T / TEMPERATURE
+    similarity.fill_diagonal_(-math.inf)
+    half = len(unit) // 2
+    other = torch.arange(len(unit), device=unit.device).roll(half)
+    return F.cross_entropy(similarity, other)
 
 
-def _start(pupil: nn.Module, precision: Precision) -> Callable[[torch.Tensor], None]:
+def _start(model: nn.Module, precision: Precision) -> Callable[[torch.Tensor], None]:
     """The step of a copy that is only tried."""
-    optimizer = _optimizer(pupil.train())
-    return lambda looks: _learn(pupil, optimizer, looks, precision)
+    optimizer = _optimizer(model.train())
+    return lambda views: _learn(model, optimizer, views, precision)
 
 
-def _optimizer(pupil: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(pupil.parameters(), lr=RATE, weight_decay=1e-2)
+def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-2)
 
 
 def _learn(
-    pupil: nn.Module, optimizer: torch.optim.Optimizer, looks: torch.Tensor, precision: Precision
+    model: nn.Module, optimizer: torch.optim.Optimizer, views: torch.Tensor, precision: Precision
 ) -> None:
     with precision.autocast():
-        said = pupil(looks)
-    loss = nt_xent(said.float())
+        projections = model(views)
+    loss = nt_xent(projections.float())
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -164,9 +164,9 @@ def _cut(pixels: torch.Tensor, rng: np.random.Generator, size: int) -> torch.Ten
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 
 
-def _recoloured(seen: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def _recoloured(crops: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Another light, contrast, saturation and hue for four in five, and one in five grey."""
-    count = len(seen)
+    count = len(crops)
     changed = rng.random(count) < 0.8
     light, contrast, colour = np.where(changed, rng.uniform(0.6, 1.4, (3, count)), 1.0)
     hue = np.where(changed, rng.uniform(-0.6, 0.6, count), 0.0)
@@ -177,6 +177,6 @@ def _recoloured(seen: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     turned[:, 1, 2], turned[:, 2, 1] = -colour * np.sin(hue), colour * np.sin(hue)
     yiq = np.array(_YIQ)
     matrix = np.linalg.inv(yiq) @ turned @ yiq * (light * contrast)[:, None, None]
-    flat = torch.bmm(torch.from_numpy(matrix).float(), seen.flatten(2))
+    flat = torch.bmm(torch.from_numpy(matrix).float(), crops.flatten(2))
     lift = torch.from_numpy(1 / contrast - 1).float().view(-1, 1, 1)
-    return (flat + flat.mean((1, 2), keepdim=True) * lift).view_as(seen)
+    return (flat + flat.mean((1, 2), keepdim=True) * lift).view_as(crops)

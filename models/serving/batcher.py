@@ -55,13 +55,13 @@ class Inference:
 
     def __init__(
         self,
-        standing: Callable[[], ActiveModel],
+        active: Callable[[], ActiveModel],
         writer: SegmentWriter,
         *,
         needs_review_below: float,
         threads: int,
     ) -> None:
-        self._standing = standing
+        self._active = active
         self._writer = writer
         self._needs_review_below = needs_review_below
         self._threads = threads
@@ -88,16 +88,16 @@ class Inference:
 
     def _work(self) -> None:
         while (requests := self._next()) is not None:
-            self._settle(requests)
+            self._respond(requests)
 
-    def _settle(self, requests: list[_Request]) -> None:
+    def _respond(self, requests: list[_Request]) -> None:
         try:
             for request, answers in zip(requests, self._answer(requests), strict=True):
                 request.answers.set_result(answers)
         except Exception as error:  # the thread lives on, and each caller hears of it
             if len(requests) > 1:
                 for request in requests:  # one by one: the others did nothing wrong
-                    self._settle([request])
+                    self._respond([request])
                 return
             logger.warning("request %s is not answered: %s", requests[0].request_id, error)
             known = isinstance(error, Unavailable)
@@ -124,12 +124,12 @@ class Inference:
         return requests
 
     def _answer(self, requests: list[_Request]) -> list[list[Answer]]:
-        standing = self._standing()
-        if standing.model is None:
-            raise Unavailable(standing.problem or "no model is loaded")
-        size = standing.model.card.image_size
-        pictures = [[_look(received, size) for received in r.images] for r in requests]
-        rows = self._predict(standing.model, [p for row in pictures for p in row])
+        active = self._active()
+        if active.model is None:
+            raise Unavailable(active.problem or "no model is loaded")
+        size = active.model.card.image_size
+        pictures = [[_prepared(received, size) for received in r.images] for r in requests]
+        rows = self._predict(active.model, [p for row in pictures for p in row])
         found = iter(zip(rows.outputs, rows.embeddings, strict=True))
         records: list[tuple[Served, bytes]] = []
         answers: list[list[Answer]] = []
@@ -139,10 +139,10 @@ class Inference:
                 if picture.refusal:
                     answers[-1].append(picture.refusal)
                     continue
-                served = self._served(standing.model, request, position, picture, *next(found))
+                served = self._served(active.model, request, position, picture, *next(found))
                 if request.recorded:
                     records.append((served, picture.received))
-                answers[-1].append(_shown(served, standing.model))
+                answers[-1].append(_client_json(served, active.model))
         self._record(records)
         return answers
 
@@ -185,7 +185,7 @@ class Inference:
         )
 
 
-def _look(received: bytes, size: int) -> _Picture:
+def _prepared(received: bytes, size: int) -> _Picture:
     try:
         accepted = clean_image(received)
         prepared = prepare(decode_image(accepted.content), size)
@@ -198,8 +198,8 @@ def _look(received: bytes, size: int) -> _Picture:
     return _Picture(received, "", None, {"error": error})
 
 
-def _shown(served: Served, model: LoadedModel) -> Answer:
-    """What the client sees of a prediction."""
+def _client_json(served: Served, model: LoadedModel) -> Answer:
+    """A prediction as the client gets it."""
     return {
         "prediction_id": served.prediction_id,
         "sample_id": served.sample_id,

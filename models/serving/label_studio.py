@@ -60,14 +60,14 @@ class Backend:
     def __init__(
         self,
         inference: Inference,
-        standing: Callable[[], ActiveModel],
+        active: Callable[[], ActiveModel],
         *,
         read_image: ReadImage,
         secret: str | None,
     ) -> None:
         self.secret = secret
         self._inference = inference
-        self._standing = standing
+        self._active = active
         self._read_image = read_image
         self._guessed = 0
         self._passed: Counter[str] = Counter()
@@ -75,7 +75,7 @@ class Backend:
     @property
     def version(self) -> str:
         """The model that answers now, empty before there is one."""
-        model = self._standing().model
+        model = self._active().model
         return model.version if model else ""
 
     def status(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Backend:
 
         A forward pass for each `AT_ONCE` tasks; traffic that comes meanwhile goes in between.
         """
-        model = self._standing().model
+        model = self._active().model
         screen = screen_of(config, model.card.classes) if model else None
         if model is None or screen is None:
             return self._none(tasks, "NO_MODEL" if model is None else "NO_CHOICE")

@@ -14,8 +14,10 @@ from models.registry.model_store import LoadedModel, load_model
 from models.registry.versions import current_release
 from models.scoring.predict import predict
 
-LOOK_EVERY = 1.0  # seconds: the longest a release waits until it is served, but for its loading
-TRY_AGAIN = 30.0  # seconds until a model that could not be loaded is tried again
+REFRESH_SECONDS = (
+    1.0  # seconds: the longest a release waits until it is served, but for its loading
+)
+RETRY_SECONDS = 30.0  # seconds until a model that could not be loaded is tried again
 
 logger = logging.getLogger("hone.service")
 
@@ -29,11 +31,11 @@ class ActiveModel:
     problem: str | None = None
 
 
-class Follower:
-    """Keeps `standing` at the newest release, in the background, once `start` was called."""
+class ReleaseFollower:
+    """Keeps `active` at the newest release, in the background, once `start` was called."""
 
     def __init__(self, engine: Engine, bento_home: Path, *, threads: int) -> None:
-        self.standing = ActiveModel(None, problem="not looked yet")
+        self.active = ActiveModel(None, problem="not started yet")
         self._engine = engine
         self._bento_home = bento_home
         self._threads = threads
@@ -41,15 +43,15 @@ class Follower:
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Look now, and then every second until `stop`."""
-        self.look()
+        """Refresh now, and then every second until `stop`."""
+        self.refresh()
         threading.Thread(target=self._follow, name="hone-follower", daemon=True).start()
 
     def stop(self) -> None:
-        """Look no more; the model that answers stays."""
+        """Refresh no more; the model that answers stays."""
         self._ended.set()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Take over the newest release, if it is another one and its model is sound.
 
         The old model answers until the new one has loaded, was checked and has predicted once.
@@ -60,8 +62,8 @@ class Follower:
             return self._report(f"the database does not answer ({error.__class__.__name__})")
         if current is None:
             return self._report("no model is released yet: `hone retrain` makes and releases one")
-        if current.number == self.standing.release:
-            self.standing = replace(self.standing, problem=None)
+        if current.number == self.active.release:
+            self.active = replace(self.active, problem=None)
             return None
         if (
             self._failed
@@ -73,26 +75,26 @@ class Follower:
         return None
 
     def _take_over(self, version: str, number: int) -> None:
-        model = self.standing.model
+        model = self.active.model
         try:
             if model is None or model.version != version:
                 model = load_model(self._engine, self._bento_home, version)
                 try_out(model, threads=self._threads)
         except Exception as error:  # whatever is wrong with the new model, the old one goes on
-            self._failed = (number, time.monotonic() + TRY_AGAIN)
+            self._failed = (number, time.monotonic() + RETRY_SECONDS)
             return self._report(f"release {number} is not served: {error}")
-        self.standing = ActiveModel(model, number)
+        self.active = ActiveModel(model, number)
         logger.info("serving %s (release %d)", version, number)
         return None
 
     def _report(self, problem: str) -> None:
-        if problem != self.standing.problem:
+        if problem != self.active.problem:
             logger.warning(problem)
-        self.standing = replace(self.standing, problem=problem)
+        self.active = replace(self.active, problem=problem)
 
     def _follow(self) -> None:
-        while not self._ended.wait(LOOK_EVERY):
-            self.look()
+        while not self._ended.wait(REFRESH_SECONDS):
+            self.refresh()
 
 
 def try_out(model: LoadedModel, *, threads: int) -> None:

@@ -27,7 +27,7 @@ from models.registry.model_store import LoadedModel, read_model
 from models.registry.versions import champion
 from models.serving import label_studio, staged_images
 from models.serving.batcher import Answer, Inference, Unavailable
-from models.serving.release_follower import ActiveModel, Follower, try_out
+from models.serving.release_follower import ActiveModel, ReleaseFollower, try_out
 from models.serving.requests import RequestError, new_request_id, read_images, request_id_of
 from models.serving.segments import SegmentWriter
 from settings import Settings
@@ -134,24 +134,24 @@ class Hone:
         torch.set_num_threads(settings.threads)
         self._began = time.monotonic()
         self._settings = settings
-        self._follower: Follower | None = None
+        self._follower: ReleaseFollower | None = None
         workspace = _workspace(settings)
         if workspace is None:
             self._alone = ActiveModel(_bundled(settings.threads))
         else:
             engine = connect(_database(settings, workspace))
-            self._follower = Follower(engine, workspace.bento_home, threads=settings.threads)
+            self._follower = ReleaseFollower(engine, workspace.bento_home, threads=settings.threads)
             self._follower.start()
         self._writer = SegmentWriter(_traffic(settings, workspace))
         self._inference = Inference(
-            lambda: self.standing,
+            lambda: self.active,
             self._writer,
             needs_review_below=settings.needs_review_below,
             threads=settings.threads,
         )
         self.backend = label_studio.Backend(
             self._inference,
-            lambda: self.standing,
+            lambda: self.active,
             read_image=_images(settings, workspace),
             secret=settings.backend_secret.get_secret_value() if settings.backend_secret else None,
         )
@@ -159,9 +159,9 @@ class Hone:
         app.state.hone = self
 
     @property
-    def standing(self) -> ActiveModel:
+    def active(self) -> ActiveModel:
         """The model that answers now."""
-        return self._follower.standing if self._follower else self._alone
+        return self._follower.active if self._follower else self._alone
 
     async def ask(self, request_id: str, images: list[bytes]) -> list[Answer]:
         """An answer for each image, recorded on disk before it is given."""
@@ -195,13 +195,13 @@ class Hone:
 
     def status(self) -> dict[str, Any]:
         """What this worker is and does."""
-        standing = self.standing
-        model = standing.model
+        active = self.active
+        model = active.model
         return {
             "model": model.version if model else None,
             "digest": model.sha256 if model else None,
-            "release": standing.release,
-            "problem": standing.problem,
+            "release": active.release,
+            "problem": active.problem,
             "classes": list(model.card.classes) if model else [],
             "needs_review_below": self._settings.needs_review_below,
             "threads": self._settings.threads,
@@ -211,7 +211,7 @@ class Hone:
         }
 
     def __is_ready__(self) -> bool:
-        return self.standing.model is not None
+        return self.active.model is not None
 
     @bentoml.on_deployment
     @staticmethod

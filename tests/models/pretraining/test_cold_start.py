@@ -61,7 +61,7 @@ def test_a_larger_pool_teaches_a_network_of_its_own(pool, tmp_path, monkeypatch)
     monkeypatch.setattr(simclr, "LEAST_STEPS", 2)
     found, source = seen(pool, tmp_path, seconds=600)
     assert_sound(found, 24)
-    assert "taught without labels" in source and "24 images of the pool, 2 times each" in source
+    assert "trained without labels" in source and "24 images of the pool, 2 times each" in source
     again, _ = seen(pool, tmp_path / "elsewhere", seconds=600)
     np.testing.assert_array_equal(found, again)
 
@@ -93,7 +93,7 @@ def test_weights_that_are_not_there_or_nobodys_are_an_error_that_says_how_to_nam
         seen(pool, tmp_path, weights=tmp_path / name)
 
 
-def test_asked_again_only_new_images_are_looked_at_by_the_same_looker(pool, tmp_path, monkeypatch):
+def test_asked_again_only_new_images_are_looked_at_by_the_same_encoder(pool, tmp_path, monkeypatch):
     before, source = seen(pool, tmp_path, slice(0, 15))
     monkeypatch.setattr(module, "_by_texture", None)  # nothing is made again
     looked = []
@@ -106,14 +106,14 @@ def test_asked_again_only_new_images_are_looked_at_by_the_same_looker(pool, tmp_
     np.testing.assert_array_equal(turned, found[::-1])
 
 
-def test_more_new_images_than_old_ones_make_another_looker(pool, tmp_path, capsys):
+def test_more_new_images_than_old_ones_make_another_encoder(pool, tmp_path, capsys):
     seen(pool, tmp_path, slice(0, 11))
     assert "24 images" in seen(pool, tmp_path)[1]
     assert "begun anew" in capsys.readouterr().out  # the scores of the old one
 
 
-@pytest.mark.parametrize("name", ["looker.json", "looker.safetensors"])
-def test_a_damaged_looker_is_made_anew_and_that_is_said(pool, tmp_path, capsys, name):
+@pytest.mark.parametrize("name", ["encoder.json", "encoder.safetensors"])
+def test_a_damaged_encoder_is_made_anew_and_that_is_said(pool, tmp_path, capsys, name):
     found, _ = seen(pool, tmp_path)
     path = next(tmp_path.glob(f"*/{name}"))
     path.write_bytes(path.read_bytes()[:-9])

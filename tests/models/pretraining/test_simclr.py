@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.pretraining import simclr
-from models.pretraining.simclr import LOOK, nt_xent, small_body, teach, two_looks
+from models.pretraining.simclr import VIEW, nt_xent, small_encoder, train_simclr, two_views
 
 
 @pytest.fixture(autouse=True)
@@ -24,15 +24,15 @@ def images():
     return torch.from_numpy(found.astype(np.uint8))
 
 
-def test_two_looks_are_seeded_pixels_that_differ_from_each_other(images):
-    once, again, other = (two_looks(images, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert once.shape == (128, 3, LOOK, LOOK) and once.dtype == torch.float32
+def test_two_views_are_seeded_pixels_that_differ_from_each_other(images):
+    once, again, other = (two_views(images, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert once.shape == (128, 3, VIEW, VIEW) and once.dtype == torch.float32
     assert torch.equal(once, again) and not torch.equal(once, other)
     assert not torch.equal(once[:64], once[64:])
     assert torch.isfinite(once).all() and once.min() > -200 and once.max() < 700
 
 
-def test_the_loss_is_least_when_the_two_looks_at_an_image_agree():
+def test_the_loss_is_least_when_the_two_views_at_an_image_agree():
     said = torch.eye(8).repeat(2, 1)
     mixed = torch.cat([torch.eye(8), torch.eye(8).roll(1, 0)])
     assert nt_xent(said) < 0.1 < nt_xent(mixed)
@@ -42,7 +42,7 @@ def test_the_loss_is_least_when_the_two_looks_at_an_image_agree():
 
 def test_what_was_taught_is_seeded_and_ready_to_be_asked(images, monkeypatch):
     monkeypatch.setattr(simclr, "EPOCHS", 2)
-    bodies = [teach(images, seconds=600, seed=seed) for seed in (1, 1, 2)]
+    bodies = [train_simclr(images, seconds=600, seed=seed) for seed in (1, 1, 2)]
     assert [epochs for _, epochs in bodies] == [2, 2, 2]
     states = [torch.cat([part.flatten().float() for part in body.state_dict().values()])
               for body, _ in bodies]  # fmt: skip
@@ -51,21 +51,21 @@ def test_what_was_taught_is_seeded_and_ready_to_be_asked(images, monkeypatch):
 
 
 def test_no_time_is_kept_to_and_teaches_nothing(images):
-    body, epochs = teach(images, seconds=0, seed=0)
+    body, epochs = train_simclr(images, seconds=0, seed=0)
     torch.manual_seed(0)
     assert epochs == 0
-    assert torch.equal(next(body.parameters()), next(small_body().parameters()))
+    assert torch.equal(next(body.parameters()), next(small_encoder().parameters()))
 
 
 def test_the_random_state_of_the_caller_is_left_alone(images):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    teach(images[:8], seconds=0, seed=0)
+    train_simclr(images[:8], seconds=0, seed=0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_what_is_alike_to_the_eye_comes_to_lie_together(images):
-    body, _ = teach(images, seconds=60, seed=0)
+    body, _ = train_simclr(images, seconds=60, seed=0)
     with torch.inference_mode():
         rows = torch.nn.functional.normalize(
             body(images.float() / 255) - body(images.float() / 255).mean(0)

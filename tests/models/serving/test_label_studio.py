@@ -22,7 +22,7 @@ from models.registry.versions import champion
 from models.serving import batcher, label_studio, service
 from models.serving.label_studio import Backend, Screen, is_blind, screen_of
 from models.serving.prediction_store import drain
-from models.serving.release_follower import Follower
+from models.serving.release_follower import ReleaseFollower
 from models.serving.segments import SegmentWriter
 from tests.models.saved_models import CLASSES, make_workspace, png, put_in_service, save
 
@@ -197,17 +197,17 @@ def test_a_task_without_a_readable_image_has_no_guess_and_the_others_have(
 
 def test_where_images_come_from_is_handed_in(place: Place) -> None:
     workspace, engine = place
-    found = Follower(engine, workspace.bento_home, threads=1)
-    found.look()
+    found = ReleaseFollower(engine, workspace.bento_home, threads=1)
+    found.refresh()
     writer = SegmentWriter(workspace.traffic)
-    loops = batcher.Inference(lambda: found.standing, writer, needs_review_below=0.8, threads=1)
+    loops = batcher.Inference(lambda: found.active, writer, needs_review_below=0.8, threads=1)
     asked: list[str] = []
 
     def read(address: str) -> bytes:
         asked.append(address)
         return png(4)
 
-    made = Backend(loops, lambda: found.standing, read_image=read, secret=SECRET)
+    made = Backend(loops, lambda: found.active, read_image=read, secret=SECRET)
     [result] = asyncio.run(made.guesses([{"id": 1, "data": {"image": "s3://desk/4.png"}}], CONFIG))
     loops.close()
     assert asked == ["s3://desk/4.png"]
@@ -285,7 +285,7 @@ def test_before_a_release_there_are_no_guesses_and_nothing_fails(
         assert counted(client) == {"NO_MODEL": 2}
         version = save(workspace, engine)
         put_in_service(engine, version)
-        service.app.state.hone._follower.look()
+        service.app.state.hone._follower.refresh()
         assert ask(client, task(1))[0][0]["model_version"] == version
 
 
@@ -295,7 +295,7 @@ def test_a_new_champion_guesses_under_its_own_name(client: TestClient, place: Pl
     newer = save(workspace, engine, seed=1)
     put_in_service(engine, newer)
     assert ask(client, task(1))[0][0]["model_version"] == old
-    service.app.state.hone._follower.look()
+    service.app.state.hone._follower.refresh()
     assert ask(client, task(1))[0][0]["model_version"] == newer
     assert client.get("/label-studio/versions").json() == {"versions": [newer]}
 

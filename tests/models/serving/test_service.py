@@ -26,7 +26,7 @@ from models.serving.prediction_store import (
     read_served_image,
     window,
 )
-from models.serving.release_follower import ActiveModel, Follower
+from models.serving.release_follower import ActiveModel, ReleaseFollower
 from models.serving.segments import SegmentWriter, read_records
 from tests.models.saved_models import CLASSES, make_workspace, png, put_in_service, save
 
@@ -82,7 +82,7 @@ def reason(response: httpx.Response) -> str:
 
 def look(client: TestClient) -> dict[str, Any]:
     """The status after the follower looked."""
-    service.app.state.hone._follower.look()
+    service.app.state.hone._follower.refresh()
     return dict(client.get("/status").json())
 
 
@@ -287,7 +287,7 @@ def test_a_damaged_new_champion_is_not_served_and_named(
     assert send(client, png()).json()["predictions"][0]["model"] == old
     weights.write_bytes(whole)
     assert look(client)["model"] == old  # it is not hashed anew every second
-    monkeypatch.setattr(release_follower, "TRY_AGAIN", 0.0)
+    monkeypatch.setattr(release_follower, "RETRY_SECONDS", 0.0)
     service.app.state.hone._follower._failed = (0, 0.0)
     found = look(client)
     assert (found["model"], found["problem"]) == (newer, None)
@@ -329,10 +329,10 @@ def test_without_workspace_or_bento_it_says_what_is_missing(
 @pytest.fixture
 def loops(place: Place, tmp_path: Path) -> Iterator[Inference]:
     workspace, engine = place
-    found = Follower(engine, workspace.bento_home, threads=1)
-    found.look()
+    found = ReleaseFollower(engine, workspace.bento_home, threads=1)
+    found.refresh()
     writer = SegmentWriter(tmp_path / "traffic")
-    made = Inference(lambda: found.standing, writer, needs_review_below=0.8, threads=1)
+    made = Inference(lambda: found.active, writer, needs_review_below=0.8, threads=1)
     yield made
     made.close()
 
@@ -368,7 +368,7 @@ def test_a_request_the_model_fails_on_takes_no_other_with_it(
     loops: Inference, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, poison = batcher.predict, png(666)
-    poisoned = batcher._look(poison, 16).pixels
+    poisoned = batcher._prepared(poison, 16).pixels
     assert poisoned is not None
 
     def fails_on_poison(network: Any, images: torch.Tensor, **more: Any) -> Any:
@@ -390,9 +390,9 @@ def test_what_waits_is_answered_before_the_threads_end(place: Place, tmp_path: P
     workspace, engine = place
     version = champion(engine)
     assert version is not None
-    standing = ActiveModel(load_model(engine, workspace.bento_home, version), 1)
+    active = ActiveModel(load_model(engine, workspace.bento_home, version), 1)
     writer = SegmentWriter(tmp_path / "traffic")
-    loops = Inference(lambda: standing, writer, needs_review_below=0.8, threads=1)
+    loops = Inference(lambda: active, writer, needs_review_below=0.8, threads=1)
     asked = [loops.ask(str(number), [png(number)]) for number in range(20)]
     loops.close()
     assert all(answers.result()[0]["label"] in CLASSES for answers in asked)
