@@ -1,5 +1,6 @@
 """One writer at a time: locks in the database, each acquisition with a rising fencing token."""
 
+import logging
 import os
 import socket
 import threading
@@ -12,10 +13,11 @@ from typing import Any
 
 import psutil
 from sqlalchemy import Column, Connection, Engine, Integer, Table, Text, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from core.database import metadata, now, writing
 
+log = logging.getLogger(__name__)
 LEASE_SECONDS = 60.0  # a holder that cannot renew for this long has lost its lock
 
 locks = Table(
@@ -46,7 +48,7 @@ class Token:
 
 @contextmanager
 def only_writer(engine: Engine, name: str, patience: float = 60.0) -> Iterator[Token]:
-    """Hold the lock `name`; `Busy` names who has it when it stays taken for `patience` seconds.
+    """Hold the lock `name`; `LockBusy` names who has it when it stays taken for `patience` seconds.
 
     A dead process leaves no lock behind: one of this host is seen to be gone, one of another host
     stops renewing. One that was only asleep is refused by `fence` when it wakes.
@@ -113,8 +115,11 @@ def _take(connection: Connection, name: str, last: int | None) -> Token | None:
 
 def _renew(engine: Engine, token: Token, ended: threading.Event) -> None:
     while not ended.wait(LEASE_SECONDS / 4):
-        with writing(engine) as connection:
-            connection.execute(_held(token).values(lease_until=_lease()))
+        try:
+            with writing(engine) as connection:
+                connection.execute(_held(token).values(lease_until=_lease()))
+        except OperationalError as error:  # busy or restarting: the lease outlasts three failures
+            log.warning("lock %r was not renewed, next attempt soon: %s", token.name, error)
 
 
 def _held(token: Token) -> Any:

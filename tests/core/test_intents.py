@@ -21,7 +21,8 @@ def test_an_intent_outlives_the_process_that_had_it(engine):
 
     def decide() -> None:
         mine = connect(url)
-        token = only_writer(mine, "git").__enter__()
+        lock = only_writer(mine, "git")
+        token = lock.__enter__()
         with writing(mine) as connection:
             begin_intent(connection, token, kind="k", key="a", payload={"n": 1})
 
@@ -49,3 +50,13 @@ def test_open_intents_come_oldest_first(engine):
         for key in "cab":
             begin_intent(connection, token, kind="k", key=key, payload={})
         assert list(open_intents(connection, "k")) == ["c", "a", "b"]
+
+
+def test_an_act_was_done_when_it_was_first_marked(engine):
+    when = select(intents.c.acted_at).where(intents.c.key == "a")
+    with only_writer(engine, "git") as token, writing(engine) as connection:
+        begin_intent(connection, token, kind="k", key="a", payload={})
+        mark_done(connection, token, kind="k", key="a")
+        first = connection.scalar(when)
+        mark_done(connection, token, kind="k", key="a")
+        assert first is not None and connection.scalar(when) == first

@@ -3,16 +3,20 @@
 import os
 import signal
 import threading
+import time
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 
 import psutil
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy.exc import OperationalError
 
-from core.database import connect, writing
+import core.locks
+from core.database import writing
 from core.intents import begin_intent, intents
-from core.locks import LockBusy, LockLost, fence, locks, only_writer
-from tests.core.killed import killed
+from core.locks import LockBusy, LockLost, _take, fence, locks, only_writer
+from tests.core.killed import killed, take_lock
 
 
 def hold(engine: Engine, *, holder: str, lease: timedelta) -> None:
@@ -65,10 +69,18 @@ def test_writers_at_once_have_it_one_after_the_other(engine):
     assert most == [1] * 12
 
 
+def test_of_two_that_see_a_free_lock_one_takes_it(engine):
+    with only_writer(engine, "git"):
+        pass
+    with writing(engine) as connection:  # both saw token 1; the second must look again
+        assert _take(connection, "git", 1) is not None
+        assert _take(connection, "git", 1) is None
+
+
 def test_a_killed_process_leaves_no_lock_behind(engine, tmp_path):
     engine.dispose()
     url = str(engine.url)
-    killed(lambda: only_writer(connect(url), "git").__enter__())
+    killed(lambda: take_lock(url))
     with only_writer(engine, "git", patience=0) as token:
         assert token.number == 2
 
@@ -77,7 +89,7 @@ def test_a_dead_process_that_its_parent_has_not_reaped_leaves_no_lock_behind(eng
     engine.dispose()
     child = os.fork()
     if child == 0:
-        only_writer(connect(str(engine.url)), "git").__enter__()
+        held = take_lock(str(engine.url))  # noqa: F841  a reference, or the lock is released
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     with only_writer(engine, "git", patience=0) as token:
@@ -111,6 +123,44 @@ def test_a_holder_on_another_machine_keeps_the_lock_until_its_lease_ends(engine)
         connection.execute(update(locks).values(lease_until=hold_over))
     with only_writer(engine, "git", patience=0):
         pass
+
+
+def lease_of(engine: Engine) -> datetime:
+    with engine.connect() as connection:
+        return datetime.fromisoformat(connection.scalars(select(locks.c.lease_until)).one())
+
+
+def next_lease(engine: Engine) -> datetime:
+    """The lease after its next renewal."""
+    before, deadline = lease_of(engine), time.monotonic() + 60
+    while (lease := lease_of(engine)) == before:
+        assert time.monotonic() < deadline, "the lease was not renewed"
+        time.sleep(0.02)
+    return lease
+
+
+def test_a_lease_is_renewed_before_it_ends(engine, monkeypatch):
+    monkeypatch.setattr(core.locks, "LEASE_SECONDS", 4.0)
+    with only_writer(engine, "git"):
+        first = lease_of(engine)
+        renewed_at = next_lease(engine) - timedelta(seconds=4)
+        assert renewed_at < first
+
+
+def test_a_lease_is_renewed_although_the_database_was_busy_once(engine, monkeypatch):
+    failures = []
+
+    def busy_once(engine: Engine) -> AbstractContextManager[Connection]:
+        if threading.current_thread() is not threading.main_thread() and not failures:
+            failures.append(1)
+            raise OperationalError("UPDATE locks", {}, Exception("database is locked"))
+        return writing(engine)
+
+    monkeypatch.setattr(core.locks, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(core.locks, "writing", busy_once)
+    with only_writer(engine, "git"):
+        assert next_lease(engine)
+        assert failures
 
 
 def test_a_writer_that_was_overtaken_is_refused_and_does_not_free_the_lock(engine):
