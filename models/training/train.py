@@ -89,7 +89,7 @@ class Trained:
     """The network of the best epoch, and how it came to be."""
 
     network: Network
-    history: list[dict[str, Any]]  # a row an epoch; the best one is of this very network
+    history: list[dict[str, float]]  # a row an epoch; the best one is of this very network
     best_epoch: int  # from 1
     precision: str  # as it was run, such as "bf16 on cpu"
     absent_classes: list[str]  # without a row to learn from: it can hardly answer them
@@ -119,7 +119,7 @@ def train(
     *,
     network: NetworkConfig,
     kind: Kind = KINDS[DEFAULT],
-    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
     threads: int = 1,
     device: str | None = None,
 ) -> Trained:
@@ -164,14 +164,14 @@ def _fit(
     held: _Rows,
     config: TrainConfig,
     precision: Precision,
-    on_epoch: Callable[[dict[str, Any]], None] | None,
-) -> tuple[list[dict[str, Any]], int]:
+    on_epoch: Callable[[dict[str, float]], None] | None,
+) -> tuple[list[dict[str, float]], int]:
     """Leave the weights of the best epoch in `part`; return a row per epoch, and which was best."""
     rng = np.random.default_rng(config.seed)
     size, steps = _pace(config, len(learn))
     batches = _batches(len(learn), size, rng)
     optimizer = _optimizer(part, config)
-    history: list[dict[str, Any]] = []
+    history: list[dict[str, float]] = []
     best_loss, best_epoch, best = math.inf, 0, part.state_dict()
     for epoch in range(1, config.epochs + 1):
         began, losses = time.perf_counter(), []
