@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from core.configuration import error_text
-from flows.cli import budget, labeling
+from flows.cli import budget, config, labeling
 from flows.cli.options import Annotators, Answering, AsJson, quick_flows, single_run
 
 app = typer.Typer(
@@ -269,6 +269,7 @@ def _show(facts: dict[str, Any], as_json: bool) -> None:
 
 app.add_typer(labeling.app)
 app.add_typer(budget.app)
+app.add_typer(config.app)
 
 
 def main() -> None:
