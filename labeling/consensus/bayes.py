@@ -68,8 +68,8 @@ class _Crowd:
         from scipy.sparse import csr_matrix
 
         self._evidence = evidence
-        self._person, self._said, self._which = evidence.sayings()
-        count, samples = len(evidence.said), len(evidence.samples)
+        self._person, self._named, self._which = evidence.annotator_class_pairs()
+        count, samples = len(evidence.class_index), len(evidence.samples)
         self._each = np.arange(count)
         places = evidence.sample, self._each
         self._hear = csr_matrix((np.ones(count), places), (samples, count))
@@ -86,8 +86,8 @@ class _Crowd:
         (in what the model `expected` of the class they named) that chance does not explain.
         """
         alone = (speaks & ~self._is_confirmed)[self._evidence.sample]
-        who, said = self._evidence.person[alone], self._evidence.said[alone]
-        agreed = expected[self._evidence.sample[alone], said]
+        who, named = self._evidence.person[alone], self._evidence.class_index[alone]
+        agreed = expected[self._evidence.sample[alone], named]
         answers = np.bincount(who, minlength=len(self._evidence.people))
         people = np.count_nonzero(answers)
         if people < 2 or len(who) == people:
@@ -103,7 +103,7 @@ class _Crowd:
         width = self._evidence.width
         mistake = (1 - self._expected) / (width - 1)
         words = np.repeat(np.log(mistake)[:, None], width, axis=1)
-        words[self._each, self._evidence.said] = np.log(self._expected)
+        words[self._each, self._evidence.class_index] = np.log(self._expected)
         return words
 
     def heard(self, words: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ class _Crowd:
     def words(self, belief: np.ndarray, confirmed: np.ndarray) -> np.ndarray:
         """Per answer, the log-likelihood of each class by how its author answers elsewhere."""
         own = confirmed[self._evidence.sample, None] * belief[self._evidence.sample]
-        counts = np.asarray(self._place @ own)  # by (person, class said) and true class
+        counts = np.asarray(self._place @ own)  # by (person, class named) and true class
         totals = self._by_person(counts)  # by person and true class
         likely = self._habits(counts, own)
         likely *= ROW
@@ -125,10 +125,10 @@ class _Crowd:
     def _habits(self, counts: np.ndarray, own: np.ndarray) -> np.ndarray:
         """Per answer, the likelihood of each class by its author's accuracy and usual mistakes."""
         evidence, width = self._evidence, self._evidence.width
-        person, said = evidence.person, evidence.said
-        right = counts[np.arange(len(counts)), self._said]
+        person, named = evidence.person, evidence.class_index
+        right = counts[np.arange(len(counts)), self._named]
         wrong = counts.sum(axis=1) - right
-        own_right = own[self._each, said]
+        own_right = own[self._each, named]
         own_wrong = own.sum(axis=1) - own_right
         was_right = self._by_person(right)[person] - own_right
         was_wrong = self._by_person(wrong)[person] - own_wrong
@@ -136,7 +136,7 @@ class _Crowd:
         this_one = (HABIT / width + wrong[self._which] - own_wrong) / (HABIT + was_wrong)
         mistake = (1 - accuracy) * this_one * width / (width - 1)
         likely = np.repeat(mistake[:, None], width, axis=1)
-        likely[self._each, said] = accuracy
+        likely[self._each, named] = accuracy
         return likely
 
     def _by_person(self, counts: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def crowdlab(evidence: Votes) -> pd.DataFrame:
 def _answers(evidence: Votes) -> np.ndarray:
     """A row per sample, a column per person, and last one for the truth, known for gold alone."""
     table = np.full((len(evidence.samples), len(evidence.people) + 1), np.nan)
-    table[evidence.sample, evidence.person] = evidence.said
+    table[evidence.sample, evidence.person] = evidence.class_index
     table[:, -1] = np.where(evidence.known >= 0, evidence.known, np.nan)
     return table
 

@@ -18,7 +18,7 @@ def dawid_skene(evidence: Votes) -> pd.DataFrame:
     """The class of each sample and its trust; gold is given, the model's guess unused."""
     from scipy.sparse import csr_matrix
 
-    person, _, which = evidence.sayings()
+    person, _, which = evidence.annotator_class_pairs()
     shape = len(evidence.samples), len(person)
     heard = csr_matrix((np.ones(len(which)), (evidence.sample, which)), shape)
     tally = evidence.tally()
@@ -36,7 +36,7 @@ def dawid_skene(evidence: Votes) -> pd.DataFrame:
 
 
 def _confusion(counts: np.ndarray, person: np.ndarray, people: int) -> np.ndarray:
-    """For each (person, class said): how likely they say it, by the true class."""
+    """For each (person, class named): how likely they say it, by the true class."""
     total = np.zeros((people, counts.shape[1]))
     np.add.at(total, person, counts)
     return np.asarray((counts + SMOOTHING) / (total[person] + SMOOTHING * counts.shape[1]))

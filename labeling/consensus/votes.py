@@ -1,4 +1,4 @@
-"""All that bears on the labels, in numbers: who said what, what the model says, what is known."""
+"""All that bears on the labels, in numbers: the answers, the model's probabilities, gold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ TIE = 1e-9  # two classes closer than this are as likely as each other
 
 @dataclass(frozen=True)
 class Votes:
-    """The answers by number: answer j is `person[j]` calling `sample[j]` a `said[j]`.
+    """The answers by number: answer j is `person[j]` calling `sample[j]` a `classes[class_index[j]]`.
 
     Everything is sorted by name, so the order in which answers came has no part in it.
     """
@@ -21,10 +21,10 @@ class Votes:
     classes: list[str]
     sample: np.ndarray
     person: np.ndarray
-    said: np.ndarray
+    class_index: np.ndarray
     known: np.ndarray  # per sample: its class where it is gold, else -1
     weight: np.ndarray  # per person, in (0, 1]; below 1 for somebody who failed on gold
-    probs: np.ndarray | None  # per sample and class; a row of NaN where the model said nothing
+    probs: np.ndarray | None  # per sample and class; a row of NaN where the model has none
     assumed_error: float  # of a person nothing is known about
 
     @property
@@ -40,12 +40,12 @@ class Votes:
     def tally(self) -> np.ndarray:
         """The votes for each class of each sample, weighted by what the voters' votes are worth."""
         votes = np.zeros((len(self.samples), self.width))
-        np.add.at(votes, (self.sample, self.said), self.weight[self.person])
+        np.add.at(votes, (self.sample, self.class_index), self.weight[self.person])
         return votes
 
-    def sayings(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Each distinct (person, class said) as two columns, and which of them each answer is."""
-        pairs, which = np.unique(self.person * self.width + self.said, return_inverse=True)
+    def annotator_class_pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each distinct (annotator, class named) as two columns, and which of them each answer is."""
+        pairs, which = np.unique(self.person * self.width + self.class_index, return_inverse=True)
         return pairs // self.width, pairs % self.width, which
 
     def settle_known(self, belief: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ def gather_votes(
         classes=numbers.tolist(),
         sample=samples.get_indexer(pd.Index(votes["sample_id"])),
         person=people.get_indexer(pd.Index(votes["annotator"])),
-        said=numbers.get_indexer(pd.Index(votes["value"])),
+        class_index=numbers.get_indexer(pd.Index(votes["value"])),
         known=numbers.get_indexer(pd.Index(known.reindex(samples))),
         weight=weights.reindex(people).fillna(1.0).to_numpy(dtype=float),
         probs=_aligned(probs, samples, numbers),
@@ -115,7 +115,7 @@ def softmax(logs: np.ndarray) -> np.ndarray:
 
 
 def _aligned(probs: pd.DataFrame | None, samples: pd.Index, classes: pd.Index) -> np.ndarray | None:
-    """The model's probabilities of our classes in our order; NaN where it said nothing of use."""
+    """The model's probabilities of our classes in our order; NaN where it has none."""
     if probs is None or len(classes) < 2:
         return None
     if probs.index.has_duplicates:

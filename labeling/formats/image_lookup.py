@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from sqlalchemy import Connection, Engine, select
 
 from core.files import file_sha256
+from core.rows import chunks
 from core.text import listed, short, storable
 from core.workspace import Workspace
 from labeling.ingest.files import FoundFile
@@ -23,7 +24,6 @@ _FAR = re.compile(r"^(?!file://)([a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
 _LOCAL, _UPLOADED = "/data/local-files/", "/data/upload/"  # how Label Studio names images it shows
 _UPLOAD_MARK = re.compile(r"^[0-9a-f]{8}-")  # before the name of a file that was uploaded to it
 _SAMPLE = re.compile(r"[0-9a-f]{64}")
-_ASKED_AT_ONCE = 500
 
 
 class Absent(NamedTuple):
@@ -168,7 +168,7 @@ def _exported(connection: Connection, files: dict[str, str]) -> dict[str, str]:
     """The samples whose images, as we wrote them or as they came, lie in these files."""
     named = {name: Path(path).stem for name, path in files.items()}
     stored: dict[str, str] = {}
-    for keys in _chunks({stem for stem in named.values() if is_sample_id(stem)}):
+    for keys in chunks(sorted({stem for stem in named.values() if is_sample_id(stem)})):
         columns = samples.c["sample_id", "stored_sha256"]
         asked = select(*columns).where(samples.c.sample_id.in_(keys))
         stored |= dict(connection.execute(asked).tuples().all())
@@ -182,16 +182,10 @@ def _exported(connection: Connection, files: dict[str, str]) -> dict[str, str]:
 def _outcomes(connection: Connection, paths: dict[str, str]) -> dict[str, str | Absent]:
     """What intake says of the file of each name, nothing for one it never saw."""
     seen: dict[str, str | Absent] = {}
-    for keys in _chunks(set(paths.values())):
+    for keys in chunks(sorted(set(paths.values()))):
         taken = select(*sources.c["path", "sample_id"]).where(sources.c.path.in_(keys))
         seen |= dict(connection.execute(taken).tuples().all())
         refused = select(*refusals.c["path", "reason", "detail"]).where(refusals.c.path.in_(keys))
         for path, reason, detail in connection.execute(refused).tuples():
             seen[path] = Absent(reason, f"{path}: {detail}")
     return {name: seen[path] for name, path in paths.items() if path in seen}
-
-
-def _chunks(keys: Collection[str]) -> Iterator[list[str]]:
-    whole = sorted(keys)
-    for start in range(0, len(whole), _ASKED_AT_ONCE):
-        yield whole[start : start + _ASKED_AT_ONCE]

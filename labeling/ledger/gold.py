@@ -1,17 +1,17 @@
 """Gold: samples whose class is known for certain, to see by how annotators answer them."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import pandas as pd
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from core.database import now, writing
 from core.locks import Token, fence
+from core.rows import chunks
 from labeling.ledger.tables import audit, gold, labels
 
 METHOD = "gold"  # of a label that rests on no answers
-_CHUNK = 500
 
 
 def gold_labels(connection: Connection) -> pd.Series:
@@ -39,7 +39,7 @@ def add_gold(engine: Engine, token: Token, labels: pd.Series, *, source: str) ->
             )
         known = gold_labels(connection).to_dict()
         fresh = {key: label for key, label in wanted.items() if known.get(key) != label}
-        for keys in _chunks(fresh):
+        for keys in chunks(sorted(fresh)):
             connection.execute(delete(gold).where(gold.c.sample_id.in_(keys)))
         at = {"source": source, "added_at": now()}
         if fresh:
@@ -52,7 +52,7 @@ def add_gold(engine: Engine, token: Token, labels: pd.Series, *, source: str) ->
 def audited(connection: Connection, sample_ids: Collection[str]) -> set[str]:
     """Those of these samples that are in the audit."""
     found: set[str] = set()
-    for keys in _chunks(sample_ids):
+    for keys in chunks(sorted(sample_ids)):
         found |= set(
             connection.scalars(select(audit.c.sample_id).where(audit.c.sample_id.in_(keys)))
         )
@@ -63,12 +63,12 @@ def _settle(connection: Connection, truths: dict[str, str], source: str) -> None
     """Let each truth be the label in force."""
     in_force = labels.c.replaced_at.is_(None)
     standing: dict[str, tuple[str, str]] = {}
-    for keys in _chunks(truths):
+    for keys in chunks(sorted(truths)):
         asked = select(*labels.c["sample_id", "label", "method"])
         rows = connection.execute(asked.where(in_force, labels.c.sample_id.in_(keys)))
         standing |= {row.sample_id: (row.label, row.method) for row in rows}
     fresh = {key: label for key, label in truths.items() if standing.get(key) != (label, METHOD)}
-    for keys in _chunks(fresh):
+    for keys in chunks(sorted(fresh)):
         mine = labels.c.sample_id.in_(keys)
         connection.execute(update(labels).where(in_force, mine).values(replaced_at=now()))
     same = {"trust": 1.0, "annotators": json.dumps([source]), "answers": "[]", "method": METHOD}
@@ -78,9 +78,3 @@ def _settle(connection: Connection, truths: dict[str, str], source: str) -> None
     ]
     if settled:
         connection.execute(insert(labels), settled)
-
-
-def _chunks(keys: Collection[str]) -> Iterator[list[str]]:
-    whole = sorted(keys)
-    for start in range(0, len(whole), _CHUNK):
-        yield whole[start : start + _CHUNK]

@@ -29,7 +29,7 @@ class Crowd:
             classes=[f"{k}" for k in range(self.classes)],
             sample=self.sample,
             person=self.person,
-            said=self.said,
+            class_index=self.said,
             probs=probs,
             assumed_error=0.05,
             **(given | known),

@@ -38,9 +38,9 @@ def test_gold_is_known_where_somebody_answered_it() -> None:
 
 def test_each_distinct_saying_is_there_once_and_every_answer_finds_its_own() -> None:
     evidence = gathered()
-    person, said, which = evidence.sayings()
+    person, said, which = evidence.annotator_class_pairs()
     assert (person[which] == evidence.person).all()
-    assert (said[which] == evidence.said).all()
+    assert (said[which] == evidence.class_index).all()
 
 
 def test_probs_are_put_in_our_order_and_say_nothing_of_classes_we_lack() -> None:
