@@ -46,7 +46,7 @@ def ensemble_predictions(
 def _thinned(
     network: Network, n_members: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights [n_members, classes, width] and biases: the head with some of what it reads dropped."""
+    """Weights [n_members, classes, width] and biases: the head with features dropped."""
     head = network.head.state_dict()
     weight, bias = (head[part].float().cpu() for part in ("weight", "bias"))
     kept = torch.from_numpy(rng.random((n_members, 1, weight.shape[1])) >= DROPPED)
@@ -60,7 +60,7 @@ def _refitted(
     n_members: int,
     rng: np.random.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights [n_members, classes, width] and biases: heads fitted at once, each to its own bootstrap.
+    """Weights [n_members, classes, width] and biases: each head fitted to its own bootstrap.
 
     The features are brought to spread one for the fit, and the heads back from it.
     """

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    Row,
     Table,
     Text,
     func,
@@ -103,6 +104,14 @@ def last_decision(engine: Engine) -> dict[str, Any] | None:
         seen = select(signals).where(signals.c.decision_id == row["decision_id"])
         found = connection.execute(seen.order_by(signals.c.name)).mappings().all()
     return {**row, "signals": [dict(signal) for signal in found]}
+
+
+def find_decision(engine: Engine, decision_id: str) -> Row[Any]:
+    """The decision of this id."""
+    with engine.connect() as connection:
+        return connection.execute(
+            select(decisions).where(decisions.c.decision_id == decision_id)
+        ).one()
 
 
 def unanswered_drift(engine: Engine) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
 """Whether served traffic still looks like what the champion was judged on.
 
 Several views of a window, each against the same view of the reference: those of the label kind
-(for classification the class probabilities) and the embeddings. Detectors are built anew from arrays each time; nothing is stored but numbers.
+(for classification the class probabilities) and the embeddings. Detectors are built anew from
+arrays each time; nothing is stored but numbers.
 """
 
 from collections.abc import Sequence

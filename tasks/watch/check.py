@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 from prefect import task
-from sqlalchemy import select
 
 from models.registry import versions
 from models.serving import prediction_store
@@ -83,9 +82,7 @@ def summary_of(decision_id: str | None) -> WatchSummary:
 
 
 def _decision(decision_id: str) -> Any:
-    with open_context().engine.connect() as connection:
-        table = decisions.decisions
-        return connection.execute(select(table).where(table.c.decision_id == decision_id)).one()
+    return decisions.find_decision(open_context().engine, decision_id)
 
 
 def _check(ctx: Context, model: str, rows: pd.DataFrame, policy: WatchPolicy) -> str:

@@ -26,7 +26,8 @@ NOT_SERVED = (
 DISTRIBUTIONS = {"PIL": "pillow", "pydantic_settings": "pydantic-settings"}
 # They come with the packages that the bento names, or with BentoML itself.
 IMPLIED = {
-    "bentoml", "_bentoml_sdk", "starlette", "pydantic", "pydantic_core", "annotated_types", "botocore",
+    "bentoml", "_bentoml_sdk", "starlette", "pydantic", "pydantic_core",
+    "annotated_types", "botocore",
 }  # fmt: skip
 OPTIONAL = {"simplejpeg"}  # faster decoding where it is installed
 
