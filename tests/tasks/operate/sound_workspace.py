@@ -17,7 +17,8 @@ from labeling.ledger.gold import add_gold
 from labeling.ledger.rounds import SEND
 from labeling.ledger.tables import assignments, audit, rounds, samples
 from labeling.snapshots.publish import cut_snapshot
-from models.serving.prediction_store import SegmentWriter, drain
+from models.serving.prediction_store import drain
+from models.serving.segments import SegmentWriter
 from models.watching.decisions import record_decision
 from models.watching.detectors import Decision, Signal
 from tests.labeling.databases import make_engine

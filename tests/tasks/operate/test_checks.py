@@ -21,7 +21,7 @@ from core.git import git
 from core.locks import only_writer
 from labeling.snapshots.publish import cut_snapshot
 from labeling.snapshots.table import SnapshotConfig
-from models.serving.prediction_store import SegmentWriter
+from models.serving.segments import SegmentWriter
 from tasks.context import Context, open_context
 from tasks.operate import fsck
 from tests.models.serving.test_prediction_store import served
