@@ -89,11 +89,11 @@ def batch_of(count: int) -> pd.DataFrame:
     rows = {
         "sample_id": names,
         "file": [f"images/{name}.jpg" for name in names],
-        "guess": "cat",
+        "pre_annotation": "cat",
         "confidence": [0.5 + number / count / 2 for number in range(count)],
-        "guess_model": "0001-benchmark",
+        "pre_annotation_model": "0001-benchmark",
         "round_id": "round-0001",
-        "wanted": 1,
+        "required_annotators": 1,
         "blind": False,
         "stage": "queue",
         "why": "least sure: 0.51 cat, 0.49 dog",
@@ -178,7 +178,13 @@ def into_ledger(folder: Path, found: wire.Collected) -> Turn:
 def sample_row(sample_id: str) -> dict[str, Any]:
     """A sample without an image."""
     place = {"shard": "s.tar", "offset": 0, "length": 1, "stored_sha256": sample_id}
-    looks = {"format": "PNG", "width": 8, "height": 8, "look": bytes(256), "group_id": sample_id}
+    looks = {
+        "format": "PNG",
+        "width": 8,
+        "height": 8,
+        "thumbnail": bytes(256),
+        "group_id": sample_id,
+    }
     return {"sample_id": sample_id, **place, **looks, "origin": "ingest", "added_at": now()}
 
 

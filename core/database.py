@@ -8,8 +8,9 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy import JSON, Connection, Engine, MetaData, create_engine, event
 
+Json = JSON(none_as_null=True)  # of every JSON column: None is NULL, not the word "null"
 BUSY_SECONDS = 30  # how long a writer waits for another one before it gives up
 
 metadata = MetaData(

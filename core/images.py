@@ -71,7 +71,7 @@ class CleanImage:
     format: str  # "JPEG" or "PNG"
     width: int
     height: int
-    look: bytes  # 16x16 grey, row by row
+    thumbnail: bytes  # 16x16 grey, row by row
 
 
 def clean_image(received: bytes) -> CleanImage:
@@ -98,7 +98,7 @@ def clean_image(received: bytes) -> CleanImage:
         format=kept_as,
         width=upright.width,
         height=upright.height,
-        look=look,
+        thumbnail=look,
     )
 
 

@@ -4,12 +4,11 @@ An intent is written before the act and committed with its result, so the run af
 what was decided and looks outside for what was done.
 """
 
-import json
 from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, Table, Text, insert, select, update
 
-from core.database import metadata, now
+from core.database import Json, metadata, now
 from core.locks import Token, fence
 
 intents = Table(
@@ -17,7 +16,7 @@ intents = Table(
     metadata,
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("payload", Text, nullable=False),
+    Column("payload", Json, nullable=False),
     Column("token", Integer, nullable=False),
     Column("intended_at", Text, nullable=False),
     Column("acted_at", Text),
@@ -39,10 +38,10 @@ def begin_intent(
         select(intents.c.payload).where(intents.c.kind == kind, intents.c.key == key)
     )
     if known is not None:
-        return dict(json.loads(known))
+        return dict(known)
     connection.execute(
         insert(intents).values(
-            kind=kind, key=key, payload=json.dumps(payload), token=token.number, intended_at=now()
+            kind=kind, key=key, payload=payload, token=token.number, intended_at=now()
         )
     )
     return payload
@@ -78,4 +77,4 @@ def open_intents(connection: Connection, kind: str) -> dict[str, dict[str, Any]]
         .where(intents.c.kind == kind, intents.c.confirmed_at.is_(None))
         .order_by(intents.c.intended_at)
     )
-    return {row.key: json.loads(row.payload) for row in found}
+    return {row.key: row.payload for row in found}

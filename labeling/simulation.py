@@ -12,7 +12,7 @@ from core.database import now
 from core.files import write_atomically
 from labeling.ledger.answers import ANSWER_COLUMNS
 
-SOURCE = "oracle"
+SOURCE = "simulated"
 ATTEMPTS = 6  # how often annotators who disagree look again before it is left open
 SEATED = "simulated-annotators.json"  # in the workspace
 
@@ -53,7 +53,7 @@ def simulate_answers(
     rows = [
         {
             "source": SOURCE,
-            "outside_id": ":".join(filter(None, [str(sample_id), round_id, annotator.name])),
+            "external_id": ":".join(filter(None, [str(sample_id), round_id, annotator.name])),
             "sample_id": sample_id,
             "annotator": annotator.name,
             **_say(annotator, str(sample_id), truth, classes, key=f"{seed}:{attempt}"),

@@ -6,7 +6,7 @@ from prefect import task
 
 from core.database import writing
 from labeling.ingest.intake import Intake, adopt, ingest
-from labeling.ledger.answers import save_watermark, watermark_of
+from labeling.ledger.watermarks import save_watermark, watermark_of
 from models.serving import prediction_store
 from tasks.context import open_context
 from tasks.report.artifacts import progress

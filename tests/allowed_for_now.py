@@ -2,7 +2,6 @@
 
 ALLOWED_FOR_NOW: dict[str, set[str]] = {
     "only_the_named_places_hold_sql": {
-        "labeling/consensus/settle_labels.py",
         "labeling/formats/image_lookup.py",
         "labeling/formats/imports.py",
         "tasks/collect/pseudo_labels.py",
@@ -37,7 +36,6 @@ WORDS_FOR_NOW: dict[str, set[str]] = {
     "labeling/consensus/dawid_skene.py": {"heard", "people"},
     "labeling/consensus/majority.py": {"found"},
     "labeling/consensus/settle.py": {"people", "said"},
-    "labeling/consensus/settle_labels.py": {"found", "people", "said"},
     "labeling/consensus/votes.py": {"people"},
     "labeling/formats/image_lookup.py": {"found", "guess", "seen"},
     "labeling/formats/imports.py": {"guess", "said", "seen", "some", "told"},

@@ -12,10 +12,7 @@ from pydantic import Field
 
 from core.configuration import configuration
 from labeling.batches.reasons import sentences
-
-GOLD, REVIEW, SECOND_LOOK = "gold", "review", "second_look"  # reasons that no strategy gives
-LOOKED_AGAIN = (REVIEW, SECOND_LOOK)  # at a label that is there
-DRAWN = ("audit", "random", GOLD)  # reasons that have nothing to do with the model's doubt
+from labeling.ledger.reasons import RANDOM_REASONS, RELABEL_REASONS, Reason
 
 
 @configuration("queue")
@@ -58,10 +55,10 @@ def add_quality_controls(
     mixed = _mix(batch, gold, rng)
     mixed["blind"] = _drawn(len(mixed), config.blind_share, rng)
     # Where there is no guess nothing is hidden, and nothing can be learned from it.
-    mixed["blind"] &= mixed["guess"].notna() if "guess" in mixed else False
-    mixed["blind"] |= mixed["reason"] == SECOND_LOOK  # nobody is told what to find
+    mixed["blind"] &= mixed["pre_annotation"].notna() if "pre_annotation" in mixed else False
+    mixed["blind"] |= mixed["reason"] == Reason.RELABEL  # nobody is told what to find
     several = _drawn(len(mixed), config.overlap_share, rng)
-    mixed["wanted"] = np.where(several, config.overlap, 1)
+    mixed["required_annotators"] = np.where(several, config.overlap, 1)
     return mixed
 
 
@@ -72,15 +69,17 @@ def mask_for_annotators(batch: pd.DataFrame, rng: np.random.Generator) -> pd.Dat
     place among the confidences of the rest.
     """
     shown = batch.copy()
-    shown["stage"] = np.where(shown["reason"] == REVIEW, "review", "queue")
-    is_drawn, is_gold = shown["reason"].isin(DRAWN), shown["reason"] == GOLD
+    shown["stage"] = np.where(shown["reason"] == Reason.REVIEW, "review", "queue")
+    is_drawn, is_gold = shown["reason"].isin(RANDOM_REASONS), shown["reason"] == Reason.GOLD
     with_confidence = shown["confidence"].notna()
     doubted = shown.loc[~is_drawn & with_confidence, "confidence"]
     if len(doubted):
         moved = is_drawn & with_confidence
         shown.loc[moved, "confidence"] = rng.uniform(doubted.min(), doubted.max(), moved.sum())
-    others = shown.loc[~is_gold & ~shown["reason"].isin(LOOKED_AGAIN), "reason"]
-    chosen = others[~others.isin(DRAWN)] if (~others.isin(DRAWN)).any() else others
+    others = shown.loc[~is_gold & ~shown["reason"].isin(RELABEL_REASONS), "reason"]
+    chosen = (
+        others[~others.isin(RANDOM_REASONS)] if (~others.isin(RANDOM_REASONS)).any() else others
+    )
     like = rng.integers(max(len(chosen), 1), size=int(is_gold.sum()))
     shown.loc[is_gold, "reason"] = chosen.to_numpy()[like] if len(chosen) else "random"
     shown["why"] = sentences(shown["reason"])
@@ -91,7 +90,7 @@ def _mix(batch: pd.DataFrame, gold: pd.DataFrame, rng: np.random.Generator) -> p
     """Gold at random places; the others keep their order."""
     if gold.empty:
         return batch.copy()
-    gold = gold.assign(reason=GOLD, position=rng.uniform(-1, len(batch), len(gold)))
+    gold = gold.assign(reason=Reason.GOLD, position=rng.uniform(-1, len(batch), len(gold)))
     mixed = pd.concat([batch, gold], ignore_index=True).sort_values("position", kind="stable")
     return mixed.assign(position=np.arange(len(mixed))).reset_index(drop=True)
 

@@ -19,8 +19,8 @@ WHY = {
     "weighted_kmeans": "it represents a group of images of which the model is not sure",
     "uncertainty_herding": "it represents many images of which the model is not sure",
     "balanced": "it may be of a class with few labels",
-    "doubt_herding": "it represents images of which the model is not sure",
-    "rare_doubt_herding": "it may be of a rare class, and the model is not sure of images like it",
+    "uncertainty_coverage": "it represents images of which the model is not sure",
+    "rare_uncertainty_coverage": "it may be of a rare class, and the model is not sure of images like it",
     # what a batch adds to a strategy's choice
     "audit": "drawn at random",
     "named": "somebody asked for this image",

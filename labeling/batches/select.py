@@ -144,9 +144,17 @@ def _draw_audit(
     `taught`, by a near-duplicate that is trained on, is never drawn: a model would know the answer.
     """
     size = share_of(min(config.size, len(pool)), config.audit_share)
-    taught = pool["taught"].to_numpy() if "taught" in pool else np.zeros(len(pool), bool)
+    taught = (
+        pool["has_duplicate_in_train"].to_numpy()
+        if "has_duplicate_in_train" in pool
+        else np.zeros(len(pool), bool)
+    )
     is_served = (pool["origin"] == "served").to_numpy() & bool(config.served_share)
-    reserved = pool["reserved"].to_numpy() if "reserved" in pool else np.ones(len(pool), bool)
+    reserved = (
+        pool["never_pseudo_labelled"].to_numpy()
+        if "never_pseudo_labelled" in pool
+        else np.ones(len(pool), bool)
+    )
     served, others = np.flatnonzero(is_served & ~taught), np.flatnonzero(~is_served & ~taught)
     from_served = min(size, len(served))
     from_others = min(size - from_served, len(others))

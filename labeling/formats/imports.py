@@ -22,9 +22,10 @@ from labeling.formats import READERS
 from labeling.formats.image_lookup import Absent, is_sample_id, take_images
 from labeling.formats.rows import LabelFile, Row, plain_name, same_name
 from labeling.kinds import Kind
-from labeling.ledger.answers import ANSWER_COLUMNS, known_samples, record_answers, watermark_of
+from labeling.ledger.answers import ANSWER_COLUMNS, known_samples, record_answers
 from labeling.ledger.gold import add_gold, audited
 from labeling.ledger.tables import answers
+from labeling.ledger.watermarks import watermark_of
 
 NAMED = 3  # problems of one kind that are told in full
 
@@ -232,7 +233,7 @@ def _answers(source: str, rows: Iterable[Row]) -> pd.DataFrame:
     table = [
         {
             "source": source,
-            "outside_id": f"{row.sample_id or storable(row.image or row.where)}:{row.annotator}",
+            "external_id": f"{row.sample_id or storable(row.image or row.where)}:{row.annotator}",
             "sample_id": row.sample_id,
             "annotator": row.annotator,
             "kind": row.kind,

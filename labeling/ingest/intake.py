@@ -196,12 +196,12 @@ class _Store:
 
     def _load_known(self) -> Lookalikes:
         known = Lookalikes()
-        columns = (samples.c.sample_id, samples.c.group_id, samples.c.look)
+        columns = (samples.c.sample_id, samples.c.group_id, samples.c.thumbnail)
         with self.engine.connect() as connection:
             streamed = connection.execution_options(yield_per=10_000)
             for some in streamed.execute(select(*columns)).partitions():
                 self._sample_ids.update(row.sample_id for row in some)
-                known.remember([row.group_id for row in some], [row.look for row in some])
+                known.remember([row.group_id for row in some], [row.thumbnail for row in some])
         return known
 
     def _store(self) -> None:
@@ -234,7 +234,7 @@ class _Store:
     def _record_samples(self, connection: Connection, shard: Shard) -> None:
         assert self._lookalikes is not None
         groups, renamed = self._lookalikes.add(
-            [one.sample_id for one in self._images], [one.look for one in self._images]
+            [one.sample_id for one in self._images], [one.thumbnail for one in self._images]
         )
         same = {"origin": self.origin, "added_at": now()}
         rows = [
@@ -257,7 +257,7 @@ def _sample_row(image: CleanImage, place: ShardLocation) -> dict[str, object]:
         "format": image.format,
         "width": image.width,
         "height": image.height,
-        "look": image.look,
+        "thumbnail": image.thumbnail,
     }
 
 

@@ -6,15 +6,18 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from core.database import now, writing
 from core.locks import Token, fence
-from labeling.ledger.tables import answers, refused_answers, samples, watermarks
+from core.rows import chunks, records
+from labeling.ledger.pending import mark_pending
+from labeling.ledger.tables import answers, refused_answers, samples
+from labeling.ledger.watermarks import save_watermark
 
 ANSWER_COLUMNS = [
     "source",
-    "outside_id",  # unique key of the answer at its source; an edit keeps it
+    "external_id",  # unique key of the answer at its source; an edit keeps it
     "sample_id",
     "annotator",
     "kind",  # "answer", "skip", or "verdict": somebody's final word
@@ -23,7 +26,6 @@ ANSWER_COLUMNS = [
     "updated_at",  # the source's clock
     "round_id",  # in which it was given, where the source knows
 ]
-CHUNK = 500  # keys in one IN list: every database takes that many
 
 
 def record_answers(
@@ -75,17 +77,6 @@ def refuse_lost_classes(connection: Connection, classes: Sequence[str]) -> None:
         )
 
 
-def watermark_of(connection: Connection, name: str) -> str | None:
-    """How far `name` was read."""
-    return connection.scalar(select(watermarks.c.value).where(watermarks.c.name == name))
-
-
-def save_watermark(connection: Connection, name: str, value: str) -> None:
-    """Remember how far `name` was read."""
-    connection.execute(delete(watermarks).where(watermarks.c.name == name))
-    connection.execute(insert(watermarks).values(name=name, value=value))
-
-
 def _sift(
     connection: Connection, found: pd.DataFrame, classes: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -108,7 +99,7 @@ def _sift(
 
 def known_samples(connection: Connection, wanted: Sequence[str]) -> Iterator[str]:
     """Those of `wanted` that are samples in our care."""
-    for keys in _chunks(wanted):
+    for keys in chunks(wanted):
         yield from connection.scalars(
             select(samples.c.sample_id).where(samples.c.sample_id.in_(keys))
         )
@@ -116,18 +107,19 @@ def known_samples(connection: Connection, wanted: Sequence[str]) -> Iterator[str
 
 def _close_missing(connection: Connection, source: str, read: set[str], good: pd.DataFrame) -> int:
     """Close answers that their source no longer has."""
-    there = set(good["outside_id"])
-    gone: list[int] = []
-    for keys in _chunks(sorted(read)):
+    there = set(good["external_id"])
+    gone: dict[int, str] = {}
+    for keys in chunks(sorted(read)):
         rows = connection.execute(
-            select(answers.c.seq, answers.c.outside_id).where(
+            select(answers.c.seq, answers.c.sample_id, answers.c.external_id).where(
                 answers.c.source == source,
                 answers.c.replaced_at.is_(None),
                 answers.c.sample_id.in_(keys),
             )
         )
-        gone += [row.seq for row in rows if row.outside_id not in there]
-    _close_answers(connection, gone)
+        gone |= {row.seq: row.sample_id for row in rows if row.external_id not in there}
+    _close_answers(connection, list(gone))
+    mark_pending(connection, set(gone.values()))
     return len(gone)
 
 
@@ -136,61 +128,64 @@ def _record_versions(connection: Connection, source: str, good: pd.DataFrame) ->
 
     Two versions of one answer come one after the other, in the order given.
     """
-    turns = good.groupby(good.groupby("outside_id").cumcount())
+    turns = good.groupby(good.groupby("external_id").cumcount())
     return sum(_record_turn(connection, source, turn) for _, turn in turns)
 
 
 def _record_turn(connection: Connection, source: str, turn: pd.DataFrame) -> int:
-    rows = _plain(turn.reindex(columns=ANSWER_COLUMNS))
-    versions = _versions(connection, source, [row["outside_id"] for row in rows])
+    rows = records(turn.reindex(columns=ANSWER_COLUMNS))
+    versions = _versions(connection, source, [row["external_id"] for row in rows])
+    touched: set[str] = set()
     closed: list[int] = []
     back: list[int] = []
     fresh: list[dict[str, Any]] = []
     for row in rows:
         digest = _digest(row)
-        known = versions[row["outside_id"]]
+        known = versions[row["external_id"]]
         in_force = {v.digest: v.seq for v in known if v.replaced_at is None}
         if digest in in_force:
             continue
+        touched |= {row["sample_id"], *(v.sample_id for v in known if v.replaced_at is None)}
         closed += in_force.values()
         at = row["updated_at"]
         before = [v.seq for v in known if (v.updated_at, v.digest) == (at, digest)]
         back += before  # it was deleted, and is back as it was
         fresh += [] if before else [{**row, "digest": digest, "seen_at": now()}]
     _close_answers(connection, closed)
-    for keys in _chunks(back):
+    for keys in chunks(back):
         connection.execute(update(answers).where(answers.c.seq.in_(keys)).values(replaced_at=None))
     if fresh:
         connection.execute(insert(answers), fresh)
+    mark_pending(connection, touched)
     return len(fresh) + len(back)
 
 
 def _versions(
-    connection: Connection, source: str, outside_ids: Sequence[str]
+    connection: Connection, source: str, external_ids: Sequence[str]
 ) -> dict[str, list[Any]]:
     """Every version on record of each of these answers."""
-    known: dict[str, list[Any]] = {key: [] for key in outside_ids}
-    columns = answers.c["seq", "outside_id", "updated_at", "digest", "replaced_at"]
-    for keys in _chunks(outside_ids):
-        mine = answers.c.source == source, answers.c.outside_id.in_(keys)
+    known: dict[str, list[Any]] = {key: [] for key in external_ids}
+    columns = answers.c["seq", "sample_id", "external_id", "updated_at", "digest", "replaced_at"]
+    for keys in chunks(external_ids):
+        mine = answers.c.source == source, answers.c.external_id.in_(keys)
         for version in connection.execute(select(*columns).where(*mine)):
-            known[version.outside_id].append(version)
+            known[version.external_id].append(version)
     return known
 
 
 def _record_refused(connection: Connection, source: str, bad: pd.DataFrame) -> int:
     """Keep what was refused, once each, with its reason."""
     fresh: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in _plain(bad):
+    for row in records(bad):
         key = {
-            "outside_id": str(row["outside_id"]),
+            "external_id": str(row["external_id"]),
             "digest": str(row.get("digest") or _digest(row)),
         }
         words = {k: row.get(k) for k in ("sample_id", "annotator", "reason", "detail")}
-        fresh[key["outside_id"], key["digest"]] = {**key, **words, "source": source}
-    columns = refused_answers.c["outside_id", "digest"]
-    for keys in _chunks(sorted({outside_id for outside_id, _ in fresh})):
-        mine = refused_answers.c.source == source, refused_answers.c.outside_id.in_(keys)
+        fresh[key["external_id"], key["digest"]] = {**key, **words, "source": source}
+    columns = refused_answers.c["external_id", "digest"]
+    for keys in chunks(sorted({external_id for external_id, _ in fresh})):
+        mine = refused_answers.c.source == source, refused_answers.c.external_id.in_(keys)
         for known in connection.execute(select(*columns).where(*mine)).tuples():
             fresh.pop(known, None)
     if fresh:
@@ -200,25 +195,10 @@ def _record_refused(connection: Connection, source: str, bad: pd.DataFrame) -> i
 
 
 def _close_answers(connection: Connection, seqs: Sequence[int]) -> None:
-    for keys in _chunks(seqs):
+    for keys in chunks(seqs):
         connection.execute(update(answers).where(answers.c.seq.in_(keys)).values(replaced_at=now()))
 
 
 def _digest(row: dict[str, Any]) -> str:
     words = [row.get("annotator"), row.get("kind"), row.get("value")]
     return hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-
-
-def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of `table` with None for whatever is missing."""
-    whole = table.astype(object)
-    return _records(whole.where(whole.notna(), None))
-
-
-def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(keys), CHUNK):
-        yield keys[start : start + CHUNK]

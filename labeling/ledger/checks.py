@@ -1,6 +1,5 @@
 """What the ledger promises, checked: uniqueness, lineage, and labels that are classes."""
 
-import json
 from collections.abc import Iterator
 
 from sqlalchemy import Column, Engine, func, select
@@ -9,7 +8,16 @@ from core.findings import RESTORE, Finding
 from core.intents import open_intents
 from core.workspace import Workspace
 from labeling.ledger.rounds import SEND
-from labeling.ledger.tables import answers, assignments, audit, gold, labels, rounds, samples
+from labeling.ledger.tables import (
+    answers,
+    assignments,
+    audit,
+    gold,
+    label_answers,
+    labels,
+    rounds,
+    samples,
+)
 
 
 def a_sample_has_one_open_row(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
@@ -68,10 +76,13 @@ def ledger_rows_lead_to_samples(engine: Engine, workspace: Workspace) -> Iterato
 def labels_rest_on_answers(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
     """Labels that rest on answers which are gone."""
     with engine.connect() as connection:
-        recorded = set(connection.scalars(select(answers.c.seq)))
-        for row in connection.execute(select(labels)):
-            if missing := set(json.loads(row.answers)) - recorded:
-                what = f"label {row.seq} rests on answers {sorted(missing)} that are gone"
+        for here, there in (
+            (label_answers.c.answer_seq, answers.c.seq),
+            (label_answers.c.label_seq, labels.c.seq),
+        ):
+            lost = select(label_answers).where(here.not_in(select(there)))
+            for row in connection.execute(lost):
+                what = f"label {row.label_seq} rests on answer {row.answer_seq}: one is gone"
                 yield Finding("I9", what, RESTORE)
 
 

@@ -1,6 +1,5 @@
 """Gold: samples whose class is known for certain, to see by how annotators answer them."""
 
-import json
 from collections.abc import Collection
 
 import pandas as pd
@@ -9,6 +8,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from core.database import now, writing
 from core.locks import Token, fence
 from core.rows import chunks
+from labeling.ledger.pending import forget_full_pass, mark_pending
 from labeling.ledger.tables import audit, gold, labels
 
 METHOD = "gold"  # of a label that rests on no answers
@@ -43,6 +43,8 @@ def add_gold(engine: Engine, token: Token, labels: pd.Series, *, source: str) ->
             connection.execute(delete(gold).where(gold.c.sample_id.in_(keys)))
         at = {"source": source, "added_at": now()}
         if fresh:
+            mark_pending(connection, fresh)
+            forget_full_pass(connection)  # gold tells how reliable annotators are
             rows = [{"sample_id": key, "label": label, **at} for key, label in fresh.items()]
             connection.execute(insert(gold), rows)
         _settle(connection, wanted, source)
@@ -71,7 +73,7 @@ def _settle(connection: Connection, truths: dict[str, str], source: str) -> None
     for keys in chunks(sorted(fresh)):
         mine = labels.c.sample_id.in_(keys)
         connection.execute(update(labels).where(in_force, mine).values(replaced_at=now()))
-    same = {"trust": 1.0, "annotators": json.dumps([source]), "answers": "[]", "method": METHOD}
+    same = {"trust": 1.0, "annotators": [source], "method": METHOD}
     settled = [
         {"sample_id": key, "label": label, **same, "settled_at": now()}
         for key, label in fresh.items()

@@ -1,6 +1,5 @@
 """Rounds: who may be asked, who was chosen and why, and what is still before the annotators."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,12 @@ from core.database import now, writing
 from core.intents import begin_intent, commit_intent, open_intents
 from core.locks import Token, fence
 from labeling.batches.most_similar import nearest
-from labeling.batches.quality_control import LOOKED_AGAIN
+from labeling.ledger.reasons import RELABEL_REASONS
 from labeling.ledger.tables import assignments, audit, gold, labels, rounds, samples, sources
 
 # What a network and a strategy need to know of a sample.
 IMAGE_COLUMNS = ("sample_id", "group_id", "origin", "shard", "offset", "length", "stored_sha256")
-USUAL = {"blind": False, "wanted": 1}  # of an assignment that is nothing special
+USUAL = {"blind": False, "required_annotators": 1}  # of an assignment that is nothing special
 SEND = "send-round"  # kind of the intent that stays open until every assignment is outside
 
 
@@ -88,7 +87,7 @@ def load_labelled(connection: Connection) -> pd.DataFrame:
     Left out are gold, what is asked about now, and labels that were looked at again already.
     """
     asked = select(assignments.c.sample_id).where(
-        assignments.c.closed_at.is_(None) | assignments.c.reason.in_(LOOKED_AGAIN)
+        assignments.c.closed_at.is_(None) | assignments.c.reason.in_(RELABEL_REASONS)
     )
     query = (
         select(*samples.c[IMAGE_COLUMNS], labels.c.label, labels.c.trust)
@@ -156,10 +155,10 @@ def load_asked(connection: Connection) -> pd.DataFrame:
     `disputed` are those that wait for a final word now.
     """
     sent, open_ = assignments.c.sent_at.is_not(None), assignments.c.closed_at.is_(None)
-    several = (assignments.c.wanted > 1) & open_
+    several = (assignments.c.required_annotators > 1) & open_
     query = (
         select(
-            *assignments.c["round_id", "wanted", "disputed_at", "closed_at"],
+            *assignments.c["round_id", "required_annotators", "disputed_at", "closed_at"],
             *samples.c[IMAGE_COLUMNS],
             samples.c.format,
         )
@@ -209,14 +208,14 @@ def most_similar_labelled(connection: Connection, sample_ids: Sequence[str]) -> 
     in_force = select(labels.c.sample_id).where(
         labels.c.replaced_at.is_(None), labels.c.sample_id.not_in(select(gold.c.sample_id))
     )
-    query = select(*samples.c["sample_id", "look"])
+    query = select(*samples.c["sample_id", "thumbnail"])
     known = connection.execute(
         query.where(samples.c.sample_id.in_(in_force), samples.c.sample_id.not_in(sample_ids))
     ).all()
     if not known or not sample_ids:
         return [None] * len(sample_ids)
     mine = dict(connection.execute(query.where(samples.c.sample_id.in_(sample_ids))).tuples().all())
-    rows = nearest([mine[key] for key in sample_ids], [row.look for row in known])
+    rows = nearest([mine[key] for key in sample_ids], [row.thumbnail for row in known])
     return [known[int(row)].sample_id for row in rows]
 
 
@@ -269,7 +268,7 @@ def open_round(
             rule=rule,
             model=model,
             seed=seed,
-            config=json.dumps(config),
+            config=dict(config),
             why=why,
             chosen_at=now(),
         )
@@ -338,7 +337,7 @@ def samples_of_open_rounds(connection: Connection) -> set[str]:
 
     Who answered may still change their mind.
     """
-    query = select(*assignments.c["sample_id", "neighbour"]).join(rounds)
+    query = select(*assignments.c["sample_id", "most_similar"]).join(rounds)
     rows = connection.execute(query.where(rounds.c.closed_at.is_(None))).all()
     return {sample_id for row in rows for sample_id in row if sample_id is not None}
 
@@ -350,16 +349,16 @@ def load_image_places(connection: Connection, sample_ids: Sequence[str]) -> pd.D
 
 
 def record_sent(
-    engine: Engine, token: Token, round_id: str, outside_ids: Mapping[str, str]
+    engine: Engine, token: Token, round_id: str, external_ids: Mapping[str, str]
 ) -> None:
     """Confirm that the whole round is before the annotators, and under which names."""
     with writing(engine) as connection:
         fence(connection, token)
-        for sample_id, outside in outside_ids.items():
+        for sample_id, outside in external_ids.items():
             connection.execute(
                 update(assignments)
                 .where(assignments.c.round_id == round_id, assignments.c.sample_id == sample_id)
-                .values(outside_id=outside, sent_at=func.coalesce(assignments.c.sent_at, now()))
+                .values(external_id=outside, sent_at=func.coalesce(assignments.c.sent_at, now()))
             )
         connection.execute(
             update(rounds)
@@ -378,13 +377,13 @@ def _rows(batch: pd.DataFrame, round_id: str) -> list[dict[str, Any]]:
         "inclusion_probability",
         "draw_probability",
         "draws_from",
-        "guess",
+        "pre_annotation",
         "confidence",
-        "guess_model",
+        "pre_annotation_model",
         "probs",
-        "neighbour",
+        "most_similar",
         "blind",
-        "wanted",
+        "required_annotators",
     ]
     batch = batch.assign(**{name: usual for name, usual in USUAL.items() if name not in batch})
     plain = batch.reindex(columns=columns).astype(object)

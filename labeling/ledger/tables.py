@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from core.database import metadata
+from core.database import Json, metadata
 from core.shards import ShardLocation
 
 samples = Table(
@@ -36,7 +36,7 @@ samples = Table(
     Column("format", Text, nullable=False),  # of the bytes in the shard: JPEG or PNG
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
-    Column("look", LargeBinary, nullable=False),  # 16x16 grey thumbnail: tells near-duplicates
+    Column("thumbnail", LargeBinary, nullable=False),  # 16x16 grey: tells near-duplicates
     Column("group_id", Text, nullable=False, index=True),  # near-duplicates share it
     Column("origin", Text, nullable=False),  # "ingest" or "served"
     Column("added_at", Text, nullable=False),
@@ -72,7 +72,7 @@ rounds = Table(
     Column("rule", Text),  # what the strategy came down to, in words
     Column("model", Text),  # version whose predictions chose; null = cold start
     Column("seed", BigInteger, nullable=False),
-    Column("config", Text, nullable=False),  # SelectionConfig as JSON
+    Column("config", Json, nullable=False),  # SelectionConfig and QualityControlConfig
     Column("why", Text, nullable=False),
     Column("chosen_at", Text, nullable=False),
     Column("sent_at", Text),
@@ -90,16 +90,18 @@ assignments = Table(
     Column("inclusion_probability", Float),  # audit samples only
     Column("draw_probability", Float),  # at its draw, where chance had a part in the batch
     Column("draws_from", Integer),  # how many were left at its draw
-    Column("guess", Text),
+    Column("pre_annotation", Text),
     Column("confidence", Float),
-    Column("guess_model", Text),
-    Column("probs", Text),  # JSON, class -> probability: what the model said before it was told
+    Column("pre_annotation_model", Text),
+    Column("probs", Json),  # class -> probability, predicted before the label was known
     Column("blind", Boolean, nullable=False, server_default=false()),  # shown without the guess
-    Column("neighbour", Text),  # the sample it resembles most among those chosen or labelled
-    Column("wanted", Integer, nullable=False, server_default=text("1")),  # different people
+    Column("most_similar", Text),  # the sample it resembles most among those chosen or labelled
+    Column(
+        "required_annotators", Integer, nullable=False, server_default=text("1")
+    ),  # different people
     Column("asked_again", Integer, nullable=False, server_default=text("0")),
     Column("disputed_at", Text),  # since when it waits for somebody's final word
-    Column("outside_id", Text),  # what Label Studio calls it
+    Column("external_id", Text),  # what Label Studio calls it
     Column("sent_at", Text),
     Column("closed_at", Text),
     Column("outcome", Text),  # "labelled", "skipped", "deleted"
@@ -136,8 +138,8 @@ answers = Table(
     "answers",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("source", Text, nullable=False),  # "label-studio:<project>", "oracle"
-    Column("outside_id", Text, nullable=False),  # unique key of the answer at its source
+    Column("source", Text, nullable=False),  # "label-studio:<project>", "simulated"
+    Column("external_id", Text, nullable=False),  # unique key of the answer at its source
     Column("sample_id", Text, ForeignKey("samples.sample_id"), nullable=False, index=True),
     Column("annotator", Text, nullable=False),
     Column("round_id", Text),  # in which it was given, where the source knows
@@ -147,12 +149,12 @@ answers = Table(
     Column("updated_at", Text, nullable=False),  # the source's clock
     Column("digest", Text, nullable=False),  # of kind, value and annotator
     Column("seen_at", Text, nullable=False),
-    Column("replaced_at", Text),  # null = in force; edits and deletions close the row
+    Column("replaced_at", Text, index=True),  # null = in force; edits and deletions close the row
 )
 Index(
     "uq_answers_version",
     answers.c.source,
-    answers.c.outside_id,
+    answers.c.external_id,
     answers.c.updated_at,
     answers.c.digest,
     unique=True,
@@ -160,7 +162,7 @@ Index(
 Index(
     "uq_answers_in_force",
     answers.c.source,
-    answers.c.outside_id,
+    answers.c.external_id,
     unique=True,
     sqlite_where=text("replaced_at IS NULL"),
     postgresql_where=text("replaced_at IS NULL"),
@@ -170,7 +172,7 @@ refused_answers = Table(
     "refused_answers",
     metadata,
     Column("source", Text, primary_key=True),
-    Column("outside_id", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
     Column("digest", Text, primary_key=True),
     Column("sample_id", Text),
     Column("annotator", Text),
@@ -187,11 +189,10 @@ labels = Table(
     Column("round_id", Text, ForeignKey("rounds.round_id")),
     Column("label", Text, nullable=False),
     Column("trust", Float, nullable=False),
-    Column("annotators", Text, nullable=False),  # JSON list of names
-    Column("answers", Text, nullable=False),  # JSON list of answers.seq it rests on
+    Column("annotators", Json, nullable=False),  # their names
     Column("method", Text, nullable=False),
-    Column("settled_at", Text, nullable=False),
-    Column("replaced_at", Text),  # null = in force
+    Column("settled_at", Text, nullable=False, index=True),
+    Column("replaced_at", Text, index=True),  # null = in force
 )
 Index(
     "uq_labels_in_force",
@@ -199,6 +200,21 @@ Index(
     unique=True,
     sqlite_where=text("replaced_at IS NULL"),
     postgresql_where=text("replaced_at IS NULL"),
+)
+
+# The answers that a label rests on.
+label_answers = Table(
+    "label_answers",
+    metadata,
+    Column("label_seq", Integer, ForeignKey("labels.seq"), primary_key=True),
+    Column("answer_seq", Integer, ForeignKey("answers.seq"), primary_key=True, index=True),
+)
+
+# Samples whose answers or known class changed since their label was last settled.
+pending_settlement = Table(
+    "pending_settlement",
+    metadata,
+    Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
 )
 
 snapshots = Table(

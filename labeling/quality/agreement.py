@@ -158,9 +158,9 @@ def _compared(answers: pd.DataFrame, votes: pd.DataFrame) -> pd.DataFrame:
     given = answers["value"].notna()
     times = answers["lead_time"].astype(float).where(given)
     blind = answers["blind"].astype(bool)
-    with_blind = answers.loc[blind & given & answers["guess"].notna(), "round_id"].unique()
-    compared = given & answers["guess"].notna() & answers["round_id"].isin(with_blind)
-    is_guess = (answers["value"] == answers["guess"]).astype(float)
+    with_blind = answers.loc[blind & given & answers["pre_annotation"].notna(), "round_id"].unique()
+    compared = given & answers["pre_annotation"].notna() & answers["round_id"].isin(with_blind)
+    is_guess = (answers["value"] == answers["pre_annotation"]).astype(float)
     return answers.assign(
         lead_time=times,
         with_others=answers["seq"].map(agrees),

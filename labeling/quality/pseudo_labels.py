@@ -98,14 +98,15 @@ def first_guesses(
     *,
     source: str,
 ) -> pd.DataFrame:
-    """The batch with guess, confidence, guess_model and probs, as assignments keep them.
+    """The batch with guess, confidence, pre_annotation_model and probs, as assignments keep them.
 
     Nothing stands there for an audit sample, and where the confidence is below SHOWN.
     """
     audited = batch.loc[batch["reason"] == "audit", "sample_id"]
-    told = _told(sample_ids, probs, classes).rename(columns={"label": "guess"})
+    told = _told(sample_ids, probs, classes).rename(columns={"label": "pre_annotation"})
     shown = told[(told["confidence"] >= SHOWN) & ~told["sample_id"].isin(audited)]
-    shown = shown.assign(probs=_written(probs[shown.index], classes), guess_model=source)
+    by_class = pd.Series(_by_class(probs[shown.index], classes), index=shown.index, dtype=object)
+    shown = shown.assign(probs=by_class, pre_annotation_model=source)
     return batch.merge(shown, on="sample_id", how="left")
 
 
@@ -133,7 +134,8 @@ def pseudo_label_rows(
     taught = Counter(labels)
     most = np.array([policy.share * taught[name] for name in drawn["label"]])
     drawn = drawn[drawn.groupby("label").cumcount().to_numpy() < most]
-    drawn = drawn.assign(probs=_written(probs[drawn.index], classes), source=source)
+    written = [json.dumps(row) for row in _by_class(probs[drawn.index], classes)]
+    drawn = drawn.assign(probs=written, source=source)
     rows = drawn.rename(columns={"confidence": "trust"})
     return rows.sort_values("sample_id", ignore_index=True)[SOFT_COLUMNS]
 
@@ -184,10 +186,9 @@ def _told(sample_ids: Sequence[str], probs: np.ndarray, classes: Sequence[str]) 
     )
 
 
-def _written(probs: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """The probabilities of each row as they are kept; of a whole pool it would be gigabytes."""
-    rows = _rounded(probs).tolist()
-    return [json.dumps(dict(zip(classes, row, strict=True))) for row in rows]
+def _by_class(probs: np.ndarray, classes: Sequence[str]) -> list[dict[str, float]]:
+    """The probabilities of each row by class; of a whole pool it would be gigabytes."""
+    return [dict(zip(classes, row, strict=True)) for row in _rounded(probs).tolist()]
 
 
 def _rounded(probs: np.ndarray) -> np.ndarray:

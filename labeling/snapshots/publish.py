@@ -9,7 +9,6 @@ intent is closed as discarded and its name is never used.
 """
 
 import hashlib
-import json
 from typing import Any
 
 import pandas as pd
@@ -140,13 +139,13 @@ def why_soft(connection: Connection, name: str) -> str:
     """Why a snapshot has soft rows, or has none; empty for one cut before that was asked."""
     made = (intents.c.kind == KIND) & (intents.c.key == name)
     payload = connection.scalar(select(intents.c.payload).where(made))
-    return str(json.loads(payload or "{}").get("soft", ""))
+    return str((payload or {}).get("soft", ""))
 
 
 def has_pseudo_labels(connection: Connection) -> bool:
     """Whether any snapshot has soft rows: audits must then be drawn from what was never guessed."""
     made = select(intents.c.payload).where(intents.c.kind == KIND)
-    return any(json.loads(said).get("guesses", 0) for said in connection.scalars(made))
+    return any(payload.get("guesses", 0) for payload in connection.scalars(made))
 
 
 def verify_remote(workspace: Workspace, *names: str) -> list[str]:

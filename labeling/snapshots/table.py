@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, or_, select
 
 from labeling.ledger.rounds import pool_ids
-from labeling.ledger.tables import answers, audit, gold, labels, samples
+from labeling.ledger.tables import answers, audit, gold, label_answers, labels, samples
 from labeling.snapshots.split import SnapshotConfig, split
 
 SCHEMA = pa.schema(
@@ -120,9 +120,7 @@ def _rows(connection: Connection) -> pd.DataFrame:
         select(
             *samples.c["sample_id", "group_id", "origin", "shard", "offset", "length"],
             *samples.c["stored_sha256", "width", "height"],
-            *labels.c[
-                "label", "trust", "annotators", "answers", "method", "round_id", "settled_at"
-            ],
+            *labels.c["seq", "label", "trust", "annotators", "method", "round_id", "settled_at"],
             audit.c.inclusion_probability,
         )
         .join_from(samples, labels, in_force, isouter=True)
@@ -131,11 +129,18 @@ def _rows(connection: Connection) -> pd.DataFrame:
     )
     found = connection.execute(query)
     rows = pd.DataFrame(found.all(), columns=list(found.keys()), dtype=object)
-    came_from = dict(connection.execute(select(answers.c.seq, answers.c.source)).tuples().all())
-    rows["annotators"] = rows["annotators"].map(lambda names: json.loads(names or "[]"))
+    cited = (
+        select(label_answers.c.label_seq, answers.c.source)
+        .join(answers, answers.c.seq == label_answers.c.answer_seq)
+        .distinct()
+    )
+    origins: dict[int, set[str]] = {}
+    for label_seq, source in connection.execute(cited).tuples():
+        origins.setdefault(label_seq, set()).add(source)
+    rows["annotators"] = rows["annotators"].map(lambda names: names or [])
     rows["source"] = [
-        ",".join(sorted({came_from[seq] for seq in json.loads(cited or "[]")})) or method
-        for cited, method in zip(rows["answers"], rows["method"], strict=True)
+        ",".join(sorted(origins.get(seq, ()))) or method
+        for seq, method in zip(rows["seq"], rows["method"], strict=True)
     ]
     return rows
 

@@ -32,8 +32,8 @@ STRATEGIES: dict[str, Strategy] = {
     "weighted_kmeans": Strategy(weighted_kmeans, needs=("probs", "embeddings")),
     "uncertainty_herding": Strategy(uncertainty_herding, needs=("probs", "embeddings")),
     "balanced": Strategy(balanced, needs=("probs", "embeddings")),
-    "doubt_herding": Strategy(uncertainty_coverage, needs=("probs", "embeddings")),
-    "rare_doubt_herding": Strategy(rare_uncertainty_coverage, needs=("probs", "embeddings")),
+    "uncertainty_coverage": Strategy(uncertainty_coverage, needs=("probs", "embeddings")),
+    "rare_uncertainty_coverage": Strategy(rare_uncertainty_coverage, needs=("probs", "embeddings")),
 }
 
 __all__ = ["STRATEGIES", "Choice", "Pool", "Strategy"]

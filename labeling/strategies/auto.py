@@ -62,17 +62,19 @@ def rule(pool: Pool) -> Rule:
     seen = f"{labels} labels for {classes} classes"
     if labels >= ENOUGH * classes and even < EVEN:
         return Rule(
-            "rare_doubt_herding", "long tail",
+            "rare_uncertainty_coverage", "long tail",
             f"{seen}, and predictions are as uneven as if there were {even * classes:.1f}: "
             "doubt counts more where a class is rare",
         )  # fmt: skip
     if copied >= COPIED:
         return Rule(
-            "doubt_herding", "redundant",
+            "uncertainty_coverage", "redundant",
             f"{copied:.0%} of the samples have a near copy: doubt is spread, and a copy adds none",
         )  # fmt: skip
     if labels < MANY * classes:
-        return Rule("doubt_herding", "few labels", f"{seen}: doubt counts where it stands for much")
+        return Rule(
+            "uncertainty_coverage", "few labels", f"{seen}: doubt counts where it stands for much"
+        )
     return Rule("weighted_kmeans", "many labels", f"{seen}: doubt is to be trusted, and spread")
 
 
@@ -124,10 +126,10 @@ def _at_random(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
 
 
 _CHOICES: dict[str, Callable[[Pool, int, np.random.Generator], Choice]] = {
-    "doubt_herding": uncertainty_coverage,
+    "uncertainty_coverage": uncertainty_coverage,
     "margin": by_margin,
     "max_herding": max_herding,
     "random": _at_random,
-    "rare_doubt_herding": rare_uncertainty_coverage,
+    "rare_uncertainty_coverage": rare_uncertainty_coverage,
     "weighted_kmeans": weighted_kmeans,
 }

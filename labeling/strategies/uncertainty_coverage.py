@@ -31,12 +31,12 @@ def uncertainty_coverage(pool: Pool, size: int, rng: np.random.Generator) -> Cho
 
 
 def rare_uncertainty_coverage(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
-    """As `doubt_herding`, doubt counted by how rare the likely classes are: for long tails.
+    """As `uncertainty_coverage`, doubt counted by how rare the likely classes are: for long tails.
 
     Rare is what has few labels and is seldom predicted.
     """
     if pool.probs is None:
-        raise ValueError("rare_doubt_herding needs probabilities and the pool has none")
+        raise ValueError("rare_uncertainty_coverage needs probabilities and the pool has none")
     return _herd(pool, _doubt(pool.probs, len(pool)) * rarity(pool), size, rng)
 
 
@@ -49,7 +49,7 @@ def _doubt(powers: np.ndarray | None, count: int) -> np.ndarray:
 
 def _herd(pool: Pool, doubt: np.ndarray, size: int, rng: np.random.Generator) -> Choice:
     if pool.embeddings is None:
-        raise ValueError("doubt_herding needs embeddings and the pool has none")
+        raise ValueError("uncertainty_coverage needs embeddings and the pool has none")
     free = pool.free
     size = min(size, len(free))
     if size < 1:

@@ -137,7 +137,7 @@ class Studio:
     def assign(self, batch: pd.DataFrame) -> dict[str, int]:
         """Put a round's batch before the annotators; return each sample's task.
 
-        `batch` has sample_id, file (below the document root), guess, confidence, guess_model,
+        `batch` has sample_id, file (below the document root), guess, confidence, pre_annotation_model,
         round_id, and perhaps stage, why, blind (the guess is not shown) and wanted (different
         people). Idempotent: a sample has one task in a round, whatever was sent before and however
         it ended. What an earlier round left unanswered makes room.
@@ -147,11 +147,11 @@ class Studio:
         missing = [task for task in tasks if _sample(task) not in there]
         for start in range(0, len(missing), BATCH):
             there |= self._send(missing[start : start + BATCH])
-        model = wire.guess_model(batch)
+        model = wire.pre_annotation_model(batch)
         if model is not None:  # or its guesses would not be sorted by, and nobody would be told
             self.client.projects.update(self.project_id, model_version=model)
-        if "wanted" in batch:
-            self.ask_more(batch[batch["wanted"] > 1])
+        if "required_annotators" in batch:
+            self.ask_more(batch[batch["required_annotators"] > 1])
         return {_sample(task): there[_sample(task)] for task in tasks}
 
     def ask_more(self, asked: pd.DataFrame) -> int:
@@ -366,9 +366,9 @@ def _sample(task: dict[str, Any]) -> str:
 def _change(task: dict[str, Any], asked: Any) -> dict[str, Any]:
     """What to change of a task, so that it is for so many people and stands where it belongs."""
     change: dict[str, Any] = {}
-    if task["overlap"] < asked.wanted:
+    if task["overlap"] < asked.required_annotators:
         # Without the second nobody would be given it again.
-        change |= {"overlap": int(asked.wanted), "is_labeled": False}
+        change |= {"overlap": int(asked.required_annotators), "is_labeled": False}
     disputed = getattr(asked, "disputed", None)
     if disputed is not None and (task["data"].get("stage") == DISAGREEMENT) != disputed:
         change["data"] = {**task["data"], "stage": DISAGREEMENT if disputed else QUEUE}

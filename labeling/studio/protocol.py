@@ -19,8 +19,15 @@ from core.hone_toml import LabelClass
 from labeling.kinds import Kind, UnusableAnswer
 from labeling.ledger.answers import ANSWER_COLUMNS
 
-REFUSED_COLUMNS = ["outside_id", "sample_id", "annotator", "reason", "detail", "digest"]
-BATCH_COLUMNS = ["sample_id", "file", "guess", "confidence", "guess_model", "round_id"]
+REFUSED_COLUMNS = ["external_id", "sample_id", "annotator", "reason", "detail", "digest"]
+BATCH_COLUMNS = [
+    "sample_id",
+    "file",
+    "pre_annotation",
+    "confidence",
+    "pre_annotation_model",
+    "round_id",
+]
 CLOCK = "%Y-%m-%dT%H:%M:%S.%fZ"  # the only form of a time that the server's filters understand
 DELETED_USER = "deleted-user"
 
@@ -83,9 +90,9 @@ def tasks_of(batch: pd.DataFrame, classes: Collection[str], kind: Kind) -> list[
     return [_task_of(row, classes, kind) for row in rows]
 
 
-def guess_model(batch: pd.DataFrame) -> str | None:
+def pre_annotation_model(batch: pd.DataFrame) -> str | None:
     """The one model whose guesses a batch carries, None for a batch without guesses."""
-    models = batch["guess_model"].dropna().unique().tolist()
+    models = batch["pre_annotation_model"].dropna().unique().tolist()
     if len(models) > 1:
         raise ValueError(
             f"the batch carries guesses of {', '.join(sorted(models))}; Label Studio sorts by one "
@@ -184,7 +191,7 @@ def collect(
     rows = [{**row, "source": source} for row in given]
     table = pd.DataFrame(rows, columns=ANSWER_COLUMNS, dtype=object)  # so that None stays None
     return Collected(
-        answers=table.sort_values(["updated_at", "outside_id"], ignore_index=True),
+        answers=table.sort_values(["updated_at", "external_id"], ignore_index=True),
         read=read,
         refused=pd.DataFrame(refused, columns=REFUSED_COLUMNS, dtype=object),
         watermark=watermark,
@@ -227,7 +234,7 @@ def _task_of(row: Mapping[str, Any], classes: Collection[str], kind: Kind) -> di
         "similar": address_of(str(row["similar"])) if row.get("similar") else "",
     }
     made: dict[str, Any] = {"data": content, "predictions": []}
-    if row["guess"] is not None:
+    if row["pre_annotation"] is not None:
         made["predictions"] = [_prediction(row, classes, kind)]
     return made
 
@@ -238,9 +245,9 @@ def _prediction(row: Mapping[str, Any], classes: Collection[str], kind: Kind) ->
     Of a blind one the browser gets the score alone.
     """
     confidence = row["confidence"]
-    if row["guess"] not in classes or not row["guess_model"]:
+    if row["pre_annotation"] not in classes or not row["pre_annotation_model"]:
         raise ValueError(
-            f"sample {row['sample_id']}: the guess {row['guess']!r} of {row['guess_model']!r} "
+            f"sample {row['sample_id']}: the guess {row['pre_annotation']!r} of {row['pre_annotation_model']!r} "
             f"cannot be shown; the classes are {', '.join(classes)}, and a guess needs its model"
         )
     if confidence is None or not math.isfinite(confidence) or not 0 <= confidence <= 1:
@@ -248,8 +255,12 @@ def _prediction(row: Mapping[str, Any], classes: Collection[str], kind: Kind) ->
             f"sample {row['sample_id']}: the confidence {confidence} is not from 0 to 1"
         )
     # An empty result has its place in the queue like any other, and preselects nothing.
-    result = [] if row.get("blind") else kind.result_of(row["guess"])
-    return {"model_version": row["guess_model"], "score": float(confidence), "result": result}
+    result = [] if row.get("blind") else kind.result_of(row["pre_annotation"])
+    return {
+        "model_version": row["pre_annotation_model"],
+        "score": float(confidence),
+        "result": result,
+    }
 
 
 def _answer(
@@ -265,7 +276,7 @@ def _answer(
     # A skip carries what was preselected, the model's own guess: never read its result.
     value = None if skipped else kind.value_of(annotation.get("result"), classes)
     return {
-        "outside_id": f"{sample_id}:{annotation.get('id')}",
+        "external_id": f"{sample_id}:{annotation.get('id')}",
         "sample_id": sample_id,
         "kind": "skip" if skipped else "verdict" if starred else "answer",
         "value": value,
@@ -281,7 +292,7 @@ def _refusal(
     sample_id, number = sample_of(task), task.get("id")
     said = [annotation.get(key) for key in ("result", "completed_by", "ground_truth")]
     return {
-        "outside_id": f"{sample_id or f'task-{number}'}:{annotation.get('id')}",
+        "external_id": f"{sample_id or f'task-{number}'}:{annotation.get('id')}",
         "sample_id": sample_id,
         "reason": error.reason,
         "detail": f"task {number}: {error.detail}",

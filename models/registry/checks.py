@@ -1,6 +1,5 @@
 """What the registry promises, checked: justified releases, models that load, data without code."""
 
-import json
 from collections.abc import Iterator
 
 from sqlalchemy import Engine, select
@@ -63,7 +62,7 @@ def verdicts_rest_on_evidence(engine: Engine, workspace: Workspace) -> Iterator[
     """PROMOTE verdicts whose accuracy is missing or no share."""
     with engine.connect() as connection:
         for row in connection.execute(select(verdicts).where(verdicts.c.outcome == "PROMOTE")):
-            accuracy = json.loads(row.metrics).get("challenger_accuracy")
+            accuracy = row.metrics.get("challenger_accuracy")
             if not isinstance(accuracy, float) or not 0 <= accuracy <= 1:
                 yield Finding(
                     "I11",

@@ -217,15 +217,15 @@ def _described(card: ModelCard) -> dict[str, Any]:
 def _put_on_record(
     connection: Connection, token: Token, key: str, version: str, card: ModelCard, sha256: str
 ) -> None:
-    text = card.to_json()
+    config = json.loads(card.to_json())
     row = {
         "version": version,
         "weights_sha256": sha256,
         "snapshot": card.snapshot,
         "code_commit": card.code_commit,
         "seed": card.seed,
-        "config": text,
-        "metrics": json.dumps(json.loads(text)["metrics"]),
+        "config": config,
+        "metrics": config["metrics"],
         "created_at": card.created_at,
     }
     connection.execute(insert(models).values(**row))

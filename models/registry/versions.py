@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from core.database import metadata, now, writing
+from core.database import Json, metadata, now, writing
 from models.registry.model_card import json_value
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ models = Table(
     Column("snapshot", Text, nullable=False),
     Column("code_commit", Text, nullable=False),
     Column("seed", BigInteger, nullable=False),
-    Column("config", Text, nullable=False),  # the whole ModelCard as JSON
+    Column("config", Json, nullable=False),  # the whole ModelCard
     Column("parent", Text),  # version that its weights started from
-    Column("metrics", Text, nullable=False),  # JSON
+    Column("metrics", Json, nullable=False),
     Column("created_at", Text, nullable=False),
 )
 
@@ -57,8 +57,8 @@ verdicts = Table(
     Column("snapshot", Text, nullable=False),
     Column("rows_fingerprint", Text, nullable=False),  # of the audit rows both were scored on
     Column("outcome", Text, nullable=False),  # PROMOTE, HOLD, REJECT
-    Column("reasons", Text, nullable=False),  # JSON list
-    Column("metrics", Text, nullable=False),  # JSON
+    Column("reasons", Json, nullable=False),
+    Column("metrics", Json, nullable=False),
     Column("decided_at", Text, nullable=False),
 )
 
@@ -129,10 +129,10 @@ def record_verdict(
         "snapshot": snapshot,
         "rows_fingerprint": rows_fingerprint,
         "outcome": str(verdict.outcome),
-        "reasons": json.dumps(verdict.reasons),
-        "metrics": json.dumps(json_value(verdict.metrics), sort_keys=True, allow_nan=False),
+        "reasons": list(verdict.reasons),
+        "metrics": json_value(verdict.metrics),
     }
-    digest = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(row, sort_keys=True, allow_nan=False).encode()).hexdigest()
     verdict_id = f"verdict-{digest[:12]}"
     with writing(engine) as connection:
         known = select(verdicts.c.verdict_id).where(verdicts.c.verdict_id == verdict_id)

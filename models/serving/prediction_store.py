@@ -7,7 +7,6 @@ segments into the database. A record is known by its `prediction_id`, so drainin
 import base64
 import hashlib
 import heapq
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -33,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 
-from core.database import metadata, writing
+from core.database import Json, metadata, writing
 from core.locks import Token, fence, only_writer
 from models.serving.segments import DIGITS, HALF, HEADER_START, Record, decode_header, read_records
 
@@ -67,7 +66,7 @@ predictions = Table(
     Column("length", BigInteger, nullable=False),
     Column("label", Text, nullable=False),
     Column("confidence", Float, nullable=False),
-    Column("probabilities", Text, nullable=False),  # JSON, in the order of the model's classes
+    Column("probabilities", Json, nullable=False),  # in the order of the model's classes
     Column("needs_review", Boolean, nullable=False),
     Column("served_at", Text, nullable=False),
     Column("embedding", LargeBinary),  # float16; None where the service recorded none
@@ -144,9 +143,7 @@ def window(
         chosen = chosen.where(predictions.c.model == model)
     with engine.connect() as connection:
         rows = connection.execute(chosen.order_by(predictions.c.seq).limit(limit)).all()
-    table = pd.DataFrame(rows, columns=[column.name for column in predictions.c])
-    table["probabilities"] = [json.loads(text) for text in table["probabilities"]]
-    return table
+    return pd.DataFrame(rows, columns=[column.name for column in predictions.c])
 
 
 def recorded_predictions(
@@ -192,7 +189,6 @@ def predictions_of(engine: Engine, model: str, sample_ids: Sequence[str]) -> "pd
             part = list(sample_ids[start : start + CHUNK])
             rows += connection.execute(query.where(predictions.c.sample_id.in_(part))).all()
     table = pd.DataFrame(rows, columns=[column.name for column in columns])
-    table["probabilities"] = [json.loads(text) for text in table["probabilities"]]
     return table.drop_duplicates("sample_id", ignore_index=True)
 
 
@@ -241,7 +237,6 @@ def _row(record: Record, seq: int) -> dict[str, Any]:
     return {
         **record.fields,
         "embedding": base64.b64decode(embedding) if embedding else None,
-        "probabilities": json.dumps(record.fields["probabilities"]),
         "seq": seq,
         "segment": record.segment,
         "offset": record.offset,

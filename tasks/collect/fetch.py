@@ -6,16 +6,12 @@ from prefect import task
 from core.database import writing
 from core.locks import Token, only_writer
 from labeling import simulation
-from labeling.batches.quality_control import LOOKED_AGAIN
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import unanswered
 from labeling.ledger import rounds
-from labeling.ledger.answers import (
-    record_answers,
-    refuse_lost_classes,
-    save_watermark,
-    watermark_of,
-)
+from labeling.ledger.answers import record_answers, refuse_lost_classes
+from labeling.ledger.reasons import RELABEL_REASONS
+from labeling.ledger.watermarks import save_watermark, watermark_of
 from labeling.studio import client
 from labeling.studio.protocol import Collected
 from tasks.context import Context, open_context
@@ -106,7 +102,7 @@ def _simulate(ctx: Context, token: Token, settling: SettlePolicy) -> dict[str, i
         asked = disputed if attempt else fresh
         if asked.empty and attempt:
             break
-        again = asked["reason"].isin(LOOKED_AGAIN).rename("again")
+        again = asked["reason"].isin(RELABEL_REASONS).rename("again")
         for (round_id, is_again), part in asked.groupby(["round_id", again]):
             # A second look at a label is a look of its own, not the old mistake again.
             look = attempt + simulation.ATTEMPTS * rounds.round_number(str(round_id)) * bool(

@@ -5,7 +5,7 @@ from prefect import task
 from core.database import writing
 from core.locks import only_writer
 from labeling.ledger import rounds
-from labeling.ledger.answers import save_watermark, watermark_of
+from labeling.ledger.watermarks import save_watermark, watermark_of
 from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots import publish
 from labeling.snapshots.publish import SnapshotConfig, cut_snapshot

@@ -169,7 +169,7 @@ def round_facts(number: int) -> dict[str, Any]:
             .one()
         )
     table = load_snapshot(ctx.engine, ctx.workspace, row["snapshot"])
-    metrics = json.loads(row["metrics"])
+    metrics = row["metrics"]
     return {
         "round": number,
         "labels": int(table["split"].isin(["train", "val"]).sum()),

@@ -11,7 +11,6 @@ from core.locks import only_writer
 from labeling import simulation
 from labeling.batches.checks import validate_predictions
 from labeling.batches.quality_control import (
-    SECOND_LOOK,
     QualityControlConfig,
     add_quality_controls,
     mask_for_annotators,
@@ -19,15 +18,16 @@ from labeling.batches.quality_control import (
 )
 from labeling.batches.relabel import relabel_candidates
 from labeling.batches.select import SelectionConfig, select_batch, share_of
-from labeling.consensus.settle_labels import load_ledger_state
 from labeling.ledger import rounds
 from labeling.ledger.answers import refuse_lost_classes
+from labeling.ledger.reasons import Reason
+from labeling.ledger.settlement import load_ledger_state
 from labeling.quality.pseudo_labels import never_pseudo_labelled, pre_annotate
 from labeling.snapshots.publish import has_pseudo_labels
 from labeling.strategies.pool import Pool
 from labeling.studio import client
 from labeling.studio.ml_backend import connect_backend
-from labeling.studio.protocol import guess_model
+from labeling.studio.protocol import pre_annotation_model
 from models.registry import versions
 from models.watching import decisions
 from tasks.context import Context, open_context
@@ -178,7 +178,7 @@ def _connect_backend(ctx: Context, studio: client.Studio, batch: pd.DataFrame) -
     if url is None or secret is None:
         return
     try:
-        connect_backend(studio, url, secret.get_secret_value(), model=guess_model(batch))
+        connect_backend(studio, url, secret.get_secret_value(), model=pre_annotation_model(batch))
     except ConnectionError as error:
         print(f"the batch is out, but the model is not connected: {error}")
 
@@ -219,8 +219,10 @@ def _choose(
         known = rounds.load_gold(connection)
         spoken_for = rounds.load_labelled_or_pending(connection)
         if has_pseudo_labels(connection):
-            pool = pool.assign(reserved=never_pseudo_labelled(pool["sample_id"].tolist()))
-    pool = pool.assign(taught=pool["group_id"].isin(spoken_for["group_id"]))
+            pool = pool.assign(
+                never_pseudo_labelled=never_pseudo_labelled(pool["sample_id"].tolist())
+            )
+    pool = pool.assign(has_duplicate_in_train=pool["group_id"].isin(spoken_for["group_id"]))
     gold = pick_gold(known, min(selection.size, len(pool)), queueing, rng)
     model = versions.champion(ctx.engine)
     if model is None:
@@ -232,7 +234,9 @@ def _choose(
         batch, gold, rule = _with_model(ctx, pool, gold, spoken_for, model, selection, rng)
     batch = add_quality_controls(batch, gold, queueing, rng)
     with ctx.engine.connect() as connection:
-        batch["neighbour"] = rounds.most_similar_labelled(connection, batch["sample_id"].tolist())
+        batch["most_similar"] = rounds.most_similar_labelled(
+            connection, batch["sample_id"].tolist()
+        )
     return batch, model, rule
 
 
@@ -297,7 +301,7 @@ def _second_looks(
     validate_predictions(pool, seen)  # before a head is fitted to it
     with ctx.engine.connect() as connection:
         known = rounds.load_labelled(connection)["sample_id"]
-        given = load_ledger_state(connection).given
+        given = load_ledger_state(connection).answers
     is_known = (spoken_for["label"].notna() & spoken_for["sample_id"].isin(known)).to_numpy()
     found = relabel_candidates(
         seen.embeddings,
@@ -308,4 +312,4 @@ def _second_looks(
         limit=limit,
         seed=int(rng.integers(2**31)),
     )
-    return found.assign(reason=SECOND_LOOK, confidence=1 - found["score"])
+    return found.assign(reason=Reason.RELABEL, confidence=1 - found["score"])

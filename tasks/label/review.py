@@ -5,8 +5,8 @@ from prefect import task
 
 from core.database import writing
 from core.locks import only_writer
-from labeling.batches.quality_control import REVIEW
 from labeling.ledger import rounds
+from labeling.ledger.reasons import Reason
 from labeling.quality import label_errors
 from models.registry import versions
 from tasks.context import Context, open_context
@@ -43,7 +43,7 @@ def choose_review(round_id: str, size: int, seed: int) -> int:
                 token,
                 round_id,
                 batch,
-                strategy=REVIEW,
+                strategy=Reason.REVIEW,
                 config={"size": size},
                 model=model,
                 seed=seed,
@@ -67,10 +67,10 @@ def _suspected(
     found = label_errors.find_label_errors(labelled["sample_id"].tolist(), names, probs, limit=size)
     return found.assign(
         position=range(len(found)),
-        reason=REVIEW,
+        reason=Reason.REVIEW,
         score=1 - found["trust"],
-        guess=found["suggested"],
+        pre_annotation=found["suggested"],
         confidence=found["trust"],
-        guess_model=model,
+        pre_annotation_model=model,
         blind=True,
     )

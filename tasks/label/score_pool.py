@@ -1,6 +1,5 @@
 """What is seen of the pool: probabilities and embeddings, as strategies need them, and guesses."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,10 +44,10 @@ class PoolPredictions:
         return pd.DataFrame(
             {
                 "sample_id": pd.Series(list(sample_ids), dtype=object),
-                "guess": [self.classes[best] for best in probs.argmax(axis=1)],
+                "pre_annotation": [self.classes[best] for best in probs.argmax(axis=1)],
                 "confidence": probs.max(axis=1),
-                "guess_model": self.model,
-                "probs": [json.dumps(row) for row in told],
+                "pre_annotation_model": self.model,
+                "probs": told,
             }
         )
 

@@ -1,6 +1,5 @@
 """What the ledger knows, for people: how a workspace stands, and where a prediction came from."""
 
-import json
 from typing import Any
 
 from sqlalchemy import Engine, distinct, func, select
@@ -11,6 +10,7 @@ from labeling.ledger.tables import (
     answers,
     assignments,
     audit,
+    label_answers,
     labels,
     refusals,
     refused_answers,
@@ -75,7 +75,7 @@ def status(engine: Engine) -> dict[str, Any]:
 def _newest_verdict(connection: Any) -> dict[str, Any] | None:
     query = select(verdicts.c.challenger, verdicts.c.outcome, verdicts.c.reasons)
     row = connection.execute(query.order_by(verdicts.c.decided_at.desc()).limit(1)).first()
-    return None if row is None else {**row._mapping, "reasons": json.loads(row.reasons)}
+    return None if row is None else dict(row._mapping)
 
 
 def trace(engine: Engine, prediction_id: str) -> dict[str, Any]:
@@ -167,22 +167,18 @@ def _truth(connection: Any, sample_id: str) -> dict[str, Any] | None:
     )
     if label is None:
         return None
-    found = dict(label) | {key: json.loads(label[key]) for key in ("annotators", "answers")}
     rests_on = (
         connection.execute(
-            select(
-                answers.c.seq,
-                answers.c.source,
-                answers.c.annotator,
-                answers.c.value,
-                answers.c.updated_at,
-            ).where(answers.c.seq.in_(found["answers"]))
+            select(*answers.c["seq", "source", "annotator", "value", "updated_at"])
+            .join(label_answers, label_answers.c.answer_seq == answers.c.seq)
+            .where(label_answers.c.label_seq == label["seq"])
+            .order_by(answers.c.seq)
         )
         .mappings()
         .all()
     )
     keys = ("label", "trust", "round_id", "annotators", "method", "settled_at")
-    return {**{key: found[key] for key in keys}, "answers": [dict(row) for row in rests_on]}
+    return {**{key: label[key] for key in keys}, "answers": [dict(row) for row in rests_on]}
 
 
 def _row(connection: Any, table: Any, where: Any) -> dict[str, Any] | None:

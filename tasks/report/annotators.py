@@ -9,9 +9,9 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, select
 
-from labeling.batches.quality_control import LOOKED_AGAIN
 from labeling.consensus.settle import SettlePolicy
 from labeling.ledger.gold import gold_labels
+from labeling.ledger.reasons import RELABEL_REASONS
 from labeling.ledger.tables import answers, assignments, labels, refused_answers
 from labeling.quality import agreement
 from tasks.context import open_context
@@ -118,17 +118,17 @@ def load_answers(connection: Connection) -> pd.DataFrame:
     given_to = and_(
         assignments.c.sample_id == answers.c.sample_id,
         assignments.c.round_id == answers.c.round_id,
-        assignments.c.reason.not_in(LOOKED_AGAIN),
+        assignments.c.reason.not_in(RELABEL_REASONS),
     )
     asked = answers.c["seq", "sample_id", "annotator", "kind", "value", "lead_time", "round_id"]
     query = (
-        select(*asked, assignments.c.guess, func.coalesce(assignments.c.blind, False))
+        select(*asked, assignments.c.pre_annotation, func.coalesce(assignments.c.blind, False))
         .join(assignments, given_to, isouter=True)
         .where(answers.c.replaced_at.is_(None))
         .order_by(answers.c.seq)
     )
     rows = connection.execute(query).tuples().all()
-    columns = [*(column.name for column in asked), "guess", "blind"]
+    columns = [*(column.name for column in asked), "pre_annotation", "blind"]
     table = pd.DataFrame(rows, columns=columns, dtype=object)
     return table.astype({"seq": int, "lead_time": float, "blind": bool})
 
@@ -147,7 +147,7 @@ def _assignments_asked(connection: Connection) -> dict[str, int]:
         "sent": (sent,),
         "blind": (sent, assignments.c.blind),
         # one person more is wanted each time it is asked again: that is no overlap
-        "overlap": (sent, assignments.c.wanted - assignments.c.asked_again > 1),
+        "overlap": (sent, assignments.c.required_annotators - assignments.c.asked_again > 1),
         "asked_again": (assignments.c.asked_again > 0,),
         "disputed": (disputed,),
         "waiting_for_a_final_word": (disputed, assignments.c.closed_at.is_(None)),
@@ -165,14 +165,14 @@ def _refused_by_reason(connection: Connection) -> dict[str, int]:
 def _newest_refused(connection: Connection) -> list[dict[str, Any]]:
     """What was refused, where and why, the newest first."""
     columns = refused_answers.c["reason", "annotator", "detail", "seen_at"]
-    order = refused_answers.c.seen_at.desc(), refused_answers.c.outside_id
+    order = refused_answers.c.seen_at.desc(), refused_answers.c.external_id
     newest = select(*columns).where(_still_refused()).order_by(*order).limit(LISTED)
     return [dict(row) for row in connection.execute(newest).mappings()]
 
 
 def _still_refused() -> ColumnElement[bool]:
     """Whether nobody has corrected a refused answer since: its correction is in force."""
-    same = answers.c["source", "outside_id"], refused_answers.c["source", "outside_id"]
+    same = answers.c["source", "external_id"], refused_answers.c["source", "external_id"]
     corrected = and_(*(one == other for one, other in zip(*same, strict=True)))
     return ~exists().where(corrected, answers.c.replaced_at.is_(None))
 

@@ -110,9 +110,9 @@ def data_uri(png: bytes) -> str:
 
 
 def _guess(row: Any) -> str:
-    if not isinstance(row.guess, str):
+    if not isinstance(row.pre_annotation, str):
         return "-"
-    return f"{escape_markdown(row.guess)} ({row.confidence:.2f})"
+    return f"{escape_markdown(row.pre_annotation)} ({row.confidence:.2f})"
 
 
 def _number(value: float | None) -> str:

@@ -9,7 +9,6 @@ without the hard samples that were chosen before. In a small pool that is too ki
 1,000 samples after ten rounds of 50, and by less than can be told for 10,000.
 """
 
-import json
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -21,7 +20,6 @@ from prefect.artifacts import create_markdown_artifact
 from sqlalchemy import Engine, select
 
 from core.intervals import Interval, mean_interval
-from labeling.batches.quality_control import GOLD, LOOKED_AGAIN
 from labeling.budget.learning_curve import (
     BudgetPolicy,
     CurveData,
@@ -30,6 +28,7 @@ from labeling.budget.learning_curve import (
     learning_curve,
 )
 from labeling.budget.subset_curve import subset_errors
+from labeling.ledger.reasons import RELABEL_REASONS, Reason
 from labeling.ledger.tables import assignments, labels, rounds, samples
 from labeling.quality.chosen_vs_random import compare_to_random
 from labeling.snapshots import publish as frozen
@@ -133,22 +132,24 @@ def batch_reports(engine: Engine) -> list[dict[str, Any]]:
     query = (
         select(
             *assignments.c["round_id", "reason", "inclusion_probability", "draw_probability"],
-            *assignments.c["draws_from", "guess_model"],
+            *assignments.c["draws_from", "pre_annotation_model"],
             *(rounds.c.config, samples.c.origin),
-            (assignments.c.guess == labels.c.label).label("right"),  # null until it is answered
+            (assignments.c.pre_annotation == labels.c.label).label(
+                "right"
+            ),  # null until it is answered
         )
         .join(rounds, rounds.c.round_id == assignments.c.round_id)
         .join(samples, samples.c.sample_id == assignments.c.sample_id)
         .outerjoin(labels, known)
-        .where(assignments.c.guess.is_not(None))
-        .where(assignments.c.guess_model.in_(select(versions.models.c.version)))
-        .where(assignments.c.reason.not_in((GOLD, *LOOKED_AGAIN)))
+        .where(assignments.c.pre_annotation.is_not(None))
+        .where(assignments.c.pre_annotation_model.in_(select(versions.models.c.version)))
+        .where(assignments.c.reason.not_in((Reason.GOLD, *RELABEL_REASONS)))
         .order_by(rounds.c.number, assignments.c.position)  # as they were drawn
     )
     with engine.connect() as connection:
         found = pd.read_sql(query, connection)
     return [
-        {"round": name, "model": asked["guess_model"].iloc[0], **_accuracies(asked)}
+        {"round": name, "model": asked["pre_annotation_model"].iloc[0], **_accuracies(asked)}
         for name, asked in found.groupby("round_id", sort=False)
         if asked["right"].notna().any()
     ]
@@ -191,7 +192,7 @@ def _by_audit(right: np.ndarray, audit: pd.DataFrame) -> dict[str, float]:
 
 def _of_served_only(audit: pd.DataFrame) -> bool:
     """Whether the audit was drawn from served samples, and nothing else is in it."""
-    wanted = json.loads(audit["config"].iloc[0]).get("served_share", 0) > 0
+    wanted = audit["config"].iloc[0].get("served_share", 0) > 0
     return bool(wanted and (audit["origin"] == "served").all())
 
 
@@ -322,7 +323,7 @@ def _features(ctx: Context, past: list[Round], rows: pd.DataFrame) -> tuple[np.n
     config = NetworkConfig()
     newest = [one.version for one in past if one.version is not None]
     if newest:
-        card = json.loads(versions.find_model(ctx.engine, newest[-1]).config)
+        card = versions.find_model(ctx.engine, newest[-1]).config
         config = NetworkConfig(**card["network"])
     size, classes = ctx.workspace.image_size, len(ctx.workspace.classes)
     with torch.random.fork_rng():

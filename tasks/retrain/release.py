@@ -1,7 +1,5 @@
 """A verdict to a release, and the release to a package that can be served."""
 
-import json
-
 from prefect import task
 
 from models.judging.verdict import Outcome
@@ -31,7 +29,7 @@ def release_winner(verdict_id: str) -> str | None:
         version=verdict.challenger,
         verdict_id=verdict_id,
         who=versions.AUTOMATIC,
-        why="; ".join(json.loads(verdict.reasons)),
+        why="; ".join(verdict.reasons),
         expected=current.number if current else 0,
     )
     print(f"{verdict.challenger} is in service")

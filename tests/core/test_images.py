@@ -60,7 +60,7 @@ def test_every_format_of_the_allow_list_comes_out_as_jpeg_or_png(name: str) -> N
     assert (image.width, image.height) == (40, 24)
     assert image.sample_id == hashlib.sha256(received).hexdigest()
     assert image.sha256 == hashlib.sha256(image.content).hexdigest()
-    assert len(image.look) == 256
+    assert len(image.thumbnail) == 256
     np.testing.assert_array_equal(
         decode_image(image.content), plainly(Image.open(io.BytesIO(received)))
     )
@@ -395,7 +395,7 @@ def test_sizes_of_one_picture_look_alike(side: int) -> None:
     large = photo(8, 8).resize((320, 320), Image.Resampling.BICUBIC)
     small = large.resize((side, side), Image.Resampling.BICUBIC)
     looks = [
-        np.frombuffer(clean_image(written(picture, "PNG")).look, np.uint8).astype(int)
+        np.frombuffer(clean_image(written(picture, "PNG")).thumbnail, np.uint8).astype(int)
         for picture in (large, small)
     ]
     assert np.sqrt(np.mean((looks[0] - looks[1]) ** 2)) < 0.1 * looks[0].std()

@@ -24,7 +24,7 @@ def make_engine(
             "format": "PNG",
             "width": 8,
             "height": 8,
-            "look": bytes(256),
+            "thumbnail": bytes(256),
             "group_id": (groups or {}).get(sample_id, sample_id),
             "origin": "served" if sample_id.startswith("served") else "ingest",
             "added_at": now(),

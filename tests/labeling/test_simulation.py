@@ -90,7 +90,7 @@ def test_a_rerun_records_nothing_new_and_a_second_attempt_edits_the_answer(tmp_p
         rows = pd.read_sql(select(answers), connection)
     assert len(rows) == 60 + second["new"]
     assert rows["replaced_at"].isna().sum() == 60
-    assert rows["outside_id"].nunique() == 60
+    assert rows["external_id"].nunique() == 60
 
 
 def test_who_answers_in_a_workspace_is_read_back_as_it_was_saved(tmp_path: Path) -> None:

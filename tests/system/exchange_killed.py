@@ -22,7 +22,8 @@ from core.hone_toml import LabelClass
 from core.locks import only_writer
 from core.workspace import Workspace
 from labeling.kinds import KINDS
-from labeling.ledger.answers import record_answers, watermark_of
+from labeling.ledger.answers import record_answers
+from labeling.ledger.watermarks import watermark_of
 from labeling.studio import client as exchange
 from labeling.studio import protocol as wire
 from labeling.studio.project import PROJECT_FILE
@@ -45,11 +46,11 @@ def batch_of(numbers: range, round_id: str) -> pd.DataFrame:
         {
             "sample_id": sample(n),
             "file": f"images/{n}.png",
-            "guess": "cat",
+            "pre_annotation": "cat",
             "confidence": 0.5 + n / 1000,
-            "guess_model": f"m-{round_id}",
+            "pre_annotation_model": f"m-{round_id}",
             "round_id": round_id,
-            "wanted": 2 if n % 4 == 0 else 1,
+            "required_annotators": 2 if n % 4 == 0 else 1,
             "blind": n % 5 == 0,
             "stage": "queue",
             "why": "the model is least sure of it",
@@ -200,10 +201,10 @@ def pull(folder: Path) -> None:
 def pulled(folder: Path) -> dict[str, Any]:
     """What the ledger says, without when we saw it."""
     wanted = {
-        "answers": "SELECT source, outside_id, sample_id, annotator, kind, value, round_id, "
+        "answers": "SELECT source, external_id, sample_id, annotator, kind, value, round_id, "
         "updated_at, digest, replaced_at IS NULL FROM answers ORDER BY seq",
-        "refused": "SELECT source, outside_id, sample_id, annotator, reason, detail "
-        "FROM refused_answers ORDER BY outside_id, digest",
+        "refused": "SELECT source, external_id, sample_id, annotator, reason, detail "
+        "FROM refused_answers ORDER BY external_id, digest",
         "watermarks": "SELECT name, value FROM watermarks",
     }
     with sqlite3.connect(folder / "hone.sqlite") as ledger:

@@ -61,7 +61,7 @@ def answer(round_id: str) -> None:
         for row in waiting[~waiting["sample_id"].isin(done)].itertuples():
             value = {"choices": [truths[row.sample_id]]}
             result = {"from_name": "label", "to_name": "image", "type": "choices", "value": value}
-            studio.client.annotations.create(id=int(str(row.outside_id)), result=[result])
+            studio.client.annotations.create(id=int(str(row.external_id)), result=[result])
 
 
 def die_after(count: int, modules: list[ModuleType]) -> None:

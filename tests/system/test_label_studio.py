@@ -53,9 +53,9 @@ def batch_of(numbers, *, round_id="round-0001", model: str | None = "m1", worksp
         {
             "sample_id": sample(n),
             "file": f"images/{sample(n)}.png",
-            "guess": model and "cat",
+            "pre_annotation": model and "cat",
             "confidence": 0.9 - n / 1000 if model else None,
-            "guess_model": model,
+            "pre_annotation_model": model,
             "round_id": round_id,
         }
         for n in numbers
@@ -202,7 +202,7 @@ def test_a_batch_that_arrived_twice_shrinks_to_one_task_a_sample(studio):
 
 def test_a_guess_of_an_unknown_class_is_refused_before_anything_is_sent(studio):
     batch = batch_of(range(3))
-    batch.loc[1, "guess"] = "zebra"
+    batch.loc[1, "pre_annotation"] = "zebra"
     with pytest.raises(ValueError, match=f"sample {sample(1)}: the guess 'zebra'"):
         studio.assign(batch)
     assert stored(studio) == []
@@ -259,12 +259,12 @@ def test_an_edit_is_a_new_version_and_a_deletion_is_seen(studio):
     given = annotate(studio, tasks[sample(1)], ["cat"])
     first = studio.answers_since(None)
     key = f"{sample(1)}:{given.id}"
-    assert first.answers["outside_id"].tolist() == [key]
+    assert first.answers["external_id"].tolist() == [key]
 
     dog = [{**given.result[0], "value": {"choices": [DOG]}}]
     studio.client.annotations.update(id=given.id, result=dog)
     second = studio.answers_since(first.watermark)
-    assert second.answers[["outside_id", "value"]].to_numpy().tolist() == [[key, DOG]]
+    assert second.answers[["external_id", "value"]].to_numpy().tolist() == [[key, DOG]]
     assert second.answers["updated_at"][0] > first.answers["updated_at"][0]
 
     studio.client.annotations.delete(id=given.id)
@@ -289,7 +289,7 @@ def test_a_draft_is_no_answer_until_it_is_submitted(studio, label_studio):
         assert (len(before.answers), len(before.refused)) == (0, 0)
         submitted = post("annotations/", result=dog, draft_id=draft)
         after = studio.answers_since(before.watermark)
-        assert after.answers["outside_id"].tolist() == [f"{sample(1)}:{submitted}"]
+        assert after.answers["external_id"].tolist() == [f"{sample(1)}:{submitted}"]
         assert after.answers["value"].tolist() == [DOG]
         post(f"annotations/{submitted}/drafts", result=cat)  # they think about it once more
         assert studio.answers_since(None).answers["value"].tolist() == [DOG]
@@ -319,7 +319,7 @@ def test_what_can_be_no_label_is_refused_with_the_reason_and_the_task(studio):
     assert found.refused["digest"].is_unique
     # Both answers of one person are handed on, the later one last: consensus decides.
     assert found.answers["value"].tolist() == ["cat", DOG]
-    assert found.answers["outside_id"].tolist() == [f"{sample(6)}:{one.id}" for one in twice]
+    assert found.answers["external_id"].tolist() == [f"{sample(6)}:{one.id}" for one in twice]
 
 
 def test_a_sample_asked_again_keeps_the_answers_to_its_earlier_task(studio, monkeypatch):

@@ -34,14 +34,14 @@ def test_the_migrations_make_exactly_the_tables_that_the_code_uses(engine):
 
 def test_a_sample_has_one_label_in_force_here_too(engine):
     label = {
-        "sample_id": "s", "round_id": "r", "label": "cat", "trust": 1.0, "annotators": "[]",
-        "answers": "[]", "method": "single", "settled_at": now(),
+        "sample_id": "s", "round_id": "r", "label": "cat", "trust": 1.0, "annotators": [],
+        "method": "single", "settled_at": now(),
     }  # fmt: skip
     with writing(engine) as connection:
         connection.execute(
             insert(samples).values(
                 sample_id="s", shard="x", offset=2**40, length=1, stored_sha256="", format="PNG",
-                width=1, height=1, look=b"\0", group_id="s", origin="ingest", added_at=now(),
+                width=1, height=1, thumbnail=b"\0", group_id="s", origin="ingest", added_at=now(),
             )
         )  # fmt: skip
         connection.execute(

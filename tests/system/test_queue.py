@@ -55,7 +55,12 @@ def batch_of(workspace: Workspace, names: str, **more: Any) -> pd.DataFrame:
         file = f"{workspace.root.name}/desk/images/{name}.png"
         paint(workspace.root.parent / file, (32, 32))
         rows.append({"sample_id": name, "file": file, "confidence": 0.9 - number / 100})
-    usual = {"guess": "cat", "guess_model": "m1", "round_id": "round-0001", "why": "by margin"}
+    usual = {
+        "pre_annotation": "cat",
+        "pre_annotation_model": "m1",
+        "round_id": "round-0001",
+        "why": "by margin",
+    }
     return pd.DataFrame(rows).assign(**usual).assign(**more)
 
 
@@ -125,7 +130,7 @@ def test_an_overlap_goes_to_two_people_and_the_rest_to_one(
     studio, workspace, label_studio, browser
 ):
     batch = batch_of(workspace, "abcd")
-    batch["wanted"] = [1, 1, 1, 2]
+    batch["required_annotators"] = [1, 1, 1, 2]
     names = {task: name for name, task in studio.assign(batch).items()}
     assert studio.assign(batch) == {name: task for task, name in names.items()}
     seen = {}
@@ -147,7 +152,7 @@ def test_what_is_asked_again_goes_to_somebody_who_has_not_seen_it(
     with annotating(browser, label_studio, studio.project_id, ADA) as ada:
         assert answer_next(ada, names, 2) == ["b", "a"]
     asked = pd.DataFrame(
-        [{"sample_id": "b", "round_id": "round-0001", "wanted": 2, "disputed": False}]
+        [{"sample_id": "b", "round_id": "round-0001", "required_annotators": 2, "disputed": False}]
     )
     assert studio.ask_more(asked) == 1
     assert studio.ask_more(asked) == 0, "what stands as it should is left alone"
@@ -161,7 +166,7 @@ def test_what_is_asked_again_goes_to_somebody_who_has_not_seen_it(
 def test_a_blind_task_keeps_its_place_and_its_guess_never_reaches_the_browser(
     studio, workspace, label_studio, browser
 ):
-    batch = batch_of(workspace, "abc").assign(guess="dog")
+    batch = batch_of(workspace, "abc").assign(pre_annotation="dog")
     batch["blind"] = [False, True, False]
     names = {task: name for name, task in studio.assign(batch).items()}
     with looking(browser, label_studio, ADA) as page:
@@ -203,11 +208,11 @@ def test_gold_looks_like_any_other_on_the_screen_and_on_the_line(
 def test_who_decides_sees_all_answers_in_a_tab_and_adds_the_final_one(
     studio, workspace, label_studio, browser
 ):
-    tasks = studio.assign(batch_of(workspace, "ab", wanted=2))
+    tasks = studio.assign(batch_of(workspace, "ab", required_annotators=2))
     studio.show_tabs([("round-0001", False)])
     for who, value in ((ADA, "cat"), (BEA, "dog")):
         say(label_studio, who, tasks["b"], value)
-    row = {"sample_id": "b", "round_id": "round-0001", "wanted": 2, "disputed": True}
+    row = {"sample_id": "b", "round_id": "round-0001", "required_annotators": 2, "disputed": True}
     assert studio.ask_more(pd.DataFrame([row])) == 1
     with looking(browser, label_studio, CLEO) as page:
         page.goto(f"/projects/{studio.project_id}/data")
@@ -231,7 +236,7 @@ def test_a_star_set_or_taken_back_is_seen_and_the_answer_stays_its_authors(
     task = studio.assign(batch_of(workspace, "a"))["a"]
     say(label_studio, ADA, task, "dog")
     given = studio.answers_since(None)
-    url = f"{label_studio.url}/api/annotations/{given.answers['outside_id'][0].split(':')[1]}/"
+    url = f"{label_studio.url}/api/annotations/{given.answers['external_id'][0].split(':')[1]}/"
     cleo = {"Authorization": f"Token {token_of(label_studio, CLEO)}"}
     seen = []
     for star in (True, False):  # over the API: this edition's screen has no star to click
@@ -275,9 +280,9 @@ def test_image_and_classes_are_in_sight_together(studio, workspace, label_studio
 
 
 def test_a_second_run_of_a_round_leaves_what_is_disputed_where_it_stands(studio, workspace):
-    batch = batch_of(workspace, "ab", wanted=2)
+    batch = batch_of(workspace, "ab", required_annotators=2)
     tasks = studio.assign(batch)
-    row = {"sample_id": "b", "round_id": "round-0001", "wanted": 3, "disputed": True}
+    row = {"sample_id": "b", "round_id": "round-0001", "required_annotators": 3, "disputed": True}
     studio.ask_more(pd.DataFrame([row]))
     assert studio.assign(batch) == tasks
     found = studio.client.tasks.get(str(tasks["b"]))
@@ -292,7 +297,9 @@ def test_what_is_deleted_while_more_are_asked_is_passed_over(studio, workspace, 
             studio.client.tasks.delete(str(tasks["a"]))
         return Fault.NONE
 
-    asked = pd.DataFrame([{"sample_id": name, "wanted": 2, "disputed": True} for name in "ab"])
+    asked = pd.DataFrame(
+        [{"sample_id": name, "required_annotators": 2, "disputed": True} for name in "ab"]
+    )
     with (
         faulty_proxy(label_studio.url, delete_first) as proxy,
         exchange.connect(proxy, label_studio.api_key) as other,

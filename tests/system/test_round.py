@@ -56,7 +56,7 @@ class Play:
     def answer_by_hand(self, browser: "Browser", count: int) -> None:
         """A person looks at each image and presses the key of its class."""
         keys = {known.name: known.hotkey for known in self.workspace.classes}
-        shown = {row.outside_id: row.sample_id for row in self.open().itertuples()}
+        shown = {row.external_id: row.sample_id for row in self.open().itertuples()}
         with annotating(browser, self.studio, self.project(), PERSON) as person:
             for _ in range(count):
                 task = str(person.task())
@@ -79,7 +79,7 @@ class Play:
                     "type": "choices",
                     "value": value,
                 }
-                studio.client.annotations.create(id=int(str(row.outside_id)), result=[result])
+                studio.client.annotations.create(id=int(str(row.external_id)), result=[result])
 
     def answer_again(self) -> None:
         """Whoever has not seen what the model doubts is asked, and says the same."""
@@ -91,7 +91,7 @@ class Play:
                 value = {"choices": [self.truths[row.sample_id]]}
                 result = {"from_name": "label", "to_name": "image", "type": "choices"}
                 studio.client.annotations.create(
-                    id=int(str(row.outside_id)),
+                    id=int(str(row.external_id)),
                     result=[{**result, "value": value}],
                     completed_by=users[next(who for who in users if who not in seen)],
                 )

@@ -85,7 +85,13 @@ def answer(studio: exchange.Studio, task: int, name: str) -> None:
 def batch(count: int) -> pd.DataFrame:
     rows = {"sample_id": [f"{n:064x}" for n in range(count)], "file": "images/none.png"}
     return pd.DataFrame(
-        {**rows, "guess": None, "confidence": None, "guess_model": None, "round_id": "round-0001"}
+        {
+            **rows,
+            "pre_annotation": None,
+            "confidence": None,
+            "pre_annotation_model": None,
+            "round_id": "round-0001",
+        }
     )
 
 

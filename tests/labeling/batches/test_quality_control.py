@@ -22,9 +22,9 @@ def batch_of(size: int) -> pd.DataFrame:
             "position": range(size),
             "reason": ["audit" if n < size // 10 else "margin" for n in range(size)],
             "score": np.linspace(1, 0.5, size),
-            "guess": "cat",
+            "pre_annotation": "cat",
             "confidence": np.linspace(0.3, 0.6, size),
-            "guess_model": "m1",
+            "pre_annotation_model": "m1",
         }
     )
 
@@ -53,7 +53,7 @@ def test_shares_are_kept_and_nobody_is_lost_or_doubled(size, gold, blind, overla
     assert mixed["sample_id"].is_unique
     assert mixed["position"].tolist() == list(range(len(mixed)))
     assert mixed["blind"].sum() == int(np.ceil(round(len(mixed) * blind, 9)))
-    assert (mixed["wanted"] == 3).sum() == int(np.ceil(round(len(mixed) * overlap, 9)))
+    assert (mixed["required_annotators"] == 3).sum() == int(np.ceil(round(len(mixed) * overlap, 9)))
 
 
 def test_the_same_seed_gives_the_same_queue():
@@ -75,7 +75,7 @@ def test_gold_that_was_asked_least_comes_first():
 
 
 def test_without_a_guess_there_is_nothing_to_hide():
-    batch = batch_of(20).drop(columns=["guess", "confidence", "guess_model"])
+    batch = batch_of(20).drop(columns=["pre_annotation", "confidence", "pre_annotation_model"])
     gold = gold_of(3)[["sample_id"]]
     mixed = add_quality_controls(
         batch, gold, QualityControlConfig(blind_share=1.0), np.random.default_rng(0)
@@ -83,7 +83,7 @@ def test_without_a_guess_there_is_nothing_to_hide():
     assert len(mixed) == 23
     assert not mixed["blind"].any()
     shown = mask_for_annotators(
-        mixed.assign(guess=None, confidence=None, guess_model=None),
+        mixed.assign(pre_annotation=None, confidence=None, pre_annotation_model=None),
         np.random.default_rng(0),
     )
     assert set(shown["why"]) == {"drawn at random", WHY["margin"]}
@@ -102,7 +102,9 @@ def test_gold_cannot_be_told_from_the_rest():
 
 def test_before_the_first_model_each_has_the_reason_it_was_chosen_for():
     reasons = ["audit", *["max_herding"] * 8, "fresh"]
-    batch = batch_of(10).assign(reason=reasons, confidence=None, guess=None, guess_model=None)
+    batch = batch_of(10).assign(
+        reason=reasons, confidence=None, pre_annotation=None, pre_annotation_model=None
+    )
     mixed = add_quality_controls(
         batch, gold_of(3)[["sample_id"]], QualityControlConfig(), np.random.default_rng(0)
     )

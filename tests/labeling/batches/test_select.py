@@ -262,15 +262,15 @@ def test_a_batch_that_answers_drift_audits_the_served_samples_with_their_own_pro
 
 
 def test_who_has_a_near_duplicate_in_training_is_never_audited() -> None:
-    pool = make_pool(100).assign(taught=np.arange(100) % 2 == 0)
+    pool = make_pool(100).assign(has_duplicate_in_train=np.arange(100) % 2 == 0)
     batch = pick(pool, make_probs(100), SelectionConfig("margin", size=80, audit_share=0.5))
     audit = batch[batch["reason"] == "audit"]
-    assert set(audit["sample_id"]) <= set(pool.loc[~pool["taught"], "sample_id"])
+    assert set(audit["sample_id"]) <= set(pool.loc[~pool["has_duplicate_in_train"], "sample_id"])
     assert set(audit["inclusion_probability"]) == {40 / 50}
     assert audit["draws_from"].isna().all()  # not a draw from all: no estimate rests on it
     all_of_them = pick(pool, None, SelectionConfig("random", size=80, audit_share=1))
     assert (all_of_them["reason"] == "audit").sum() == 50 and len(all_of_them) == 80
-    one = pool.assign(taught=np.arange(100) == 0)
+    one = pool.assign(has_duplicate_in_train=np.arange(100) == 0)
     batch = pick(one, make_probs(100), SelectionConfig("margin", size=40, audit_share=0.25))
     audit = batch[batch["reason"] == "audit"]
     assert audit["draws_from"].tolist() == list(range(100, 90, -1))

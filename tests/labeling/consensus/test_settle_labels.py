@@ -10,10 +10,11 @@ from sqlalchemy import Engine, select
 from core.database import writing
 from core.locks import only_writer
 from labeling.consensus.settle import SettlePolicy
-from labeling.consensus.settle_labels import load_ledger_state, settle_labels, unanswered
+from labeling.consensus.settle_labels import settle_labels, unanswered
 from labeling.ledger import rounds
 from labeling.ledger.answers import ANSWER_COLUMNS, record_answers
 from labeling.ledger.gold import add_gold
+from labeling.ledger.settlement import load_ledger_state
 from labeling.ledger.tables import assignments, labels
 from labeling.ledger.tables import rounds as round_table
 from tests.labeling.databases import make_engine
@@ -88,11 +89,16 @@ def is_open(engine: Engine, number: int = 1) -> bool:
 
 
 def test_two_who_disagree_are_asked_for_a_third_and_then_for_a_final_word(engine):
-    ask(engine, "a", wanted=2)
+    ask(engine, "a", required_annotators=2)
     assert answer(engine, "a", "ann", "cat")["asked again"] == 0, "the second one was not heard yet"
     assert answer(engine, "a", "ben", "dog")["asked again"] == 1
     row = assignment(engine, "a")
-    assert (row.wanted, row.asked_again, row.disputed_at, row.closed_at) == (3, 1, None, None)
+    assert (row.required_annotators, row.asked_again, row.disputed_at, row.closed_at) == (
+        3,
+        1,
+        None,
+        None,
+    )
     assert in_force(engine, "a") is None, "one of the two is wrong"
 
     counts = answer(engine, "a", "cem", "newt")
@@ -110,7 +116,7 @@ def test_two_who_disagree_are_asked_for_a_third_and_then_for_a_final_word(engine
 
 
 def test_a_third_who_agrees_settles_it(engine):
-    ask(engine, "a", wanted=2)
+    ask(engine, "a", required_annotators=2)
     answer(engine, "a", "ann", "cat")
     answer(engine, "a", "ben", "dog")
     answer(engine, "a", "cem", "dog")
@@ -119,7 +125,7 @@ def test_a_third_who_agrees_settles_it(engine):
 
 
 def test_an_overlap_stays_open_until_everybody_wanted_has_answered(engine):
-    ask(engine, "a", wanted=2)
+    ask(engine, "a", required_annotators=2)
     answer(engine, "a", "ann", "cat")
     assert in_force(engine, "a") == "cat", "training need not wait for the overlap"
     assert assignment(engine, "a").closed_at is None
@@ -188,14 +194,14 @@ def test_a_review_that_disagrees_asks_one_more_in_the_review(engine):
     answer(engine, "a", "ann", "cat")
     ask(engine, "a", reason="review", number=2)
     assert answer(engine, "a", "ben", "dog", number=2)["asked again"] == 1
-    assert assignment(engine, "a", 2).wanted == 2
+    assert assignment(engine, "a", 2).required_annotators == 2
     answer(engine, "a", "cem", "dog", number=2)
     assert in_force(engine, "a") == "dog"
     assert assignment(engine, "a", 2).outcome == "labelled"
 
 
 def test_a_skip_ends_what_nobody_answers_and_not_what_somebody_did(engine):
-    ask(engine, "a", "b", wanted=2)
+    ask(engine, "a", "b", required_annotators=2)
     answer(engine, "a", "ann", None, kind="skip")
     assert assignment(engine, "a").outcome == "skipped"
     answer(engine, "b", "ann", "cat")
@@ -213,14 +219,14 @@ def test_a_final_word_taken_back_leaves_the_answers(engine):
 
 
 def test_what_the_model_said_before_it_was_told_is_evidence(engine):
-    ask(engine, "a", "b", probs='{"cat": 0.9, "dog": 0.1}')
+    ask(engine, "a", "b", probs=[{"cat": 0.9, "dog": 0.1}] * 2)
     with engine.connect() as connection:
         probs = load_ledger_state(connection).probs
     assert probs.loc["a"].to_dict() == {"cat": 0.9, "dog": 0.1}
 
 
 def test_one_person_alone_is_believed_whatever_the_model_said(engine):
-    ask(engine, "a", "b", "c", probs='{"cat": 0.98, "dog": 0.01, "newt": 0.01}')
+    ask(engine, "a", "b", "c", probs=[{"cat": 0.98, "dog": 0.01, "newt": 0.01}] * 3)
     for sample in "abc":
         answer(engine, sample, "ann", "dog")
     assert [in_force(engine, sample) for sample in "abc"] == ["dog"] * 3
@@ -229,7 +235,7 @@ def test_one_person_alone_is_believed_whatever_the_model_said(engine):
 
 
 def test_simulated_people_see_what_nobody_answered_in_its_round_and_what_is_undecided(engine):
-    ask(engine, "a", "b", "c", wanted=2)
+    ask(engine, "a", "b", "c", required_annotators=2)
     answer(engine, "a", "ann", "cat")
     answer(engine, "a", "ben", "dog")
     answer(engine, "b", "ann", "cat")

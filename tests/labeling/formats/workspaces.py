@@ -63,7 +63,7 @@ class House:
 
     def measure(self, sample_id: str) -> None:
         """Make a sample one of the audit."""
-        about = {"strategy": "random", "seed": 0, "config": "{}", "why": "", "chosen_at": now()}
+        about = {"strategy": "random", "seed": 0, "config": {}, "why": "", "chosen_at": now()}
         drawn = {"inclusion_probability": 0.1, "drawn_at": now()}
         with writing(self.engine) as connection:
             connection.execute(insert(rounds).values(round_id="round-0001", number=1, **about))

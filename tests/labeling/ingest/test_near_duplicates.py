@@ -18,7 +18,7 @@ def names(count: int, salt: str = "") -> list[str]:
 def look_of(picture: Image.Image, format: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format, **options)
-    return clean_image(buffer.getvalue()).look
+    return clean_image(buffer.getvalue()).thumbnail
 
 
 def scenes(count: int, side: int = 64, seed: int = 0) -> list[Image.Image]:

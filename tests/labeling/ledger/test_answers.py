@@ -10,13 +10,9 @@ from sqlalchemy import Engine, func, select
 from core.locks import LockLost, Token, only_writer
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
-from labeling.ledger.answers import (
-    ANSWER_COLUMNS,
-    record_answers,
-    refuse_lost_classes,
-    watermark_of,
-)
+from labeling.ledger.answers import ANSWER_COLUMNS, record_answers, refuse_lost_classes
 from labeling.ledger.tables import answers, labels, refused_answers
+from labeling.ledger.watermarks import watermark_of
 from tests.labeling.databases import make_engine
 
 CLASSES = ["cat", "dog"]
@@ -92,13 +88,13 @@ def test_two_versions_in_one_reading_come_one_after_the_other(engine: Engine) ->
 
 
 def test_each_refusal_is_kept_beside_those_that_the_source_refused(engine: Engine) -> None:
-    theirs = {"outside_id": "b:1", "sample_id": "b", "reason": "EMPTY", "detail": "nothing chosen"}
+    theirs = {"external_id": "b:1", "sample_id": "b", "reason": "EMPTY", "detail": "nothing chosen"}
     for value in ("zebra", "lynx"):
         counts = record(engine, said("a", "ann", value), refused=pd.DataFrame([theirs]))
         assert counts["refused"] == (2 if value == "zebra" else 1)
     with engine.connect() as connection:
-        kept = connection.execute(select(*refused_answers.c["outside_id", "detail"])).all()
-    assert sorted(row.outside_id for row in kept) == ["a:ann", "a:ann", "b:1"]
+        kept = connection.execute(select(*refused_answers.c["external_id", "detail"])).all()
+    assert sorted(row.external_id for row in kept) == ["a:ann", "a:ann", "b:1"]
 
 
 def test_an_answer_deleted_at_its_source_is_withdrawn_and_its_label_too(engine: Engine) -> None:

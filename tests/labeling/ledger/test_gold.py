@@ -29,7 +29,7 @@ def history(engine: Engine) -> list[tuple[str, str, str, bool]]:
 
 
 def label(engine: Engine, sample_id: str, value: str) -> None:
-    row = {"trust": 0.9, "annotators": '["ann"]', "answers": "[1]", "method": "majority"}
+    row = {"trust": 0.9, "annotators": ["ann"], "method": "majority"}
     with writing(engine) as connection:
         connection.execute(
             insert(labels).values(sample_id=sample_id, label=value, settled_at=now(), **row)
@@ -41,7 +41,7 @@ def test_gold_is_the_label_in_force(engine: Engine) -> None:
     with engine.connect() as connection:
         assert gold_labels(connection).to_dict() == {"a": "cat", "b": "dog"}
         row = connection.execute(select(labels).where(labels.c.sample_id == "a")).one()
-    assert (row.trust, row.annotators, row.answers) == (1.0, '["exam.csv"]', "[]")
+    assert (row.trust, row.annotators) == (1.0, ["exam.csv"])
 
 
 def test_the_same_gold_again_changes_nothing(engine: Engine) -> None:

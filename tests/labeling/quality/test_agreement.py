@@ -21,14 +21,29 @@ from labeling.quality.agreement import (
     kappas,
 )
 
-COLUMNS = ["sample_id", "annotator", "value", "kind", "lead_time", "round_id", "guess", "blind"]
+COLUMNS = [
+    "sample_id",
+    "annotator",
+    "value",
+    "kind",
+    "lead_time",
+    "round_id",
+    "pre_annotation",
+    "blind",
+]
 NO_GOLD = pd.Series(dtype=object)
 POLICY = SettlePolicy(gold_needed=5, gold_accuracy=0.8)
 
 
 def answered(*rows: tuple) -> pd.DataFrame:
     """A table of answers from (sample, annotator, value, and what differs from the usual)."""
-    usual = {"kind": "answer", "lead_time": None, "round_id": "r1", "guess": None, "blind": False}
+    usual = {
+        "kind": "answer",
+        "lead_time": None,
+        "round_id": "r1",
+        "pre_annotation": None,
+        "blind": False,
+    }
     full = []
     for sample_id, annotator, value, *rest in rows:
         row = {"sample_id": sample_id, "annotator": annotator, "value": value, **usual}
@@ -160,7 +175,7 @@ def test_one_who_clicks_through_does_not_set_the_pace() -> None:
 
 def test_being_led_is_how_much_more_often_the_guess_is_the_answer_when_shown() -> None:
     def seen(n: int, value: str, **other: object) -> tuple:
-        return (f"s{n}", "ann", value, {"guess": "cat", **other})
+        return (f"s{n}", "ann", value, {"pre_annotation": "cat", **other})
 
     shown = [seen(n, "cat" if n < 45 else "dog") for n in range(50)]
     blind = [seen(n, "cat" if n < 75 else "dog", blind=True) for n in range(50, 100)]

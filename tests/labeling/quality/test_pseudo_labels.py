@@ -40,10 +40,10 @@ def test_a_first_guess_stands_only_where_it_is_confident_and_never_on_an_audit_s
     shown = first_guesses(batch, ["c", "b", "a"], sure(0.79, 0.99, 0.1), CLASSES, source="prop")
     assert SHOWN == 0.8
     assert shown["sample_id"].tolist() == ["a", "b", "c"]
-    assert shown["guess"].fillna("").tolist() == ["dog", "", ""]
-    assert shown.loc[0, ["confidence", "guess_model"]].tolist() == [0.9, "prop"]
-    assert json.loads(shown.loc[0, "probs"]) == {"cat": 0.1, "dog": 0.9}
-    assert shown.loc[1:, ["confidence", "guess_model", "probs"]].isna().all(axis=None)
+    assert shown["pre_annotation"].fillna("").tolist() == ["dog", "", ""]
+    assert shown.loc[0, ["confidence", "pre_annotation_model"]].tolist() == [0.9, "prop"]
+    assert shown.loc[0, "probs"] == {"cat": 0.1, "dog": 0.9}
+    assert shown.loc[1:, ["confidence", "pre_annotation_model", "probs"]].isna().all(axis=None)
 
 
 def test_the_labels_guess_a_batch_and_audit_samples_stay_without():
@@ -55,16 +55,20 @@ def test_the_labels_guess_a_batch_and_audit_samples_stay_without():
     names = [f"s{number:03d}" for number in range(240)]
     batch = pd.DataFrame({"sample_id": names[5:25], "reason": ["audit", *["margin"] * 19]})
     shown = pre_annotate(batch, names, seen, CLASSES, source="features")
-    assert shown["sample_id"].tolist() == names[5:25] and pd.isna(shown["guess"][0])
-    assert shown["guess"][1:].tolist() == [CLASSES[number] for number in truth[66:85]]
-    assert set(shown["guess_model"].dropna()) == {"propagation-1, features"}
+    assert shown["sample_id"].tolist() == names[5:25] and pd.isna(shown["pre_annotation"][0])
+    assert shown["pre_annotation"][1:].tolist() == [CLASSES[number] for number in truth[66:85]]
+    assert set(shown["pre_annotation_model"].dropna()) == {"propagation-1, features"}
 
 
 def test_before_the_first_label_a_batch_has_columns_for_guesses_and_none_in_them():
     seen = Pool(embeddings=np.ones((2, 3)), labelled=np.ones((1, 3)), labels=np.array([-1]))
     batch = pd.DataFrame({"sample_id": ["a"], "reason": ["margin"]})
     shown = pre_annotate(batch, ["a", "b"], seen, CLASSES, source="features")
-    assert shown[["guess", "confidence", "guess_model", "probs"]].isna().all(axis=None)
+    assert (
+        shown[["pre_annotation", "confidence", "pre_annotation_model", "probs"]]
+        .isna()
+        .all(axis=None)
+    )
     with pytest.raises(ValueError, match="labels spread over embeddings"):
         pre_annotate(batch, ["a", "b"], Pool(probs=np.ones((2, 1))), CLASSES, source="x")
 

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, update
 
 from core.database import connect, metadata, now, writing
-from labeling.ledger.tables import answers, assignments, audit, gold, labels, rounds, samples
+from labeling.ledger.tables import (
+    answers,
+    assignments,
+    audit,
+    gold,
+    label_answers,
+    labels,
+    rounds,
+    samples,
+)
 from labeling.snapshots.split import SnapshotConfig, split
 from labeling.snapshots.table import (
     build_table,
@@ -115,7 +124,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     with writing(engine) as connection:
         connection.execute(
             insert(rounds).values(
-                round_id="round-0001", number=1, strategy="margin", seed=0, config="{}", why="",
+                round_id="round-0001", number=1, strategy="margin", seed=0, config={}, why="",
                 chosen_at=now(),
             )
         )  # fmt: skip
@@ -128,7 +137,7 @@ def add_sample(engine: Engine, name: str, *, group: str | None = None) -> None:
         connection.execute(
             insert(samples).values(
                 sample_id=name, shard="x.tar", offset=512, length=9, stored_sha256="0" * 64,
-                format="PNG", width=8, height=8, look=bytes(256), group_id=group or name,
+                format="PNG", width=8, height=8, thumbnail=bytes(256), group_id=group or name,
                 origin="ingest", added_at=now(),
             )
         )  # fmt: skip
@@ -138,17 +147,18 @@ def settle(engine: Engine, name: str, label: str, *, source: str = "oracle") -> 
     with writing(engine) as connection:
         (seq,) = connection.execute(
             insert(answers).values(
-                source=source, outside_id=name, sample_id=name, annotator="ann", kind="answer",
+                source=source, external_id=name, sample_id=name, annotator="ann", kind="answer",
                 value=label, updated_at=now(), digest=label, seen_at=now(),
             )
         ).inserted_primary_key  # fmt: skip
-        connection.execute(
+        (label_seq,) = connection.execute(
             insert(labels).values(
                 sample_id=name, round_id="round-0001", label=label, trust=0.75,
-                annotators=json.dumps(["ann", "bob"]), answers=json.dumps([seq]),
-                method="majority", settled_at="2026-11-21T00:00:00+00:00",
+                annotators=["ann", "bob"], method="majority",
+                settled_at="2026-11-21T00:00:00+00:00",
             )
-        )  # fmt: skip
+        ).inserted_primary_key  # fmt: skip
+        connection.execute(insert(label_answers).values(label_seq=label_seq, answer_seq=seq))
 
 
 def audit_sample(engine: Engine, name: str) -> None:
@@ -309,7 +319,7 @@ def test_no_guess_is_trained_on_that_is_measured_on_or_resembles_what_is(engine,
             )
             connection.execute(
                 insert(labels).values(
-                    sample_id="s2", label="cat", trust=1.0, annotators="[]", answers="[]",
+                    sample_id="s2", label="cat", trust=1.0, annotators=[], 
                     method="gold", settled_at=now(),
                 )
             )  # fmt: skip

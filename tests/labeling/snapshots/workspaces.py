@@ -45,7 +45,7 @@ class House:
                 connection.execute(
                     insert(samples).values(
                         sample_id=name, shard=shard, offset=0, length=9, stored_sha256="0" * 64,
-                        format="PNG", width=8, height=8, look=b"", group_id=name,
+                        format="PNG", width=8, height=8, thumbnail=b"", group_id=name,
                         origin="ingest", added_at="2026-11-21",
                     )
                 )  # fmt: skip
@@ -61,7 +61,7 @@ class House:
                 connection.execute(
                     insert(labels).values(
                         sample_id=name, round_id="round-0001", label=value, trust=1.0,
-                        annotators='["ann"]', answers="[]", method="single",
+                        annotators=["ann"], method="single",
                         settled_at="2026-11-21",
                     )
                 )  # fmt: skip
@@ -99,7 +99,7 @@ def house_at(root: Path, remote: str | None = None) -> House:
     with writing(house.engine) as connection:
         connection.execute(
             insert(rounds).values(
-                round_id="round-0001", number=1, strategy="margin", seed=0, config="{}", why="",
+                round_id="round-0001", number=1, strategy="margin", seed=0, config={}, why="",
                 chosen_at=now(),
             )
         )  # fmt: skip

@@ -28,7 +28,7 @@ def pool(count: int = 200, *, labels: int = 0, shares: list[float] | None = None
 
 
 def test_few_labels_ask_for_doubt_that_stands_for_much() -> None:
-    assert rule(pool(labels=8)).strategy == "doubt_herding"
+    assert rule(pool(labels=8)).strategy == "uncertainty_coverage"
 
 
 def test_many_labels_are_trusted() -> None:

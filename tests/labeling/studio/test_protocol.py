@@ -19,8 +19,8 @@ USERS = {1: "ann@example.com", 2: "ben@example.com"}
 
 
 def batch(**more) -> pd.DataFrame:
-    row = {"sample_id": "aa", "file": "images/a b.png", "guess": "cat", "confidence": 0.25,
-           "guess_model": "m1", "round_id": "round-0001"}  # fmt: skip
+    row = {"sample_id": "aa", "file": "images/a b.png", "pre_annotation": "cat", "confidence": 0.25,
+           "pre_annotation_model": "m1", "round_id": "round-0001"}  # fmt: skip
     return pd.DataFrame([{**row, **more}])
 
 
@@ -89,16 +89,16 @@ def test_instructions_have_a_line_and_the_examples_of_each_class():
 
 
 def test_a_cold_start_has_no_guesses():
-    cold = batch(guess=None, confidence=None, guess_model=None)
+    cold = batch(pre_annotation=None, confidence=None, pre_annotation_model=None)
     assert wire.tasks_of(cold, CLASSES, KIND)[0]["predictions"] == []
-    assert wire.guess_model(cold) is None
+    assert wire.pre_annotation_model(cold) is None
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"guess": "zebra"}, "the guess 'zebra' of 'm1'"),
-        ({"guess_model": None}, "a guess needs its model"),
+        ({"pre_annotation": "zebra"}, "the guess 'zebra' of 'm1'"),
+        ({"pre_annotation_model": None}, "a guess needs its model"),
         ({"confidence": 1.5}, "the confidence 1.5"),
         ({"confidence": float("inf")}, "the confidence inf"),
         ({"confidence": None}, "the confidence None"),
@@ -110,11 +110,11 @@ def test_a_guess_that_cannot_be_shown_is_named_with_its_sample(wrong, words):
 
 
 def test_a_batch_names_each_sample_once_and_one_model():
-    twice = pd.concat([batch(), batch(guess_model="m2")])
+    twice = pd.concat([batch(), batch(pre_annotation_model="m2")])
     with pytest.raises(ValueError, match="sample aa stands twice"):
         wire.tasks_of(twice, CLASSES, KIND)
     with pytest.raises(ValueError, match="guesses of m1, m2"):
-        wire.guess_model(twice)
+        wire.pre_annotation_model(twice)
     with pytest.raises(ValueError, match="no column 'file'"):
         wire.tasks_of(batch().drop(columns="file"), CLASSES, KIND)
 
@@ -123,7 +123,7 @@ def test_an_answer_comes_in_with_who_when_and_what():
     found = collected(task(annotation(), round="round-0007"))
     assert list(found.answers.columns) == ANSWER_COLUMNS
     assert found.answers.loc[0].to_dict() == {
-        "source": "label-studio:5", "outside_id": "aa:7", "sample_id": "aa",
+        "source": "label-studio:5", "external_id": "aa:7", "sample_id": "aa",
         "annotator": "ann@example.com", "kind": "answer", "value": "cat", "lead_time": 2.5,
         "updated_at": "2026-01-02T03:04:05.000006Z", "round_id": "round-0007",
     }  # fmt: skip
@@ -149,7 +149,7 @@ def test_whoever_left_is_kept_apart_from_whoever_is_unknown():
 def test_answers_come_in_the_order_of_time_also_on_a_full_second():
     late = annotation(id=1, updated_at="2026-01-02T03:04:05.5Z")
     early = annotation(id=2, updated_at="2026-01-02T03:04:05Z")
-    assert collected(task(late, early)).answers["outside_id"].tolist() == ["aa:2", "aa:1"]
+    assert collected(task(late, early)).answers["external_id"].tolist() == ["aa:2", "aa:1"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_result_that_can_be_no_label_is_refused_with_its_reason_and_task(resul
     found = collected(task(annotation(result=result)))
     assert len(found.answers) == 0
     (row,) = found.refused.to_dict("records")
-    assert (row["reason"], row["outside_id"], row["sample_id"]) == (reason, "aa:7", "aa")
+    assert (row["reason"], row["external_id"], row["sample_id"]) == (reason, "aa:7", "aa")
     assert row["detail"].startswith("task 3: ")
     assert found.read == {"aa"}
 
@@ -188,7 +188,7 @@ JSON = st.recursive(
 @given(JSON | st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(chosen(), JSON))))
 def test_no_result_whatever_is_in_it_stops_the_reading_of_the_others(result):
     found = collected(task(annotation(result=result), annotation(id=8)))
-    assert "aa:8" in set(found.answers["outside_id"])
+    assert "aa:8" in set(found.answers["external_id"])
     assert len(found.answers) + len(found.refused) == 2
 
 
@@ -205,7 +205,7 @@ def test_ground_truth_of_nobody_and_strangers_tasks_are_refused_not_lost():
     nobody = annotation(ground_truth=True, completed_by=None)
     found = collected(task(nobody), stranger)
     assert found.refused["reason"].tolist() == ["GROUND_TRUTH", "UNKNOWN_SAMPLE"]
-    assert found.refused["outside_id"].tolist() == ["aa:7", "task-4:7"]
+    assert found.refused["external_id"].tolist() == ["aa:7", "task-4:7"]
     assert found.refused["sample_id"].tolist() == ["aa", None]
     assert found.read == {"aa"}
 

@@ -30,7 +30,7 @@ def engine(tmp_path: Path) -> Engine:
     with writing(engine) as connection:
         for version in (A, B, C):
             row = {"version": version, "weights_sha256": "0", "snapshot": "s", "code_commit": "c",
-                   "seed": 0, "config": "{}", "metrics": "{}", "created_at": now()}  # fmt: skip
+                   "seed": 0, "config": {}, "metrics": {}, "created_at": now()}  # fmt: skip
             connection.execute(insert(models).values(**row))
     return engine
 

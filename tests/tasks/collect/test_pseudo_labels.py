@@ -51,8 +51,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     truth = rng.integers(3, size=600)
     names = [f"s{number:03d}" for number in range(600)]
     place = {"shard": "x.tar", "offset": 0, "length": 9, "stored_sha256": "0", "format": "PNG"}
-    place |= {"width": 8, "height": 8, "look": b"", "origin": "ingest", "added_at": now()}
-    given = {"trust": 1.0, "annotators": "[]", "answers": "[]", "method": "import"}
+    place |= {"width": 8, "height": 8, "thumbnail": b"", "origin": "ingest", "added_at": now()}
+    given = {"trust": 1.0, "annotators": [], "method": "import"}
     given |= {"settled_at": now()}
     settled = zip(names[: TAUGHT + AUDIT], truth, strict=False)
     with writing(engine) as connection:
@@ -160,7 +160,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> context.Context:
     names = ["a", "b", "c"]
     engine = make_engine(made.root, names)
     places = write_shard(made.shards, [(name, name.encode()) for name in names])
-    given = {"trust": 1.0, "annotators": "[]", "answers": "[]", "method": "import"}
+    given = {"trust": 1.0, "annotators": [], "method": "import"}
     with writing(engine) as connection:
         for name, where in zip(names, places, strict=True):
             row = {"shard": where.shard, "offset": where.offset, "length": where.length}
@@ -169,8 +169,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> context.Context:
         for name in ("a", "b"):
             row = {"sample_id": name, "label": "cat", "settled_at": "2026"}
             connection.execute(insert(labels).values(**row, **given))
-        about = {"weights_sha256": "0", "code_commit": "x", "seed": 0, "config": "{}"}
-        row = {"version": "hone:1", "snapshot": "snapshot-0001", "metrics": "{}"}
+        about = {"weights_sha256": "0", "code_commit": "x", "seed": 0, "config": {}}
+        row = {"version": "hone:1", "snapshot": "snapshot-0001", "metrics": {}}
         connection.execute(insert(models).values(**row, **about, created_at=now()))
     soft = {"label": "cat", "trust": 0.9, "source": "propagation-1", "probs": '{"cat": 0.9}'}
     with only_writer(engine, "workspace-git") as token:

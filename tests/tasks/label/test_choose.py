@@ -13,7 +13,7 @@ from core.workspace import init_workspace
 from labeling.batches.quality_control import QualityControlConfig
 from labeling.batches.select import SelectionConfig
 from labeling.ledger.rounds import open_assignments
-from labeling.ledger.tables import answers, labels, samples
+from labeling.ledger.tables import answers, label_answers, labels, samples
 from labeling.strategies.pool import Pool
 from models.registry.versions import models, releases
 from tasks.context import Context
@@ -62,7 +62,7 @@ class Eyes:
 @pytest.fixture
 def eyes(monkeypatch: pytest.MonkeyPatch) -> Eyes:
     found = Eyes()
-    monkeypatch.setattr(choose, "predict_pool", found.look)
+    monkeypatch.setattr(choose, "predict_pool", found.thumbnail)
     return found
 
 
@@ -73,10 +73,10 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     engine = make_engine(place.root, NAMES)
     said = [CLASSES[(number + (number < WRONG)) % 2] for number in range(LABELLED)]
     about = {"snapshot": "snapshot-0001", "weights_sha256": "0", "code_commit": "x", "seed": 0}
-    about |= {"config": "{}", "metrics": "{}", "created_at": now()}
+    about |= {"config": {}, "metrics": {}, "created_at": now()}
     given = {"source": "test", "annotator": "ann", "kind": "answer", "updated_at": now()}
     given |= {"digest": "0", "seen_at": now()}
-    settled = {"trust": 1.0, "annotators": '["ann"]', "method": "majority", "settled_at": now()}
+    settled = {"trust": 1.0, "annotators": ["ann"], "method": "majority", "settled_at": now()}
     with writing(engine) as connection:
         connection.execute(insert(models).values(version="hone:1", **about))
         connection.execute(
@@ -87,11 +87,11 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
         for number, value in enumerate(said):
             one = {"sample_id": NAMES[number]}
             connection.execute(
-                insert(answers).values(**one, **given, outside_id=str(number), value=value)
+                insert(answers).values(**one, **given, external_id=str(number), value=value)
             )
-            connection.execute(
-                insert(labels).values(**one, **settled, label=value, answers=f"[{number + 1}]")
-            )
+            connection.execute(insert(labels).values(**one, **settled, label=value))
+            link = {"label_seq": number + 1, "answer_seq": number + 1}
+            connection.execute(insert(label_answers).values(**link))
     monkeypatch.setenv("HONE_WORKSPACE", str(place.root))
     return engine
 
@@ -105,7 +105,7 @@ def chosen(engine: Engine, **about: Any) -> pd.DataFrame:
 def test_second_looks_take_no_place_of_the_audit(engine: Engine, eyes: Eyes) -> None:
     batch = chosen(engine, size=50, strategy="margin", relabel_share=0.4, audit_share=0.1)
     counts = batch["reason"].value_counts()
-    assert counts["second_look"] >= 15  # or this proves nothing
+    assert counts["relabel"] >= 15  # or this proves nothing
     assert counts["audit"] == 5
     assert set(batch.loc[batch["reason"] == "audit", "inclusion_probability"]) == {5 / POOL}
     assert len(batch) == 50
@@ -117,12 +117,12 @@ def test_second_looks_take_no_place_of_a_quota_or_of_who_is_named(
     promised = {"quotas": {"cat": 36}, "named": [NAMES[-1], NAMES[-3]], "audit_share": 0.1}
     batch = chosen(engine, size=50, strategy="margin", relabel_share=0.4, **promised)
     counts = batch["reason"].value_counts()
-    assert counts.to_dict() == {"quota": 36, "second_look": 7, "audit": 5, "named": 2}
+    assert counts.to_dict() == {"quota": 36, "relabel": 7, "audit": 5, "named": 2}
 
 
 def test_one_place_stays_for_what_is_new(engine: Engine, eyes: Eyes) -> None:
     batch = chosen(engine, size=10, strategy="margin", relabel_share=1.0, audit_share=0)
-    assert batch["reason"].value_counts().to_dict() == {"second_look": 9, "margin": 1}
+    assert batch["reason"].value_counts().to_dict() == {"relabel": 9, "margin": 1}
 
 
 def test_who_looks_like_a_labelled_sample_is_not_audited(engine: Engine, eyes: Eyes) -> None:
@@ -143,7 +143,9 @@ def test_where_chance_decides_the_model_is_asked_for_its_guesses_and_nothing_els
 ) -> None:
     batch = chosen(engine, size=20, strategy="random")
     assert set(eyes.asked) == set(batch["sample_id"])
-    assert batch["guess"].isin(CLASSES).all() and set(batch["guess_model"]) == {"hone:1"}
+    assert batch["pre_annotation"].isin(CLASSES).all() and set(batch["pre_annotation_model"]) == {
+        "hone:1"
+    }
 
 
 def test_a_model_that_says_nothing_sound_does_not_keep_a_random_round_back(
@@ -155,14 +157,14 @@ def test_a_model_that_says_nothing_sound_does_not_keep_a_random_round_back(
     batch = chosen(engine, size=20, strategy="random")
     is_sound = np.isfinite(eyes.probs[[NAMES.index(name) for name in batch["sample_id"]], 0])
     assert len(batch) == 20 and 0 < is_sound.sum() < 20
-    assert (batch["guess"].notna() == is_sound).all()
+    assert (batch["pre_annotation"].notna() == is_sound).all()
     assert not batch.loc[~is_sound, "blind"].any()
 
 
 def test_chance_that_was_given_promises_needs_to_see_the_pool(engine: Engine, eyes: Eyes) -> None:
     batch = chosen(engine, size=20, strategy="random", audit_share=0, quotas={"cat": 15})
     assert set(eyes.asked) == set(NAMES[LABELLED:])
-    assert (batch.loc[batch["reason"] == "quota", "guess"] == "cat").sum() == 15
+    assert (batch.loc[batch["reason"] == "quota", "pre_annotation"] == "cat").sum() == 15
 
 
 def test_second_looks_at_what_is_broken_are_refused_by_name(engine: Engine, eyes: Eyes) -> None:

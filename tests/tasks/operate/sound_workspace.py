@@ -37,7 +37,7 @@ def make_sound_workspace(root: Path) -> Workspace:
     _store_images(engine, workspace, names)
     with only_writer(engine, "rounds") as token, writing(engine) as connection:
         row = {"round_id": "round-0001", "number": 1, "strategy": "margin", "seed": 0}
-        row |= {"config": "{}", "why": "", "chosen_at": now(), "sent_at": now()}
+        row |= {"config": {}, "why": "", "chosen_at": now(), "sent_at": now()}
         connection.execute(insert(rounds).values(**row))
         for place, name in enumerate([*SAMPLES, AUDITED]):
             asked = {"round_id": "round-0001", "sample_id": name, "position": place}

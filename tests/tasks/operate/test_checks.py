@@ -165,8 +165,8 @@ def unknown_sample(table: str) -> Callable[[Context], None]:
 
 SECOND_LABEL = (
     "DROP INDEX uq_labels_in_force",
-    "INSERT INTO labels (sample_id, round_id, label, trust, annotators, answers, method, "
-    "settled_at) SELECT sample_id, round_id, label, trust, annotators, answers, method, "
+    "INSERT INTO labels (sample_id, round_id, label, trust, annotators, method, "
+    "settled_at) SELECT sample_id, round_id, label, trust, annotators, method, "
     "settled_at FROM labels WHERE seq = 1",
 )
 SECOND_ROUND = (
@@ -214,7 +214,7 @@ BREAKS = (
     *(Break("ledger_rows_lead_to_samples", "I9", unknown_sample(table), f"{table}.sample_id nobody")
       for table in ("answers", "assignments", "audit", "gold", "labels")),
     Break("labels_rest_on_answers", "I9", statements("DELETE FROM answers WHERE seq = 1"),
-          "rests on answers [1] that are gone"),
+          "rests on answer 1: one is gone"),
     Break("labels_are_classes", "I10",
           statements("UPDATE labels SET label = 'cow' WHERE sample_id = 'a'"), "labelled 'cow'"),
     Break("verdicts_rest_on_evidence", "I11", metrics(), "promotes on accuracy None"),

@@ -27,8 +27,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
             where = {"shard": place.shard, "offset": place.offset, "length": place.length}
             row = samples.update().where(samples.c.sample_id == name)
             connection.execute(row.values(**where, stored_sha256=place.sha256))
-            given = {"sample_id": name, "label": "cat", "trust": 1.0, "annotators": "[]"}
-            given |= {"answers": "[]", "method": "import", "settled_at": "2026"}
+            given = {"sample_id": name, "label": "cat", "trust": 1.0, "annotators": []}
+            given |= {"method": "import", "settled_at": "2026"}
             connection.execute(labels.insert().values(**given))
     with only_writer(engine, "workspace-git") as token:
         assert cut_snapshot(engine, made, token) == "snapshot-0001"

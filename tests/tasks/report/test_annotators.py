@@ -56,13 +56,13 @@ def engine(tmp_path: Path) -> Engine:
 def _round(number: int) -> dict:
     name = f"round-{number:04d}"
     return {"round_id": name, "number": number, "strategy": "margin", "model": None, "seed": 0,
-            "config": "{}", "why": "scheduled", "chosen_at": "2026"}  # fmt: skip
+            "config": {}, "why": "scheduled", "chosen_at": "2026"}  # fmt: skip
 
 
 def _assignment(number: int, key: str, guess: str, blind: bool) -> dict:
     return {"round_id": f"round-{1 + number % 2:04d}", "sample_id": key, "position": number,
-            "reason": "margin", "guess": guess, "blind": blind, "sent_at": "2026",
-            "wanted": 2 if number % 3 else 1, "asked_again": int(number % 50 == 1),
+            "reason": "margin", "pre_annotation": guess, "blind": blind, "sent_at": "2026",
+            "required_annotators": 2 if number % 3 else 1, "asked_again": int(number % 50 == 1),
             "disputed_at": "2026" if number == 7 else None}  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def _answers(truth: dict, guess: dict, blind: dict, rng: np.random.Generator) ->
                 said = guess[key]
             skips = rng.random() < 0.03
             rows.append({
-                "source": "label-studio:1", "outside_id": f"{key}:{who}", "sample_id": key,
+                "source": "label-studio:1", "external_id": f"{key}:{who}", "sample_id": key,
                 "annotator": who, "round_id": f"round-{1 + number % 2:04d}",
                 "kind": "skip" if skips else "answer", "value": None if skips else said,
                 "lead_time": (0.2 if who == HASTY else 2.0) * rng.lognormal(0, 0.3),
@@ -86,13 +86,13 @@ def _answers(truth: dict, guess: dict, blind: dict, rng: np.random.Generator) ->
 
 def _label(key: str, label: str) -> dict:
     trust = 0.99 if key != "s099" else 0.6
-    return {"sample_id": key, "label": label, "trust": trust, "annotators": "[]",
-            "answers": "[]", "method": "bayes", "settled_at": "2026"}  # fmt: skip
+    return {"sample_id": key, "label": label, "trust": trust, "annotators": [],
+            "method": "bayes", "settled_at": "2026"}  # fmt: skip
 
 
 def _refused(number: int) -> dict:
     reason = "UNKNOWN_CLASS" if number else "EMPTY"
-    return {"source": "label-studio:1", "outside_id": str(number), "digest": "", "reason": reason,
+    return {"source": "label-studio:1", "external_id": str(number), "digest": "", "reason": reason,
             "detail": "", "seen_at": "2026"}  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def test_an_overlap_that_was_asked_again_is_still_an_overlap(engine: Engine) -> 
     before = annotators.quality_report(engine, POLICY, CLASSES)["assignments"]
     with writing(engine) as connection:
         again = assignments.update().where(assignments.c.sample_id == "s002")
-        connection.execute(again.values(wanted=3, asked_again=1))
+        connection.execute(again.values(required_annotators=3, asked_again=1))
     after = annotators.quality_report(engine, POLICY, CLASSES)["assignments"]
     assert after == {**before, "asked_again": before["asked_again"] + 1}
 
@@ -174,9 +174,9 @@ def test_refused_answers_are_listed_with_their_place_until_somebody_corrects_the
 ) -> None:
     detail = "task 7: 'zebra' is none of the classes cat, dog"
     with writing(engine) as connection:
-        mine = {"outside_id": "s001:ann", "annotator": "ann", "detail": detail}
+        mine = {"external_id": "s001:ann", "annotator": "ann", "detail": detail}
         connection.execute(insert(refused_answers), [_refused(1) | mine | {"seen_at": "2027"}])
-        first = answers.update().where(answers.c.outside_id == "s001:ann")
+        first = answers.update().where(answers.c.external_id == "s001:ann")
         connection.execute(first.values(replaced_at="2027"))
     found = annotators.quality_report(engine, POLICY, CLASSES)
     assert [row["detail"] for row in found["refused"]] == [detail, "", "", ""]

@@ -153,10 +153,10 @@ def test_an_audit_that_answers_drift_counts_each_sample_for_as_many_as_it_stands
     asked = [
         _assignment(2, place, name)
         | {"inclusion_probability": 1.0 if place < 3 else 2 / 997}
-        | {"guess": "dog" if place < 3 else "cat"}
+        | {"pre_annotation": "dog" if place < 3 else "cat"}
         for place, name in enumerate(names)
     ]
-    put_in(engine, [_round(2) | {"config": '{"served_share": 0.8}'}], asked, names[:answered])
+    put_in(engine, [_round(2) | {"config": {"served_share": 0.8}}], asked, names[:answered])
     put_on_record(engine, "hone:1")
     (found,) = batch_reports(engine)
     assert found["audit"]["value"] == pytest.approx(0.997 if answered == 5 else 0)
@@ -197,7 +197,7 @@ def put_in(
     engine: Engine, made: list[dict[str, object]], asked: list[dict[str, object]], told: list[str]
 ) -> None:
     """Rounds, who was asked about in them, and the samples that were labelled: each a cat."""
-    known = {"trust": 1.0, "annotators": "[]", "answers": "[]", "method": "x"}
+    known = {"trust": 1.0, "annotators": [], "method": "x"}
     with writing(engine) as connection:
         connection.execute(insert(rounds), made)
         connection.execute(insert(assignments), asked)
@@ -218,7 +218,7 @@ def put_on_record(engine: Engine, version: str) -> None:
 
 def _round(number: int) -> dict[str, object]:
     return {"round_id": f"round-{number:04d}", "number": number, "strategy": "margin", "seed": 0,
-            "config": "{}", "why": "", "chosen_at": "2026"}  # fmt: skip
+            "config": {}, "why": "", "chosen_at": "2026"}  # fmt: skip
 
 
 def _assignment(number: int, place: int, name: str) -> dict[str, object]:
@@ -229,8 +229,8 @@ def _assignment(number: int, place: int, name: str) -> dict[str, object]:
     odds = {"audit": 1 / left, "random": 0.2 / left, "margin": 0.8}[reason]
     return {
         "round_id": f"round-{number:04d}", "sample_id": name, "position": place,
-        "reason": "gold" if place == 19 else reason, "guess_model": "hone:1",
-        "guess": "cat" if place < 5 or place % 4 == 0 else "dog",
+        "reason": "gold" if place == 19 else reason, "pre_annotation_model": "hone:1",
+        "pre_annotation": "cat" if place < 5 or place % 4 == 0 else "dog",
         "inclusion_probability": 0.01 if reason == "audit" else None,
         "draw_probability": odds if number == 1 else None,
         "draws_from": left if number == 1 else None,

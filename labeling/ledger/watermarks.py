@@ -1,0 +1,16 @@
+"""How far something was read or done, by name."""
+
+from sqlalchemy import Connection, delete, insert, select
+
+from labeling.ledger.tables import watermarks
+
+
+def watermark_of(connection: Connection, name: str) -> str | None:
+    """How far `name` was read."""
+    return connection.scalar(select(watermarks.c.value).where(watermarks.c.name == name))
+
+
+def save_watermark(connection: Connection, name: str, value: str) -> None:
+    """Remember how far `name` was read."""
+    connection.execute(delete(watermarks).where(watermarks.c.name == name))
+    connection.execute(insert(watermarks).values(name=name, value=value))
