@@ -65,7 +65,7 @@ VAGUE_WORDS = {"item", "info", "manager", "handler", "helper", "processor", "uti
 GIVEN_NAMES = {"to_info", "from_info", "info"}  # BentoML's, of methods we override
 # Metaphors for mechanisms, and words that do not say what a value is.
 BANNED_WORDS = {
-    "arm", "arms", "bell", "carrying", "desk", "door", "eyes", "found", "pre_annotation", "guesses", "heard",
+    "arm", "arms", "bell", "carrying", "desk", "door", "eyes", "found", "guess", "guesses", "heard",
     "honest", "house", "kept", "leash", "looker", "lookalike", "lookalikes", "mouth", "opinions",
     "people", "pupil", "said", "sayings", "seen", "sight", "some", "suspects", "told", "waking",
 }  # fmt: skip
