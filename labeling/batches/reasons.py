@@ -20,7 +20,7 @@ WHY = {
     "uncertainty_herding": "it represents many images of which the model is not sure",
     "balanced": "it may be of a class with few labels",
     "uncertainty_coverage": "it represents images of which the model is not sure",
-    "rare_uncertainty_coverage": "it may be of a rare class, and the model is not sure of images like it",
+    "rare_uncertainty_coverage": "the model is not sure, and it may be of a rare class",
     # what a batch adds to a strategy's choice
     "audit": "drawn at random",
     "named": "somebody asked for this image",
@@ -28,7 +28,7 @@ WHY = {
     "fresh": "it was added recently",
     "served": "it comes from the use of the model",
     "review": "its label deserves a second look",
-    "second_look": "its label deserves a second look",
+    "relabel": "its label deserves a second look",
 }
 
 

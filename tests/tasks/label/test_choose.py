@@ -62,7 +62,7 @@ class Eyes:
 @pytest.fixture
 def eyes(monkeypatch: pytest.MonkeyPatch) -> Eyes:
     found = Eyes()
-    monkeypatch.setattr(choose, "predict_pool", found.thumbnail)
+    monkeypatch.setattr(choose, "predict_pool", found.look)
     return found
 
 
