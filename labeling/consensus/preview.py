@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from labeling.consensus.settle import SettlePolicy
-from labeling.consensus.settle_labels import load_ledger_state
+from labeling.consensus.settle_labels import resolve
+from labeling.ledger.settlement import load_ledger_state
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,7 @@ def preview_settling(
     """The labels of the answers in force under both policies, compared; nothing is written."""
     with engine.connect() as connection:
         state = load_ledger_state(connection)
-    before, after = (
-        state.verdicts(policy, classes).set_index("sample_id")["label"].dropna()
-        for policy in (old, new)
-    )
+    before, after = (resolve(state, policy, classes)["label"].dropna() for policy in (old, new))
     both = before.index.intersection(after.index)
     return LabelChanges(
         settled=len(after) - len(both),
