@@ -29,7 +29,7 @@ test: $(VENV)/installed ## Run the tests; those whose server is not installed ar
 	$(HERE)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 docs: $(VENV)/installed ## Build the documentation into site/, links checked.
-	$(HERE)/mkdocs build --strict $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(HERE)/mkdocs build --strict $(ARGS)
 
 studio: $(VENV_STUDIO)/installed ## Install a Label Studio server, in an environment of its own.
 

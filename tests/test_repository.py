@@ -49,17 +49,6 @@ def test_a_command_that_runs_no_flow_does_not_import_what_trains_or_serves(
     assert not SLOW & modules_loaded_by(command, workspace=tmp_path / "work")
 
 
-def test_every_command_is_in_the_readme():
-    import typer.main
-
-    from flows.cli import app
-
-    command = typer.main.get_command(app)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    missing = [name for name in command.commands if not re.search(rf"(hone|make) {name}\b", readme)]
-    assert missing == []
-
-
 def test_every_setting_is_in_the_example_and_nothing_else():
     from settings import Settings
 
