@@ -7,7 +7,8 @@ A method takes `Votes` and returns a row for each sample with its label and its 
 import numpy as np
 import pandas as pd
 
-from labeling.consensus.settle import METHODS, SettlePolicy, settle
+from labeling.consensus import METHODS
+from labeling.consensus.settle import SettlePolicy, settle
 from labeling.consensus.votes import Votes
 from labeling.simulation import Annotator, simulate_answers
 
@@ -22,11 +23,11 @@ CROWD = [
 def agreement(votes: Votes) -> pd.DataFrame:
     """The class with the largest sum of weights; a weight is how often its voter leads the tally."""
     leading = votes.tally().argmax(axis=1)
-    agrees = leading[votes.sample] == votes.said
+    agrees = leading[votes.sample] == votes.class_index
     count = np.bincount(votes.person, minlength=len(votes.people))
     weight = np.bincount(votes.person, weights=agrees, minlength=len(votes.people)) / count
     belief = np.full((len(votes.samples), votes.width), 1e-6)
-    np.add.at(belief, (votes.sample, votes.said), weight[votes.person])
+    np.add.at(belief, (votes.sample, votes.class_index), weight[votes.person])
     return votes.proposals(belief / belief.sum(axis=1, keepdims=True))
 
 
