@@ -12,9 +12,15 @@ from tasks.collect.freeze import announce_snapshot, freeze_labels
 from tasks.collect.settle import ask_more_annotators, settle_answers
 from tasks.policy_changes import choose_policies
 from tasks.report.annotators import publish_annotators
+from tasks.waiting_runs import cancel_covered_runs
 
 
-@flow(name="collect-labels", flow_run_name="collect-from-{annotators}", log_prints=True)
+@flow(
+    name="collect-labels",
+    flow_run_name="collect-from-{annotators}",
+    on_running=[cancel_covered_runs],
+    log_prints=True,
+)
 def collect_labels(
     annotators: Literal["label-studio", "simulated"] = "label-studio",
     settling: SettlePolicy | None = None,

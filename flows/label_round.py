@@ -8,9 +8,15 @@ from labeling.batches.quality_control import QualityControlConfig
 from labeling.batches.select import SelectionConfig
 from tasks.label.choose import choose_batch, name_round, publish_batch, send_batch
 from tasks.run_names import label_name
+from tasks.waiting_runs import cancel_covered_runs
 
 
-@flow(name="label-round", flow_run_name=label_name, log_prints=True)
+@flow(
+    name="label-round",
+    flow_run_name=label_name,
+    on_running=[cancel_covered_runs],
+    log_prints=True,
+)
 def label_round(
     round_id: str | None = None,
     selection: SelectionConfig = SelectionConfig(),  # noqa: B008 - frozen

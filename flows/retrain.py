@@ -14,9 +14,15 @@ from tasks.retrain.judge import judge
 from tasks.retrain.release import package_release, release_winner
 from tasks.retrain.train import choose_snapshot, train_challenger
 from tasks.run_names import retrain_name
+from tasks.waiting_runs import cancel_covered_runs
 
 
-@flow(name="retrain", flow_run_name=retrain_name, log_prints=True)
+@flow(
+    name="retrain",
+    flow_run_name=retrain_name,
+    on_running=[cancel_covered_runs],
+    log_prints=True,
+)
 def retrain(
     snapshot: str | None = None,
     network: NetworkConfig = NetworkConfig(),  # noqa: B008 - frozen

@@ -5,10 +5,16 @@ from prefect import flow
 from models.watching.detectors import WatchPolicy
 from tasks.policy_changes import choose_policies
 from tasks.run_names import watch_name
+from tasks.waiting_runs import cancel_covered_runs
 from tasks.watch.check import act_on, check_window, drain_traffic
 
 
-@flow(name="watch-traffic", flow_run_name=watch_name, log_prints=True)
+@flow(
+    name="watch-traffic",
+    flow_run_name=watch_name,
+    on_running=[cancel_covered_runs],
+    log_prints=True,
+)
 def watch_traffic(watch: WatchPolicy | None = None) -> str | None:
     """Look at the traffic since the last check; return the decision's id, None without enough.
 

@@ -1,0 +1,59 @@
+"""Which snapshot is trained on, and what is printed when none can be."""
+
+from pathlib import Path
+
+import pytest
+
+from core.locks import LockBusy, only_writer
+from labeling.quality.pseudo_labels import SoftPolicy
+from labeling.snapshots.table import SnapshotConfig
+from tasks.collect import freeze
+from tasks.context import open_context
+from tasks.retrain import train
+from tests.tasks.labelled_folders import import_images, new_workspace
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new_workspace(tmp_path, monkeypatch)
+
+
+def cut() -> str | None:
+    name: str | None = freeze.freeze_labels.fn(SnapshotConfig(), SoftPolicy(), every=1)
+    return name
+
+
+def test_without_a_snapshot_there_is_nothing_to_train_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train.choose_snapshot.fn(None) is None
+    assert capsys.readouterr().out == (
+        "nothing to train on: there is no snapshot; `hone collect` cuts one from the answers\n"
+    )
+    with pytest.raises(ValueError, match="'snapshot-0007' is no snapshot; there are: none yet"):
+        train.choose_snapshot.fn("snapshot-0007")
+
+
+def test_a_snapshot_that_cannot_be_trained_on_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import_images(tmp_path / "gold", gold=True, cat=2, dog=2)
+    assert cut() == "snapshot-0001"
+    capsys.readouterr()
+    assert train.choose_snapshot.fn(None) is None
+    sentence = capsys.readouterr().out
+    assert sentence.startswith("snapshot-0001 cannot be trained on: none of the 4 rows")
+    assert sentence.count("\n") == 1
+    with pytest.raises(ValueError, match="snapshot-0001 cannot be trained on"):
+        train.choose_snapshot.fn("snapshot-0001")
+
+
+def test_the_newest_is_chosen_once_no_other_training_is_under_way(tmp_path: Path) -> None:
+    import_images(tmp_path / "first", cat=3, dog=3)
+    assert cut() == "snapshot-0001"
+    with only_writer(open_context().engine, train.LOCK), pytest.raises(LockBusy):
+        train.choose_snapshot.fn(None)
+    import_images(tmp_path / "next", cat=1)
+    assert cut() == "snapshot-0002"
+    assert train.choose_snapshot.fn(None) == "snapshot-0002"
+    assert train.choose_snapshot.fn("snapshot-0001") == "snapshot-0001"
