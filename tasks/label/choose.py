@@ -148,11 +148,11 @@ def send_batch(round_id: str, annotators: str) -> int:
         with ctx.engine.connect() as connection:
             batch = rounds.open_assignments(connection, round_id)
             known = rounds.recent_rounds(connection)
-            similar = batch["neighbour"].dropna().unique().tolist()
+            similar = batch["most_similar"].dropna().unique().tolist()
             places = rounds.load_image_places(connection, similar)
         batch["file"] = stage_images(ctx, batch)
         files = dict(zip(places["sample_id"], stage_images(ctx, places), strict=True))
-        batch["similar"] = batch["neighbour"].map(files)
+        batch["similar"] = batch["most_similar"].map(files)
         if annotators == "simulated" or batch.empty:
             outside = dict(zip(batch["sample_id"], batch["sample_id"], strict=True))
         else:
