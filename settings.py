@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -30,7 +30,11 @@ class Settings(BaseSettings):
     label_studio_document_root: Path | None = Field(
         default=None, alias="LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
     )
-    desk: str | None = Field(default=None, alias="HONE_DESK")
+    image_bucket: str | None = Field(
+        default=None,
+        alias="HONE_IMAGE_BUCKET",
+        validation_alias=AliasChoices("HONE_IMAGE_BUCKET", "HONE_DESK"),  # as 0.1 called it
+    )
     label_studio_command: Path | None = Field(default=None, alias="HONE_LABEL_STUDIO_COMMAND")
 
     # The service as a model inside Label Studio: where Label Studio reaches it, and the password.

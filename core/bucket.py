@@ -1,4 +1,4 @@
-"""The desk in an object store: images of open assignments under one s3:// address."""
+"""Images of open assignments in an object store, under one s3:// address."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-NOTE = "hone-desk.txt"  # Label Studio takes no prefix under which there is nothing
+NOTE = "hone.txt"  # Label Studio takes no prefix under which there is nothing
 SAID = b"Images that annotators are asked about. Hone puts them here and takes them away.\n"
 NAME = re.compile(r"[0-9a-f]{64}\.(jpg|png)")  # what we put there; all else is somebody else's
 AT_ONCE = 8  # puts under way: each waits for the network, not for the processor
@@ -26,12 +26,12 @@ class BucketImageStore:
 
     @classmethod
     def at(cls, address: str) -> "BucketImageStore":
-        """The desk at an address; one that is no s3:// address is an error."""
+        """The store at an address; one that is no s3:// address is an error."""
         parts = urlsplit(address)
         prefix = parts.path.strip("/")
         if parts.scheme != "s3" or not parts.netloc or not prefix or parts.query:
             raise ValueError(
-                f"HONE_DESK is {address!r}; an address like s3://bucket/folder is needed, and a "
+                f"HONE_IMAGE_BUCKET is {address!r}; an address like s3://bucket/folder is needed, and a "
                 "folder of its own in the bucket"
             )
         return cls(parts.netloc, prefix)
@@ -124,11 +124,11 @@ class BucketImageStore:
             yield
         except NoCredentialsError as error:
             raise ValueError(
-                f"HONE_DESK is {self.address()}, and there are no keys for it; set {CREDENTIALS}"
+                f"HONE_IMAGE_BUCKET is {self.address()}, and there are no keys for it; set {CREDENTIALS}"
             ) from error
         except BotoCoreError as error:
             raise ConnectionError(
-                f"the object store of HONE_DESK {self.address()} does not answer ({error}); see "
+                f"the object store of HONE_IMAGE_BUCKET {self.address()} does not answer ({error}); see "
                 "that it runs, and that AWS_ENDPOINT_URL is right if it is not Amazon's"
             ) from error
         except ClientError as error:
@@ -139,13 +139,13 @@ class BucketImageStore:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code in NO_BUCKET:
             return ValueError(
-                f"HONE_DESK is {self.address()}, but there is no bucket {self.bucket!r}; make it, "
-                "or correct HONE_DESK"
+                f"HONE_IMAGE_BUCKET is {self.address()}, but there is no bucket {self.bucket!r}; make it, "
+                "or correct HONE_IMAGE_BUCKET"
             )
         if status in {401, 403}:
             return ValueError(
-                f"the object store does not let us use HONE_DESK {self.address()} ({code}); "
+                f"the object store does not let us use HONE_IMAGE_BUCKET {self.address()} ({code}); "
                 f"check {CREDENTIALS}, and that they may read, write, list and delete there"
             )
         kind = ConnectionError if status >= 500 else ValueError
-        return kind(f"the object store refused HONE_DESK {self.address()}: {error}")
+        return kind(f"the object store refused HONE_IMAGE_BUCKET {self.address()}: {error}")

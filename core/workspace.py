@@ -12,7 +12,7 @@ from core.git import commit, git, has_commits, start_repository
 from core.hone_toml import LABEL_KINDS, LabelClass, hone_toml_text, parse_hone_toml
 
 GITIGNORE = (
-    "/hone.sqlite*\n/desk/\n/traffic/\n/bento/\n/runs/\n/scores/\n/remote/\n/inbox/\n/.env\n"
+    "/hone.sqlite*\n/desk/\n/staged/\n/traffic/\n/bento/\n/runs/\n/scores/\n/remote/\n/inbox/\n/.env\n"
     "/label-studio.json\n/simulated-annotators.json\n"
 )
 DVCIGNORE = "# What is being written just now, or was when it was killed.\n.*.part\n"
@@ -67,9 +67,10 @@ class Workspace:
         return self.root / "data" / "labels.parquet"
 
     @property
-    def desk(self) -> Path:
+    def staged(self) -> Path:
         """Plain images of the open assignments: the one folder Label Studio may read."""
-        return self.root / "desk"
+        old = self.root / "desk"  # of a workspace made by 0.1
+        return old if old.exists() else self.root / "staged"
 
     @property
     def traffic(self) -> Path:
@@ -123,7 +124,7 @@ def init_workspace(
     wanted = Workspace.read(toml, root)
     dvc_config = _dvc_config(remote)
     _refuse_conflict(wanted, dvc_config if remote else None)
-    for folder in (root, wanted.shards, wanted.desk, wanted.traffic, wanted.inbox):
+    for folder in (root, wanted.shards, wanted.staged, wanted.traffic, wanted.inbox):
         folder.mkdir(parents=True, exist_ok=True)
     start_repository(root)
     texts = {

@@ -59,7 +59,7 @@ def batch(workspace: Workspace) -> pd.DataFrame:
 
 def root_relative(workspace: Workspace, name: str) -> str:
     """The path of an image below the folder that Label Studio may show."""
-    return f"{workspace.root.name}/{workspace.desk.name}/images/{name}"
+    return f"{workspace.root.name}/{workspace.staged.name}/images/{name}"
 
 
 def take(server: servers.LabelStudioServer, project: int) -> None:

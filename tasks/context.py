@@ -27,9 +27,11 @@ class Context:
         return load_policies(self.workspace)
 
     @cached_property
-    def object_desk(self) -> BucketImageStore | None:
+    def image_bucket(self) -> BucketImageStore | None:
         """Where annotators' images lie in an object store; None if they lie in the workspace."""
-        return BucketImageStore.at(self.settings.desk) if self.settings.desk else None
+        return (
+            BucketImageStore.at(self.settings.image_bucket) if self.settings.image_bucket else None
+        )
 
 
 def open_context() -> Context:

@@ -104,29 +104,29 @@ class Studio:
         self,
         workspace: Workspace,
         examples: Examples | None = None,
-        desk: BucketImageStore | None = None,
+        bucket: BucketImageStore | None = None,
     ) -> int:
         """Use the workspace's project, made if there is none yet; return its id.
 
         `examples` of each class go into the instructions; None leaves those as they are. Images
-        are shown from the `desk` in an object store, or else from the workspace's folder.
+        are shown from the `bucket`, or else from the workspace's folder.
         Idempotent, also when two processes are the first at once.
         """
-        with folder_lock(workspace.desk):
+        with folder_lock(workspace.staged):
             found = find_or_create(self.client, self.url, workspace)
             self._project, self._classes = int(found.id), workspace.class_names
             self._kind = KINDS[workspace.kind]
             update_screen(self.client, self.url, found, workspace, self._classes_chosen)
             if examples is not None:
                 update_instructions(self.client, found, workspace, examples)
-            if desk is None:
-                connect_folder(self.client, self.project_id, workspace.desk / IMAGES)
+            if bucket is None:
+                connect_folder(self.client, self.project_id, workspace.staged / IMAGES)
             else:
-                connect_bucket(self.client, self.project_id, desk)
+                connect_bucket(self.client, self.project_id, bucket)
         return self.project_id
 
     def see(self, file: str) -> None:
-        """Refuse to go on where annotators would not see this image of the desk."""
+        """Refuse to go on where annotators would not see this staged image."""
         check_image_is_served(self.client, file)
 
     def present(self, sample_ids: Sequence[str]) -> dict[str, int]:

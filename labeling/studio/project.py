@@ -16,7 +16,9 @@ from labeling.kinds import KINDS
 from labeling.studio import protocol as wire
 from labeling.studio.errors import detail
 
-IMAGES = "images"  # folder on the desk; Label Studio shows nothing that lies at its document root
+IMAGES = (
+    "images"  # folder of staged images; Label Studio shows nothing that lies at its document root
+)
 PROJECT_FILE = "label-studio.json"  # in the workspace: which project is ours
 
 Examples = Mapping[str, Sequence[str]]  # of a class: image files below the document root
@@ -26,7 +28,7 @@ def find_or_create(client: Any, url: str, workspace: Workspace) -> Any:
     """The workspace's project, made if there is none yet.
 
     It is known by the id and the mark in the workspace's note: a stranger's that took over the id
-    is not written to. The caller holds `alone(workspace.desk)`.
+    is not written to. The caller holds `folder_lock(workspace.staged)`.
     """
     note = _Note(workspace.root / PROJECT_FILE)
     found = _known(client, url, note) if note.project else _marked(client, note.mark)
@@ -78,7 +80,7 @@ def connect_folder(client: Any, project: int, folder: Path) -> None:
     if str(folder) in {storage.path for storage in local.list(project=project)}:
         return
     try:
-        local.create(project=project, path=str(folder), title="desk", use_blob_urls=True)
+        local.create(project=project, path=str(folder), title="staged images", use_blob_urls=True)
     except ApiError as error:
         if error.status_code != 400:
             raise
@@ -98,7 +100,7 @@ def check_image_is_served(client: Any, file: str) -> None:
     if response.status_code == 403:
         raise ValueError(
             "Label Studio shows no files of this machine; start it with "
-            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true, or set HONE_DESK to an object store"
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true, or set HONE_IMAGE_BUCKET to an object store"
         )
     raise ValueError(
         f"Label Studio does not find the image {file} below its document root (status "
@@ -107,22 +109,22 @@ def check_image_is_served(client: Any, file: str) -> None:
     )
 
 
-def connect_bucket(client: Any, project: int, desk: BucketImageStore) -> None:
-    """Let the project show the images of a desk in an object store, by addresses that expire."""
-    desk.open()
+def connect_bucket(client: Any, project: int, bucket: BucketImageStore) -> None:
+    """Let the project show the images in an object store, by addresses that expire."""
+    bucket.open()
     storage = client.import_storage.s3
     wanted = {
-        "title": "desk",
-        "bucket": desk.bucket,
-        "prefix": desk.prefix,
+        "title": "staged images",
+        "bucket": bucket.bucket,
+        "prefix": bucket.prefix,
         "use_blob_urls": True,
         "presign": True,
         "presign_ttl": 60,  # minutes: as long as somebody may look at one image
-        **desk.access(),
+        **bucket.access(),
     }
     there = {(found.bucket, found.prefix): found.id for found in storage.list(project=project)}
-    known = there.get((desk.bucket, desk.prefix))
-    with _reached(desk):
+    known = there.get((bucket.bucket, bucket.prefix))
+    with _reached(bucket):
         if known is not None:
             storage.update(known, project=project, **wanted)  # the keys may be new
         else:
@@ -142,7 +144,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _reached(desk: BucketImageStore) -> Iterator[None]:
+def _reached(bucket: BucketImageStore) -> Iterator[None]:
     """Say in one sentence why Label Studio does not get at the bucket that we just wrote to.
 
     It tries when told of a storage, and answers 500 for most of what can be wrong with one.
@@ -155,15 +157,15 @@ def _reached(desk: BucketImageStore) -> Iterator[None]:
         said = detail(error.body)
         if "network address" in said:
             raise ValueError(
-                f"Label Studio calls no local or private address, and HONE_DESK {desk.address()} "
-                f"lies at {desk.access().get('s3endpoint')}; start it with "
+                f"Label Studio calls no local or private address, and HONE_IMAGE_BUCKET {bucket.address()} "
+                f"lies at {bucket.access().get('s3endpoint')}; start it with "
                 "LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS=false and "
                 "LABEL_STUDIO_USER_ADDITIONAL_BANNED_SUBNETS=<the networks it still must not call>"
             ) from error
         if error.status_code not in {400, 500}:
             raise
         raise ValueError(
-            f"Label Studio does not get at HONE_DESK {desk.address()}, though Hone does ({said}); "
+            f"Label Studio does not get at HONE_IMAGE_BUCKET {bucket.address()}, though Hone does ({said}); "
             "see that AWS_ENDPOINT_URL is an address that holds on its machine too, and that the "
             "keys may list there; its log says more"
         ) from error

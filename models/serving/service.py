@@ -272,12 +272,12 @@ def _traffic(settings: Settings, workspace: Workspace | None) -> Path:
 
 
 def _images(settings: Settings, workspace: Workspace | None) -> staged_images.ReadImage:
-    """What the model may look at for annotators: the images on the workspace's desk."""
+    """What the model may look at for annotators: the staged images."""
     if workspace is None:
         return staged_images.no_images
-    if settings.desk:
-        return staged_images.object_images(BucketImageStore.at(settings.desk))
-    return staged_images.desk_images(workspace.desk, settings.label_studio_document_root)
+    if settings.image_bucket:
+        return staged_images.object_images(BucketImageStore.at(settings.image_bucket))
+    return staged_images.staged_folder_images(workspace.staged, settings.label_studio_document_root)
 
 
 def _digest(images: list[bytes]) -> str:

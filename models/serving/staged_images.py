@@ -1,6 +1,6 @@
 """The images a model may look at for annotators, by the addresses that Label Studio has for them.
 
-An address comes from outside and is never fetched: it is only looked up on the workspace's desk.
+An address comes from outside and is never fetched: it is only looked up among the staged images.
 """
 
 from collections.abc import Callable
@@ -23,17 +23,17 @@ class Unreadable(ValueError):
         self.reason, self.detail = reason, detail
 
 
-def desk_images(desk: Path, document_root: Path | None = None) -> ReadImage:
-    """Reads the images on a desk by the addresses Label Studio has for them, and nothing else.
+def staged_folder_images(staged: Path, document_root: Path | None = None) -> ReadImage:
+    """Reads the staged images by the addresses Label Studio has for them, and nothing else.
 
-    `document_root` is the folder Label Studio starts from; default: the desk.
+    `document_root` is the folder Label Studio starts from; default: their own.
     """
 
     def read(address: str) -> bytes:
-        folder = (desk / "images").resolve()
-        path = ((document_root or desk) / _file_of(address)).resolve()
+        folder = (staged / "images").resolve()
+        path = ((document_root or staged) / _file_of(address)).resolve()
         if not path.is_relative_to(folder) or not path.is_file():
-            raise Unreadable("NOT_ON_DESK", f"{address[:200]!r} is no file in {folder}")
+            raise Unreadable("NOT_STAGED", f"{address[:200]!r} is no file in {folder}")
         if path.stat().st_size > MAX_BYTES:
             raise Unreadable("TOO_LARGE", f"{address[:200]!r} has over {MAX_BYTES:,} bytes")
         return path.read_bytes()
@@ -41,15 +41,15 @@ def desk_images(desk: Path, document_root: Path | None = None) -> ReadImage:
     return read
 
 
-def object_images(desk: BucketImageStore) -> ReadImage:
-    """Reads the images on a desk in an object store, and nothing else there or elsewhere."""
+def object_images(bucket: BucketImageStore) -> ReadImage:
+    """Reads the staged images in an object store, and nothing else there or elsewhere."""
 
     def read(address: str) -> bytes:
-        content = desk.read(address, limit=MAX_BYTES)
+        content = bucket.read(address, limit=MAX_BYTES)
         if content is None:
             raise Unreadable(
-                "NOT_ON_DESK",
-                f"{address[:200]!r} is no image of up to {MAX_BYTES:,} bytes at {desk.address()}",
+                "NOT_STAGED",
+                f"{address[:200]!r} is no image of up to {MAX_BYTES:,} bytes at {bucket.address()}",
             )
         return content
 
@@ -57,7 +57,7 @@ def object_images(desk: BucketImageStore) -> ReadImage:
 
 
 def no_images(address: str) -> bytes:
-    """Reads nothing: a service without a workspace has no desk."""
+    """Reads nothing: a service without a workspace has no staged images."""
     raise Unreadable("NO_DESK", f"{address[:200]!r}: HONE_WORKSPACE is not set for the service")
 
 
@@ -71,5 +71,5 @@ def _file_of(address: str) -> PurePosixPath:
     file = PurePosixPath(name)
     elsewhere = parts.scheme or parts.netloc or parts.path != LOCAL_FILES
     if elsewhere or "\0" in name or file.is_absolute() or ".." in file.parts:
-        raise Unreadable("NOT_ON_DESK", f"{address[:200]!r} is no address of an image on the desk")
+        raise Unreadable("NOT_STAGED", f"{address[:200]!r} is no address of a staged image")
     return file

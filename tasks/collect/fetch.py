@@ -56,7 +56,7 @@ def _nobody_is_asked(ctx: Context) -> bool:
 def _fetch(ctx: Context, token: Token) -> dict[str, int]:
     """Take over what changed since the last time, and what deleted tasks leave behind."""
     with client.connect(**studio_address(ctx)) as studio:
-        studio.project(ctx.workspace, desk=ctx.object_desk)
+        studio.project(ctx.workspace, bucket=ctx.image_bucket)
         with ctx.engine.connect() as connection:
             since = watermark_of(connection, studio.source)
         counts = _record(ctx, token, studio.source, studio.answers_since(since))

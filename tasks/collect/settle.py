@@ -22,7 +22,7 @@ def settle_answers(settling: SettlePolicy) -> dict[str, int]:
     ctx = open_context()
     with only_writer(ctx.engine, "answers") as token:
         counts = settle_labels(ctx.engine, token, settling, ctx.workspace.class_names)
-        counts["images taken off the desk"] = unstage_images(ctx)
+        counts["images unstaged"] = unstage_images(ctx)
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
     return counts
 
@@ -47,7 +47,7 @@ def ask_more_annotators(annotators: str) -> int:
         # Its round may have been closed, and its image cleared away.
         stage_images(ctx, asked[asked["is_open"]])
         with client.connect(**studio_address(ctx)) as studio:
-            studio.project(ctx.workspace, desk=ctx.object_desk)
+            studio.project(ctx.workspace, bucket=ctx.image_bucket)
             moved = studio.ask_more(asked)
     print(f"{moved} of {len(asked)} asked of more people or handed to whoever decides")
     return moved

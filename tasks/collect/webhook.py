@@ -25,7 +25,7 @@ def serve_webhook(port: int = PORT) -> None:
         url = ctx.settings.webhook_url or f"http://127.0.0.1:{port}{webhook.PATH}"
         announce_answers(ctx)
         with client.connect(**studio_address(ctx)) as studio:
-            studio.project(ctx.workspace, desk=ctx.object_desk)
+            studio.project(ctx.workspace, bucket=ctx.image_bucket)
             webhook.register(studio, url, secret)
         print(f"Label Studio calls {url}, and 127.0.0.1:{port} listens", flush=True)
         app = webhook.receiver(secret, lambda: announce_answers(ctx))

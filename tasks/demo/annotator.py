@@ -51,7 +51,7 @@ def demo_annotator(home: Path, story: "Progress") -> Iterator[DemoAnnotator]:
     """Start Label Studio for the demo's workspace; the person logs in there."""
     workspace = open_context().workspace
     with servers.label_studio(
-        find_command(), home / "label-studio", document_root=workspace.desk
+        find_command(), home / "label-studio", document_root=workspace.staged
     ) as studio:
         os.environ["LABEL_STUDIO_URL"] = studio.url
         os.environ["LABEL_STUDIO_API_KEY"] = studio.api_key

@@ -160,8 +160,8 @@ def send_batch(round_id: str, annotators: str) -> int:
                 rounds.round_number(round_id)
             )  # a second run tells the same
             with client.connect(**studio_address(ctx)) as studio:
-                studio.project(ctx.workspace, stage_examples(ctx), ctx.object_desk)
-                if ctx.object_desk is None:
+                studio.project(ctx.workspace, stage_examples(ctx), ctx.image_bucket)
+                if ctx.image_bucket is None:
                     studio.see(batch["file"].iloc[0])
                 sent = studio.assign(mask_for_annotators(batch, rng))
                 studio.show_tabs(known)

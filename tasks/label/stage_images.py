@@ -1,4 +1,4 @@
-"""The desk: plain images of the open rounds, the one place that Label Studio may read."""
+"""Staged images: plain images of the open rounds, the one place that Label Studio may read."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ ENDINGS = {"JPEG": "jpg", "PNG": "png"}
 
 
 def stage_images(ctx: Context, table: pd.DataFrame) -> list[str]:
-    """Put the images of these samples on the desk; return what Label Studio calls each. Idempotent.
+    """Put the images of these samples before Label Studio; return what Label Studio calls each. Idempotent.
 
     That is the path below its document root, or an address in the object store.
     """
-    if ctx.object_desk is not None:
-        return _lay_out_objects(ctx, ctx.object_desk, table)
-    return [_lay_out_file(ctx, row, IMAGES) for row in table.itertuples()]
+    if ctx.image_bucket is not None:
+        return _stage_in_bucket(ctx, ctx.image_bucket, table)
+    return [_stage_file(ctx, row, IMAGES) for row in table.itertuples()]
 
 
 def stage_examples(ctx: Context) -> dict[str, list[str]]:
@@ -33,13 +33,13 @@ def stage_examples(ctx: Context) -> dict[str, list[str]]:
     They stay as long as their labels do, or the instructions would change with every round. From
     an object store there are none: instructions outlive every address that expires.
     """
-    if ctx.object_desk is not None:
+    if ctx.image_bucket is not None:
         return {}
     with ctx.engine.connect() as connection:
         surest = rounds.most_trusted_samples(connection, each=EXAMPLES)
     found: dict[str, list[str]] = {}
     for row in surest.itertuples():
-        found.setdefault(str(row.label), []).append(_lay_out_file(ctx, row, SHOWN))
+        found.setdefault(str(row.label), []).append(_stage_file(ctx, row, SHOWN))
     return found
 
 
@@ -47,39 +47,41 @@ def unstage_images(ctx: Context) -> int:
     """Take away the images of rounds that are closed; return how many. Idempotent."""
     with ctx.engine.connect() as connection:
         wanted = rounds.samples_of_open_rounds(connection)
-    folder = ctx.workspace.desk / IMAGES
+    folder = ctx.workspace.staged / IMAGES
     spare = [path for path in folder.glob("*.*") if _sample(path.name) not in wanted]
     for path in spare:
         path.unlink(missing_ok=True)
-    if ctx.object_desk is None:
+    if ctx.image_bucket is None:
         return len(spare)
-    objects = [name for name in ctx.object_desk.names() if _sample(name) not in wanted]
-    ctx.object_desk.remove(objects)
+    objects = [name for name in ctx.image_bucket.names() if _sample(name) not in wanted]
+    ctx.image_bucket.remove(objects)
     return len(spare) + len(objects)
 
 
-def _lay_out_file(ctx: Context, row: Any, folder: str) -> str:
-    path = ctx.workspace.desk / folder / _name(row)
+def _stage_file(ctx: Context, row: Any, folder: str) -> str:
+    path = ctx.workspace.staged / folder / _name(row)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, read_image(ctx.workspace.shards, location_of(row)))
-    root = (ctx.settings.label_studio_document_root or ctx.workspace.desk).resolve()
+    root = (ctx.settings.label_studio_document_root or ctx.workspace.staged).resolve()
     if not path.is_relative_to(root):
         raise ValueError(
-            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is {root}, and {ctx.workspace.desk} is not "
-            "below it, so Label Studio could not show its images; set it to the desk, or above"
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is {root}, and {ctx.workspace.staged} is not "
+            "below it, so Label Studio could not show its images; set it to that folder, or one above"
         )
     return str(path.relative_to(root))
 
 
-def _lay_out_objects(ctx: Context, desk: BucketImageStore, table: pd.DataFrame) -> list[str]:
-    there = desk.names()
+def _stage_in_bucket(ctx: Context, bucket: BucketImageStore, table: pd.DataFrame) -> list[str]:
+    there = bucket.names()
     rows = {_name(row): row for row in table.itertuples()}
     missing = [name for name in rows if name not in there]
     for start in range(0, len(missing), 100):  # so many in memory
         part = missing[start : start + 100]
-        desk.put({name: read_image(ctx.workspace.shards, location_of(rows[name])) for name in part})
-    return [desk.address(_name(row)) for row in table.itertuples()]
+        bucket.put(
+            {name: read_image(ctx.workspace.shards, location_of(rows[name])) for name in part}
+        )
+    return [bucket.address(_name(row)) for row in table.itertuples()]
 
 
 def _name(row: Any) -> str:

@@ -55,7 +55,7 @@ def test_hotkeys_that_hone_toml_names_stay_and_the_others_avoid_them(tmp_path):
 def test_its_git_has_a_first_commit_and_nothing_that_grows(tmp_path):
     root = init_workspace(tmp_path / "ws", CLASSES).root
     assert git(root, "log", "--format=%an <%ae>") == "Hone <hone@localhost>"
-    grown = ["hone.sqlite", "hone.sqlite-wal", "desk/a.jpg", "traffic/s", "bento/m", "runs/r",
+    grown = ["hone.sqlite", "hone.sqlite-wal", "staged/a.jpg", "traffic/s", "bento/m", "runs/r",
              "remote/o", "inbox/i.png", ".env", ".dvc/cache/o", ".dvc/tmp/lock"]  # fmt: skip
     for name in grown:
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -83,23 +83,28 @@ def picture(seed: int) -> bytes:
 def test_a_round_is_answered_from_an_object_store(
     s3: str, workspace: Workspace, label_studio: LabelStudioServer, browser: "Browser"
 ) -> None:
-    desk = BucketImageStore.at("s3://hone/a team/desk")
+    bucket = BucketImageStore.at("s3://hone/a team/bucket")
     seat = {
         "LABEL_STUDIO_URL": label_studio.url,
         "LABEL_STUDIO_API_KEY": label_studio.api_key,
-        "HONE_DESK": desk.address(),
+        "HONE_IMAGE_BUCKET": bucket.address(),
     }
     lost = hone(
-        workspace, "label", "--size", "4", check=False, **seat | {"HONE_DESK": "s3://missing/desk"}
+        workspace,
+        "label",
+        "--size",
+        "4",
+        check=False,
+        **seat | {"HONE_IMAGE_BUCKET": "s3://missing/bucket"},
     )
     assert lost.returncode != 0
-    assert "there is no bucket 'missing'; make it, or correct HONE_DESK" in lost.stderr
+    assert "there is no bucket 'missing'; make it, or correct HONE_IMAGE_BUCKET" in lost.stderr
     assert "Traceback" not in lost.stderr
     assert "canary" not in lost.stdout + lost.stderr
     hone(workspace, "label", **seat)  # goes on with what was chosen
-    asked = desk.names()
+    asked = bucket.names()
     assert len(asked) == 4
-    assert not list((workspace.root / "desk").glob("images/*"))
+    assert not list((workspace.root / "staged").glob("images/*"))
     project = project_of(workspace)
     sign_up(label_studio, PERSON)
     with annotating(browser, label_studio, project, PERSON) as person:
@@ -111,7 +116,7 @@ def test_a_round_is_answered_from_an_object_store(
             person.submit()
     hone(workspace, "collect", **seat)
     assert as_json(hone(workspace, "status", "--json"))["labels"] == 4
-    assert desk.names() == set()
+    assert bucket.names() == set()
 
 
 def project_of(workspace: Workspace) -> int:
@@ -131,11 +136,11 @@ def test_a_second_run_changes_the_one_storage_there_is(
 ) -> None:
     own = own_workspace(document_root, "bucket-twice")
     with exchange.connect(label_studio.url, label_studio.api_key) as studio:
-        studio.project(own, desk=BucketImageStore("hone", "twice"))
+        studio.project(own, bucket=BucketImageStore("hone", "twice"))
         storages = studio.client.import_storage.s3
         [first] = storages.list(project=studio.project_id)
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
-        studio.project(own, desk=BucketImageStore("hone", "twice"))
+        studio.project(own, bucket=BucketImageStore("hone", "twice"))
         [second] = storages.list(project=studio.project_id)
         assert first.id == second.id
         assert (first.region_name, second.region_name) == ("us-east-1", "eu-north-1")
@@ -155,10 +160,10 @@ def test_a_bucket_that_only_label_studio_does_not_reach_is_one_sentence(
     def refused(address: str) -> str:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         with (
-            pytest.raises(ValueError, match=r"HONE_DESK s3://hone/unreached/") as error,
+            pytest.raises(ValueError, match=r"HONE_IMAGE_BUCKET s3://hone/unreached/") as error,
             exchange.connect(label_studio.url, label_studio.api_key) as studio,
         ):
-            studio.project(own, desk=BucketImageStore("hone", "unreached"))
+            studio.project(own, bucket=BucketImageStore("hone", "unreached"))
         assert "canary" not in str(error.value)
         return str(error.value)
 
@@ -173,11 +178,11 @@ def test_label_studio_has_the_model_guess_for_an_image_in_the_bucket(
 ) -> None:
     import boto3
 
-    desk = BucketImageStore("hone", "guessed")
+    bucket = BucketImageStore("hone", "guessed")
     elsewhere = BucketImageStore("other", "guessed")
     boto3.client("s3").create_bucket(Bucket=elsewhere.bucket)
     name = "d" * 64 + ".png"
-    for place in (desk, elsewhere):
+    for place in (bucket, elsewhere):
         place.put({name: picture(2)})
     workspace, engine = make_workspace(document_root / "bucket-guessed")
     model = save(workspace, engine)
@@ -185,16 +190,16 @@ def test_label_studio_has_the_model_guess_for_an_image_in_the_bucket(
     environment = {
         "HONE_WORKSPACE": str(workspace.root),
         "HONE_BACKEND_SECRET": SECRET,
-        "HONE_DESK": desk.address(),
+        "HONE_IMAGE_BUCKET": bucket.address(),
     }
     with (
         servers.bentoml(REPOSITORY, tmp_path, environment) as service,
         exchange.connect(label_studio.url, label_studio.api_key) as studio,
     ):
-        studio.project(workspace, desk=desk)
+        studio.project(workspace, bucket=bucket)
         connect_backend(studio, f"{service.url}/label-studio", SECRET, model=model)
         guesses = []
-        for image in (desk.address(name), elsewhere.address(name)):
+        for image in (bucket.address(name), elsewhere.address(name)):
             sent = studio.client.projects.import_tasks(
                 studio.project_id, request=[{"data": {"image": image}}], return_task_ids=True
             )
@@ -210,13 +215,13 @@ def test_label_studio_has_the_model_guess_for_an_image_in_the_bucket(
 def test_only_our_images_are_listed_and_taken_away(s3: str) -> None:
     from boto3 import client
 
-    desk = BucketImageStore("hone", "shared")
-    desk.open()
+    bucket = BucketImageStore("hone", "shared")
+    bucket.open()
     name = "a" * 64 + ".png"
-    desk.put({name: picture(0)})
+    bucket.put({name: picture(0)})
     client("s3").put_object(Bucket="hone", Key="shared/report.pdf", Body=b"not ours")
-    assert desk.names() == {name}
-    desk.remove([name, name])
+    assert bucket.names() == {name}
+    bucket.remove([name, name])
     there = client("s3").list_objects_v2(Bucket="hone", Prefix="shared/")["Contents"]
     assert {found["Key"] for found in there} == {f"shared/{NOTE}", "shared/report.pdf"}
 
@@ -224,18 +229,18 @@ def test_only_our_images_are_listed_and_taken_away(s3: str) -> None:
 def test_the_model_reads_images_of_the_desk_and_nothing_else(s3: str) -> None:
     from boto3 import client
 
-    desk = BucketImageStore("hone", "read")
+    bucket = BucketImageStore("hone", "read")
     name = "b" * 64 + ".png"
-    desk.put({name: picture(1)})
-    read = object_images(desk)
-    assert read(desk.address(name)) == picture(1)
+    bucket.put({name: picture(1)})
+    read = object_images(bucket)
+    assert read(bucket.address(name)) == picture(1)
     client("s3").put_object(Bucket="hone", Key="elsewhere/" + name, Body=b"secret")
     for address in (
         f"s3://hone/elsewhere/{name}",
         f"s3://hone/read/../elsewhere/{name}",
         f"s3://other/read/{name}",
-        desk.address("c" * 64 + ".png"),
-        desk.address(NOTE),
+        bucket.address("c" * 64 + ".png"),
+        bucket.address(NOTE),
         f"/data/local-files/?d={name}",
         "http://127.0.0.1/secret",
     ):
@@ -244,10 +249,10 @@ def test_the_model_reads_images_of_the_desk_and_nothing_else(s3: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["bucket/desk", "https://hone/desk", "s3://hone", "s3://hone/", "s3:///desk"]
+    "address", ["bucket/bucket", "https://hone/bucket", "s3://hone", "s3://hone/", "s3:///bucket"]
 )
 def test_an_address_that_names_no_folder_in_a_bucket_is_refused(address: str) -> None:
-    with pytest.raises(ValueError, match=r"HONE_DESK is .* like s3://bucket/folder"):
+    with pytest.raises(ValueError, match=r"HONE_IMAGE_BUCKET is .* like s3://bucket/folder"):
         BucketImageStore.at(address)
 
 
@@ -256,15 +261,15 @@ def test_a_store_that_does_not_answer_or_lets_nobody_in_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(
-        ConnectionError, match=r"s3://hone/desk/ does not answer .* AWS_ENDPOINT_URL"
+        ConnectionError, match=r"s3://hone/bucket/ does not answer .* AWS_ENDPOINT_URL"
     ):
-        BucketImageStore("hone", "desk").open()
+        BucketImageStore("hone", "bucket").open()
     with closed_door() as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         with pytest.raises(
             ValueError, match=r"does not let us .* check AWS_ACCESS_KEY_ID"
         ) as error:
-            BucketImageStore("hone", "desk").open()
+            BucketImageStore("hone", "bucket").open()
     assert "canary" not in str(error.value)
 
 

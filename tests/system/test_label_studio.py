@@ -62,7 +62,7 @@ def batch_of(numbers, *, round_id="round-0001", model: str | None = "m1", worksp
     ]
     if workspace is not None:
         for row in rows:
-            row["file"] = f"{workspace.root.name}/desk/{row['file']}"
+            row["file"] = f"{workspace.root.name}/staged/{row['file']}"
             Image.new("RGB", (32, 32), (200, 90, 30)).save(workspace.root.parent / row["file"])
     return pd.DataFrame(rows)
 
@@ -92,14 +92,14 @@ def test_a_project_shows_the_classes_with_their_keys_and_is_found_again(studio, 
 def test_an_image_that_annotators_would_not_see_stops_before_anything_is_sent(studio, workspace):
     studio.see(batch_of([1], workspace=workspace)["file"].iloc[0])
     with pytest.raises(ValueError, match=r"does not find the image .* the same folder for Label"):
-        studio.see("images/0.png")  # as from a run that takes the desk for the document root
+        studio.see("images/0.png")  # as from a run that takes the staged for the document root
 
 
 def test_a_desk_outside_the_servers_folder_is_refused_with_what_to_set(label_studio, tmp_path):
     outside = Workspace(tmp_path, "Far away", "", CLASSES, image_size=32)
     with (
         exchange.connect(label_studio.url, label_studio.api_key) as studio,
-        pytest.raises(ValueError, match=rf"may not show .*DOCUMENT_ROOT={tmp_path}/desk"),
+        pytest.raises(ValueError, match=rf"may not show .*DOCUMENT_ROOT={tmp_path}/staged"),
     ):
         studio.project(outside)
 

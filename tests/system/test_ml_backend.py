@@ -85,9 +85,9 @@ def service(
     """`bentoml serve` of a workspace below Label Studio's document root."""
     workspace, engine = make_workspace(document_root / "backend-service")
     put_in_service(engine, save(workspace, engine))
-    (workspace.desk / "images").mkdir(parents=True)
+    (workspace.staged / "images").mkdir(parents=True)
     for number in range(40):
-        (workspace.desk / "images" / f"{number}.png").write_bytes(png(number))
+        (workspace.staged / "images" / f"{number}.png").write_bytes(png(number))
     environment = {
         "HONE_WORKSPACE": str(workspace.root),
         "HONE_BACKEND_SECRET": SECRET,
@@ -117,20 +117,20 @@ def studio(
     document_root: Path,
     request: pytest.FixtureRequest,
 ) -> Iterator[exchange.Studio]:
-    """A project of the test's own, about the images on the service's desk."""
+    """A project of the test's own, about the images on the service's staged."""
     name = hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
     own = replace(running.workspace, root=document_root / f"backend-{name}")
     own.root.mkdir()
     with exchange.connect(label_studio.url, label_studio.api_key) as connected:
         number = connected.project(own)
         connected.client.import_storage.local.create(
-            project=number, path=str(running.workspace.desk / "images"), use_blob_urls=True
+            project=number, path=str(running.workspace.staged / "images"), use_blob_urls=True
         )
         yield connected
 
 
 def image(number: int | str) -> str:
-    return f"backend-service/desk/images/{number}.png"
+    return f"backend-service/staged/images/{number}.png"
 
 
 def batch_of(numbers: Any, *, model: str | None, round_id: str = "round-0001") -> pd.DataFrame:
@@ -263,7 +263,7 @@ def test_an_image_that_may_not_be_read_has_no_guess_and_holds_up_nobody(
     connect_backend(studio, running.backend, SECRET, model=running.model)
     before = running.status()["label_studio"]["no_guess"]
     with canary() as (address, calls):
-        foreign = ["backend-service/hone.sqlite", "backend-service/desk/../hone.toml"]
+        foreign = ["backend-service/hone.sqlite", "backend-service/staged/../hone.toml"]
         refused = add(
             studio, address, "s3://bucket/cat.png", *(f"/data/local-files/?d={f}" for f in foreign)
         )

@@ -37,7 +37,7 @@ def people(label_studio: LabelStudioServer) -> None:
 @pytest.fixture
 def workspace(document_root: Path, request: pytest.FixtureRequest) -> Workspace:
     root = document_root / f"queue-{abs(hash(request.node.name)):x}"
-    (root / "desk" / "images").mkdir(parents=True)
+    (root / "staged" / "images").mkdir(parents=True)
     return Workspace(root, "Queue", "Who ate the food?", CLASSES, image_size=32)
 
 
@@ -52,7 +52,7 @@ def batch_of(workspace: Workspace, names: str, **more: Any) -> pd.DataFrame:
     """One image a name, each less certain than the one before."""
     rows = []
     for number, name in enumerate(names):
-        file = f"{workspace.root.name}/desk/images/{name}.png"
+        file = f"{workspace.root.name}/staged/images/{name}.png"
         paint(workspace.root.parent / file, (32, 32))
         rows.append({"sample_id": name, "file": file, "confidence": 0.9 - number / 100})
     usual = {
@@ -352,7 +352,7 @@ def test_every_tab_opens_and_shows_its_round_the_least_certain_first(
 
 def test_a_tab_shows_the_most_similar_image_as_a_picture(studio, workspace, label_studio, browser):
     batch = batch_of(workspace, "ab")
-    file = f"{workspace.root.name}/desk/images/known.png"
+    file = f"{workspace.root.name}/staged/images/known.png"
     paint(workspace.root.parent / file, (48, 24))
     studio.assign(batch.assign(similar=file))
     studio.show_tabs([("round-0001", False)])

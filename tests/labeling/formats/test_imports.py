@@ -336,11 +336,11 @@ def test_an_annotation_without_a_choice_is_refused(tmp_path: Path, result: Any) 
 
 
 def test_what_label_studio_calls_an_image_is_found_below_the_folder(tmp_path: Path) -> None:
-    put_pictures(tmp_path, "desk/images/a.png", "in/my cat (1).png", "in/b.png", "one/x.png",
+    put_pictures(tmp_path, "staged/images/a.png", "in/my cat (1).png", "in/b.png", "one/x.png",
                  "two/x.png", "in/d.png")  # fmt: skip
     found = find_files(
         [
-            "/data/local-files/?d=desk/images/a.png",
+            "/data/local-files/?d=staged/images/a.png",
             "/data/upload/3/8f3a2b1c-my_cat_1.png",
             "/data/local-files/?d=elsewhere/in/b.png",
             "d.png", "x.png", "s3://bucket/a.png", "data:image/png;base64,AAAA", "q/\0\ud800.png",
@@ -348,7 +348,7 @@ def test_what_label_studio_calls_an_image_is_found_below_the_folder(tmp_path: Pa
         ],
         tmp_path,
     )  # fmt: skip
-    there = [str(tmp_path / name) for name in ("desk/images/a.png", "in/my cat (1).png", "in/b.png",
+    there = [str(tmp_path / name) for name in ("staged/images/a.png", "in/my cat (1).png", "in/b.png",
                                                "in/d.png")]  # fmt: skip
     assert list(found.values())[:4] == there
     reasons = [fate.reason for fate in found.values() if isinstance(fate, Absent)]

@@ -236,7 +236,7 @@ def test_a_refusal_that_may_have_passed_is_tried_again(
 
 
 def test_of_the_workspace_itself_only_the_inbox_is_taken_in(engine, workspace) -> None:
-    for name in ("desk", "inbox", "data"):
+    for name in ("staged", "inbox", "data"):
         (workspace.root / name).mkdir()
         (workspace.root / name / "a.png").write_bytes(encoded(len(name)))
     counts = ingest(engine, workspace, [workspace.root])

@@ -81,10 +81,10 @@ def test_a_blind_task_has_its_place_in_the_queue_and_no_guess():
 
 def test_instructions_have_a_line_and_the_examples_of_each_class():
     classes = [LabelClass("cat", "1", "any <cat>"), LabelClass("dog & co", "")]
-    text = wire.instructions("Who ate it?", classes, {"cat": ["desk/a b.png"]})
+    text = wire.instructions("Who ate it?", classes, {"cat": ["staged/a b.png"]})
     assert "<h3>Who ate it?</h3>" in text
     assert "<b>cat</b> (key 1): any &lt;cat&gt;" in text
-    assert '<img src="/data/local-files/?d=desk/a%20b.png" width="96"' in text
+    assert '<img src="/data/local-files/?d=staged/a%20b.png" width="96"' in text
     assert "<li><b>dog &amp; co</b></li>" in text
 
 

@@ -41,13 +41,13 @@ PROTOCOL = [("GET", "health"), ("POST", "setup"), ("POST", "predict"), ("GET", "
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with one released model and ten images on its desk, to be copied."""
+    """A workspace with one released model and ten images staged, to be copied."""
     workspace, engine = make_workspace(tmp_path_factory.mktemp("template") / "workspace")
     put_in_service(engine, save(workspace, engine))
     engine.dispose()
-    (workspace.desk / "images").mkdir(parents=True)
+    (workspace.staged / "images").mkdir(parents=True)
     for number in range(10):
-        (workspace.desk / "images" / f"{number}.png").write_bytes(png(number))
+        (workspace.staged / "images" / f"{number}.png").write_bytes(png(number))
     return workspace.root
 
 
@@ -171,7 +171,7 @@ def test_a_disk_that_takes_no_record_stops_no_guess(client: TestClient, place: P
 def test_a_task_without_a_readable_image_has_no_guess_and_the_others_have(
     client: TestClient, place: Place
 ) -> None:
-    images = place[0].desk / "images"
+    images = place[0].staged / "images"
     (images / "bad.png").write_bytes(b"no image")
     (images / "loop.png").symlink_to(images / "loop.png")
     broken = [
@@ -208,9 +208,11 @@ def test_where_images_come_from_is_handed_in(place: Place) -> None:
         return png(4)
 
     made = Backend(loops, lambda: found.active, read_image=read, secret=SECRET)
-    [result] = asyncio.run(made.guesses([{"id": 1, "data": {"image": "s3://desk/4.png"}}], CONFIG))
+    [result] = asyncio.run(
+        made.guesses([{"id": 1, "data": {"image": "s3://staged/4.png"}}], CONFIG)
+    )
     loops.close()
-    assert asked == ["s3://desk/4.png"]
+    assert asked == ["s3://staged/4.png"]
     assert class_of(result) in CLASSES
 
 
@@ -275,8 +277,8 @@ def test_before_a_release_there_are_no_guesses_and_nothing_fails(
     workspace, engine = make_workspace(tmp_path / "new")
     monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
     monkeypatch.setenv("HONE_BACKEND_SECRET", SECRET)
-    (workspace.desk / "images").mkdir(parents=True)
-    (workspace.desk / "images" / "1.png").write_bytes(png(1))
+    (workspace.staged / "images").mkdir(parents=True)
+    (workspace.staged / "images" / "1.png").write_bytes(png(1))
     with serving() as client:
         assert client.get("/label-studio/health").status_code == 200
         assert client.post("/label-studio/setup", json={}).json() == {"model_version": ""}
@@ -358,11 +360,11 @@ def test_what_the_env_file_says_reaches_the_workers_in_their_folder(
     monkeypatch.setattr(os, "environ", dict(os.environ))
     del os.environ["HONE_BACKEND_SECRET"]
     (tmp_path / ".env").write_text(
-        "HONE_BACKEND_SECRET=from-the-file\nLABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=workspace/desk\n"
+        "HONE_BACKEND_SECRET=from-the-file\nLABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=workspace/staged\n"
     )
     cast(Any, service.Hone).inner.look_before_serving()
     assert os.environ["HONE_BACKEND_SECRET"] == "from-the-file"
-    assert os.environ["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] == str(place[0].desk)
+    assert os.environ["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] == str(place[0].staged)
 
 
 @pytest.mark.parametrize("ending", ["", "/"])

@@ -1,4 +1,4 @@
-"""A model looks at the images on the desk for annotators, and at nothing else."""
+"""A model looks at the images staged for annotators, and at nothing else."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -6,17 +6,17 @@ from urllib.parse import quote
 import pytest
 
 from models.serving import staged_images
-from models.serving.staged_images import Unreadable, desk_images, no_images
+from models.serving.staged_images import Unreadable, no_images, staged_folder_images
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A desk with one image, and beside it what must stay unread."""
-    (tmp_path / "desk" / "images").mkdir(parents=True)
-    (tmp_path / "desk" / "images" / "a + b.png").write_bytes(b"image")
-    (tmp_path / "desk" / "note.txt").write_bytes(b"secret")
+    """A staged with one image, and beside it what must stay unread."""
+    (tmp_path / "staged" / "images").mkdir(parents=True)
+    (tmp_path / "staged" / "images" / "a + b.png").write_bytes(b"image")
+    (tmp_path / "staged" / "note.txt").write_bytes(b"secret")
     (tmp_path / "secret.png").write_bytes(b"secret")
-    return tmp_path / "desk"
+    return tmp_path / "staged"
 
 
 def address(file: str) -> str:
@@ -24,15 +24,18 @@ def address(file: str) -> str:
 
 
 def test_an_image_on_the_desk_is_read_by_its_address(place: Path) -> None:
-    assert desk_images(place)(address("images/a + b.png")) == b"image"
-    above = desk_images(place, place.parent)
-    assert above(address("desk/images/a + b.png")) == b"image"
+    assert staged_folder_images(place)(address("images/a + b.png")) == b"image"
+    above = staged_folder_images(place, place.parent)
+    assert above(address("staged/images/a + b.png")) == b"image"
 
 
 def test_a_desk_behind_a_link_is_the_same_desk(place: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(place)
-    assert desk_images(tmp_path / "link", tmp_path)(address("desk/images/a + b.png")) == b"image"
-    assert desk_images(place, tmp_path)(address("link/images/a + b.png")) == b"image"
+    assert (
+        staged_folder_images(tmp_path / "link", tmp_path)(address("staged/images/a + b.png"))
+        == b"image"
+    )
+    assert staged_folder_images(place, tmp_path)(address("link/images/a + b.png")) == b"image"
 
 
 @pytest.mark.parametrize(
@@ -66,13 +69,13 @@ def test_a_desk_behind_a_link_is_the_same_desk(place: Path, tmp_path: Path) -> N
 )
 def test_any_other_address_is_refused(place: Path, given: str) -> None:
     with pytest.raises(Unreadable) as error:
-        desk_images(place)(given)
+        staged_folder_images(place)(given)
     assert error.value.reason == "NOT_ON_DESK"
 
 
 def test_an_absolute_path_is_refused_even_to_an_image_on_the_desk(place: Path) -> None:
     with pytest.raises(Unreadable):
-        desk_images(place)(address(str(place / "images" / "a + b.png")))
+        staged_folder_images(place)(address(str(place / "images" / "a + b.png")))
 
 
 def test_a_link_that_leads_away_from_the_desk_is_not_followed(place: Path) -> None:
@@ -80,7 +83,7 @@ def test_a_link_that_leads_away_from_the_desk_is_not_followed(place: Path) -> No
     (place / "images" / "up").symlink_to(place.parent)
     for file in ("images/away.png", "images/up/secret.png"):
         with pytest.raises(Unreadable, match="is no file in"):
-            desk_images(place)(address(file))
+            staged_folder_images(place)(address(file))
 
 
 def test_a_file_too_large_for_an_image_is_not_read(
@@ -88,13 +91,13 @@ def test_a_file_too_large_for_an_image_is_not_read(
 ) -> None:
     monkeypatch.setattr(staged_images, "MAX_BYTES", 4)
     with pytest.raises(Unreadable) as error:
-        desk_images(place)(address("images/a + b.png"))
+        staged_folder_images(place)(address("images/a + b.png"))
     assert error.value.reason == "TOO_LARGE"
 
 
 def test_a_long_address_is_not_repeated_whole(place: Path) -> None:
     with pytest.raises(Unreadable) as error:
-        desk_images(place)("x" * 100_000)
+        staged_folder_images(place)("x" * 100_000)
     assert len(str(error.value)) < 400
 
 
