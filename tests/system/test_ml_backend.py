@@ -278,8 +278,8 @@ def test_an_image_that_may_not_be_read_has_no_guess_and_holds_up_nobody(
         assert calls == []
     assert [guesses(studio, task) for task in refused] == [[]] * len(refused)
     assert len(guesses(studio, good)) == 1
-    counted = running.status()["label_studio"]["no_guess"]["NOT_ON_DESK"]
-    assert counted == before.get("NOT_ON_DESK", 0) + 2 * len(refused)
+    counted = running.status()["label_studio"]["no_guess"]["NOT_STAGED"]
+    assert counted == before.get("NOT_STAGED", 0) + 2 * len(refused)
 
 
 def test_connecting_again_changes_the_one_backend_there_is(

@@ -70,7 +70,7 @@ def test_a_desk_behind_a_link_is_the_same_desk(place: Path, tmp_path: Path) -> N
 def test_any_other_address_is_refused(place: Path, given: str) -> None:
     with pytest.raises(Unreadable) as error:
         staged_folder_images(place)(given)
-    assert error.value.reason == "NOT_ON_DESK"
+    assert error.value.reason == "NOT_STAGED"
 
 
 def test_an_absolute_path_is_refused_even_to_an_image_on_the_desk(place: Path) -> None:
