@@ -31,7 +31,8 @@ class BucketImageStore:
         prefix = parts.path.strip("/")
         if parts.scheme != "s3" or not parts.netloc or not prefix or parts.query:
             raise ValueError(
-                f"HONE_IMAGE_BUCKET is {address!r}; an address like s3://bucket/folder is needed, and a "
+                f"HONE_IMAGE_BUCKET is {address!r}; an address like s3://bucket/folder is "
+                "needed, and a "
                 "folder of its own in the bucket"
             )
         return cls(parts.netloc, prefix)
@@ -124,11 +125,13 @@ class BucketImageStore:
             yield
         except NoCredentialsError as error:
             raise ValueError(
-                f"HONE_IMAGE_BUCKET is {self.address()}, and there are no keys for it; set {CREDENTIALS}"
+                f"HONE_IMAGE_BUCKET is {self.address()}, and there are no keys for it; set "
+                f"{CREDENTIALS}"
             ) from error
         except BotoCoreError as error:
             raise ConnectionError(
-                f"the object store of HONE_IMAGE_BUCKET {self.address()} does not answer ({error}); see "
+                f"the object store of HONE_IMAGE_BUCKET {self.address()} does not answer "
+                f"({error}); see "
                 "that it runs, and that AWS_ENDPOINT_URL is right if it is not Amazon's"
             ) from error
         except ClientError as error:
@@ -139,12 +142,14 @@ class BucketImageStore:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code in NO_BUCKET:
             return ValueError(
-                f"HONE_IMAGE_BUCKET is {self.address()}, but there is no bucket {self.bucket!r}; make it, "
+                f"HONE_IMAGE_BUCKET is {self.address()}, but there is no bucket "
+                f"{self.bucket!r}; make it, "
                 "or correct HONE_IMAGE_BUCKET"
             )
         if status in {401, 403}:
             return ValueError(
-                f"the object store does not let us use HONE_IMAGE_BUCKET {self.address()} ({code}); "
+                f"the object store does not let us use HONE_IMAGE_BUCKET {self.address()} "
+                f"({code}); "
                 f"check {CREDENTIALS}, and that they may read, write, list and delete there"
             )
         kind = ConnectionError if status >= 500 else ValueError

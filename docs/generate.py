@@ -58,5 +58,5 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Links to source files, which the site does not hold, become the text of the link."""
-    return re.sub(r"\[([^\]]+)\]\(\.\./(?:flows|tasks|labeling|models|core|tests|examples|benchmarks)"
-                  r"/[^)]*\)", r"\1", markdown)  # fmt: skip
+    folders = "flows|tasks|labeling|models|core|tests|examples|benchmarks"
+    return re.sub(rf"\[([^\]]+)\]\(\.\./(?:{folders})/[^)]*\)", r"\1", markdown)

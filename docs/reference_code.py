@@ -52,8 +52,10 @@ def events_page() -> str:
 
     lines = [
         "# Events\n",
-        "Generated from `tasks/` and `prefect.yaml`. An event only wakes a flow: what the flow acts "
-        "on is in the database, so an event that is lost costs time, not data. The resource of each "
+        "Generated from `tasks/` and `prefect.yaml`. An event only wakes a flow: what the flow "
+        "acts "
+        "on is in the database, so an event that is lost costs time, not data. The resource of "
+        "each "
         "is `hone.workspace`.\n",
         "| event | meaning, and what raises it | starts |",
         "|---|---|---|",

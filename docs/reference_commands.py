@@ -16,9 +16,11 @@ def commands_page() -> str:
     """One section a command: what it does, its arguments and its options with defaults."""
     parts = [
         "# Commands\n",
-        "Generated from `flows/cli`. `hone --workspace FOLDER COMMAND` names the workspace; without "
+        "Generated from `flows/cli`. `hone --workspace FOLDER COMMAND` names the workspace; "
+        "without "
         "it `HONE_WORKSPACE` does, else the current folder. An error is one line on standard error "
-        "that begins with `hone:`, and exit code 1; `HONE_TRACEBACK=1` shows the stack behind it.\n",
+        "that begins with `hone:`, and exit code 1; `HONE_TRACEBACK=1` shows the stack behind "
+        "it.\n",
     ]
     found = commands()
     panels: dict[str, list[str]] = {}

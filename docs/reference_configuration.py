@@ -42,7 +42,8 @@ def configuration_page() -> str:
     parts = [
         "# Configuration\n",
         "Generated from the code. `hone.toml` says what a workspace is; its sections hold the "
-        "policies. The other classes below are parameters of flows, to be set in `prefect.yaml`, in Prefect's form or, for the most "
+        "policies. The other classes below are parameters of flows, to be set in "
+        "`prefect.yaml`, in Prefect's form or, for the most "
         "used ones, on the command line. A value outside its bounds is refused with the value, "
         "the bounds and the remedy.\n",
         "## hone.toml\n",
@@ -67,7 +68,8 @@ def deployments_page() -> str:
     """The deployments of `prefect.yaml`: flow, schedule, events, parameters."""
     lines = [
         "# Deployments\n",
-        "Generated from `prefect.yaml`; `prefect --no-prompt deploy --all` puts them on a server.\n",
+        "Generated from `prefect.yaml`; `prefect --no-prompt deploy --all` puts them on a "
+        "server.\n",
         "| deployment | what it does | schedule | events | parameters |",
         "|---|---|---|---|---|",
     ]
@@ -92,7 +94,7 @@ def deployments() -> list[dict[str, Any]]:
 
 
 def field_notes(owner: type) -> dict[str, str]:
-    """What each field of a class means: its description, then the reason in the comment beside it."""
+    """What each field of a class means: its description, then the comment beside it."""
     lines, _ = inspect.getsourcelines(owner)
     reasons: dict[str, str] = {}
     above: list[str] = []

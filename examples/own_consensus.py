@@ -21,7 +21,7 @@ CROWD = [
 
 
 def agreement(votes: Votes) -> pd.DataFrame:
-    """The class with the largest sum of weights; a weight is how often its voter leads the tally."""
+    """The class with the largest sum of weights: how often its voter leads the tally."""
     leading = votes.tally().argmax(axis=1)
     agrees = leading[votes.sample] == votes.class_index
     count = np.bincount(votes.person, minlength=len(votes.people))

@@ -1,4 +1,4 @@
-"""Runs of a deployment that wait for the run in progress to end, and which of them are still needed.
+"""Runs of a deployment that wait for the one in progress, and which of them are still needed.
 
 A deployment runs one flow run at a time, and the others wait (`collision_strategy: ENQUEUE` in
 prefect.yaml). The run that starts next reads the newest state, so it does the work of all that a

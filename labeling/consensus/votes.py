@@ -11,7 +11,7 @@ TIE = 1e-9  # two classes closer than this are as likely as each other
 
 @dataclass(frozen=True)
 class Votes:
-    """The answers by number: answer j is `person[j]` calling `sample[j]` a `classes[class_index[j]]`.
+    """The answers by number: in answer j `person[j]` calls `sample[j]` `classes[class_index[j]]`.
 
     Everything is sorted by name, so the order in which answers came has no part in it.
     """
@@ -44,7 +44,7 @@ class Votes:
         return votes
 
     def annotator_class_pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Each distinct (annotator, class named) as two columns, and which of them each answer is."""
+        """Each distinct (annotator, class named) as two columns, and which one each answer is."""
         pairs, which = np.unique(self.person * self.width + self.class_index, return_inverse=True)
         return pairs // self.width, pairs % self.width, which
 

@@ -47,7 +47,7 @@ def propagate(
 ) -> np.ndarray:
     """Class probabilities [n, classes] of every row, from the labels of some of them.
 
-    `labels` are class numbers. A class without a label gets next to nothing; where no most_similar
+    `labels` are class numbers. A class without a label gets next to nothing; where no neighbour
     says anything the shares of the classes do; labels of one class alone leave all alike. `unseen`
     tells the labels that the network behind the embeddings did not learn from: the others lie where
     learning put them, so these alone show how far to believe a guess. Deterministic. Beyond
@@ -119,7 +119,7 @@ def _directions(embeddings: np.ndarray, members: np.ndarray) -> Callable[[np.nda
     rows -= centre
     strength, axes = np.linalg.eigh(rows.T @ rows / len(rows))
     kept = strength > 1e-6 * max(strength[-1], np.finfo(float).tiny)
-    if not (rows != 0).any() or not kept.any():  # all the same: each is a most_similar of each
+    if not (rows != 0).any() or not kept.any():  # all the same: each is a neighbour of each
         centre, axes, kept, strength = centre * 0, np.eye(len(centre)), ..., np.ones(len(centre))
     turn = (axes[:, kept] * strength[kept] ** -0.25).astype(np.float32)
 
@@ -132,7 +132,7 @@ def _directions(embeddings: np.ndarray, members: np.ndarray) -> Callable[[np.nda
 
 
 def _graph(rows: np.ndarray) -> "csr_array":
-    """Who is a near most_similar of whom, and how near: symmetric, and normalised by degree."""
+    """Who is a near neighbour of whom, and how near: symmetric, and normalised by degree."""
     from scipy.sparse import coo_array, csr_array, diags_array
 
     if len(rows) < 2:
@@ -152,7 +152,7 @@ def _nearest(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The `count` nearest keys of each row asking and how near they are, a block at a time.
 
-    With `own` row i is key i, and no most_similar of itself.
+    With `own` row i is key i, and no neighbour of itself.
     """
     size = min(len(asking), max(1, BLOCK // (4 * len(keys))))
     room = np.empty((size, len(keys)), np.float32)  # the same for all: fresh memory costs time

@@ -67,7 +67,7 @@ def uncertainty_herding(pool: Pool, size: int, rng: np.random.Generator) -> Choi
 def calibrated_doubt(pool: Pool, rng: np.random.Generator) -> np.ndarray:
     """The margin of each prediction, cooled or heated until the model is as sure as it may be.
 
-    That is as often as labelled samples have the class of their nearest labelled most_similar. Without
+    That is as often as labelled samples have the class of their nearest labelled neighbour. Without
     labels to say so, all predictions are worth the same.
     """
     if pool.probs is None:

@@ -137,7 +137,8 @@ class Studio:
     def assign(self, batch: pd.DataFrame) -> dict[str, int]:
         """Put a round's batch before the annotators; return each sample's task.
 
-        `batch` has sample_id, file (below the document root), guess, confidence, pre_annotation_model,
+        `batch` has sample_id, file (below the document root), pre_annotation, confidence,
+        pre_annotation_model,
         round_id, and perhaps stage, why, blind (the guess is not shown) and wanted (different
         people). Idempotent: a sample has one task in a round, whatever was sent before and however
         it ended. What an earlier round left unanswered makes room.

@@ -100,7 +100,8 @@ def check_image_is_served(client: Any, file: str) -> None:
     if response.status_code == 403:
         raise ValueError(
             "Label Studio shows no files of this machine; start it with "
-            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true, or set HONE_IMAGE_BUCKET to an object store"
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true, or set HONE_IMAGE_BUCKET to an "
+            "object store"
         )
     raise ValueError(
         f"Label Studio does not find the image {file} below its document root (status "
@@ -157,7 +158,8 @@ def _reached(bucket: BucketImageStore) -> Iterator[None]:
         said = detail(error.body)
         if "network address" in said:
             raise ValueError(
-                f"Label Studio calls no local or private address, and HONE_IMAGE_BUCKET {bucket.address()} "
+                f"Label Studio calls no local or private address, and HONE_IMAGE_BUCKET "
+                f"{bucket.address()} "
                 f"lies at {bucket.access().get('s3endpoint')}; start it with "
                 "LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS=false and "
                 "LABEL_STUDIO_USER_ADDITIONAL_BANNED_SUBNETS=<the networks it still must not call>"
@@ -165,7 +167,8 @@ def _reached(bucket: BucketImageStore) -> Iterator[None]:
         if error.status_code not in {400, 500}:
             raise
         raise ValueError(
-            f"Label Studio does not get at HONE_IMAGE_BUCKET {bucket.address()}, though Hone does ({said}); "
+            f"Label Studio does not get at HONE_IMAGE_BUCKET {bucket.address()}, though Hone "
+            f"does ({said}); "
             "see that AWS_ENDPOINT_URL is an address that holds on its machine too, and that the "
             "keys may list there; its log says more"
         ) from error

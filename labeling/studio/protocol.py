@@ -247,7 +247,8 @@ def _prediction(row: Mapping[str, Any], classes: Collection[str], kind: Kind) ->
     confidence = row["confidence"]
     if row["pre_annotation"] not in classes or not row["pre_annotation_model"]:
         raise ValueError(
-            f"sample {row['sample_id']}: the guess {row['pre_annotation']!r} of {row['pre_annotation_model']!r} "
+            f"sample {row['sample_id']}: the guess {row['pre_annotation']!r} of "
+            f"{row['pre_annotation_model']!r} "
             f"cannot be shown; the classes are {', '.join(classes)}, and a guess needs its model"
         )
     if confidence is None or not math.isfinite(confidence) or not 0 <= confidence <= 1:

@@ -29,7 +29,8 @@ ANNOUNCED = "announced-snapshot"
 def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str | None:
     """Cut a snapshot when `every` labels changed or no sample waits for an answer; return its name.
 
-    By the `soft` policy pseudo-labels of the pool go into it, as long as they do no harm on the audit samples.
+    By the `soft` policy pseudo-labels of the pool go into it, as long as they do no harm on the
+    audit samples.
 
     Idempotent: a half-made snapshot is completed or discarded, the same content is cut once.
     """

@@ -18,7 +18,7 @@ ENDINGS = {"JPEG": "jpg", "PNG": "png"}
 
 
 def stage_images(ctx: Context, table: pd.DataFrame) -> list[str]:
-    """Put the images of these samples before Label Studio; return what Label Studio calls each. Idempotent.
+    """Stage the images of these samples; return what Label Studio calls each. Idempotent.
 
     That is the path below its document root, or an address in the object store.
     """
@@ -67,7 +67,8 @@ def _stage_file(ctx: Context, row: Any, folder: str) -> str:
     if not path.is_relative_to(root):
         raise ValueError(
             f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT is {root}, and {ctx.workspace.staged} is not "
-            "below it, so Label Studio could not show its images; set it to that folder, or one above"
+            "below it, so Label Studio could not show its images; set it to that folder, or "
+            "one above"
         )
     return str(path.relative_to(root))
 

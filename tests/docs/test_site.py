@@ -66,7 +66,10 @@ def test_the_site_builds_with_every_link_good(site: Path) -> None:
 
 
 def test_a_page_loads_nothing_from_another_host(site: Path) -> None:
-    loads = re.compile(r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//|<link[^>]+stylesheet[^>]+href=\"(?:https?:)?//")  # fmt: skip
+    loads = re.compile(
+        r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//"
+        r"|<link[^>]+stylesheet[^>]+href=\"(?:https?:)?//"
+    )
     pages = list(site.rglob("*.html"))
     assert len(pages) > 30
     assert not [page.name for page in pages if loads.search(page.read_text(encoding="utf-8"))]

@@ -348,7 +348,8 @@ def test_what_label_studio_calls_an_image_is_found_below_the_folder(tmp_path: Pa
         ],
         tmp_path,
     )  # fmt: skip
-    there = [str(tmp_path / name) for name in ("staged/images/a.png", "in/my cat (1).png", "in/b.png",
+    there = [str(tmp_path / name) for name in (
+                 "staged/images/a.png", "in/my cat (1).png", "in/b.png",
                                                "in/d.png")]  # fmt: skip
     assert list(found.values())[:4] == there
     reasons = [fate.reason for fate in found.values() if isinstance(fate, Absent)]

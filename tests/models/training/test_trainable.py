@@ -14,9 +14,11 @@ def table(*rows: tuple[str, str]) -> pd.DataFrame:
     ("rows", "words"),
     [
         ([], "none of the 0 rows is in split 'train' (splits: none)"),
-        ([("held", "cat"), ("test", "dog")], "none of the 2 rows is in split 'train' (splits: held, test)"),
+        ([("held", "cat"), ("test", "dog")],
+         "none of the 2 rows is in split 'train' (splits: held, test)"),
         ([("soft", "cat"), ("val", "dog")], "(splits: soft, val)"),
-        ([("train", "cat"), ("train", "cat"), ("val", "dog")], "all 2 rows in split 'train' have the label 'cat'"),
+        ([("train", "cat"), ("train", "cat"), ("val", "dog")],
+         "all 2 rows in split 'train' have the label 'cat'"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_one_sentence_with_its_remedy(rows, words):
