@@ -17,6 +17,7 @@ from PIL import Image
 
 from core.hone_toml import LabelClass
 from core.workspace import Workspace
+from labeling.kinds import KINDS
 from labeling.studio import client as exchange
 from labeling.studio.project import PROJECT_FILE
 from tasks.demo.servers import LabelStudioServer, free_port
@@ -190,7 +191,7 @@ def test_a_lost_reply_neither_doubles_nor_loses_a_sample(label_studio, workspace
 def test_a_batch_that_arrived_twice_shrinks_to_one_task_a_sample(studio):
     batch = batch_of(range(5))
     first = studio.assign(batch)
-    tasks = exchange.wire.tasks_of(batch, ["cat", DOG])
+    tasks = exchange.wire.tasks_of(batch, ["cat", DOG], KINDS["classification"])
     studio.client.projects.import_tasks(studio.project_id, request=tasks)  # a late commit
     annotate(studio, max(studio.present([sample(3)]).values()), ["cat"])
     again = studio.assign(batch)

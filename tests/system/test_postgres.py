@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Iterator
+from importlib import import_module
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,6 +14,7 @@ from core.database import connect, metadata, now, upgrade, writing
 from core.intents import begin_intent, commit_intent, open_intents
 from core.locks import LockBusy, LockLost, fence, locks, only_writer
 from labeling.ledger.tables import labels, rounds, samples, watermarks
+from tests.core.test_database import modules_with_tables
 
 pytestmark = pytest.mark.system
 
@@ -27,6 +29,8 @@ def engine(postgres: str) -> Iterator[Engine]:
 
 def test_the_migrations_make_exactly_the_tables_that_the_code_uses(engine):
     upgrade(engine)
+    for module in modules_with_tables():
+        import_module(module)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
