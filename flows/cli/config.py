@@ -1,12 +1,10 @@
 """The command that prints the configuration in force."""
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
 
-from flows.cli.options import AsJson
+from flows.cli.options import AsJson, echo_json
 
 if TYPE_CHECKING:
     from tasks.operate.effective_config import EffectiveConfig
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Workspace")
 def config(as_json: AsJson = False) -> None:
     """Print each value in force and where it comes from: default, hone.toml, environment, .env."""
     from tasks.context import open_context
@@ -22,7 +20,7 @@ def config(as_json: AsJson = False) -> None:
 
     effective = effective_config(open_context())
     if as_json:
-        typer.echo(json.dumps(asdict(effective), default=str))
+        echo_json(effective)
     else:
         _show(effective)
 

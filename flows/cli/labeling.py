@@ -1,41 +1,65 @@
-"""The commands about annotators, and those that carry labels in and out."""
+"""Commands about labels: choose, collect, review, report, import and export."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.cli.options import Annotators, Answering, AsJson, single_run
+from flows.cli.options import Annotators, Answering, AsJson, echo_json, single_run
 
+PANEL = "Labels"
 app = typer.Typer()
 
 
-@app.command()
-def annotators(as_json: AsJson = False) -> None:
-    """Say how good and how fast each annotator is, and how far the guesses lead them."""
-    from tasks.report import annotators, annotators_view
+@app.command(rich_help_panel=PANEL)
+def label(
+    strategy: Annotated[str, typer.Option(help="How to choose; a wrong name lists them.")] = "auto",
+    size: Annotated[int, typer.Option(help="Samples in the batch.")] = 50,
+    audit_share: Annotated[float, typer.Option(help="Share drawn at random for the audit.")] = 0.1,
+    random_share: Annotated[float, typer.Option(help="Chance of a place to be drawn.")] = 0.05,
+    relabel_share: Annotated[float, typer.Option(help="At most, for labels in doubt.")] = 0.0,
+    balance: Annotated[bool, typer.Option(help="Predicted classes in equal parts.")] = False,
+    named: Annotated[list[str] | None, typer.Option(help="A sample id that comes first.")] = None,
+    gold_share: Annotated[float, typer.Option(help="Known ones mixed in, to check people.")] = 0.05,
+    blind_share: Annotated[float, typer.Option(help="Share shown without the guess.")] = 0.1,
+    overlap_share: Annotated[float, typer.Option(help="Share that several people see.")] = 0.0,
+    overlap: Annotated[int, typer.Option(help="How many people that is.")] = 2,
+    seed: int = 0,
+    round_id: Annotated[str | None, typer.Option("--round", help="Default: the next.")] = None,
+    annotators: Answering = Annotators.label_studio,
+) -> None:
+    """Choose the next batch and put it before the annotators."""
+    with single_run():
+        from flows.label_round import label_round
+        from labeling.batches.quality_control import QualityControlConfig
+        from labeling.batches.select import SelectionConfig
 
-    report = annotators.annotators_report(*_asked())
-    if as_json:
-        typer.echo(json.dumps(report))
-    else:
-        annotators_view.show_annotators(report)
+        selection = SelectionConfig(
+            strategy=strategy,
+            size=size,
+            audit_share=audit_share,
+            random_share=random_share,
+            relabel_share=relabel_share,
+            balance=balance,
+            named=named or (),
+        )
+        queue = QualityControlConfig(gold_share, blind_share, overlap, overlap_share)
+        label_round(round_id, selection, queue, seed, annotators=annotators.value)
 
 
-@app.command()
-def quality(as_json: AsJson = False) -> None:
-    """Say how far annotators agree, and what is disputed or refused."""
-    from tasks.report import annotators, annotators_view
+@app.command(rich_help_panel=PANEL)
+def collect(
+    annotators: Answering = Annotators.label_studio,
+    every: Annotated[int, typer.Option(help="Cut a snapshot after so many changed labels.")] = 50,
+) -> None:
+    """Fetch answers, settle labels, cut a snapshot."""
+    with single_run():
+        from flows.collect_labels import collect_labels
 
-    report = annotators.quality_report(*_asked())
-    if as_json:
-        typer.echo(json.dumps(report))
-    else:
-        annotators_view.show_quality(report)
+        collect_labels(annotators.value, every=every)
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def review(
     size: Annotated[int, typer.Option(min=1, help="Labels to look at again, at most.")] = 20,
     seed: int = 0,
@@ -48,17 +72,31 @@ def review(
         review_labels(size, seed, annotators.value)
 
 
-@app.command()
-def webhook(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1.")] = 3001,
-) -> None:
-    """Wake `collect` as soon as somebody answered: Label Studio calls this when it happens."""
-    from tasks.collect.webhook import serve_webhook
+@app.command(rich_help_panel=PANEL)
+def annotators(as_json: AsJson = False) -> None:
+    """Say how good and how fast each annotator is, and how far the guesses lead them."""
+    from tasks.report import annotators, annotators_view
 
-    serve_webhook(port)
+    report = annotators.annotators_report(*_ledger())
+    if as_json:
+        echo_json(report)
+    else:
+        annotators_view.show_annotators(report)
 
 
-@app.command("import")
+@app.command(rich_help_panel=PANEL)
+def quality(as_json: AsJson = False) -> None:
+    """Say how far annotators agree, and what is disputed or refused."""
+    from tasks.report import annotators, annotators_view
+
+    report = annotators.quality_report(*_ledger())
+    if as_json:
+        echo_json(report)
+    else:
+        annotators_view.show_quality(report)
+
+
+@app.command("import", rich_help_panel=PANEL)
 def import_(
     path: Annotated[Path, typer.Argument(help="CSV, COCO or Label Studio JSON, or folders.")],
     format: Annotated[
@@ -75,10 +113,10 @@ def import_(
 
     facts = import_labels(path, format=format, images=images, gold=gold)
     if as_json:
-        typer.echo(json.dumps(facts))
+        echo_json(facts)
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def export(
     target: Annotated[Path, typer.Argument(help="A new folder.")],
     format: Annotated[str, typer.Option(help="csv, coco, folders or label-studio.")] = "csv",
@@ -91,7 +129,31 @@ def export(
     export_labels(target, format=format, snapshot=snapshot, images=images)
 
 
-def _asked() -> tuple[Any, Any, list[str]]:
+@app.command(rich_help_panel=PANEL)
+def snapshots(as_json: AsJson = False) -> None:
+    """List the snapshots."""
+    from labeling.snapshots.publish import list_snapshots
+    from tasks.context import open_context
+
+    rows = list_snapshots(open_context().engine).to_dict("records")
+    if as_json:
+        echo_json(rows)
+    for row in [] if as_json else rows:
+        print_ = row["fingerprint"][:12]
+        typer.echo(f"{row['name']}  {row['rows']:>7} rows  {print_}  {row['created_at']}")
+
+
+@app.command(rich_help_panel=PANEL)
+def webhook(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1.")] = 3001,
+) -> None:
+    """Wake `collect` as soon as somebody answered: Label Studio calls this when it happens."""
+    from tasks.collect.webhook import serve_webhook
+
+    serve_webhook(port)
+
+
+def _ledger() -> tuple[Any, Any, list[str]]:
     """What a report is about: the ledger, the policy, the classes."""
     from tasks.context import open_context
 

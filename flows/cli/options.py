@@ -1,11 +1,14 @@
-"""What commands that run a flow share: options, and one run at a time without a server."""
+"""What commands share: options, JSON for other programs, and how a flow is run by hand."""
 
+import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, is_dataclass
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -21,46 +24,90 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on the last lin
 Answering = Annotated[Annotators, typer.Option(help="Who answers.")]
 
 
+def echo_json(value: Any) -> None:
+    """Print a value as one line of JSON, a dataclass by the names of its fields."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    elif isinstance(value, list):
+        value = [vars(row) if is_dataclass(row) else row for row in value]
+    typer.echo(json.dumps(value, default=str))
+
+
+def echo_fields(facts: dict[str, Any]) -> None:
+    """Print each field of a report on its own lines."""
+    for key, value in facts.items():
+        text = json.dumps(value, indent=2, default=str) if isinstance(value, dict | list) else value
+        typer.echo(f"{key}: {text}")
+
+
 @contextmanager
 def single_run() -> Iterator[None]:
-    """Run a flow with or without a Prefect server; without one, refuse to overlap another run."""
-    from contextlib import ExitStack
+    """Run flows on the configured Prefect server, or without one as plain functions.
+
+    Without a server nothing orders runs, so that a second one in the workspace is refused.
+    """
+    from prefect.settings import PREFECT_API_URL
 
     from core.locks import LockBusy, only_writer
     from tasks.context import open_context
+    from tasks.direct_run import direct_runs
+    from tasks.report.console import screen_output
 
     ctx = open_context()
     with ExitStack() as stack:
-        if not ctx.settings.prefect_api_url:
-            try:
-                stack.enter_context(only_writer(ctx.engine, "run-without-server", patience=0))
-            except LockBusy as error:
-                raise ValueError(
-                    f"another run is under way in {ctx.workspace.root} ({error}), and "
-                    "PREFECT_API_URL is not set; overlapping runs need a server: start one with "
-                    "`prefect server start` and set PREFECT_API_URL to it, or wait"
-                ) from error
-        stack.enter_context(quick_flows())
+        stack.enter_context(screen_output())
+        if ctx.settings.prefect_api_url or PREFECT_API_URL.value():
+            stack.enter_context(quick_flows())
+            yield
+            return
+        try:
+            stack.enter_context(only_writer(ctx.engine, "run-without-server", patience=0))
+        except LockBusy as error:
+            raise ValueError(
+                f"another run is under way in {ctx.workspace.root} ({error}), and "
+                "PREFECT_API_URL is not set; overlapping runs need a server: start one with "
+                "`prefect server start` and set PREFECT_API_URL to it, or wait"
+            ) from error
+        stack.enter_context(direct_runs())
         yield
 
 
 @contextmanager
 def quick_flows() -> Iterator[None]:
-    """Flows without the heartbeat thread, which holds up the end of each by up to a second.
+    """Flows whose own lines appear on standard output, without Prefect's log on the screen.
 
-    Nothing here listens to it: promises rest on the database, not on a run's state.
+    The heartbeat thread is off, because it delays the end of each flow by up to a second. Nothing
+    here listens to it: promises rest on the database, not on a run's state.
     """
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_without_traceback)
+    if not os.environ.get("HONE_TRACEBACK"):
+        _print_own_lines_only()
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Keep an error of a flow to one line: its cause is said at the end, in words."""
-    if record.exc_info and not os.environ.get("HONE_TRACEBACK"):
-        record.msg, record.args = f"{record.exc_info[1]}", ()
-        record.exc_info = None
-    return True
+def _print_own_lines_only() -> None:
+    """Print what flows print as plain lines; the log itself goes to the Prefect server only."""
+    import prefect  # sets up the console that is then silenced
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    package = str(Path(prefect.__file__).parent)
+
+    def is_own_line(record: logging.LogRecord) -> bool:
+        return not record.pathname.startswith(package) or record.funcName == "handle_retry"
+
+    lines = _PlainLines()
+    lines.addFilter(is_own_line)
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addHandler(lines)
+    for handler in [*logging.getLogger().handlers, *logging.getLogger("prefect").handlers]:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.addFilter(lambda record: not record.name.startswith("prefect"))
+
+
+class _PlainLines(logging.Handler):
+    """Writes the message of each record to standard output, and nothing else of it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(record.getMessage())

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 from prefect import task
-from prefect.artifacts import create_table_artifact
 from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, select
 
 from labeling.consensus.settle import SettlePolicy
@@ -19,7 +18,7 @@ from tasks.report.annotators_view import (
     agreement_rows,
     annotator_rows,
 )
-from tasks.report.artifacts import escape_markdown
+from tasks.report.artifacts import escape_markdown, publish_table
 
 LISTED = 100  # refused answers that are told one by one
 HURRIED = 0.1  # share of fast answers from which somebody is named
@@ -41,7 +40,7 @@ def publish_annotators(settling: SettlePolicy) -> None:
     ):
         listed = "\n".join(f"* {escape_markdown(line)}" for line in said)
         table = [{name: escape_markdown(cell) for name, cell in row.items()} for row in rows]
-        create_table_artifact(key=key, table=table, description=listed)
+        publish_table(key=key, table=table, description=listed)
 
 
 def annotators_report(

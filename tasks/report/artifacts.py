@@ -5,7 +5,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -22,6 +22,8 @@ from prefect.artifacts import (
 from core.images import decode_image
 from core.shards import read_image
 from labeling.ledger.tables import location_of
+from tasks.direct_run import is_direct_run
+from tasks.report.console import ShowProgress, screen_progress
 
 # What means something in Markdown or HTML anywhere, and what does where a line begins.
 _MARKS = re.compile(r"[\\*_\[\]<>#|~&!]|:(?=//)")
@@ -29,15 +31,33 @@ _FIRST = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")
 SHOWN = 48  # images in one artifact: enough to judge a batch by, small enough for the page
 
 
-def progress(description: str) -> Callable[[float, float], None]:
-    """A progress bar in Prefect; call what comes back with how much is done, and of how much."""
-    bar = create_progress_artifact(progress=0.0, description=description)
+def progress(description: str) -> ShowProgress:
+    """Progress in Prefect and on the screen: call it with how much is done, and of how much."""
+    on_screen = screen_progress(description)
+    bar = None
+    if not is_direct_run():
+        bar = create_progress_artifact(progress=0.0, description=description)
 
     def show(done: float, total: float) -> None:
-        share = 100.0 * done / total if total else 100.0
-        update_progress_artifact(artifact_id=cast(UUID, bar), progress=min(share, 100.0))
+        if on_screen is not None:
+            on_screen(done, total)
+        if bar is not None:
+            share = 100.0 * done / total if total else 100.0
+            update_progress_artifact(artifact_id=cast(UUID, bar), progress=min(share, 100.0))
 
     return show
+
+
+def publish_page(*, key: str, markdown: str, description: str) -> None:
+    """Publish a page in Prefect; without Prefect there is no place for it."""
+    if not is_direct_run():
+        create_markdown_artifact(key=key, markdown=markdown, description=description)
+
+
+def publish_table(*, key: str, table: list[dict[str, Any]], description: str) -> None:
+    """Publish a table in Prefect; without Prefect there is no place for it."""
+    if not is_direct_run():
+        create_table_artifact(key=key, table=table, description=description)
 
 
 def escape_markdown(text: str) -> str:
@@ -47,6 +67,8 @@ def escape_markdown(text: str) -> str:
 
 def publish_batch_artifact(round_id: str, batch: pd.DataFrame, rule: str, shards: Path) -> None:
     """The first images of a batch, each with the reason, the score and the model's guess."""
+    if is_direct_run():
+        return
     head = ["| image | sample | reason | score | guess |", "|---|---|---|---|---|"]
     rows = [
         f"| ![{str(row.sample_id)[:8]}]({_thumbnail(shards, row)}) | `{str(row.sample_id)[:12]}` "
@@ -57,7 +79,7 @@ def publish_batch_artifact(round_id: str, batch: pd.DataFrame, rule: str, shards
         f"{count} {reason}" for reason, count in batch["reason"].value_counts().items()
     )
     more = f"\n\n... and {len(batch) - SHOWN} more" if len(batch) > SHOWN else ""
-    create_markdown_artifact(
+    publish_page(
         key=round_id,
         description=f"Who is asked in {round_id}, and why",
         markdown=f"# {round_id}: {len(batch)} images ({counts})\n\nChosen by {rule}.\n\n"
@@ -84,13 +106,13 @@ def verdict_text(verdict: Any, *, challenger: str, champion: str | None, snapsho
 def publish_verdict(text: str, *, challenger: str) -> None:
     """Publish a verdict."""
     key = "verdict-" + challenger.replace(":", "-").replace("_", "-").lower()
-    create_markdown_artifact(key=key, description=f"Verdict on {challenger}", markdown=text)
+    publish_page(key=key, description=f"Verdict on {challenger}", markdown=text)
 
 
 def publish_signals(model: str, rows: Sequence[dict[str, Any]], reason: str) -> None:
     """Publish the signals of one window as a table, the decision as its description."""
     key = "drift-" + model.replace(":", "-").replace("_", "-").lower()
-    create_table_artifact(key=key, table=list(rows), description=reason)
+    publish_table(key=key, table=list(rows), description=reason)
 
 
 def _thumbnail(shards: Path, row: Any) -> str:

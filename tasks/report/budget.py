@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 from sqlalchemy import Engine, select
 
 from core.intervals import Interval, mean_interval
@@ -37,6 +36,7 @@ from models.judging.lure import is_sequential_draw, lure_accuracy, naive_accurac
 from models.registry import versions
 from tasks.context import Context, open_context
 from tasks.predictions import predict_with
+from tasks.report.artifacts import publish_page
 from tasks.report.budget_view import budget_page, draw_budget
 
 MOST_ROUNDS = 12  # looked back on, for the curve and for how good forecasts were
@@ -80,7 +80,7 @@ def publish_budget(policy: BudgetPolicy = BudgetPolicy()) -> None:  # noqa: B008
         return
     advice = f"{report['advice']}: {report['reason']}"
     print(advice)
-    create_markdown_artifact(key="budget", markdown=budget_page(report), description=advice)
+    publish_page(key="budget", markdown=budget_page(report), description=advice)
 
 
 def budget_report(policy: BudgetPolicy, *, seed: int = 0) -> dict[str, Any]:

@@ -4,14 +4,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.main
+from PIL import Image
 
 from flows.cli import app
 
-COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def hone(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key != "HONE_WORKSPACE"}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("HONE_WORKSPACE", "PREFECT_API_URL")
+    }
     return subprocess.run(
         [sys.executable, "-m", "flows", *words],
         capture_output=True,
@@ -42,11 +48,26 @@ def test_a_folder_that_is_no_workspace_is_an_error_that_says_what_to_do(tmp_path
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_says_what_it_does(command: str, tmp_path: Path) -> None:
     done = hone(command, "--help", folder=tmp_path)
-    assert done.returncode == 0
+    assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
 
 
-def test_the_readme_names_every_command() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    missing = [command for command in COMMANDS if f"hone {command}" not in readme]
-    assert not missing, f"README.md says nothing of {missing}"
+def test_the_pages_name_every_command() -> None:
+    root = Path(__file__).parents[3]
+    pages = [root / "README.md", *(root / "docs").rglob("*.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    missing = [command for command in COMMANDS if f"hone {command}" not in text]
+    assert not missing, f"README.md and docs/ say nothing of {missing}"
+
+
+def test_a_flow_prints_its_own_lines_and_nothing_else(tmp_path: Path) -> None:
+    made = hone("init", "cats", "--classes", "cat,dog", folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "images" / "red.png")
+    done = hone("--workspace", "cats", "ingest", "images", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        f"{tmp_path / 'images'}: 1 added, 0 known, refused: none",
+    ]

@@ -241,7 +241,7 @@ def test_the_tables_in_prefect_show_names_as_they_are(
         connection.execute(image.values(annotator="<img src=http://far.example/x.png>"))
     place = SimpleNamespace(engine=engine, workspace=SimpleNamespace(class_names=CLASSES))
     monkeypatch.setattr(annotators, "open_context", lambda: place)
-    monkeypatch.setattr(annotators, "create_table_artifact", lambda **what: made.append(what))
+    monkeypatch.setattr(annotators, "publish_table", lambda **what: made.append(what))
     annotators.publish_annotators.fn(POLICY)
     assert [what["key"] for what in made] == ["annotators", "agreement"]
     cells = [cell for what in made for row in what["table"] for cell in row.values()]

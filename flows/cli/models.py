@@ -1,0 +1,97 @@
+"""Commands about models: train, release, watch, forecast, trace."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import AsJson, echo_fields, echo_json, single_run
+
+PANEL = "Models"
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=PANEL)
+def retrain(
+    snapshot: Annotated[str | None, typer.Option(help="Default: the newest.")] = None,
+    backbone: Annotated[str, typer.Option(help="A torchvision classification model.")] = "resnet18",
+    weights: Annotated[
+        str | None, typer.Option(help="'default', a weights file, or nothing.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Default: the configuration's.")] = None,
+    seed: int = 0,
+    approval: Annotated[bool, typer.Option(help="Wait for `hone release` by a person.")] = False,
+) -> None:
+    """Train a challenger, judge it against the champion, release the winner."""
+    with single_run():
+        from flows.retrain import retrain as run
+        from models.network.network import NetworkConfig
+        from models.training.train import TrainConfig
+
+        config = TrainConfig(seed=seed)
+        if epochs is not None:
+            config = replace(config, epochs=epochs)
+        run(
+            snapshot,
+            NetworkConfig(backbone=backbone, weights=weights),
+            config,
+            approval="person" if approval else "verdict",
+        )
+
+
+@app.command(rich_help_panel=PANEL)
+def release(
+    version: str,
+    who: Annotated[str, typer.Option(help="The person who takes responsibility.")],
+    why: Annotated[str, typer.Option(help="The reason, kept for good.")],
+) -> None:
+    """Put a version into service by a named person's word, whatever the verdict."""
+    from tasks.retrain.release import release_by_hand
+
+    release_by_hand(version, who=who, why=why)
+    typer.echo(f"{version} is in service, by {who}")
+
+
+@app.command(rich_help_panel=PANEL)
+def watch(
+    window: Annotated[int | None, typer.Option(help="Predictions in one window.")] = None,
+) -> None:
+    """Check the served traffic for drift and decide."""
+    with single_run():
+        from flows.watch_traffic import watch_traffic
+        from tasks.context import open_context
+
+        policy = open_context().policies.watch
+        watch_traffic(None if window is None else replace(policy, window=window))
+
+
+@app.command(rich_help_panel=PANEL)
+def budget(
+    worth: Annotated[
+        float | None, typer.Option(help="What a point of accuracy may cost; default: no limit.")
+    ] = None,
+    least_gain: Annotated[
+        float, typer.Option(help="Accuracy that 500 labels must add to be worth asking for.")
+    ] = 0.01,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the next labels would add and cost, and whether to go on."""
+    from labeling.budget.learning_curve import BudgetPolicy
+    from tasks.report.budget import budget_report
+    from tasks.report.budget_view import show_budget
+
+    report = budget_report(BudgetPolicy(least_gain=least_gain, worth=worth))
+    if as_json:
+        echo_json(report)
+    else:
+        show_budget(report)
+
+
+@app.command(rich_help_panel=PANEL)
+def trace(prediction_id: str, as_json: AsJson = False) -> None:
+    """Trace a served prediction back to image, model, snapshot, label and annotators."""
+    from tasks.context import open_context
+    from tasks.operate.status import trace as follow
+
+    chain = follow(open_context().engine, prediction_id)
+    echo_json(chain) if as_json else echo_fields(chain)

@@ -1,0 +1,32 @@
+"""Commands that check and mend a workspace."""
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import AsJson, echo_json
+
+PANEL = "Operation"
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=PANEL)
+def fsck(
+    as_json: AsJson = False,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="First mend what copies can mend.")
+    ] = False,
+) -> None:
+    """Check every promise over database, stores and remotes; exit 1 when one is broken."""
+    from tasks.operate.fsck import check, repair
+
+    if mend:
+        repair()
+    found = check()
+    if as_json:
+        echo_json(found)
+    for problem in [] if as_json else found:
+        typer.echo(f"{problem.promise}  {problem.what}: {problem.remedy}")
+    if not found and not as_json:
+        typer.echo("every promise holds")
+    raise typer.Exit(1 if found else 0)

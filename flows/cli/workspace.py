@@ -1,0 +1,65 @@
+"""Commands about a workspace: make it, fill it, see how it stands."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import AsJson, echo_fields, echo_json, single_run
+
+PANEL = "Workspace"
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=PANEL)
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the workspace is made.")],
+    classes: Annotated[str, typer.Option(help="Class names, separated by commas.")],
+    title: Annotated[
+        str, typer.Option(help="What annotators see; default: the folder's name.")
+    ] = "",
+    purpose: Annotated[str, typer.Option(help="One line: what the labels are for.")] = "",
+    image_size: Annotated[int, typer.Option(help="Side of the model's input, in pixels.")] = 224,
+    remote: Annotated[str | None, typer.Option(help="DVC remote; default: a local folder.")] = None,
+) -> None:
+    """Make a workspace: git, DVC with a remote, database, hone.toml."""
+    from core.workspace import init_workspace
+    from tasks.policies import policies_toml
+
+    made = init_workspace(
+        folder,
+        [name.strip() for name in classes.split(",")],
+        title=title,
+        purpose=purpose,
+        image_size=image_size,
+        remote=remote,
+        policies=policies_toml(),
+    )
+    os.environ["HONE_WORKSPACE"] = str(made.root)
+    from tasks.context import open_context
+
+    open_context()  # makes the database
+    typer.echo(f"workspace {made.root} with {len(made.classes)} classes; next: hone ingest PATH")
+
+
+@app.command(rich_help_panel=PANEL)
+def ingest(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Folders or files.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+) -> None:
+    """Take in images: folders, recursively; also what the service was sent."""
+    with single_run():
+        from flows.ingest_images import ingest_images
+
+        ingest_images([str(path.expanduser().resolve()) for path in paths or []] or None, processes)
+
+
+@app.command(rich_help_panel=PANEL)
+def status(as_json: AsJson = False) -> None:
+    """Say how the loop stands."""
+    from tasks.context import open_context
+    from tasks.operate.status import status as look
+
+    facts = look(open_context().engine)
+    echo_json(facts) if as_json else echo_fields(facts)
