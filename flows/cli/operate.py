@@ -22,11 +22,11 @@ def fsck(
 
     if mend:
         repair()
-    found = check()
+    findings = check()
     if as_json:
-        echo_json(found)
-    for problem in [] if as_json else found:
+        echo_json(findings)
+    for problem in [] if as_json else findings:
         typer.echo(f"{problem.promise}  {problem.what}: {problem.remedy}")
-    if not found and not as_json:
+    if not findings and not as_json:
         typer.echo("every promise holds")
-    raise typer.Exit(1 if found else 0)
+    raise typer.Exit(1 if findings else 0)

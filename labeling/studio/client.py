@@ -138,9 +138,8 @@ class Studio:
         """Put a round's batch before the annotators; return each sample's task.
 
         `batch` has sample_id, file (below the document root), pre_annotation, confidence,
-        pre_annotation_model,
-        round_id, and perhaps stage, why, blind (the guess is not shown) and wanted (different
-        people). Idempotent: a sample has one task in a round, whatever was sent before and however
+        pre_annotation_model, round_id, and perhaps stage, why, blind (the pre-annotation is not
+        shown) and required_annotators. Idempotent: a sample has one task in a round, however
         it ended. What an earlier round left unanswered makes room.
         """
         tasks = wire.tasks_of(batch, self._classes, self.kind)
