@@ -10,6 +10,7 @@ from core.database import now, writing
 from core.intents import begin_intent, commit_intent, open_intents
 from core.locks import Token, fence
 from labeling.batches.most_similar import nearest
+from labeling.ledger.pending import mark_pending
 from labeling.ledger.reasons import RELABEL_REASONS
 from labeling.ledger.tables import assignments, audit, gold, labels, rounds, samples, sources
 
@@ -188,8 +189,10 @@ def record_deleted(engine: Engine, token: Token, gone: Iterable[tuple[str, str]]
     label, for then it was measured on and is never trained on.
     """
     had_label = select(labels.c.sample_id)
+    gone = list(gone)
     with writing(engine) as connection:
         fence(connection, token)
+        mark_pending(connection, {sample_id for sample_id, _ in gone})  # its round may be over
         for sample_id, round_id in gone:
             connection.execute(
                 update(assignments)

@@ -254,3 +254,14 @@ def test_settling_twice_changes_nothing(engine):
         counts = settle_labels(engine, token, POLICY, CLASSES)
     assert set(counts.values()) == {0}
     assert (history(engine, "a"), assignment(engine, "a")) == before
+
+
+def test_a_round_ends_when_the_last_of_its_tasks_is_deleted(engine: Engine) -> None:
+    round_id = ask(engine, "a", "b")
+    answer(engine, "a", "ann", "cat")
+    with only_writer(engine, "rounds") as token:
+        rounds.record_deleted(engine, token, [("b", round_id)])
+    with only_writer(engine, "answers") as token:
+        settle_labels(engine, token, POLICY, CLASSES)
+    with engine.connect() as connection:
+        assert rounds.samples_of_open_rounds(connection) == set()
