@@ -35,7 +35,7 @@ def configuration(section: str) -> Callable[[type[T]], type[T]]:
     """Make a class a frozen pydantic dataclass that refuses unknown names, known as `section`."""
 
     def make(cls: type[T]) -> type[T]:
-        strict = ConfigDict(extra="forbid", title=section)
+        strict = ConfigDict(extra="forbid", title=section, json_schema_extra=_show_bounds)
         made: Any = pydantic_dataclass(frozen=True, config=strict)(cls)
         made.__init__ = _with_sentences(made.__init__)
         CONFIGURATIONS[section] = made
@@ -148,6 +148,15 @@ def _range(limits: Mapping[str, float]) -> str:
     if low is None:
         return f"at most {high:g}" if "le" in limits else below
     return f"{'from' if 'ge' in limits else 'above'} {low:g} to {below}"
+
+
+def _show_bounds(schema: dict[str, Any]) -> None:
+    """Add the bounds to the help of each field: Prefect's form checks them but does not show them."""
+    names = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
+    for field in schema.get("properties", {}).values():
+        bounds = _range({ours: field[theirs] for theirs, ours in names.items() if theirs in field})
+        if bounds and "description" in field:
+            field["description"] += f" ({bounds})"
 
 
 def _with_sentences(init: Callable[..., None]) -> Callable[..., None]:

@@ -78,10 +78,13 @@ def test_a_name_is_one_that_is_registered_now():
     del COLOURS["gold"]
 
 
-def test_a_form_is_told_the_bounds_and_the_help():
-    coats = TypeAdapter(Paint).json_schema()["properties"]["coats"]
+def test_a_form_has_the_bounds_and_shows_them_in_the_help():
+    fields = TypeAdapter(Paint).json_schema()["properties"]
+    coats = fields["coats"]
     assert (coats["minimum"], coats["maximum"], coats["default"]) == (1, 5, 2)
-    assert coats["description"] == "layers of paint"
+    assert coats["description"] == "layers of paint (from 1 to 5)"
+    assert fields["chance"]["description"] == "of a drip (above 0 to 0.5)"
+    assert fields["wet"]["description"] == "paint on wet paint"
 
 
 def test_it_is_a_frozen_dataclass_whose_copies_are_checked_too():
