@@ -151,7 +151,7 @@ def _range(limits: Mapping[str, float]) -> str:
 
 
 def _show_bounds(schema: dict[str, Any]) -> None:
-    """Add the bounds to the help of each field: Prefect's form checks them but does not show them."""
+    """Add the bounds to the help of each field: the form checks them but does not show them."""
     names = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
     for field in schema.get("properties", {}).values():
         bounds = _range({ours: field[theirs] for theirs, ours in names.items() if theirs in field})
