@@ -1,0 +1,53 @@
+"""How many audit labels there are, and how many a verdict still needs."""
+
+import math
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from labeling.ledger.tables import assignments, audit, labels
+
+
+@dataclass(frozen=True)
+class AuditProgress:
+    """The audit labels of a workspace beside the number without which every verdict is HOLD."""
+
+    needed: int  # the gate's min_rows
+    labelled: int
+    open: int  # audit samples before annotators that have no label yet
+
+    @property
+    def missing(self) -> int:
+        """Audit labels that are neither there nor asked for."""
+        return max(0, self.needed - self.labelled - self.open)
+
+    @property
+    def verdict_possible(self) -> bool:
+        """Whether enough audit samples are labelled."""
+        return self.labelled >= self.needed
+
+    def sentence(self, *, per_round: int | None = None) -> str:
+        """The numbers for people; with the audit samples of one round also how many rounds."""
+        parts = [f"{self.labelled} are labelled"]
+        if not self.verdict_possible:
+            parts += [f"{self.open} are asked for now", f"{self.missing} are still missing"]
+        text = f"A verdict needs {self.needed} audit labels: {', '.join(parts)}"
+        if not self.missing or per_round is None:
+            return text
+        if per_round == 0:
+            return f"{text}, and rounds like this one ask for none"
+        rounds = math.ceil(self.missing / per_round)
+        return f"{text} (about {rounds} more round{'s' if rounds > 1 else ''} of this size)"
+
+
+def load_audit_progress(connection: Connection, needed: int) -> AuditProgress:
+    """How many audit labels there are and are asked for, beside the number that is `needed`."""
+    labelled = select(labels.c.sample_id).where(labels.c.replaced_at.is_(None))
+    is_open = select(assignments.c.sample_id).where(assignments.c.closed_at.is_(None))
+    has_label = audit.c.sample_id.in_(labelled)
+    members = select(func.count()).select_from(audit)
+    return AuditProgress(
+        needed,
+        labelled=connection.scalar(members.where(has_label)) or 0,
+        open=connection.scalar(members.where(~has_label, audit.c.sample_id.in_(is_open))) or 0,
+    )

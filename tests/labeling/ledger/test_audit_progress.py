@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, insert, update
+
+from core.database import now, writing
+from labeling.ledger.audit_progress import AuditProgress, load_audit_progress
+from labeling.ledger.tables import assignments, audit, labels, rounds
+from tests.labeling.databases import make_engine
+
+IDS = [f"sample-{number}" for number in range(8)]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    """A round of eight, five of them audit samples, before annotators."""
+    engine = make_engine(tmp_path, IDS)
+    with writing(engine) as connection:
+        about = {"strategy": "random", "seed": 0, "config": {}, "why": "test", "chosen_at": now()}
+        connection.execute(insert(rounds).values(round_id="round-0001", number=1, **about))
+        for number, sample_id in enumerate(IDS):
+            mine = {"round_id": "round-0001", "sample_id": sample_id}
+            reason = "audit" if number < 5 else "random"
+            connection.execute(insert(assignments).values(**mine, position=number, reason=reason))
+            if number < 5:
+                drawn = {"inclusion_probability": 0.5, "drawn_at": now()}
+                connection.execute(insert(audit).values(**mine, **drawn))
+    return engine
+
+
+def progress(engine: Engine) -> AuditProgress:
+    with engine.connect() as connection:
+        return load_audit_progress(connection, needed=6)
+
+
+def label(engine: Engine, sample_id: str) -> None:
+    settled = {"label": "cat", "trust": 1.0, "annotators": ["ann"], "method": "majority"}
+    with writing(engine) as connection:
+        row = {"sample_id": sample_id, "settled_at": now(), **settled}
+        connection.execute(insert(labels).values(**row))
+
+
+def close(engine: Engine, sample_id: str, outcome: str) -> None:
+    with writing(engine) as connection:
+        connection.execute(
+            update(assignments)
+            .where(assignments.c.sample_id == sample_id)
+            .values(closed_at=now(), outcome=outcome)
+        )
+
+
+def test_audit_samples_are_open_until_they_have_a_label(engine: Engine) -> None:
+    assert progress(engine) == AuditProgress(needed=6, labelled=0, open=5)
+    label(engine, IDS[0])  # and wanted from a second annotator
+    label(engine, IDS[1])
+    close(engine, IDS[1], "labelled")
+    label(engine, IDS[6])  # no audit sample
+    assert progress(engine) == AuditProgress(needed=6, labelled=2, open=3)
+
+
+def test_a_skipped_audit_sample_is_missing_again(engine: Engine) -> None:
+    close(engine, IDS[0], "skipped")
+    assert progress(engine) == AuditProgress(needed=6, labelled=0, open=4)
+    assert progress(engine).missing == 2
+
+
+def test_a_withdrawn_label_is_no_audit_label(engine: Engine) -> None:
+    label(engine, IDS[0])
+    close(engine, IDS[0], "labelled")
+    with writing(engine) as connection:
+        connection.execute(update(labels).values(replaced_at=now()))
+    assert progress(engine) == AuditProgress(needed=6, labelled=0, open=4)
+
+
+@pytest.mark.parametrize(
+    ("counts", "per_round", "sentence"),
+    [
+        (
+            (50, 12, 20),
+            20,
+            "A verdict needs 50 audit labels: 12 are labelled, 20 are asked for now, 18 are still "
+            "missing (about 1 more round of this size)",
+        ),
+        (
+            (50, 0, 5),
+            5,
+            "A verdict needs 50 audit labels: 0 are labelled, 5 are asked for now, 45 are still "
+            "missing (about 9 more rounds of this size)",
+        ),
+        (
+            (50, 12, 20),
+            None,
+            "A verdict needs 50 audit labels: 12 are labelled, 20 are asked for now, 18 are still "
+            "missing",
+        ),
+        (
+            (50, 0, 0),
+            0,
+            "A verdict needs 50 audit labels: 0 are labelled, 0 are asked for now, 50 are still "
+            "missing, and rounds like this one ask for none",
+        ),
+        (
+            (50, 30, 20),
+            20,
+            "A verdict needs 50 audit labels: 30 are labelled, 20 are asked for now, 0 are still "
+            "missing",
+        ),
+        ((50, 51, 4), 4, "A verdict needs 50 audit labels: 51 are labelled"),
+    ],
+)
+def test_the_sentence_has_the_numbers(
+    counts: tuple[int, int, int], per_round: int | None, sentence: str
+) -> None:
+    assert AuditProgress(*counts).sentence(per_round=per_round) == sentence
