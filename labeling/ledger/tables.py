@@ -113,6 +113,19 @@ Index(
     sqlite_where=text("closed_at IS NULL"),
     postgresql_where=text("closed_at IS NULL"),
 )
+Index("ix_assignments_sample_id", assignments.c.sample_id)
+Index(
+    "ix_assignments_disputed",
+    assignments.c.sample_id,
+    sqlite_where=text("disputed_at IS NOT NULL"),
+    postgresql_where=text("disputed_at IS NOT NULL"),
+)
+Index(
+    "ix_assignments_skipped",
+    assignments.c.sample_id,
+    sqlite_where=text("outcome = 'skipped'"),
+    postgresql_where=text("outcome = 'skipped'"),
+)
 
 # Samples that metrics are computed on. A row is never removed: these are never trained on.
 audit = Table(
