@@ -1,6 +1,5 @@
 """Counts out of indexes agree with the rows that they stand for."""
 
-from pathlib import Path
 
 import pandas as pd
 import pytest
