@@ -152,6 +152,14 @@ def test_a_trust_below_the_threshold_is_asked_again() -> None:
     assert only(settle(votes("cat"), SettlePolicy(threshold=0.96)))["label"] is None
 
 
+@pytest.mark.parametrize("values", [["cat"], ["cat", "cat", "dog"]])
+def test_a_trust_equal_to_the_threshold_settles(values: list[str]) -> None:
+    trust = float(only(settle(votes(*values), MAJORITY))["trust"])
+    policies = (SettlePolicy(threshold=at, method="majority") for at in (trust, trust + 1e-12))
+    labels = [only(settle(votes(*values), policy))["label"] for policy in policies]
+    assert labels == ["cat", None]
+
+
 def test_one_person_counts_once_with_the_latest_word() -> None:
     answers = said(
         ("s", "ann", "cat"), ("s", "ann", "cat"), ("s", "ben", "dog"), ("s", "ann", "dog")
@@ -228,6 +236,14 @@ def test_a_verdict_decides_against_any_number_of_answers(method: str) -> None:
 def test_the_latest_of_a_persons_verdicts_decides_and_an_answer_after_it_does_not() -> None:
     answers = said(("s", "ann", "CAT"), ("s", "ann", "DOG"), ("s", "ann", "eel"))
     assert only(settle(answers, SettlePolicy()))["label"] == "dog"
+
+
+def test_a_later_skip_takes_back_the_verdict_of_its_author_alone() -> None:
+    answers = said(("s", "ann", "CAT"), ("s", "ann", None), ("s", "ben", "dog"))
+    row = only(settle(answers, MAJORITY))
+    assert (row["label"], row["method"], row["annotators"]) == ("dog", "majority", ["ben"])
+    answers = said(("s", "ann", "CAT"), ("s", "ben", None), ("s", "ben", "dog"))
+    assert only(settle(answers, MAJORITY))["method"] == "verdict"
 
 
 def test_verdicts_of_two_people_that_disagree_settle_nothing() -> None:

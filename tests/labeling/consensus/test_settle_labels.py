@@ -28,17 +28,30 @@ def engine(tmp_path: Path) -> Engine:
     return make_engine(tmp_path, ["a", "b", "c", "g"])
 
 
-def ask(engine: Engine, *samples: str, reason: str = "margin", number: int = 1, **more: Any) -> str:
-    """Open a round with these samples and send it."""
+def choose(
+    engine: Engine, *samples: str, reason: str = "margin", number: int = 1, **more: Any
+) -> str:
+    """Open a round with these samples."""
     batch = pd.DataFrame({"sample_id": samples, "position": range(len(samples)), "reason": reason})
     round_id = rounds.round_name(number)
+    with only_writer(engine, "rounds") as token, writing(engine) as connection:
+        rounds.open_round(
+            connection, token, round_id, batch.assign(**more),
+            strategy=reason, config={}, model=None, seed=0, why="test",
+        )  # fmt: skip
+    return round_id
+
+
+def send(engine: Engine, round_id: str, *samples: str) -> None:
+    """Record that these samples of a round are before annotators."""
     with only_writer(engine, "rounds") as token:
-        with writing(engine) as connection:
-            rounds.open_round(
-                connection, token, round_id, batch.assign(**more),
-                strategy=reason, config={}, model=None, seed=0, why="test",
-            )  # fmt: skip
         rounds.record_sent(engine, token, round_id, {key: f"task {key}" for key in samples})
+
+
+def ask(engine: Engine, *samples: str, reason: str = "margin", number: int = 1, **more: Any) -> str:
+    """Open a round with these samples and send it."""
+    round_id = choose(engine, *samples, reason=reason, number=number, **more)
+    send(engine, round_id, *samples)
     return round_id
 
 
@@ -265,3 +278,44 @@ def test_a_round_ends_when_the_last_of_its_tasks_is_deleted(engine: Engine) -> N
         settle_labels(engine, token, POLICY, CLASSES)
     with engine.connect() as connection:
         assert rounds.samples_of_open_rounds(connection) == set()
+
+
+def test_a_final_word_ends_an_assignment_that_waits_for_more_annotators(engine: Engine) -> None:
+    ask(engine, "a", "b", required_annotators=3)
+    answer(engine, "a", "ann", "cat", kind="verdict")
+    answer(engine, "b", "ann", "cat")
+    assert assignment(engine, "a").outcome == "labelled"
+    assert assignment(engine, "b").closed_at is None
+
+
+def test_a_final_word_of_another_round_does_not_end_a_review(engine: Engine) -> None:
+    ask(engine, "a")
+    answer(engine, "a", "ann", "cat", kind="verdict")
+    ask(engine, "a", reason="review", number=2)
+    answer(engine, "b", "ann", "cat")
+    assert assignment(engine, "a", 2).closed_at is None
+
+
+def test_a_round_that_is_not_sent_stays_open_although_its_samples_have_labels(
+    engine: Engine,
+) -> None:
+    round_id = choose(engine, "a")
+    answer(engine, "a", "ann", "cat")
+    assert assignment(engine, "a").outcome == "labelled"
+    assert is_open(engine)
+    send(engine, round_id, "a")
+    answer(engine, "b", "ann", "cat")
+    assert not is_open(engine)
+
+
+def test_a_prediction_made_for_a_review_is_no_evidence(engine: Engine) -> None:
+    """The model of a review was trained on the label in question."""
+    first, later = {"cat": 0.9, "dog": 0.1}, {"cat": 0.2, "dog": 0.8}
+    ask(engine, "a", "b", probs=[first] * 2)
+    for number, (sample, reason) in enumerate([("a", "review"), ("b", "margin")], start=2):
+        answer(engine, sample, "ann", "cat")
+        ask(engine, sample, reason=reason, number=number, probs=[later])
+    ask(engine, "g", reason="gold", number=4, probs=[later])
+    with engine.connect() as connection:
+        probs = load_ledger_state(connection).probs
+    assert probs["cat"].to_dict() == {"a": 0.9, "b": 0.2}

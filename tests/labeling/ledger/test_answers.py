@@ -11,6 +11,7 @@ from core.locks import LockLost, Token, only_writer
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
 from labeling.ledger.answers import ANSWER_COLUMNS, record_answers, refuse_lost_classes
+from labeling.ledger.pending import pending_samples
 from labeling.ledger.tables import answers, labels, refused_answers
 from labeling.ledger.watermarks import watermark_of
 from tests.labeling.databases import make_engine
@@ -111,6 +112,31 @@ def test_an_answer_that_comes_back_as_it_was_counts_again(engine: Engine) -> Non
     assert record(engine, said("a", "ann", "cat"))["new"] == 1
     settle(engine)
     assert in_force(engine) == {"a": "cat"}
+
+
+def test_an_answer_given_anew_after_an_edit_is_a_version_of_its_own(engine: Engine) -> None:
+    record(engine, said("a", "ann", "cat", at="1"))
+    record(engine, said("a", "ann", "dog", at="2"))
+    assert record(engine, said("a", "ann", "cat", at="3"))["new"] == 1
+    with engine.connect() as connection:
+        columns = answers.c["value", "updated_at", "replaced_at"]
+        versions = connection.execute(select(*columns).order_by(answers.c.seq)).all()
+    assert [(v.value, v.updated_at, v.replaced_at is None) for v in versions] == [
+        ("cat", "1", False), ("dog", "2", False), ("cat", "3", True),
+    ]  # fmt: skip
+
+
+def test_an_answer_is_withdrawn_once_and_keeps_the_time_of_it(engine: Engine) -> None:
+    when = select(answers.c.replaced_at)
+    record(engine, said("a", "ann", "cat"))
+    assert record(engine, read={"a"})["withdrawn"] == 1
+    with engine.connect() as connection:
+        first = connection.scalar(when)
+    settle(engine)
+    assert record(engine, read={"a"})["withdrawn"] == 0
+    with engine.connect() as connection:
+        assert first is not None and connection.scalar(when) == first
+        assert pending_samples(connection) == set()
 
 
 def test_samples_that_were_not_read_keep_their_answers(engine: Engine) -> None:

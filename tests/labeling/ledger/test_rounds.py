@@ -15,6 +15,7 @@ from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
 from labeling.ledger import rounds
 from labeling.ledger.answers import record_answers
+from labeling.ledger.gold import add_gold
 from labeling.ledger.tables import assignments, audit
 from labeling.strategies.pool import Pool
 from tests.labeling.databases import make_engine
@@ -74,6 +75,53 @@ def test_a_round_that_was_not_sent_is_the_next_round(engine: Engine) -> None:
     send(engine, "round-0001", batch)
     with engine.connect() as connection:
         assert rounds.next_round(connection) == "round-0002"
+
+
+def test_of_two_rounds_that_were_not_sent_the_older_is_the_next(engine: Engine) -> None:
+    with only_writer(engine, "rounds") as token, writing(engine) as connection:
+        for number in (2, 1):
+            batch = pd.DataFrame(
+                {"sample_id": [IDS[number]], "position": [0], "reason": ["random"]}
+            )
+            rounds.open_round(
+                connection, token, rounds.round_name(number), batch,
+                strategy="random", config={}, model=None, seed=0, why="test",
+            )  # fmt: skip
+        assert rounds.next_round(connection) == "round-0001"
+
+
+def test_sending_a_round_again_keeps_the_time_at_which_it_was_first_sent(engine: Engine) -> None:
+    batch = choose(engine, size=2)
+    first, second = batch["sample_id"]
+    columns = assignments.c["sample_id", "external_id", "sent_at"]
+    times: list[tuple[str | None, dict[str, tuple[str, str | None]]]] = []
+    for numbers in ({first: "1"}, {first: "3", second: "2"}):
+        with only_writer(engine, "rounds") as token:
+            rounds.record_sent(engine, token, "round-0001", numbers)
+        with engine.connect() as connection:
+            rows = connection.execute(select(*columns)).all()
+            sent = {row.sample_id: (row.external_id, row.sent_at) for row in rows}
+            times.append((connection.scalar(select(rounds.rounds.c.sent_at)), sent))
+    (round_sent, before), (round_sent_again, after) = times
+    assert round_sent is not None and round_sent_again == round_sent
+    assert after[first] == ("3", before[first][1])
+    assert before[second] == (None, None) and after[second][1] is not None
+
+
+def test_gold_and_audit_samples_are_not_among_what_is_trained_on(engine: Engine) -> None:
+    batch = choose(engine, size=3, audit_share=0.3)
+    (audited,) = batch.loc[batch["reason"] == "audit", "sample_id"]
+    labelled, pending = batch.loc[batch["reason"] != "audit", "sample_id"]
+    send(engine, "round-0001", batch)
+    answer(engine, labelled)
+    answer(engine, audited)
+    known = next(key for key in IDS if key not in set(batch["sample_id"]))
+    with only_writer(engine, "answers") as token:
+        add_gold(engine, token, pd.Series({known: "dog"}), source="truths.csv")
+    with engine.connect() as connection:
+        covered = rounds.load_labelled_or_pending(connection)
+        assert set(covered["sample_id"]) == {labelled, pending}
+        assert covered.set_index("sample_id")["label"].dropna().to_dict() == {labelled: "cat"}
 
 
 def test_who_is_asked_is_not_in_the_pool(engine: Engine) -> None:

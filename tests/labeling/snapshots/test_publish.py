@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from core.locks import LockLost, locks, only_writer
 from core.workspace import init_workspace
 from labeling.formats.exports import export_snapshot
 from labeling.ledger.tables import labels, snapshots
+from labeling.snapshots import publish
 from labeling.snapshots.publish import (
     cut_snapshot,
     fetch_shards,
@@ -111,6 +113,15 @@ def test_a_moved_tag_is_an_error_that_says_how_to_put_it_back(house):
     git(house.root, "commit", "--allow-empty", "-qm", "x")
     git(house.root, "tag", "--force", "snapshot-0001", "HEAD")
     with pytest.raises(ValueError, match="git tag --force snapshot-0001"):
+        house.load("snapshot-0001")
+
+
+def test_a_table_that_is_not_the_frozen_one_is_an_error_with_both_digests(house: House) -> None:
+    house.cut()
+    with writing(house.engine) as connection:
+        frozen = connection.scalar(select(snapshots.c.table_sha256))
+        connection.execute(update(snapshots).values(table_sha256="0" * 64))
+    with pytest.raises(ValueError, match=f"SHA-256 {frozen}, {'0' * 64} was frozen"):
         house.load("snapshot-0001")
 
 
@@ -287,6 +298,29 @@ def test_a_writer_that_was_overtaken_is_refused_before_it_commits(house):
             cut_snapshot(house.engine, house.workspace, token)
     assert git(house.root, "rev-list", "--count", "HEAD") == "1"
     assert tags(house.root) == {}
+
+
+@pytest.mark.parametrize(
+    ("last", "on_remote"), [("commit", False), ("publish", True)], ids=["commit", "push"]
+)
+def test_a_writer_that_was_overtaken_later_is_refused_before_its_next_step(
+    house: House, monkeypatch: pytest.MonkeyPatch, last: str, on_remote: bool
+) -> None:
+    where: Any = publish if last == "commit" else ObjectStore
+    step = getattr(where, last)
+
+    def overtaken_after(*given: Any, **options: Any) -> Any:
+        outcome = step(*given, **options)
+        with writing(house.engine) as connection:
+            connection.execute(update(locks).values(token=locks.c.token + 1))
+        return outcome
+
+    monkeypatch.setattr(where, last, overtaken_after)
+    with pytest.raises(LockLost):
+        house.cut()
+    assert bool(house.remote) == on_remote
+    assert tags(house.root) == {}
+    assert list_snapshots(house.engine).empty
 
 
 def test_what_killed_tools_left_locked_or_half_written_does_not_stop_the_next_run(house):
