@@ -7,6 +7,7 @@ from sqlalchemy import Column, Engine, func, select
 from core.findings import RESTORE, Finding
 from core.intents import open_intents
 from core.workspace import Workspace
+from labeling.ledger import overview
 from labeling.ledger.rounds import SEND
 from labeling.ledger.tables import (
     answers,
@@ -18,6 +19,8 @@ from labeling.ledger.tables import (
     rounds,
     samples,
 )
+
+RECOUNT = "`hone fsck --repair` counts anew"
 
 
 def a_sample_has_one_open_row(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
@@ -53,6 +56,28 @@ def a_round_is_sent_or_pending(engine: Engine, workspace: Workspace) -> Iterator
                     f"{round_id} was not sent and has no open intent to send it",
                     f"run `hone label --round {round_id}`",
                 )
+
+
+def counts_are_right(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Samples and counts that stand otherwise in what triggers keep than in the ledger."""
+    with engine.connect() as connection:
+        stored, computed = (
+            overview.stored_standings(connection),
+            overview.computed_standings(connection),
+        )
+        for key in sorted(stored.keys() | computed.keys()):
+            if stored.get(key) != computed.get(key):
+                what = f"sample {key[:12]} is {_state(stored.get(key))} in sample_states"
+                yield Finding("I2", f"{what}, {_state(computed.get(key))} in the ledger", RECOUNT)
+        counts, rows = overview.stored_counts(connection), overview.computed_counts(connection)
+        for name in sorted(counts.keys() | rows.keys()):
+            if counts.get(name) != rows.get(name):
+                what = f"row_counts has {counts.get(name, 0)} of {name!r}"
+                yield Finding("I2", f"{what}, the ledger has {rows.get(name, 0)}", RECOUNT)
+
+
+def _state(standing: overview.SampleStanding | None) -> str:
+    return "missing" if standing is None else str(standing)
 
 
 def ledger_rows_lead_to_samples(engine: Engine, workspace: Workspace) -> Iterator[Finding]:

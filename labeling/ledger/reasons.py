@@ -49,6 +49,16 @@ class Outcome(StrEnum):
     DELETED = "deleted"  # its task was deleted in Label Studio
 
 
+class SampleState(StrEnum):
+    """Where a sample stands; the first that applies."""
+
+    LABELLED = "labelled"  # has a label in force
+    SKIPPED = "skipped"  # somebody skipped it, it is not asked about again
+    OPEN = "open"  # before annotators
+    HELD = "held"  # near-duplicate of an audit sample
+    POOL = "pool"  # may be asked about
+
+
 class Origin(StrEnum):
     """Where a sample came from."""
 

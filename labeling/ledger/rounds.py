@@ -11,8 +11,17 @@ from core.intents import begin_intent, commit_intent, open_intents
 from core.locks import Token, fence
 from labeling.batches.most_similar import nearest
 from labeling.ledger.pending import mark_pending
-from labeling.ledger.reasons import RELABEL_REASONS
-from labeling.ledger.tables import assignments, audit, gold, labels, rounds, samples, sources
+from labeling.ledger.reasons import RELABEL_REASONS, SampleState
+from labeling.ledger.tables import (
+    assignments,
+    audit,
+    gold,
+    labels,
+    rounds,
+    sample_states,
+    samples,
+    sources,
+)
 
 # What a network and a strategy need to know of a sample.
 IMAGE_COLUMNS = ("sample_id", "group_id", "origin", "shard", "offset", "length", "stored_sha256")
@@ -224,16 +233,7 @@ def most_similar_labelled(connection: Connection, sample_ids: Sequence[str]) -> 
 
 def pool_ids() -> Select[tuple[str]]:
     """The pool as a query."""
-    labelled = select(labels.c.sample_id).where(labels.c.replaced_at.is_(None))
-    asked = select(assignments.c.sample_id).where(
-        assignments.c.closed_at.is_(None) | (assignments.c.outcome == "skipped")
-    )
-    audited = select(samples.c.group_id).join(audit, audit.c.sample_id == samples.c.sample_id)
-    return select(samples.c.sample_id).where(
-        samples.c.sample_id.not_in(labelled),
-        samples.c.sample_id.not_in(asked),
-        samples.c.group_id.not_in(audited),
-    )
+    return select(sample_states.c.sample_id).where(sample_states.c.state == SampleState.POOL)
 
 
 def open_round(

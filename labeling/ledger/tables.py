@@ -106,6 +106,7 @@ assignments = Table(
     Column("closed_at", Text),
     Column("outcome", Text),  # "labelled", "skipped", "deleted"
 )
+Index("ix_assignments_sample_id", assignments.c.sample_id)
 Index(
     "uq_assignments_open",
     assignments.c.sample_id,
@@ -228,6 +229,26 @@ pending_settlement = Table(
     "pending_settlement",
     metadata,
     Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
+)
+
+# Where each sample stands. Triggers keep it and `row_counts` (migration 0007), no code writes it.
+sample_states = Table(
+    "sample_states",
+    metadata,
+    Column("sample_id", Text, primary_key=True),
+    Column("group_id", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("is_audit", Boolean, nullable=False),
+    Column("state", Text, nullable=False, index=True),  # a SampleState
+)
+Index("ix_sample_states_group_id", sample_states.c.group_id, sample_states.c.is_audit)
+
+# Counts of samples by state and origin, of audit samples by state, and of refusals by reason.
+row_counts = Table(
+    "row_counts",
+    metadata,
+    Column("name", Text, primary_key=True),  # "sample:pool:ingest", "audit:labelled", "refused:..."
+    Column("value", Integer, nullable=False),
 )
 
 snapshots = Table(

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from core.checks import tokens_only_rise
+from core.database import writing
 from core.findings import MEND, RESTORE, Finding
 from core.locks import only_writer
 from core.workspace import Workspace
 from labeling.ingest.checks import samples_are_in_their_shards
 from labeling.ledger import checks as ledger
+from labeling.ledger.overview import recount
 from labeling.snapshots import checks as snapshots
 from labeling.snapshots.publish import list_snapshots, repair_snapshots
 from models.registry import checks as registry
@@ -45,10 +47,12 @@ def check() -> list[Finding]:
 
 
 def repair() -> None:
-    """Mend what copies can mend: snapshots from cache and remote, half-saved models."""
+    """Mend what can be: snapshots from cache and remote, half-saved models, counts."""
     from models.registry.model_store import finish_saves
 
     ctx = open_context()
+    with writing(ctx.engine) as connection:
+        recount(connection)
     with only_writer(ctx.engine, "workspace-git") as token:
         repair_snapshots(ctx.engine, ctx.workspace, token)
     finish_saves(ctx.engine, ctx.workspace.bento_home)
@@ -65,6 +69,7 @@ CHECKS: dict[str, Check] = {
     "served_records_are_readable": Check("I1", serving.served_records_are_readable),
     "a_sample_has_one_open_row": Check("I2", ledger.a_sample_has_one_open_row),
     "a_round_is_sent_or_pending": Check("I2", ledger.a_round_is_sent_or_pending),
+    "counts_are_right": Check("I2", ledger.counts_are_right),
     "samples_are_in_their_shards": Check("I3", samples_are_in_their_shards),
     "snapshots_are_on_the_remote": Check("I4", snapshots.snapshots_are_on_the_remote),
     "tags_are_snapshots": Check("I4", snapshots.tags_are_snapshots),

@@ -1,6 +1,7 @@
 """The same promises on PostgreSQL: migrations, locks, intents."""
 
 import multiprocessing
+import random
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -13,8 +14,10 @@ from sqlalchemy.exc import IntegrityError
 from core.database import connect, metadata, now, upgrade, writing
 from core.intents import begin_intent, commit_intent, open_intents
 from core.locks import LockBusy, LockLost, fence, locks, only_writer
+from labeling.ledger import overview
 from labeling.ledger.tables import labels, rounds, samples, watermarks
 from tests.core.test_database import modules_with_tables
+from tests.labeling.ledger.random_writes import write_randomly
 
 pytestmark = pytest.mark.system
 
@@ -57,6 +60,16 @@ def test_a_sample_has_one_label_in_force_here_too(engine):
         connection.execute(insert(labels).values(**label))
     with pytest.raises(IntegrityError), writing(engine) as connection:
         connection.execute(insert(labels).values(**label))
+
+
+def test_counts_are_right_after_every_write_here_too(engine):
+    rng = random.Random(0)
+    for _ in range(150):
+        with writing(engine) as connection:
+            write_randomly(connection, rng)
+        with engine.connect() as connection:
+            assert overview.stored_standings(connection) == overview.computed_standings(connection)
+            assert overview.stored_counts(connection) == overview.computed_counts(connection)
 
 
 def test_an_overtaken_writer_is_refused_and_an_intent_is_kept(engine):

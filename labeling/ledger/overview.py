@@ -1,0 +1,146 @@
+"""How the ledger stands, in counts: read from what triggers keep, so that it costs a few rows."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, case, delete, exists, func, insert, literal, select
+
+from core.rows import chunks
+from labeling.ledger.reasons import Outcome, SampleState
+from labeling.ledger.tables import (
+    assignments,
+    audit,
+    labels,
+    refusals,
+    refused_answers,
+    row_counts,
+    sample_states,
+    samples,
+    snapshots,
+)
+
+REFUSED_ANSWERS = "refused answers"  # a name in row_counts
+
+
+@dataclass(frozen=True)
+class LedgerCounts:
+    """How many samples stand where, and what was refused."""
+
+    samples: int
+    served_samples: int
+    pool: int
+    skipped: int
+    labels: int  # in force, gold included
+    audit: int
+    audit_labelled: int
+    refused: dict[str, int]  # files by reason
+    refused_answers: int
+
+
+@dataclass(frozen=True)
+class SampleStanding:
+    """A row of `sample_states`, but for the sample's id."""
+
+    group_id: str
+    origin: str
+    is_audit: bool
+    state: str
+
+
+def ledger_counts(connection: Connection) -> LedgerCounts:
+    """The counts now; as quick beside 200,000 samples as beside 2,000."""
+    counts = dict(connection.execute(select(row_counts)).tuples().all())
+    states: Counter[str] = Counter()
+    origins: Counter[str] = Counter()
+    audited: Counter[str] = Counter()
+    refused: dict[str, int] = {}
+    for name, value in counts.items():
+        match name.split(":"):
+            case ["sample", state, origin]:
+                states[state] += value
+                origins[origin] += value
+            case ["audit", state]:
+                audited[state] += value
+            case ["refused", *reason] if value:
+                refused[":".join(reason)] = value
+    return LedgerCounts(
+        samples=states.total(),
+        served_samples=origins["served"],
+        pool=states[SampleState.POOL],
+        skipped=states[SampleState.SKIPPED],
+        labels=states[SampleState.LABELLED],
+        audit=audited.total(),
+        audit_labelled=audited[SampleState.LABELLED],
+        refused=dict(sorted(refused.items())),
+        refused_answers=counts.get(REFUSED_ANSWERS, 0),
+    )
+
+
+def snapshot_names(connection: Connection) -> list[str]:
+    """The snapshots, oldest first."""
+    return list(connection.scalars(select(snapshots.c.name).order_by(snapshots.c.number)))
+
+
+def recount(connection: Connection) -> None:
+    """Write what triggers keep anew, from the tables that it is about."""
+    standings, counts = computed_standings(connection), computed_counts(connection)
+    connection.execute(delete(sample_states))
+    for part in chunks(sorted(standings)):
+        rows = [{"sample_id": key, **vars(standings[key])} for key in part]
+        connection.execute(insert(sample_states), rows)
+    connection.execute(delete(row_counts))  # the triggers counted along, onto what was wrong
+    if counts:
+        rows = [{"name": name, "value": value} for name, value in sorted(counts.items())]
+        connection.execute(insert(row_counts), rows)
+
+
+def stored_standings(connection: Connection) -> dict[str, SampleStanding]:
+    """Where each sample stands as triggers keep it."""
+    return _standings(connection.execute(select(sample_states)))
+
+
+def stored_counts(connection: Connection) -> dict[str, int]:
+    """The counts that are not zero, as triggers keep them."""
+    counts = connection.execute(select(row_counts)).tuples()
+    return {name: value for name, value in counts if value}
+
+
+def computed_standings(connection: Connection) -> dict[str, SampleStanding]:
+    """Where each sample stands, from the tables that it is about."""
+    mine = assignments.c.sample_id == samples.c.sample_id
+    has_label = (labels.c.sample_id == samples.c.sample_id) & labels.c.replaced_at.is_(None)
+    audited = select(samples.c.group_id).join(audit, audit.c.sample_id == samples.c.sample_id)
+    state = case(
+        (exists().where(has_label), SampleState.LABELLED.value),
+        (exists().where(mine, assignments.c.outcome == Outcome.SKIPPED), SampleState.SKIPPED.value),
+        (exists().where(mine, assignments.c.closed_at.is_(None)), SampleState.OPEN.value),
+        (samples.c.group_id.in_(audited), SampleState.HELD.value),
+        else_=SampleState.POOL.value,
+    )
+    is_audit = exists().where(audit.c.sample_id == samples.c.sample_id)
+    columns = samples.c["sample_id", "group_id", "origin"]
+    query = select(*columns, is_audit.label("is_audit"), state.label("state"))
+    return _standings(connection.execute(query))
+
+
+def computed_counts(connection: Connection) -> dict[str, int]:
+    """The counts that are not zero, from the tables that they are about."""
+    counts: Counter[str] = Counter()
+    for one in computed_standings(connection).values():
+        counts[f"sample:{one.state}:{one.origin}"] += 1
+        if one.is_audit:
+            counts[f"audit:{one.state}"] += 1
+    refused = select(literal("refused:") + refusals.c.reason, func.count())
+    counts.update(dict(connection.execute(refused.group_by(refusals.c.reason)).tuples().all()))
+    counts[REFUSED_ANSWERS] = (
+        connection.scalar(select(func.count()).select_from(refused_answers)) or 0
+    )
+    return {name: value for name, value in counts.items() if value}
+
+
+def _standings(rows: Iterable[Row[tuple[str, str, str, bool, str]]]) -> dict[str, SampleStanding]:
+    return {
+        row.sample_id: SampleStanding(row.group_id, row.origin, bool(row.is_audit), row.state)
+        for row in rows
+    }
