@@ -15,7 +15,7 @@ app = typer.Typer()
 def label(
     strategy: Annotated[str, typer.Option(help="How to choose; a wrong name lists them.")] = "auto",
     size: Annotated[int, typer.Option(help="Samples in the batch.")] = 50,
-    audit_share: Annotated[float, typer.Option(help="Share drawn at random for the audit.")] = 0.1,
+    audit_share: Annotated[float, typer.Option(help="Share for the audit, at least.")] = 0.1,
     random_share: Annotated[float, typer.Option(help="Chance of a place to be drawn.")] = 0.05,
     relabel_share: Annotated[float, typer.Option(help="At most, for labels in doubt.")] = 0.0,
     balance: Annotated[bool, typer.Option(help="Predicted classes in equal parts.")] = False,

@@ -43,7 +43,11 @@ class SelectionConfig:
         default=50, ge=1, description="samples in the batch"
     )
     audit_share: float = Field(  # the price of honest figures: these are never trained on
-        default=0.1, ge=0, le=1, description="share drawn at random for the audit"
+        default=0.1,
+        ge=0,
+        le=1,
+        description="share drawn at random for the audit; raised, up to half the batch, "
+        "until there are enough audit labels for a verdict",
     )
     random_share: float = Field(  # checks the claim that choosing pays for life
         default=0.05, ge=0, le=1, description="chance of each place to be drawn at random"

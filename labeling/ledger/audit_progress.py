@@ -30,7 +30,9 @@ class AuditProgress:
         """The numbers for people; with the audit samples of one round also how many rounds."""
         parts = [f"{self.labelled} are labelled"]
         if not self.verdict_possible:
-            parts += [f"{self.open} are asked for now", f"{self.missing} are still missing"]
+            parts.append(f"{self.open} are asked for now")
+        if self.missing:
+            parts.append(f"{self.missing} are still missing")
         text = f"A verdict needs {self.needed} audit labels: {', '.join(parts)}"
         if not self.missing or per_round is None:
             return text

@@ -9,6 +9,7 @@ from prefect import task
 from core.database import writing
 from core.locks import only_writer
 from labeling import simulation
+from labeling.batches.audit_share import raise_audit_share
 from labeling.batches.checks import validate_predictions
 from labeling.batches.quality_control import (
     QualityControlConfig,
@@ -20,6 +21,7 @@ from labeling.batches.relabel import relabel_candidates
 from labeling.batches.select import SelectionConfig, select_batch, share_of
 from labeling.ledger import rounds
 from labeling.ledger.answers import refuse_lost_classes
+from labeling.ledger.audit_progress import load_audit_progress
 from labeling.ledger.reasons import Reason
 from labeling.ledger.settlement import load_ledger_state
 from labeling.quality.pseudo_labels import never_pseudo_labelled, pre_annotate
@@ -86,11 +88,13 @@ def choose_batch(
                 return size
             waiting = rounds.count_open(connection)
             pool = rounds.load_pool(connection)
+            progress = load_audit_progress(connection, ctx.policies.gate.min_rows)
         if not _worth_choosing(pool, waiting, queue_limit, selection):
             return 0
         drift = decisions.unanswered_drift(ctx.engine)
         if drift is not None:
             selection = replace(selection, served_share=max(selection.served_share, DRIFT_SHARE))
+        selection = raise_audit_share(selection, missing=progress.missing, pool_size=len(pool))
         rng = np.random.default_rng([seed, rounds.round_number(round_id)])
         batch, model, rule = _choose(ctx, pool, selection, queueing, rng)
         with writing(ctx.engine) as connection:
@@ -108,10 +112,13 @@ def choose_batch(
             )
             if drift is not None:
                 decisions.answer_decision(connection, drift["decision_id"], round_id)
+            progress = load_audit_progress(connection, progress.needed)
     print(
         f"{round_id}: {len(batch)} of {len(pool)} chosen by {rule}"
         f"{' with ' + model if model else ', no model yet'}"
     )
+    if not progress.verdict_possible:
+        print(progress.sentence(per_round=int((batch["reason"] == Reason.AUDIT).sum())))
     return len(batch)
 
 

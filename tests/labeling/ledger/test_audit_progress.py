@@ -102,8 +102,7 @@ def test_a_withdrawn_label_is_no_audit_label(engine: Engine) -> None:
         (
             (50, 30, 20),
             20,
-            "A verdict needs 50 audit labels: 30 are labelled, 20 are asked for now, 0 are still "
-            "missing",
+            "A verdict needs 50 audit labels: 30 are labelled, 20 are asked for now",
         ),
         ((50, 51, 4), 4, "A verdict needs 50 audit labels: 51 are labelled"),
     ],

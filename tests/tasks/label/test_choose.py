@@ -1,5 +1,6 @@
 """A batch keeps what it promised beside second looks, and chance asks for nothing to be seen."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from core.workspace import init_workspace
 from labeling.batches.quality_control import QualityControlConfig
 from labeling.batches.select import SelectionConfig
 from labeling.ledger.rounds import open_assignments
-from labeling.ledger.tables import answers, label_answers, labels, samples
+from labeling.ledger.tables import answers, label_answers, labels, rounds, samples
 from labeling.strategies.pool import Pool
 from models.registry.versions import models, releases
 from tasks.context import Context
@@ -69,7 +70,7 @@ def eyes(monkeypatch: pytest.MonkeyPatch) -> Eyes:
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Sixty labels of one person, many of them wrong, eighty samples in the pool, and a model."""
-    place = init_workspace(tmp_path, CLASSES)
+    place = init_workspace(tmp_path, CLASSES, policies="[gate]\nmin_rows = 5\n")
     engine = make_engine(place.root, NAMES)
     said = [CLASSES[(number + (number < WRONG)) % 2] for number in range(LABELLED)]
     about = {"snapshot": "snapshot-0001", "weights_sha256": "0", "code_commit": "x", "seed": 0}
@@ -118,6 +119,22 @@ def test_second_looks_take_no_place_of_a_quota_or_of_who_is_named(
     batch = chosen(engine, size=50, strategy="margin", relabel_share=0.4, **promised)
     counts = batch["reason"].value_counts()
     assert counts.to_dict() == {"quota": 36, "relabel": 7, "audit": 5, "named": 2}
+
+
+def test_the_audit_is_larger_while_a_verdict_lacks_audit_labels(
+    engine: Engine, eyes: Eyes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configuration = Path(os.environ["HONE_WORKSPACE"], "hone.toml")
+    configuration.write_text(configuration.read_text().replace("min_rows = 5", "min_rows = 50"))
+    batch = chosen(engine, size=30, strategy="margin", audit_share=0.1)
+    assert (batch["reason"] == "audit").sum() == 15
+    assert set(batch.loc[batch["reason"] == "audit", "inclusion_probability"]) == {15 / POOL}
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "A verdict needs 50 audit labels: 0 are labelled, 15 are asked for now, 35 are still "
+        "missing (about 3 more rounds of this size)"
+    )
+    with engine.connect() as connection:
+        assert connection.scalar(select(rounds.c.config))["audit_share"] == 0.5
 
 
 def test_one_place_stays_for_what_is_new(engine: Engine, eyes: Eyes) -> None:
