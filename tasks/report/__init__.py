@@ -1,1 +1,1 @@
-"""What people read: reports on annotators, budget and batches."""
+"""Reports on annotators, budget and batches: for the terminal, for Prefect and as files."""

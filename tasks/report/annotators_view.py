@@ -1,204 +1,184 @@
-"""What is known about annotators and labels, as tables for a screen and for Prefect."""
+"""Reports on annotators and labels as tables, for a screen and for Prefect."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-MOST = 12  # rows of a table that may be long; --json has them all
-NOTHING = "-"
-Row = dict[str, str]
+from labeling.quality.reports import (
+    Agreement,
+    AnnotatorFigures,
+    AnnotatorReport,
+    Confusions,
+    PairAgreement,
+    QualityReport,
+)
+from tasks.report.console import MAX_ROWS, NOTHING, Row, print_line, print_table
+
+QUALITY = ["right on gold", "as the others", "a vote counts"]
+WORK = ["seconds", "fast", "guess taken", "blind the same", "led by the guess"]
+AGREEMENT = ["alpha", "samples", "in words"]
+# Columns that wrap on a narrow screen; figures never do.
+WORDS = frozenset({"annotator", "and", "class", "shows", "answered", "round", "in words",
+                   "where and why", "refused"})  # fmt: skip
+Measured = TypeVar("Measured", Agreement, PairAgreement)
 
 
-def show_annotators(report: dict[str, Any], console: Console | None = None) -> None:
-    """Print who answered, how well, how fast, led by what; and what to look into."""
+def show_annotators(report: AnnotatorReport, console: Console | None = None) -> None:
+    """Print who answered, how well, how fast and how independently; and what to look into."""
     screen = console or Console(highlight=False)
-    if not report["annotators"]:
+    if not report.annotators:
         screen.print("Nobody has answered anything yet.")
         return
     rows = annotator_rows(report)
-    _print(screen, "Annotators", rows, ["annotator", "answers", "skips", *_KNOWN], most=len(rows))
-    limit = report["fast_under"]
-    _print(screen, "How they work", rows, ["annotator", *_WORK], most=len(rows))
-    if limit:
-        _say(screen, f"fast: under {limit:.1f} s (a quarter of the usual time, and 0.3 s at least)")
-    mistakes = _mistakes(report["confusions"])
-    _print(screen, "Most frequent mistakes", mistakes, ["annotator", "shows", "said", "times"])
-    _conclude(screen, report["said"])
+    columns = ["annotator", "answers", "skips", *QUALITY]
+    print_table(screen, "Annotators", rows, columns, words=WORDS, limit=len(rows))
+    print_table(screen, "How they work", rows, ["annotator", *WORK], words=WORDS, limit=len(rows))
+    if report.fast_under:
+        limit = f"under {report.fast_under:.1f} s"
+        print_line(screen, f"fast: {limit} (a quarter of the usual time, and 0.3 s at least)")
+    print_table(screen, "Most frequent mistakes", _mistakes(report.confusions), words=WORDS)
+    _print_remarks(screen, report.remarks)
 
 
-def show_quality(report: dict[str, Any], console: Console | None = None) -> None:
-    """Print how the labels stand, how far people agree, and what to look into."""
+def show_quality(report: QualityReport, console: Console | None = None) -> None:
+    """Print how the labels stand, how far annotators agree, and what to look into."""
     screen = console or Console(highlight=False)
-    for line in _standing(report):
-        _say(screen, line)
-    counts, total = report["labels"]["balance"], report["labels"]["in_force"]
-    classes = [
-        {"class": row["name"], "labels": str(counts.get(row["name"], 0)),
-         "share": f"{counts.get(row['name'], 0) / total:.0%}" if total else NOTHING,
-         **_agreed(row)}
-        for row in _lowest(report["agreement"]["classes"], "alpha")
-    ]  # fmt: skip
-    _print(screen, "Classes", classes, ["class", "labels", "share", *_AGREED])
-    rounds = [{"round": row["name"], **_agreed(row)} for row in report["agreement"]["rounds"]]
-    _print(screen, "Rounds", rounds[::-1], ["round", *_AGREED])
-    pairs = [_pair(row) for row in _lowest(report["pairs"], "kappa")]
-    _print(screen, "Pairs", pairs, list(pairs[0]) if pairs else [])
+    for line in _summary(report):
+        print_line(screen, line)
+    print_table(screen, "Classes", _class_rows(report), words=WORDS)
+    rounds = [{"round": row.name, **_agreement(row)} for row in report.agreement.rounds]
+    print_table(screen, "Rounds", rounds[::-1], words=WORDS)
+    pairs = [_pair(row) for row in _lowest(report.pairs, lambda row: row.kappa)]
+    print_table(screen, "Pairs", pairs, words=WORDS)
     refused = [
-        {"refused": row["reason"], "annotator": row["annotator"] or NOTHING,
-         "where and why": row["detail"] or NOTHING}
-        for row in report["refused"]
+        {"refused": row.reason, "annotator": row.annotator or NOTHING,
+         "where and why": row.detail or NOTHING}
+        for row in report.refused
     ]  # fmt: skip
-    _print(screen, "Refused answers", refused, ["refused", "annotator", "where and why"])
-    _conclude(screen, report["said"])
+    print_table(screen, "Refused answers", refused, words=WORDS)
+    _print_remarks(screen, report.remarks)
 
 
-_KNOWN = ["right on gold", "as the others", "a vote counts"]
-_WORK = ["seconds", "fast", "guess taken", "blind the same", "led by the guess"]
-_AGREED = ["alpha", "samples", "in words"]
-# What gives way on a narrow screen.
-NAMES = {"annotator", "and", "class", "shows", "said", "round", "in words", "where and why"}
+def annotator_rows(report: AnnotatorReport) -> list[Row]:
+    """A row for everybody together and one for each annotator, in words and figures."""
+    return [
+        _annotator("everybody", report.everybody),
+        *(_annotator(row.annotator, row) for row in report.annotators),
+    ]
 
 
-def annotator_rows(report: dict[str, Any]) -> list[Row]:
-    """A row for everybody together and one for each person, in words and figures."""
-    everybody = {**report["everybody"], "annotator": "everybody"}
-    return [_person(row) for row in [everybody, *report["annotators"]]]
-
-
-def agreement_rows(report: dict[str, Any]) -> list[Row]:
+def agreement_rows(report: QualityReport) -> list[Row]:
     """A row for the whole, each class, each round and each pair, in words and figures."""
-    found = report["agreement"]
+    parts = report.agreement
     alphas = [
-        {"of": of, "name": row["name"], "measure": "alpha", "value": _share(row["alpha"]),
-         "samples": str(row["samples"]), "in words": row["said"]}
-        for of, rows in (
-            ("all", [found["overall"]]), ("class", found["classes"]), ("round", found["rounds"])
-        )
+        {"of": of, "name": row.name, "measure": "alpha", "value": _share(row.alpha),
+         "samples": str(row.samples), "in words": row.interpretation}
+        for of, rows in (("all", [parts.overall]), ("class", parts.classes),
+                         ("round", parts.rounds))
         for row in rows
     ]  # fmt: skip
     kappas = [
-        {"of": "pair", "name": f"{row['one']}, {row['other']}", "measure": "kappa",
-         "value": _share(row["kappa"]), "samples": str(row["samples"]), "in words": row["said"]}
-        for row in report["pairs"]
+        {"of": "pair", "name": f"{row.one}, {row.other}", "measure": "kappa",
+         "value": _share(row.kappa), "samples": str(row.samples), "in words": row.interpretation}
+        for row in report.pairs
     ]  # fmt: skip
     return alphas + kappas
 
 
-def _person(row: dict[str, Any]) -> Row:
-    known = _of(row["accuracy"], row["judged"])
-    if row["judged"]:
-        known = f"{known} ({row['accuracy_low']:.2f}-{row['accuracy_high']:.2f})"
+def _annotator(name: str, row: AnnotatorFigures) -> Row:
+    on_gold = _of(row.accuracy, row.judged)
+    if row.judged:
+        on_gold = f"{on_gold} ({row.accuracy_low:.2f}-{row.accuracy_high:.2f})"
     led = NOTHING
-    if row["led"] is not None:
-        led = f"{row['led']:+.2f} ({row['led_low']:+.2f}, {row['led_high']:+.2f})"
+    if row.led is not None:
+        led = f"{row.led:+.2f} ({row.led_low:+.2f}, {row.led_high:+.2f})"
     return {
-        "annotator": row["annotator"],
-        "answers": str(row["answers"]),
-        "skips": str(row["skips"]),
-        "right on gold": known,
-        "as the others": _of(row["with_others"], row["others"]),
-        "a vote counts": _share(row["weight"]),
-        "seconds": NOTHING if row["seconds"] is None else f"{row['seconds']:.1f}",
-        "fast": NOTHING if row["fast"] is None else f"{row['fast']:.0%}",
-        "guess taken": _of(row["accepted"], row["shown"]),
-        "blind the same": _of(row["agreed"], row["blind"]),
+        "annotator": name,
+        "answers": str(row.answers),
+        "skips": str(row.skips),
+        "right on gold": on_gold,
+        "as the others": _of(row.with_others, row.others),
+        "a vote counts": _share(row.weight),
+        "seconds": NOTHING if row.seconds is None else f"{row.seconds:.1f}",
+        "fast": NOTHING if row.fast is None else f"{row.fast:.0%}",
+        "guess taken": _of(row.accepted, row.shown),
+        "blind the same": _of(row.agreed, row.blind),
         "led by the guess": led,
     }
 
 
-def _mistakes(confusions: dict[str, Any]) -> list[Row]:
-    """Who took which class for which, most often first."""
-    found = [
-        (times, sum(said.values()), name, truth, value)
+def _mistakes(confusions: Confusions) -> list[Row]:
+    """Which class each annotator took for which, most often first."""
+    mistakes = [
+        (times, sum(answered.values()), name, truth, value)
         for name, truths in confusions.items()
-        for truth, said in truths.items()
-        for value, times in said.items()
+        for truth, answered in truths.items()
+        for value, times in answered.items()
         if value != truth
     ]
     return [
-        {"annotator": name, "shows": truth, "said": value, "times": f"{times} of {seen}"}
-        for times, seen, name, truth, value in sorted(found, key=lambda row: (-row[0], *row[1:]))
+        {"annotator": name, "shows": truth, "answered": value, "times": f"{times} of {total}"}
+        for times, total, name, truth, value in sorted(
+            mistakes, key=lambda row: (-row[0], *row[1:])
+        )
     ]
 
 
-def _standing(report: dict[str, Any]) -> list[str]:
-    standing, asked = report["labels"], report["assignments"]
-    settled = ", ".join(f"{count} by {name}" for name, count in standing["methods"].items())
-    refused = ", ".join(f"{n} {reason}" for reason, n in report["refused_answers"].items())
-    disputed, waiting = asked["disputed"], asked["waiting_for_a_final_word"]
+def _summary(report: QualityReport) -> list[str]:
+    labels, assignments = report.labels, report.assignments
+    settled = ", ".join(f"{count} by {name}" for name, count in labels.methods.items())
+    refused = ", ".join(f"{count} {reason}" for reason, count in report.refused_answers.items())
     return [
-        f"labels       {standing['in_force']}" + (f": {settled}" if settled else ""),
-        f"doubtful     {standing['under_threshold']} under a trust of {standing['threshold']:.2f}",
-        f"assignments  {asked['sent']} sent, {asked['blind']} of them blind, "
-        f"{asked['overlap']} for several people; {report['gold']} gold samples",
-        f"asked again  {asked['asked_again']}; disputed {disputed}, waiting for a word {waiting}",
+        f"labels       {labels.in_force}" + (f": {settled}" if settled else ""),
+        f"doubtful     {labels.under_threshold} under a trust of {labels.threshold:.2f}",
+        f"assignments  {assignments.sent} sent, {assignments.blind} of them blind, "
+        f"{assignments.overlap} for several annotators; {report.gold} gold samples",
+        f"asked again  {assignments.asked_again}; disputed {assignments.disputed}, waiting for a "
+        f"final word {assignments.waiting_for_a_final_word}",
         f"refused      {refused or 'no answer'}",
     ]
 
 
-def _pair(row: dict[str, Any]) -> Row:
+def _class_rows(report: QualityReport) -> list[Row]:
+    counts, total = report.labels.balance, report.labels.in_force
+    return [
+        {"class": row.name, "labels": str(counts.get(row.name, 0)),
+         "share": f"{counts.get(row.name, 0) / total:.0%}" if total else NOTHING,
+         **_agreement(row)}
+        for row in _lowest(report.agreement.classes, lambda row: row.alpha)
+    ]  # fmt: skip
+
+
+def _pair(row: PairAgreement) -> Row:
     return {
-        "annotator": row["one"],
-        "and": row["other"],
-        "kappa": _share(row["kappa"]),
-        "same answer": _of(row["agreed"], row["samples"]),
-        "in words": row["said"],
+        "annotator": row.one,
+        "and": row.other,
+        "kappa": _share(row.kappa),
+        "same answer": _of(row.agreed, row.samples),
+        "in words": row.interpretation,
     }
 
 
-def _agreed(row: dict[str, Any]) -> Row:
-    return {
-        "alpha": _share(row["alpha"]),
-        "samples": str(row["samples"]),
-        "in words": row["said"],
-    }
+def _agreement(row: Agreement) -> Row:
+    values = _share(row.alpha), str(row.samples), row.interpretation
+    return dict(zip(AGREEMENT, values, strict=True))
 
 
-def _lowest(rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """The rows in their order if they fit, else the lowest first; what is missing comes last."""
-    if len(rows) <= MOST:
+def _lowest(
+    rows: Sequence[Measured], measure: Callable[[Measured], float | None]
+) -> list[Measured]:
+    """The rows in their order if they fit, else the lowest first; missing ones come last."""
+    if len(rows) <= MAX_ROWS:
         return list(rows)
-    return sorted(rows, key=lambda row: (row[name] is None, row[name] or 0.0))
+    return sorted(rows, key=lambda row: (measure(row) is None, measure(row) or 0.0))
 
 
-def _print(
-    screen: Console, title: str, rows: Sequence[Row], columns: Sequence[str], *, most: int = MOST
-) -> None:
-    """A table whose names give way on a narrow screen, and its figures never."""
-    if not rows:
-        return
-    table = Table(
-        title=f"\n{title}", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-        show_edge=False, pad_edge=False,
-    )  # fmt: skip
-    for name in columns:
-        words = name in NAMES
-        table.add_column(
-            name if words else name.replace(" ", "\n", 1),
-            justify="left" if words else "right",
-            no_wrap=not words,
-            overflow="fold",
-        )
-    for row in rows[:most]:
-        table.add_row(*(Text(row[name]) for name in columns))
-    screen.print(table)
-    if len(rows) > most:
-        _say(screen, f"... and {len(rows) - most} more; --json has them all")
-
-
-def _conclude(screen: Console, said: Sequence[str]) -> None:
-    if said:
-        _say(screen, "")
-    for line in said:
-        _say(screen, f"* {line}")
-
-
-def _say(screen: Console, line: str) -> None:
-    screen.print(Text(line))
+def _print_remarks(screen: Console, remarks: Sequence[str]) -> None:
+    if remarks:
+        print_line(screen, "")
+    for line in remarks:
+        print_line(screen, f"* {line}")
 
 
 def _of(share: float | None, rows: int) -> str:

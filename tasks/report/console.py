@@ -58,8 +58,8 @@ def print_table(
 
 
 def print_line(console: Console, line: str) -> None:
-    """Print a sentence as it is, without markup, wrapped by the terminal only."""
-    console.print(Text(line), soft_wrap=True)
+    """Print a sentence without markup: wrapped between words on a terminal, else as one line."""
+    console.print(Text(line), soft_wrap=not console.is_terminal)
 
 
 def markdown_table(rows: Sequence[Row], escape: Callable[[str], str]) -> str:

@@ -83,19 +83,19 @@ def test_alpha_is_missing_without_overlap_or_variety_and_says_which() -> None:
     assert math.isnan(alpha(np.zeros((0, 0))))
     alone = alpha_of(answered(("s", "ann", "cat"), ("t", "ben", "dog")))
     assert (alone["samples"], math.isnan(alone["alpha"])) == (0, True)
-    assert "no sample was answered by two people" in alone["said"]
+    assert "no sample was answered by two annotators" in alone["interpretation"]
     same = alpha_of(answered(("s", "ann", "cat"), ("s", "ben", "cat")))
     assert (same["samples"], math.isnan(same["alpha"])) == (1, True)
-    assert "every answer is the same class" in same["said"]
-    assert "no sample" in alpha_of(THREE.head(0))["said"]
+    assert "every answer is the same class" in same["interpretation"]
+    assert "no sample" in alpha_of(THREE.head(0))["interpretation"]
 
 
-def test_agreement_over_few_samples_is_called_a_rough_guess() -> None:
+def test_agreement_over_few_samples_is_called_a_rough_estimate() -> None:
     pairs = [
         (f"s{n}", who, "cat" if n % 2 else "dog") for n in range(ENOUGH) for who in ("ann", "ben")
     ]
-    assert alpha_of(answered(*pairs[:-2]))["said"].startswith("a rough guess")
-    assert alpha_of(answered(*pairs))["said"] == "reliable"
+    assert alpha_of(answered(*pairs[:-2]))["interpretation"].startswith("a rough estimate")
+    assert alpha_of(answered(*pairs))["interpretation"] == "reliable"
 
 
 def test_a_class_stands_against_all_the_others_as_one() -> None:
@@ -106,8 +106,8 @@ def test_a_class_stands_against_all_the_others_as_one() -> None:
     assert alpha_of(answers, "class", "cat")["alpha"] == 1
     assert alpha_of(answers, "class", "cat")["samples"] == 1
     assert alpha_of(answers, "class", "fox")["alpha"] < 0
-    unheard = agreement(answers, ["cat", "dog", "fox", "owl"]).set_index("name").loc["owl"]
-    assert unheard["said"] == "nobody named it where two people answered"
+    unused = agreement(answers, ["cat", "dog", "fox", "owl"]).set_index("name").loc["owl"]
+    assert unused["interpretation"] == "nobody chose it where two annotators answered"
 
 
 def test_a_round_counts_the_answers_given_in_it() -> None:

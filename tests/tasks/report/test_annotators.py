@@ -1,10 +1,13 @@
-"""A ledger with four people in it, whose ways are known, and what is told of them."""
+"""A ledger with four annotators whose habits are known, and the reports on them."""
 
 import io
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,9 @@ from sqlalchemy import Engine, insert
 
 from core.database import writing
 from labeling.consensus.settle import SettlePolicy
+from labeling.ledger.report_queries import LedgerVersion, ledger_version
 from labeling.ledger.tables import answers, assignments, gold, labels, refused_answers, rounds
+from tasks.direct_run import direct_runs
 from tasks.report import annotators, annotators_view
 from tasks.report.annotators_view import agreement_rows, annotator_rows
 from tasks.report.artifacts import escape_markdown
@@ -96,44 +101,48 @@ def _refused(number: int) -> dict:
             "detail": "", "seen_at": "2026"}  # fmt: skip
 
 
-def printed(show: Callable, report: dict, width: int) -> str:
-    screen = Console(width=width, file=io.StringIO(), highlight=False)
+def printed(show: Callable[..., None], report: object, width: int) -> str:
+    """What a terminal of that width shows."""
+    file = io.StringIO()
+    screen = Console(
+        width=width, file=file, highlight=False, force_terminal=True, color_system=None
+    )
     show(report, screen)
-    return screen.file.getvalue()
+    return file.getvalue()
 
 
 def test_a_person_under_the_policy_is_named_with_what_it_means(engine: Engine) -> None:
     report = annotators.annotators_report(engine, POLICY, CLASSES)
-    figures = {row["annotator"]: row for row in report["annotators"]}
-    assert figures[HASTY]["weight"] < 1 == figures[CAREFUL]["weight"]
-    sentence = next(line for line in report["said"] if line.startswith(f"{HASTY} was right"))
-    accuracy, judged = figures[HASTY]["accuracy"], figures[HASTY]["judged"]
+    figures = {row.annotator: row for row in report.annotators}
+    assert (figures[HASTY].weight or 0) < 1 == figures[CAREFUL].weight
+    sentence = next(line for line in report.remarks if line.startswith(f"{HASTY} was right"))
+    accuracy, judged = figures[HASTY].accuracy, figures[HASTY].judged
     assert f"on {accuracy:.2f} of {judged} gold samples" in sentence
-    assert f"counts {figures[HASTY]['weight']:.2f} instead of 1" in sentence
-    assert not [line for line in report["said"] if line.startswith(CAREFUL)]
+    assert f"counts {figures[HASTY].weight:.2f} instead of 1" in sentence
+    assert not [line for line in report.remarks if line.startswith(CAREFUL)]
 
 
 def test_the_hasty_and_the_led_are_named(engine: Engine) -> None:
-    said = annotators.annotators_report(engine, POLICY, CLASSES)["said"]
+    said = annotators.annotators_report(engine, POLICY, CLASSES).remarks
     assert [line for line in said if line.startswith(f"{HASTY} gave 100%")]
-    assert [line for line in said if line.startswith(f"{LED} is led by the guess")]
+    assert [line for line in said if line.startswith(f"{LED} is led by the pre-annotation")]
 
 
 def test_the_whole_confusion_matrix_is_in_the_report(engine: Engine) -> None:
     report = annotators.annotators_report(engine, POLICY, CLASSES)
-    assert set(report["confusions"]) == set(ERRORS)
-    assert list(report["confusions"][HASTY]) == ["cat", "dog"]
-    assert list(report["confusions"][HASTY]["cat"]) == CLASSES
-    assert report["confusions"][CAREFUL]["cat"]["cat"] > 40
+    assert set(report.confusions) == set(ERRORS)
+    assert list(report.confusions[HASTY]) == ["cat", "dog"]
+    assert list(report.confusions[HASTY]["cat"]) == CLASSES
+    assert report.confusions[CAREFUL]["cat"]["cat"] > 40
 
 
 def test_a_review_says_nothing_about_guesses(engine: Engine) -> None:
-    before = annotators.annotators_report(engine, POLICY, CLASSES)["everybody"]
+    before = annotators.annotators_report(engine, POLICY, CLASSES).everybody
     with writing(engine) as connection:
         connection.execute(assignments.update().values(reason="review"))
-    after = annotators.annotators_report(engine, POLICY, CLASSES)["everybody"]
-    assert (before["shown"] > 0, before["blind"] > 0) == (True, True)
-    assert (after["shown"], after["blind"], after["led"]) == (0, 0, None)
+    after = annotators.annotators_report(engine, POLICY, CLASSES).everybody
+    assert (before.shown > 0, before.blind > 0) == (True, True)
+    assert (after.shown, after.blind, after.led) == (0, 0, None)
 
 
 def test_answers_that_were_taken_back_are_not_counted(engine: Engine) -> None:
@@ -141,32 +150,32 @@ def test_answers_that_were_taken_back_are_not_counted(engine: Engine) -> None:
         taken = answers.update().where(answers.c.annotator == HASTY)
         connection.execute(taken.values(replaced_at="2026"))
     report = annotators.annotators_report(engine, POLICY, CLASSES)
-    assert HASTY not in [row["annotator"] for row in report["annotators"]]
+    assert HASTY not in [row.annotator for row in report.annotators]
 
 
 def test_the_quality_report_counts_what_stands_and_what_waits(engine: Engine) -> None:
     report = annotators.quality_report(engine, POLICY, CLASSES)
-    assert report["labels"]["balance"] == {"cat": 50, "dog": 50, "neither": 0}
-    assert (report["labels"]["in_force"], report["labels"]["under_threshold"]) == (100, 1)
-    assert report["assignments"] == {
+    assert report.labels.balance == {"cat": 50, "dog": 50, "neither": 0}
+    assert (report.labels.in_force, report.labels.under_threshold) == (100, 1)
+    assert asdict(report.assignments) == {
         "sent": 120, "blind": 30, "overlap": 78, "asked_again": 3, "disputed": 1,
         "waiting_for_a_final_word": 1,
     }  # fmt: skip
-    assert report["refused_answers"] == {"EMPTY": 1, "UNKNOWN_CLASS": 2}
-    assert report["gold"] == 20
-    assert [row["name"] for row in report["agreement"]["classes"]] == CLASSES
-    assert [row["name"] for row in report["agreement"]["rounds"]] == ["round-0001", "round-0002"]
-    assert len(report["pairs"]) == 6
-    assert report["said"][0].startswith("Agreement (alpha) 0.")
+    assert report.refused_answers == {"EMPTY": 1, "UNKNOWN_CLASS": 2}
+    assert report.gold == 20
+    assert [row.name for row in report.agreement.classes] == CLASSES
+    assert [row.name for row in report.agreement.rounds] == ["round-0001", "round-0002"]
+    assert len(report.pairs) == 6
+    assert report.remarks[0].startswith("Agreement (alpha) 0.")
 
 
 def test_an_overlap_that_was_asked_again_is_still_an_overlap(engine: Engine) -> None:
-    before = annotators.quality_report(engine, POLICY, CLASSES)["assignments"]
+    before = annotators.quality_report(engine, POLICY, CLASSES).assignments
     with writing(engine) as connection:
         again = assignments.update().where(assignments.c.sample_id == "s002")
         connection.execute(again.values(required_annotators=3, asked_again=1))
-    after = annotators.quality_report(engine, POLICY, CLASSES)["assignments"]
-    assert after == {**before, "asked_again": before["asked_again"] + 1}
+    after = annotators.quality_report(engine, POLICY, CLASSES).assignments
+    assert after == replace(before, asked_again=before.asked_again + 1)
 
 
 def test_refused_answers_are_listed_with_their_place_until_somebody_corrects_them(
@@ -179,38 +188,38 @@ def test_refused_answers_are_listed_with_their_place_until_somebody_corrects_the
         first = answers.update().where(answers.c.external_id == "s001:ann")
         connection.execute(first.values(replaced_at="2027"))
     found = annotators.quality_report(engine, POLICY, CLASSES)
-    assert [row["detail"] for row in found["refused"]] == [detail, "", "", ""]
+    assert [row.detail for row in found.refused] == [detail, "", "", ""]
     said = " ".join(printed(annotators_view.show_quality, found, 100).split())
     assert "UNKNOWN_CLASS ann task 7: 'zebra' is none of the classes cat, dog" in said
     with writing(engine) as connection:
         connection.execute(first.values(replaced_at=None))
     found = annotators.quality_report(engine, POLICY, CLASSES)
-    assert [row["detail"] for row in found["refused"]] == ["", "", ""]
-    assert found["refused_answers"] == {"EMPTY": 1, "UNKNOWN_CLASS": 2}
+    assert [row.detail for row in found.refused] == ["", "", ""]
+    assert found.refused_answers == {"EMPTY": 1, "UNKNOWN_CLASS": 2}
 
 
 def test_reports_are_json_without_nan_also_of_an_empty_workspace(tmp_path: Path) -> None:
     empty = make_engine(tmp_path, ["s"])
     for report in (annotators.annotators_report, annotators.quality_report):
-        json.dumps(report(empty, POLICY, CLASSES), allow_nan=False)
+        json.dumps(asdict(report(empty, POLICY, CLASSES)), allow_nan=False)
     found = annotators.annotators_report(empty, POLICY, CLASSES)
-    assert "There is no gold" in found["said"][0]
+    assert "There is no gold" in found.remarks[0]
     assert "Nobody has answered" in printed(annotators_view.show_annotators, found, 100)
     said = printed(
         annotators_view.show_quality, annotators.quality_report(empty, POLICY, CLASSES), 100
     )
-    assert "no sample was answered by two people" in said.replace("\n", " ")
+    assert "no sample was answered by two annotators" in said.replace("\n", " ")
 
 
 @pytest.mark.parametrize("width", [80, 100])
 def test_tables_fit_the_screen_and_lose_no_figure(engine: Engine, width: int) -> None:
-    people_found = annotators.annotators_report(engine, POLICY, CLASSES)
+    report = annotators.annotators_report(engine, POLICY, CLASSES)
     found = annotators.quality_report(engine, POLICY, CLASSES)
-    said = printed(annotators_view.show_annotators, people_found, width)
+    said = printed(annotators_view.show_annotators, report, width)
     said += printed(annotators_view.show_quality, found, width)
     assert max(map(len, said.splitlines())) <= width
     assert LED in said  # brackets in a name are no markup
-    for row in annotator_rows(people_found):
+    for row in annotator_rows(report):
         for name, figure in row.items():
             assert name == "annotator" or figure in said
     assert "\u2026" not in said
@@ -235,18 +244,61 @@ def test_a_name_is_never_markdown_or_html_in_prefect(name: str, shown: str) -> N
 def test_the_tables_in_prefect_show_names_as_they_are(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[dict] = []
     with writing(engine) as connection:
         image = answers.update().where(answers.c.annotator == HASTY)
         connection.execute(image.values(annotator="<img src=http://far.example/x.png>"))
-    place = SimpleNamespace(engine=engine, workspace=SimpleNamespace(class_names=CLASSES))
-    monkeypatch.setattr(annotators, "open_context", lambda: place)
-    monkeypatch.setattr(annotators, "publish_table", lambda **what: made.append(what))
+    published = tables_published(engine, monkeypatch)
     annotators.publish_annotators.fn(POLICY)
-    assert [what["key"] for what in made] == ["annotators", "agreement"]
-    cells = [cell for what in made for row in what["table"] for cell in row.values()]
+    assert [table["key"] for table in published] == ["annotators", "agreement"]
+    cells = [cell for table in published for row in table["table"] for cell in row.values()]
     assert r"\<img src=http\://far.example/x.png\>" in cells
     assert not [cell for cell in cells if cell.startswith("<")]
+
+
+def tables_published(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The tables that are sent to Prefect from now on."""
+    published: list[dict[str, Any]] = []
+    ctx = SimpleNamespace(engine=engine, workspace=SimpleNamespace(class_names=CLASSES))
+    monkeypatch.setattr(annotators, "open_context", lambda: ctx)
+    monkeypatch.setattr(annotators, "publish_table", lambda **table: published.append(table))
+    return published
+
+
+def test_a_report_reads_answers_only_where_something_changed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = tables_published(engine, monkeypatch)
+    annotators.publish_annotators.fn(POLICY)
+    annotators.publish_annotators.fn(POLICY)
+    assert len(published) == 2
+    annotators.publish_annotators.fn(replace(POLICY, gold_accuracy=0.9))
+    assert len(published) == 4
+
+
+@pytest.mark.parametrize(("new", "hours", "is_due"), [
+    (0, 48, False), (1, 1, False), (1, 25, True), (10, 1, True)
+])  # fmt: skip
+def test_a_report_waits_for_a_hundredth_more_answers_or_for_a_day(
+    new: int, hours: int, is_due: bool
+) -> None:
+    reported = LedgerVersion(990, ["labels"], [], "2026-01-01T00:00:00+00:00")
+    at = datetime.fromisoformat(reported.at) + timedelta(hours=hours)
+    assert LedgerVersion(990 + new, ["labels"], [], at.isoformat()).needs_report(reported) is is_due
+
+
+def test_a_withdrawn_answer_makes_another_version_of_the_ledger(engine: Engine) -> None:
+    with writing(engine) as connection:
+        before = ledger_version(connection, settings=[])
+        withdrawn = answers.update().where(answers.c.external_id == f"s000:{CAREFUL}")
+        connection.execute(withdrawn.values(replaced_at="2026"))
+        after = ledger_version(connection, settings=[])
+    assert before.changes != after.changes
+
+
+def test_without_prefect_nothing_is_read_for_its_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(annotators, "open_context")
+    with direct_runs():
+        annotators.publish_annotators.fn(POLICY)
 
 
 def test_the_rows_for_prefect_are_words(engine: Engine) -> None:
