@@ -114,7 +114,6 @@ Index(
     sqlite_where=text("closed_at IS NULL"),
     postgresql_where=text("closed_at IS NULL"),
 )
-Index("ix_assignments_sample_id", assignments.c.sample_id)
 Index(
     "ix_assignments_disputed",
     assignments.c.sample_id,
@@ -231,7 +230,7 @@ pending_settlement = Table(
     Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
 )
 
-# Where each sample stands. Triggers keep it and `row_counts` (migration 0007), no code writes it.
+# Where each sample stands. Triggers keep it and `row_counts` (migration 0008), no code writes it.
 sample_states = Table(
     "sample_states",
     metadata,

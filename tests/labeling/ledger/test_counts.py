@@ -1,6 +1,5 @@
 """Counts out of indexes agree with the rows that they stand for."""
 
-
 import pandas as pd
 import pytest
 from sqlalchemy import Engine, event, update

@@ -7,8 +7,8 @@ it must create them again, with `create_triggers`.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 
 # The state of a row of sample_states, from what the ledger has of it.
 STATE = """CASE
@@ -40,7 +40,6 @@ def upgrade() -> None:
         sa.Column("value", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_row_counts")),
     )
-    op.create_index("ix_assignments_sample_id", "assignments", ["sample_id"])
     op.create_index("ix_sample_states_state", "sample_states", ["state"])
     op.create_index("ix_sample_states_group_id", "sample_states", ["group_id", "is_audit"])
     op.execute(
