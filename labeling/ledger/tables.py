@@ -162,7 +162,7 @@ answers = Table(
     Column("updated_at", Text, nullable=False),  # the source's clock
     Column("digest", Text, nullable=False),  # of kind, value and annotator
     Column("seen_at", Text, nullable=False),
-    Column("replaced_at", Text, index=True),  # null = in force; edits and deletions close the row
+    Column("replaced_at", Text),  # null = in force; edits and deletions close the row
 )
 Index(
     "uq_answers_version",
@@ -205,7 +205,13 @@ labels = Table(
     Column("annotators", Json, nullable=False),  # their names
     Column("method", Text, nullable=False),
     Column("settled_at", Text, nullable=False, index=True),
-    Column("replaced_at", Text, index=True),  # null = in force
+    Column("replaced_at", Text),  # null = in force
+)
+Index(
+    "ix_labels_replaced",
+    labels.c.replaced_at,
+    sqlite_where=text("replaced_at IS NOT NULL"),
+    postgresql_where=text("replaced_at IS NOT NULL"),
 )
 Index(
     "uq_labels_in_force",
