@@ -1,13 +1,17 @@
 """What the record of served predictions promises, checked."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, select
 
 from core.findings import RESTORE, Finding
 from core.workspace import Workspace
 from models.registry.versions import models
-from models.serving.prediction_store import predictions, read_served_image, unreadable_records
+from models.serving.prediction_store import predictions, read_served_image, segment_states
+
+DRAIN_AGAIN = "`hone fsck --repair` drains the segment again"
+WAITS_DAYS = 1  # the watch drains every hour; longer means that nobody does
 
 
 def served_images_are_whole(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
@@ -24,14 +28,26 @@ def served_images_are_whole(engine: Engine, workspace: Workspace) -> Iterator[Fi
                 )
 
 
-def served_records_are_readable(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Segments in which a damaged record hides whole ones from the database."""
-    for name, start in unreadable_records(engine, workspace.traffic).items():
-        yield Finding(
-            "I1",
-            f"segment {name} is damaged at byte {start}: whole records behind it are not read",
-            f"restore {workspace.traffic / name} from a backup",
-        )
+def served_records_are_stored(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Segments that are damaged, wait too long, or count as drained further than is stored."""
+    for segment in segment_states(engine, workspace.traffic):
+        path = workspace.traffic / segment.name
+        for damage in segment.damage:
+            yield Finding("I1", str(damage), f"restore {path} from a backup and run `hone watch`")
+        if segment.lost:
+            what = "predictions that count as drained and are not stored"
+            yield Finding("I1", f"segment {segment.name}, {what}: {segment.lost}", DRAIN_AGAIN)
+        if segment.beyond:
+            what = f"segment {segment.name} counts as drained {segment.beyond} bytes behind its end"
+            yield Finding("I1", what, f"{DRAIN_AGAIN}; restore {path} if it was cut short")
+        if segment.waits_since and segment.waits_since < _days_ago(WAITS_DAYS):
+            what = f"predictions that wait to be drained: {segment.waiting}"
+            since = f"the oldest was served at {segment.waits_since}"
+            yield Finding("I1", f"segment {segment.name}, {what}, {since}", "run `hone watch`")
+
+
+def _days_ago(days: int) -> str:
+    return (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="microseconds")
 
 
 def predictions_lead_to_models(engine: Engine, workspace: Workspace) -> Iterator[Finding]:

@@ -7,8 +7,8 @@ segments into the database. A record is known by its `prediction_id`, so drainin
 import base64
 import hashlib
 import heapq
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,8 @@ from sqlalchemy import (
 
 from core.database import Json, metadata, writing
 from core.locks import Token, fence, only_writer
-from models.serving.segments import DIGITS, HALF, HEADER_START, Record, decode_header, read_records
+from models.serving.segment_reader import Damage, Record, scan
+from models.serving.segments import DIGITS, HALF
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +78,7 @@ def drain(engine: Engine, folder: Path) -> int:
     """Copy what was appended since the last time into the database; return how many records.
 
     Idempotent, and safe to call from many processes: records and the place up to which they were
-    read are stored in one transaction, under a lock. A torn end of a segment was never answered.
+    read are stored in one transaction, under a lock. Damaged records are printed and passed over.
     """
     if not any(size > done for _, size, done in _progress(engine, folder)):
         return 0
@@ -85,29 +86,72 @@ def drain(engine: Engine, folder: Path) -> int:
     with only_writer(engine, "drain") as token:
         starts = [(path, done) for path, size, done in _progress(engine, folder) if size > done]
         for first in range(0, len(starts), OPEN_SEGMENTS):
-            readers = [read_records(*place) for place in starts[first : first + OPEN_SEGMENTS]]
-            records = heapq.merge(*readers, key=lambda found: found.fields["served_at"])
+            readers = [_readable(*place) for place in starts[first : first + OPEN_SEGMENTS]]
+            records = heapq.merge(*readers, key=lambda record: record.fields["served_at"])
             while chunk := list(islice(records, CHUNK)):
                 added += _store(engine, token, chunk)
     return added
 
 
-def unreadable_records(engine: Engine, folder: Path) -> dict[str, int]:
-    """For each damaged segment the byte at which `drain` stops although whole records follow.
+@dataclass(frozen=True)
+class SegmentState:
+    """What a segment holds beside what the database has of it."""
 
-    A record that was torn by a kill is the last of its segment and was never answered.
-    """
-    stops: dict[str, int] = {}
-    for path, _, done in _progress(engine, folder):
-        stop = max((record.end for record in read_records(path, done)), default=done)
-        with path.open("rb") as file:
-            file.seek(stop)
-            rest = file.read()
-        starts = [match.start() for match in HEADER_START.finditer(rest)]
-        headers = [at for at in starts if decode_header(rest[at : rest.find(b"\n", at) + 1])]
-        if headers and headers[0] > 0:  # at 0 the last record is torn, or being written just now
-            stops[path.name] = stop
-    return stops
+    name: str
+    damage: list[Damage]
+    waiting: int  # whole records that are not drained yet
+    waits_since: str | None  # when the oldest of them was served
+    lost: int  # records that count as drained and are not stored
+    beyond: int  # bytes by which `drained_to` lies behind the end of the file
+
+
+def segment_states(engine: Engine, folder: Path) -> Iterator[SegmentState]:
+    """The state of each segment, by reading all of it but the images."""
+    for path, size, done in _progress(engine, folder):
+        damage, waiting, drained = [], [], []
+        for part in scan(path):
+            if isinstance(part, Damage):
+                damage.append(part)
+            elif part.end <= done:
+                drained.append(str(part.fields["prediction_id"]))
+            else:
+                waiting.append(str(part.fields["served_at"]))
+        yield SegmentState(
+            path.name,
+            damage,
+            len(waiting),
+            min(waiting, default=None),
+            len(set(drained)) - _count_stored(engine, drained),
+            max(done - size, 0),
+        )
+
+
+def drain_again(engine: Engine, folder: Path) -> int:
+    """Drain from their beginning the segments that count as drained too far; return new records."""
+    ahead = [one.name for one in segment_states(engine, folder) if one.lost or one.beyond]
+    with only_writer(engine, "drain") as token, writing(engine) as connection:
+        fence(connection, token)
+        for name in ahead:
+            _note_progress(connection, name, 0)
+    return drain(engine, folder) if ahead else 0
+
+
+def _count_stored(engine: Engine, prediction_ids: Sequence[str]) -> int:
+    stored = 0
+    with engine.connect() as connection:
+        for start in range(0, len(prediction_ids), CHUNK):
+            part = set(prediction_ids[start : start + CHUNK])
+            query = select(func.count()).select_from(predictions)
+            stored += connection.scalar(query.where(predictions.c.prediction_id.in_(part))) or 0
+    return stored
+
+
+def _readable(path: Path, start: int) -> Iterator[Record]:
+    for part in scan(path, start):
+        if isinstance(part, Record):
+            yield part
+        else:
+            print(f"{part}; the rest is taken. `hone fsck` names it until it is restored")
 
 
 def read_served_image(folder: Path, row: Any) -> bytes:

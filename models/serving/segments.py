@@ -1,21 +1,23 @@
 """Segments: the files that the service appends its predictions to before it answers.
 
-A segment is a row of records: `<checksum> <JSON>` on one line, then the image's bytes. A torn end
-was never answered.
+A record is a fixed header (marker, sequence number, lengths, checksums), JSON, and the image's
+bytes. The marker is random for each segment and stands in its name, so that whole records are
+found again behind a damaged one, and no image that a client sends can pass for a record. A torn
+end was never answered.
 """
 
 import base64
 import hashlib
 import json
 import os
-import re
 import secrets
+import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,8 +26,9 @@ from core.files import sync_folder
 DIGITS = 6  # of an output, as it is served and recorded
 HALF = np.dtype("<f2")  # of an embedding, as it is recorded: 1 KB of 512 numbers
 SEGMENT_BYTES = 64 * 2**20  # small enough to copy or throw away, large enough to be few
-HEADER_START = re.compile(rb"[0-9a-f]{16} \{")
-HEADER_BYTES = 2**20  # a line longer than this is no header of ours
+HEADER = struct.Struct("<8sIII")  # marker, sequence number, bytes of JSON, bytes of the image
+CHECKS = struct.Struct("<I8s")  # of the header, of the JSON
+HEAD = HEADER.size + CHECKS.size
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,7 @@ class Served:
 
 
 class SegmentWriter:
-    """Appends served predictions to this process's own segment file in `folder`.
-
-    A segment is a row of records: `<checksum> <JSON>` on one line, then the image's bytes.
-    """
+    """Appends served predictions to this process's own segment file in `folder`."""
 
     def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder = folder
@@ -61,13 +61,14 @@ class SegmentWriter:
 
         Threads that append at the same time share one fsync.
         """
-        content = b"".join(_encode(record, image) for record, image in records)
+        bodies = [(_as_json(record), image) for record, image in records]
         with self._lock:
             segment = self._current()
             try:
-                ticket = segment.write(content)
+                ticket = segment.write(bodies)
             except OSError:
                 self._segment = None  # its end may be torn: what follows goes to a new one
+                segment.abandon()
                 raise
         try:
             segment.sync(ticket)
@@ -90,27 +91,42 @@ class SegmentWriter:
             self._segment = None
         if self._segment is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.seg"
-            self._segment = _Segment(self.folder / name)
+            marker = secrets.token_bytes(8)
+            name = f"{time.time_ns():020d}-{os.getpid()}-{marker.hex()}.seg"
+            self._segment = _Segment(self.folder / name, marker)
             sync_folder(self.folder)
         return self._segment
 
 
 class _Segment:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, marker: bytes) -> None:
+        self._path = path
+        self._marker = marker
         self._file = path.open("xb", buffering=0)
+        self._records = 0
         self._sync_lock = threading.Lock()
         self._synced = 0
         self._failed: OSError | None = None
         self.size = 0
 
-    def write(self, content: bytes) -> int:
+    def write(self, bodies: Sequence[tuple[bytes, bytes]]) -> int:
         """Append; return the ticket to `sync` with: the size that must be on disk."""
+        content = b"".join(
+            _encode(self._marker, sequence, text, image)
+            for sequence, (text, image) in enumerate(bodies, start=self._records)
+        )
         view = memoryview(content)
         while view:
             view = view[self._file.write(view) :]
         self.size += len(content)
+        self._records += len(bodies)
         return self.size
+
+    def abandon(self) -> None:
+        """Let go of a segment that could not be written; an empty one leaves no file behind."""
+        if self.size == 0:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
 
     def sync(self, ticket: int) -> None:
         """Come back when `ticket` bytes are on disk; one call serves all that wait."""
@@ -132,33 +148,6 @@ class _Segment:
         self._file.close()
 
 
-@dataclass(frozen=True)
-class Record:
-    """A record read back: its fields as JSON has them, and where its image lies."""
-
-    segment: str
-    offset: int
-    length: int
-    fields: dict[str, Any]
-
-    @property
-    def end(self) -> int:
-        """Where the next record begins."""
-        return self.offset + self.length
-
-
-def read_records(path: Path, start: int = 0) -> Iterator[Record]:
-    """The records of a segment from byte `start` on, as far as they were written whole."""
-    with path.open("rb") as file:
-        file.seek(start)
-        while (fields := decode_header(file.readline(HEADER_BYTES))) is not None:
-            record = Record(path.name, file.tell(), fields.pop("length"), fields)
-            if record.end > os.fstat(file.fileno()).st_size:
-                return
-            yield record
-            file.seek(record.end)
-
-
 def half_precision(embedding: np.ndarray) -> bytes | None:
     """An embedding as it is recorded; None where float16 does not hold its numbers."""
     with np.errstate(over="ignore"):
@@ -166,20 +155,16 @@ def half_precision(embedding: np.ndarray) -> bytes | None:
     return packed.tobytes() if np.isfinite(packed).all() else None
 
 
-def _encode(record: Served, image: bytes) -> bytes:
+def checksum(text: bytes) -> bytes:
+    """What tells JSON that was written from JSON that was damaged."""
+    return hashlib.blake2b(text, digest_size=8).digest()
+
+
+def _as_json(record: Served) -> bytes:
     embedding = base64.b64encode(record.embedding).decode() if record.embedding else None
-    fields = asdict(record) | {"embedding": embedding, "length": len(image)}
-    text = json.dumps(fields, allow_nan=False).encode()
-    return b"%s %s\n%s" % (_checksum(text), text, image)
+    return json.dumps(asdict(record) | {"embedding": embedding}, allow_nan=False).encode()
 
 
-def decode_header(line: bytes) -> dict[str, Any] | None:
-    """The fields of a header line; None for anything but a whole header."""
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or checksum != _checksum(text):
-        return None
-    return dict(json.loads(text))
-
-
-def _checksum(text: bytes) -> bytes:
-    return hashlib.sha256(text).hexdigest()[:16].encode()
+def _encode(marker: bytes, sequence: int, text: bytes, image: bytes) -> bytes:
+    head = HEADER.pack(marker, sequence, len(text), len(image))
+    return head + CHECKS.pack(zlib.crc32(head), checksum(text)) + text + image

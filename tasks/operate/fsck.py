@@ -22,6 +22,7 @@ from labeling.snapshots.publish import list_snapshots, repair_snapshots
 from models.registry import checks as registry
 from models.registry.versions import snapshots_of_models
 from models.serving import checks as serving
+from models.serving.prediction_store import drain_again
 from models.watching.checks import signals_are_three_valued
 from tasks.context import open_context
 
@@ -47,7 +48,7 @@ def check() -> list[Finding]:
 
 
 def repair() -> None:
-    """Mend what can be: snapshots from cache and remote, half-saved models, counts."""
+    """Mend what can be: snapshots from cache and remote, models, counts, undrained traffic."""
     from models.registry.model_store import finish_saves
 
     ctx = open_context()
@@ -56,6 +57,7 @@ def repair() -> None:
     with only_writer(ctx.engine, "workspace-git") as token:
         repair_snapshots(ctx.engine, ctx.workspace, token)
     finish_saves(ctx.engine, ctx.workspace.bento_home)
+    drain_again(ctx.engine, ctx.workspace.traffic)
 
 
 def models_lead_to_snapshots(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
@@ -66,7 +68,7 @@ def models_lead_to_snapshots(engine: Engine, workspace: Workspace) -> Iterator[F
 
 CHECKS: dict[str, Check] = {
     "served_images_are_whole": Check("I1", serving.served_images_are_whole),
-    "served_records_are_readable": Check("I1", serving.served_records_are_readable),
+    "served_records_are_stored": Check("I1", serving.served_records_are_stored),
     "a_sample_has_one_open_row": Check("I2", ledger.a_sample_has_one_open_row),
     "a_round_is_sent_or_pending": Check("I2", ledger.a_round_is_sent_or_pending),
     "counts_are_right": Check("I2", ledger.counts_are_right),

@@ -12,23 +12,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, delete, func, insert, select
 
 from core.database import connect, upgrade, writing
 from models.scoring.predict import Predictions
-from models.serving import prediction_store, segments
+from models.serving import prediction_store, segment_reader, segments
 from models.serving.prediction_store import (
     as_recorded,
     drain,
+    drain_again,
     find_prediction,
     predictions,
     predictions_of,
     read_served_image,
     recorded_predictions,
-    unreadable_records,
+    segment_states,
     window,
 )
-from models.serving.segments import SegmentWriter, Served, half_precision, read_records
+from models.serving.segment_reader import Damage, read_records, scan
+from models.serving.segments import SegmentWriter, Served, half_precision
 
 
 def served(number: int, image: bytes, model: str = "hone:0001-a") -> Served:
@@ -51,6 +53,12 @@ def write(folder: Path, images: list[bytes], first: int = 0) -> Path:
         writer.append([(served(number, image), image)])
     writer.close()
     return max(folder.glob("*.seg"))
+
+
+def damage(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
 
 
 def count(engine: Engine) -> int:
@@ -97,7 +105,7 @@ def test_draining_twice_is_once(engine: Engine, tmp_path: Path) -> None:
 def test_a_copied_segment_adds_nothing(engine: Engine, tmp_path: Path) -> None:
     path = write(tmp_path, [b"a", b"b"])
     drain(engine, tmp_path)
-    (tmp_path / "restored.seg").write_bytes(path.read_bytes())
+    (tmp_path / f"restored-{path.name}").write_bytes(path.read_bytes())
     assert drain(engine, tmp_path) == 0
     assert count(engine) == 2
 
@@ -131,7 +139,7 @@ def test_more_segments_than_are_read_at_once_are_all_drained(
     for number in range(5):
         write(tmp_path, [b"x", b"y"], first=2 * number)
     assert drain(engine, tmp_path) == 10
-    assert unreadable_records(engine, tmp_path) == {}
+    assert not any(state.damage for state in segment_states(engine, tmp_path))
 
 
 IMAGES = st.lists(st.binary(min_size=0, max_size=60), min_size=1, max_size=5)
@@ -153,7 +161,7 @@ def test_a_segment_cut_anywhere_drains_exactly_what_was_written_whole(
     engine = new_engine(template, folder)
     expected = sum(end <= cut for end in ends)
     assert drain(engine, folder) == expected
-    assert unreadable_records(engine, folder) == {}  # what is torn was never answered
+    assert not any(isinstance(part, Damage) for part in scan(path))  # never answered
     path.write_bytes(whole)  # the rest arrives: a reader was only early
     assert drain(engine, folder) == len(images) - expected
     engine.dispose()
@@ -168,24 +176,94 @@ def test_every_cut_of_a_segment_reads_exactly_what_was_written_whole(tmp_path: P
         assert [record.end for record in read_records(path)] == [end for end in ends if end <= cut]
 
 
-def test_a_damaged_header_ends_the_reading(engine: Engine, tmp_path: Path) -> None:
-    path = write(tmp_path, [b"a", b"b", b"c"])
-    content = bytearray(path.read_bytes())
-    second = next(iter(read_records(path))).end
-    for place in (second, second + 40):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        assert drain(engine, tmp_path) == (1 if place == second else 0)
-        assert unreadable_records(engine, tmp_path) == {path.name: second}
+def test_a_flipped_bit_hides_the_record_it_is_in_and_no_other(tmp_path: Path) -> None:
+    """Every bit of a segment, one at a time: what is not hit is read, what is hit is named."""
+    images = [b"", b"second", b"third image"]
+    path = write(tmp_path, images)
+    content = path.read_bytes()
+    spans = [(record.start, record.offset, record.end) for record in read_records(path)]
+    for place in range(len(content)):
+        start, image, end = next(span for span in spans if span[0] <= place < span[2])
+        in_image = place >= image  # its SHA-256 is checked when it is read
+        for bit in range(8):
+            changed = bytes([content[place] ^ 1 << bit])
+            path.write_bytes(content[:place] + changed + content[place + 1 :])
+            parts = list(scan(path))
+            whole = [part.start for part in parts if not isinstance(part, Damage)]
+            assert whole == [one[0] for one in spans if in_image or one[0] != start]
+            damage = [part for part in parts if isinstance(part, Damage)]
+            assert damage == ([] if in_image else [Damage(path.name, start, end, 1)])
 
 
-def test_a_record_without_an_end_of_its_header_hides_the_next(
+def test_the_drain_names_what_is_damaged_and_takes_the_rest(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, [b"%d" % number for number in range(100)])
+    starts = [record.start for record in read_records(path)]
+    damage(path, starts[3] + 20)
+    assert drain(engine, tmp_path) == 99
+    assert (
+        "at least 1 served prediction cannot be read; the rest is taken" in capsys.readouterr().out
+    )
+    assert find_prediction(engine, "prediction-3") is None
+    assert drain(engine, tmp_path) == 0
+
+
+def test_the_number_of_records_lost_in_a_row_is_known(tmp_path: Path) -> None:
+    path = write(tmp_path, [b"%d" % number for number in range(10)])
+    starts = [record.start for record in read_records(path)]
+    path.write_bytes(path.read_bytes()[: starts[4]] + path.read_bytes()[starts[7] + 1 :])
+    assert [part.records for part in scan(path) if isinstance(part, Damage)] == [4]
+
+
+def test_an_image_that_holds_a_record_does_not_pass_for_one(engine: Engine, tmp_path: Path) -> None:
+    """A client that knows the format does not know the marker of the segment."""
+    other = write(tmp_path / "other", [b"forged"]).read_bytes()
+    path = write(tmp_path, [other, b"after"])
+    damage(path, 10)
+    assert [record.fields["prediction_id"] for record in read_records(path)] == ["prediction-1"]
+
+
+def test_a_marker_across_two_parts_of_the_search_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, [b"x" * 50, b"second"])
+    damage(path, 10)
+    for size in range(8, 40):
+        monkeypatch.setattr(segment_reader, "SEARCH_BYTES", size)
+        assert len(list(read_records(path))) == 1
+
+
+@given(content=st.binary(max_size=400), start=st.integers(0, 400))
+def test_a_segment_of_anything_is_records_and_damage(
+    content: bytes, start: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    for name in ("0001-1-0123456789abcdef.seg", "0001-1-0123abcd.seg"):
+        (folder / name).write_bytes(bytes.fromhex("0123456789abcdef") + content)
+        assert all(isinstance(part, Damage) for part in scan(folder / name, start))
+
+
+def test_a_segment_that_counts_as_drained_too_far_is_drained_again(
     engine: Engine, tmp_path: Path
 ) -> None:
+    path = write(tmp_path, [b"a", b"b", b"c"])
+    drain(engine, tmp_path)
+    with writing(engine) as connection:
+        connection.execute(delete(predictions).where(predictions.c.prediction_id != "prediction-0"))
+    [state] = segment_states(engine, tmp_path)
+    assert (state.lost, state.beyond, state.waiting) == (2, 0, 0)
+    assert drain_again(engine, tmp_path) == 2
+    os.truncate(path, path.stat().st_size - 7)
+    [state] = segment_states(engine, tmp_path)
+    assert (state.lost, state.beyond, state.waiting) == (0, 7, 0)
+
+
+def test_what_was_not_drained_is_counted_with_its_age(engine: Engine, tmp_path: Path) -> None:
     path = write(tmp_path, [b"a", b"b"])
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b"}\n", b"}", 1))
-    assert drain(engine, tmp_path) == 0
-    assert unreadable_records(engine, tmp_path) == {path.name: 0}
+    [state] = segment_states(engine, tmp_path)
+    assert (state.name, state.waiting) == (path.name, 2)
+    assert state.waits_since == "2026-01-01T00:00:00.000000+00:00"
 
 
 def test_changed_image_bytes_are_refused(engine: Engine, tmp_path: Path) -> None:
@@ -290,6 +368,9 @@ def test_a_full_disk_is_an_error_and_what_was_there_before_stays(
         with pytest.raises(OSError, match="too large"):
             writer.append([(served(1, b"b" * 100_000), b"b" * 100_000)])
         writer.append([(served(2, b"c"), b"c")])
+        for _ in range(3):
+            with pytest.raises(OSError, match="too large"):
+                writer.append([(served(3, b"d" * 100_000), b"d" * 100_000)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     writer.close()

@@ -27,7 +27,8 @@ from models.serving.prediction_store import (
     window,
 )
 from models.serving.release_follower import ActiveModel, ReleaseFollower
-from models.serving.segments import SegmentWriter, read_records
+from models.serving.segment_reader import read_records
+from models.serving.segments import SegmentWriter
 from tests.models.saved_models import CLASSES, make_workspace, png, put_in_service, save
 
 with warnings.catch_warnings():

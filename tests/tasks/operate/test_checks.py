@@ -71,11 +71,25 @@ def lose_a_segment(ctx: Context) -> None:
     only_file(ctx.workspace.traffic, "*.seg").unlink()
 
 
-def damage_a_record_that_was_not_drained(ctx: Context) -> None:
+def serve(ctx: Context, *numbers: int) -> Path:
     writer = SegmentWriter(ctx.workspace.traffic)
-    writer.append([(served(number, b"image"), b"image") for number in (8, 9)])
+    writer.append([(served(number, b"image"), b"image") for number in numbers])
     writer.close()
-    flip(max(ctx.workspace.traffic.glob("*.seg")), 30)
+    return max(ctx.workspace.traffic.glob("*.seg"))
+
+
+def damage_a_record_that_was_not_drained(ctx: Context) -> None:
+    flip(serve(ctx, 8, 9), 30)
+
+
+def leave_traffic_undrained(ctx: Context) -> None:
+    serve(ctx, 8, 9)
+
+
+drop_a_drained_prediction = statements(
+    "DELETE FROM predictions WHERE seq = (SELECT max(seq) FROM predictions)"
+)
+drain_beyond_the_end = statements("UPDATE segments SET drained_to = drained_to + 5")
 
 
 def damage_the_shard(ctx: Context) -> None:
@@ -183,7 +197,10 @@ SECOND_ASSIGNMENT = (
 BREAKS = (
     Break("served_images_are_whole", "I1", damage_a_served_image, "was served"),
     Break("served_images_are_whole", "I1", lose_a_segment, "No such file"),
-    Break("served_records_are_readable", "I1", damage_a_record_that_was_not_drained, "at byte 0"),
+    Break("served_records_are_stored", "I1", damage_a_record_that_was_not_drained, "from byte 0"),
+    Break("served_records_are_stored", "I1", leave_traffic_undrained, "to be drained: 2"),
+    Break("served_records_are_stored", "I1", drop_a_drained_prediction, "are not stored: 1"),
+    Break("served_records_are_stored", "I1", drain_beyond_the_end, "5 bytes behind its end"),
     Break("a_sample_has_one_open_row", "I2", statements(*SECOND_LABEL), "2 open rows in labels"),
     Break("a_sample_has_one_open_row", "I2", statements(*SECOND_ASSIGNMENT), "in assignments"),
     Break("a_round_is_sent_or_pending", "I2", statements(SECOND_ROUND), "round-0002 was not sent"),
