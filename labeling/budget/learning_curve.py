@@ -60,6 +60,16 @@ class CurveData:
 
 
 @dataclass(frozen=True)
+class CurvePoint:
+    """A point that the curve was fitted to."""
+
+    labels: int
+    accuracy: float
+    deviation: float  # of the accuracy
+    model: bool  # of the model of a round, else of the head on a subset
+
+
+@dataclass(frozen=True)
 class Forecast:
     """Accuracy with so many labels, and what is gained on the way; both with 95 % bounds.
 
@@ -84,7 +94,7 @@ class LearningCurve:
     doubt: np.ndarray  # [1 + draws]: by which what lies ahead is not as the curve has it
     unit: float  # labels that n is counted in
     labels: int  # of the newest model or subset: where the forecast starts
-    points: tuple[tuple[int, float, float, bool], ...]  # labels, accuracy, its deviation, a model's
+    points: tuple[CurvePoint, ...]
 
     def errors(self, labels: Sequence[int] | np.ndarray) -> np.ndarray:
         """The share of mistakes with so many labels, [1 + draws, labels]."""
@@ -99,8 +109,8 @@ class LearningCurve:
         ahead = np.minimum((now - then) * self.doubt, now)  # no more than all mistakes mended
         less, more = np.percentile(ahead, [TAIL, 100 - TAIL])
         gain = float(now[0] - then[0])
-        found = (1 - float(then[0]), float(low), float(high), gain, float(less), float(more))
-        return Forecast(int(labels), *found)
+        bounds = float(low), float(high)
+        return Forecast(int(labels), 1 - float(then[0]), *bounds, gain, float(less), float(more))
 
 
 def learning_curve(evidence: CurveData, rng: np.random.Generator) -> LearningCurve:
@@ -124,7 +134,8 @@ def learning_curve(evidence: CurveData, rng: np.random.Generator) -> LearningCur
         unit=float(labels.max()),
         labels=int(newest.max()),
         points=tuple(
-            (int(n), float(share), float(off), bool(own)) for n, share, off, own in points
+            CurvePoint(int(count), float(accuracy), float(deviation), bool(model))
+            for count, accuracy, deviation, model in points
         ),
     )
 
@@ -136,15 +147,15 @@ def fit_curves(counted: np.ndarray, errors: np.ndarray, deviations: np.ndarray) 
     """
     weights = 1 / (deviations**2 + (ROUGH * errors) ** 2)
     best = np.full(len(errors), np.inf)
-    found = np.empty((len(errors), 3))
+    curves = np.empty((len(errors), 3))
     for power in POWERS:
         falling, floor = _straight(counted**-power, errors, weights)
-        said = falling[:, None] * counted**-power + floor[:, None]
-        loss = (weights * (errors - said) ** 2).sum(axis=1)
+        fitted = falling[:, None] * counted**-power + floor[:, None]
+        loss = (weights * (errors - fitted) ** 2).sum(axis=1)
         better = loss < best
         best[better] = loss[better]
-        found[better] = np.column_stack([falling, np.full_like(floor, power), floor])[better]
-    return found
+        curves[better] = np.column_stack([falling, np.full_like(floor, power), floor])[better]
+    return curves
 
 
 def advise(
@@ -169,8 +180,9 @@ def advise(
             for share in (ahead.gain, ahead.gain_high)
         )
         if point > policy.worth:
-            told = f"{gain}: a point would cost {point:,.2f}, {at_best:,.2f} at best; it is worth "
-            return (STOP if at_best > policy.worth else UNSURE), f"{told}{policy.worth:,.2f}"
+            costs = f"a point would cost {point:,.2f}, {at_best:,.2f} at best"
+            outcome = STOP if at_best > policy.worth else UNSURE
+            return outcome, f"{gain}: {costs}; it is worth {policy.worth:,.2f}"
     if ahead.gain_high < policy.least_gain:
         return STOP, f"{gain}: even at best less than {_points(policy.least_gain)}; it is flat"
     if ahead.gain < policy.least_gain:
@@ -207,19 +219,19 @@ def _in_step(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The errors of the models with the luck of training, those of the heads to scale, the luck.
 
-    How much luck there is, is seen from how far the models lie off the shape of the heads.
+    How much luck there is follows from how far the models lie off the shape of the heads.
     """
     models = own.shape[1]
     shape = fit_curves(counted[models:], heads, heads[1:].std(axis=0))
-    said = shape[:, :1] * counted[:models] ** -shape[:, 1:2] + shape[:, 2:]
-    said = np.maximum(said, 1e-6)
-    off = np.log(own[0] / said[0])
-    seen = ((off - off.mean()) ** 2).sum()
-    luck = float(np.sqrt((seen + LUCK_ROUNDS * LUCK**2) / (models - 1 + LUCK_ROUNDS)))
+    expected = shape[:, :1] * counted[:models] ** -shape[:, 1:2] + shape[:, 2:]
+    expected = np.maximum(expected, 1e-6)
+    off = np.log(own[0] / expected[0])
+    squares = ((off - off.mean()) ** 2).sum()
+    luck = float(np.sqrt((squares + LUCK_ROUNDS * LUCK**2) / (models - 1 + LUCK_ROUNDS)))
     lucky = own.copy()
     lucky[1:] *= np.exp(rng.normal(0, luck, size=own[1:].shape))
     weights = 1 / (lucky[1:].std(axis=0) ** 2 + (ROUGH * own[0]) ** 2)
-    scale = (weights * lucky * said).sum(axis=1) / (weights * said**2).sum(axis=1)
+    scale = (weights * lucky * expected).sum(axis=1) / (weights * expected**2).sum(axis=1)
     tilt = np.r_[0, rng.normal(0, TILT / models, size=len(heads) - 1)]
     return lucky, heads * scale[:, None] * counted[models:] ** tilt[:, None], luck
 

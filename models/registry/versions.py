@@ -110,6 +110,19 @@ def snapshots_of_models(engine: Engine) -> set[str]:
         return set(connection.scalars(select(models.c.snapshot)))
 
 
+def known_versions(engine: Engine) -> set[str]:
+    """Every version on record."""
+    with engine.connect() as connection:
+        return set(connection.scalars(select(models.c.version)))
+
+
+def newest_versions(engine: Engine) -> dict[str, str]:
+    """The newest version that was trained on each snapshot."""
+    query = select(models.c.snapshot, models.c.version).order_by(models.c.created_at)
+    with engine.connect() as connection:
+        return dict(connection.execute(query).tuples().all())
+
+
 def record_verdict(
     engine: Engine,
     *,

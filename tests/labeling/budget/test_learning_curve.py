@@ -80,7 +80,7 @@ def test_a_first_snapshot_without_a_model_has_a_curve_of_the_head():
     curve = learning_curve(evidence(0, []), np.random.default_rng(0))
     assert curve.labels == 400
     assert curve.forecast(400).accuracy == pytest.approx(1 - share(HEAD, 400), abs=0.04)
-    assert not any(is_model for *_, is_model in curve.points)
+    assert not any(point.model for point in curve.points)
 
 
 def test_the_same_seed_gives_the_same_forecast():

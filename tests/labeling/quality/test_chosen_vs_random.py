@@ -28,14 +28,14 @@ def test_a_strategy_that_finds_what_chance_misses_is_better_than_random() -> Non
     found = compare_to_random(*situation("random"))
     assert found is not None
     assert found.low > 0.1
-    assert str(found).startswith("better than random: with ")
+    assert found.summary.startswith("better than random: with ")
 
 
 def test_a_strategy_that_misses_a_class_is_worse_than_random_and_says_so() -> None:
     found = compare_to_random(*situation("chosen"))
     assert found is not None
     assert found.high < -0.1
-    assert str(found).startswith("worse than random")
+    assert found.summary.startswith("worse than random")
 
 
 def test_arms_that_are_alike_are_not_told_apart() -> None:

@@ -1,7 +1,8 @@
-"""What a workspace knows of its own learning, gathered and told."""
+"""The learning curve of a workspace: gathered, scored, shown."""
 
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +12,25 @@ from rich.console import Console
 from sqlalchemy import Engine, insert
 
 from core.database import writing
+from core.intervals import Interval
 from core.workspace import init_workspace
-from labeling.budget.learning_curve import BudgetPolicy, advise
-from labeling.ledger.tables import assignments, labels, rounds
-from models.registry.versions import models
-from tasks.context import open_context
-from tasks.report.budget import (
+from labeling.budget.forecasts import (
     Observations,
     Round,
-    batch_reports,
-    budget_report,
-    choosing_report,
+    compare_choosing,
     curve_after,
+    priced_forecast,
     score_forecasts,
-    step,
 )
+from labeling.budget.learning_curve import BudgetPolicy, advise
+from labeling.budget.report import BatchAccuracy, BudgetReport
+from labeling.ledger.batch_queries import reasons_of_chosen
+from labeling.ledger.tables import assignments, labels, rounds
+from labeling.strategies import STRATEGIES
+from models.registry.versions import models
+from tasks.context import open_context
+from tasks.report.batch_accuracy import batch_accuracies
+from tasks.report.budget import budget_report
 from tasks.report.budget_view import budget_page, draw_budget, show_budget
 from tests.labeling.databases import make_engine
 
@@ -70,7 +75,7 @@ def seen(past: list[Round]) -> Observations:
 def test_the_curve_starts_where_the_newest_snapshot_is(past, seen):
     curve = curve_after(past, seen, 0)
     assert curve.labels == LABELLED
-    assert [(point[0], point[3]) for point in curve.points][:4] == [
+    assert [(point.labels, point.model) for point in curve.points][:4] == [
         (60 * number, True) for number in (1, 2, 3, 4)
     ]
     assert curve.forecast(1000).gain > 0
@@ -78,49 +83,50 @@ def test_the_curve_starts_where_the_newest_snapshot_is(past, seen):
 
 def test_a_round_whose_model_is_missing_is_no_point(past, seen):
     past[1] = Round(past[1].name, past[1].table, None)
-    assert [point[0] for point in curve_after(past, seen, 0).points if point[3]] == [60, 180, 240]
+    points = curve_after(past, seen, 0).points
+    assert [point.labels for point in points if point.model] == [60, 180, 240]
     assert len(score_forecasts(past, seen, 0)) == 2
 
 
 def test_a_forecast_is_scored_with_what_was_known_when_it_was_made(past, seen):
     scored = score_forecasts(past, seen, 0)
-    assert [(row["labels"], row["ahead"]) for row in scored] == [(60, 120), (120, 180), (180, 240)]
+    assert [(row.labels, row.ahead) for row in scored] == [(60, 120), (120, 180), (180, 240)]
     assert scored[:2] == score_forecasts(past[:3], seen, 0)
     for row in scored:
-        assert row["low"] <= row["forecast"] <= row["high"]
-        assert row["error"] == row["came"] - row["forecast"]
+        assert row.low <= row.forecast <= row.high
+        assert row.error == row.came - row.forecast
 
 
-def test_what_is_told_fits_a_narrow_screen_and_the_picture_is_drawn(past, seen, tmp_path):
+def test_a_report_fits_a_narrow_screen_and_its_picture_is_drawn(past, seen, tmp_path):
     curve = curve_after(past, seen, 0)
-    outcome, reason = advise(curve, BudgetPolicy(), price=0.5)
-    report = {
-        "snapshot": past[-1].name, "labels": curve.labels, "audit_rows": AUDIT, "models": 4,
-        "features": seen.source, "price": 0.5, "advice": outcome, "reason": reason,
-        "accuracy": vars(curve.forecast(curve.labels)),
-        "forecasts": [step(curve, more, 0.5) for more in (100, 500, 1000)],
-        "past": score_forecasts(past, seen, 0), "past_error": 0.02,
-        "past_error_of_no_change": 0.05, "choosing": None,
-        "batches": [_told("round-0001", []), _told("round-0002", ["no LURE: so it is"])],
-        "picture": str(tmp_path / "b.png"),
-    }  # fmt: skip
-    draw_budget(curve, report, tmp_path / "b.png")
+    advice, reason = advise(curve, BudgetPolicy(), price=0.5)
+    report = BudgetReport(
+        snapshot=past[-1].name, labels=curve.labels, audit_rows=AUDIT, models=4,
+        features=seen.source, price=0.5, advice=advice, reason=reason,
+        accuracy=curve.forecast(curve.labels),
+        forecasts=[priced_forecast(curve, more, 0.5) for more in (100, 500, 1000)],
+        points=list(curve.points), past=score_forecasts(past, seen, 0), past_error=0.02,
+        past_error_of_no_change=0.05, choosing=None,
+        batches=[_accuracies("round-0001"), _accuracies("round-0002", "no LURE: so it is")],
+        picture=str(tmp_path / "b.png"),
+    )  # fmt: skip
+    draw_budget(curve, report)
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
     screen = io.StringIO()
     show_budget(report, Console(file=screen, width=80))
-    told = screen.getvalue()
-    assert "50.00" in told and "250.00" in told and "500.00" in told and "…" not in told
-    assert "\nround-0002: no LURE: so it is\n" in told
-    assert told.rstrip().endswith(f"{outcome}: {reason}")
+    shown = screen.getvalue()
+    assert "50.00" in shown and "250.00" in shown and "500.00" in shown and "…" not in shown
+    assert "\nround-0002: no LURE: so it is\n" in shown
+    assert shown.rstrip().endswith(f"{advice}: {reason}")
     page = budget_page(report)
-    assert page.startswith(f"# {outcome}\n") and "](data:image/png;base64,iVBOR" in page
+    assert page.startswith(f"# {advice}\n") and "](data:image/png;base64,iVBOR" in page
     assert "| 1,000 |" in page and "500.00 |" in page and "round-0002: no LURE: so it is" in page
-    assert json.loads(json.dumps(report))["forecasts"][0]["cost"] == 50
+    assert json.loads(json.dumps(asdict(report)))["forecasts"][0]["cost"] == 50
 
 
-def _told(name: str, notes: list[str]) -> dict[str, object]:
-    alone = {"value": 0.9, "low": 0.8, "high": 0.95}
-    return {"round": name, "audit": alone, "lure": None, "naive": alone, "notes": notes}
+def _accuracies(name: str, *notes: str) -> BatchAccuracy:
+    alone = Interval(0.9, 0.8, 0.95, 40)
+    return BatchAccuracy(name, "hone:1", naive=alone, lure=None, audit=alone, notes=list(notes))
 
 
 def test_each_batch_tells_of_the_model_that_chose_it_by_what_was_drawn_by_chance(tmp_path):
@@ -132,15 +138,15 @@ def test_each_batch_tells_of_the_model_that_chose_it_by_what_was_drawn_by_chance
         for place, name in enumerate(some)
     ]
     put_in(engine, [_round(1), _round(2)], asked, names)
-    assert batch_reports(engine) == []  # guesses of no model of ours tell of none
+    assert batch_accuracies(engine) == []  # guesses of no model of ours tell of none
     put_on_record(engine, "hone:1")
-    first, second = batch_reports(engine)
-    assert (first["round"], first["model"]) == ("round-0001", "hone:1")
-    assert first["naive"]["rows"] == 19  # the gold is no part of the batch
-    assert first["audit"]["value"] == 1.0 and first["naive"]["value"] == pytest.approx(8 / 19)
-    assert first["lure"]["value"] > first["naive"]["value"]
-    assert second["lure"] is None and second["audit"]["value"] == 1.0
-    assert first["notes"] == second["notes"] == []
+    first, second = batch_accuracies(engine)
+    assert (first.round, first.model) == ("round-0001", "hone:1")
+    assert first.naive.rows == 19  # the gold is no part of the batch
+    assert first.audit.value == 1.0 and first.naive.value == pytest.approx(8 / 19)
+    assert first.lure.value > first.naive.value
+    assert second.lure is None and second.audit.value == 1.0
+    assert first.notes == second.notes == []
 
 
 @pytest.mark.parametrize("answered", [5, 3])
@@ -158,9 +164,9 @@ def test_an_audit_that_answers_drift_counts_each_sample_for_as_many_as_it_stands
     ]
     put_in(engine, [_round(2) | {"config": {"served_share": 0.8}}], asked, names[:answered])
     put_on_record(engine, "hone:1")
-    (found,) = batch_reports(engine)
-    assert found["audit"]["value"] == pytest.approx(0.997 if answered == 5 else 0)
-    assert found["notes"] == ([] if answered == 5 else ["its audit is of served traffic only"])
+    (found,) = batch_accuracies(engine)
+    assert found.audit.value == pytest.approx(0.997 if answered == 5 else 0)
+    assert found.notes == ([] if answered == 5 else ["its audit is of served traffic only"])
 
 
 @pytest.mark.parametrize("twins", [1, 4])
@@ -172,10 +178,10 @@ def test_lure_is_not_shown_where_near_duplicates_left_with_what_was_drawn(tmp_pa
         row["draws_from"] = 500 - twins * place
     put_in(engine, [_round(1)], asked, [name for name in names if not name.endswith("7")])
     put_on_record(engine, "hone:1")
-    (found,) = batch_reports(engine)
-    assert found["naive"]["rows"] == 17  # who has not answered is no near-duplicate
-    assert (found["lure"] is None) == bool(found["notes"]) == (twins > 1)
-    assert not found["notes"] or found["notes"][0].startswith("no LURE: near-duplicates")
+    (found,) = batch_accuracies(engine)
+    assert found.naive.rows == 17  # who has not answered is no near-duplicate
+    assert (found.lure is None) == bool(found.notes) == (twins > 1)
+    assert not found.notes or found.notes[0].startswith("no LURE: near-duplicates")
 
 
 def test_only_what_a_strategy_chose_is_held_against_chance(past, seen, tmp_path):
@@ -187,10 +193,15 @@ def test_only_what_a_strategy_chose_is_held_against_chance(past, seen, tmp_path)
         _assignment(1, place, name) | {"reason": reason}
         for place, (name, reason) in enumerate(zip(names, reasons, strict=False))
     ]
-    assert choosing_report(engine, now, seen, 0) is None  # imported, all of them
+    assert compare_choosing(now, seen, chosen_in(engine), 0) is None  # imported, all of them
     put_in(engine, [_round(1)], asked, names)
-    found = choosing_report(engine, now, seen, 0)
-    assert found is not None and found["labels"] == 25
+    comparison = compare_choosing(now, seen, chosen_in(engine), 0)
+    assert comparison is not None and comparison.labels == 25
+
+
+def chosen_in(engine: Engine) -> dict[str, str]:
+    with engine.connect() as connection:
+        return reasons_of_chosen(connection, STRATEGIES)
 
 
 def put_in(
