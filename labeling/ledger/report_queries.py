@@ -64,10 +64,13 @@ class LedgerVersion:
 
 def ledger_version(connection: Connection, *, settings: Sequence[str]) -> LedgerVersion:
     """The present state of answers and labels, read from the ends of indexes."""
-    ends = answers.c.replaced_at, labels.c.seq, labels.c.replaced_at
+    ends = [
+        connection.scalar(select(func.max(end)).where(end.is_not(None)))  # of a partial index
+        for end in (answers.c.replaced_at, labels.c.seq, labels.c.replaced_at)
+    ]
     return LedgerVersion(
         last_answer=connection.scalar(select(func.max(answers.c.seq))) or 0,
-        changes=[str(connection.scalar(select(func.max(end)))) for end in ends],
+        changes=[str(end) for end in ends],
         settings=list(settings),
         at=now(),
     )

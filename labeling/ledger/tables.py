@@ -173,6 +173,12 @@ Index(
     unique=True,
 )
 Index(
+    "ix_answers_replaced",
+    answers.c.replaced_at,
+    sqlite_where=text("replaced_at IS NOT NULL"),
+    postgresql_where=text("replaced_at IS NOT NULL"),
+)
+Index(
     "uq_answers_in_force",
     answers.c.source,
     answers.c.external_id,

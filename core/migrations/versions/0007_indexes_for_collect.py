@@ -9,6 +9,7 @@ down_revision = "0006"
 PARTIAL = (  # name, table, column, rows
     ("ix_assignments_disputed", "assignments", "sample_id", "disputed_at IS NOT NULL"),
     ("ix_assignments_skipped", "assignments", "sample_id", "outcome = 'skipped'"),
+    ("ix_answers_replaced", "answers", "replaced_at", "replaced_at IS NOT NULL"),
     ("ix_labels_replaced", "labels", "replaced_at", "replaced_at IS NOT NULL"),
 )
 
