@@ -26,11 +26,11 @@ def import_labels(
     Idempotent: the same file again changes nothing, and one that was edited is taken as it is now.
     """
     ctx = open_context()
-    classes = ctx.workspace.class_names
+    classes, kind = ctx.workspace.class_names, KINDS[ctx.workspace.kind]
     record_policy_changes(ctx)
     with ctx.engine.connect() as connection:  # or the same file again would withdraw its answers
-        refuse_lost_classes(connection, classes)
-    file = read_labels(path, classes, KINDS[ctx.workspace.kind], format)
+        refuse_lost_classes(connection, classes, kind)
+    file = read_labels(path, classes, kind, format)
     matched = match(ctx.engine, ctx.workspace, file, folder=images, processes=os.cpu_count() or 1)
     record = record_gold if gold else record_import
     with only_writer(ctx.engine, "answers") as token:

@@ -110,6 +110,10 @@ class Classification:
         parts = result if isinstance(result, list) else []
         return {str(name) for part in parts if isinstance(part, Mapping) for name in _names(part)}
 
+    def classes_of(self, value: str) -> set[str]:
+        """The value itself."""
+        return {value}
+
     def resolve(
         self,
         answers: pd.DataFrame,

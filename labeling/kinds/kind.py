@@ -56,6 +56,9 @@ class Kind(Protocol):
     def classes_in(self, result: object) -> set[str]:
         """Every class that a result names, whatever else is in it."""
 
+    def classes_of(self, value: str) -> set[str]:
+        """Every class that a value names."""
+
     def resolve(
         self,
         answers: pd.DataFrame,

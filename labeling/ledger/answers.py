@@ -1,7 +1,8 @@
-"""What came back: answers into the ledger, version by version."""
+"""Answers from outside into the ledger, version by version."""
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -11,10 +12,13 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from core.database import now, writing
 from core.locks import Token, fence
 from core.rows import chunks, records
+from labeling.kinds import DEFAULT, KINDS, Kind
 from labeling.ledger.pending import mark_pending
+from labeling.ledger.reasons import AnswerKind
 from labeling.ledger.tables import answers, refused_answers, samples
-from labeling.ledger.watermarks import save_watermark
+from labeling.ledger.watermarks import drop_watermark, save_watermark, watermark_of
 
+CHECKED = "classes"  # watermark: the classes that every answer in force is known to be of
 ANSWER_COLUMNS = [
     "source",
     "external_id",  # unique key of the answer at its source; an edit keeps it
@@ -31,23 +35,24 @@ ANSWER_COLUMNS = [
 def record_answers(
     engine: Engine,
     token: Token,
-    found: pd.DataFrame,
+    given: pd.DataFrame,
     *,
     source: str,
     read: Collection[str],
     refused: pd.DataFrame | None = None,
     classes: Sequence[str],
+    kind: Kind = KINDS[DEFAULT],
     watermark: str | None = None,
 ) -> dict[str, int]:
-    """Take over what `source` says now of the samples in `read`; return how many rows were new.
+    """Take over the answers of `source` to the samples in `read`; return how many rows were new.
 
-    `found` holds the whole set of answers of each sample in `read`, so an answer that is missing
-    there was deleted. Safe to repeat: a version already known is not recorded again. The watermark
-    moves in the same transaction as the answers it stands for.
+    `given` holds all answers to each sample in `read`, so that one which is missing there was
+    deleted. Safe to repeat: a version already known is not recorded again. The watermark moves in
+    the same transaction as the answers it stands for.
     """
     with writing(engine) as connection:
         fence(connection, token)
-        good, bad = _sift(connection, found, classes)
+        good, bad = _sift(connection, given, classes, kind)
         if refused is not None and len(refused):
             bad = pd.concat([bad, refused], ignore_index=True)
         counts = {
@@ -55,21 +60,22 @@ def record_answers(
             "new": _record_versions(connection, source, good),
             "refused": _record_refused(connection, source, bad),
         }
+        _note_classes(connection, classes, kind)
         if watermark is not None:
             save_watermark(connection, source, watermark)
     return counts
 
 
-def refuse_lost_classes(connection: Connection, classes: Sequence[str]) -> None:
-    """Stop where `hone.toml` lacks a class that people chose: their answers would be lost."""
-    lost = (
-        select(answers.c.value, func.count().label("rows"))
-        .where(answers.c.replaced_at.is_(None), answers.c.kind != "skip")
-        .where(answers.c.value.not_in(classes))
-        .group_by(answers.c.value)
-        .order_by(answers.c.value)
-    )
-    for name, rows in connection.execute(lost).tuples():
+def refuse_lost_classes(
+    connection: Connection, classes: Sequence[str], kind: Kind = KINDS[DEFAULT]
+) -> None:
+    """Stop where `hone.toml` lacks a class that answers in force name: they would be lost.
+
+    What is recorded is checked then, so that the answers are read only if the classes changed.
+    """
+    if watermark_of(connection, CHECKED) == _text_of(classes):
+        return
+    for name, rows in sorted(_lost_classes(connection, classes, kind).items()):
         raise ValueError(
             f"the class {name!r} is gone from hone.toml, but {rows} answers chose it; put it back. "
             "To rename or merge classes: `hone export labels`, change the names in its CSV, and "
@@ -77,15 +83,51 @@ def refuse_lost_classes(connection: Connection, classes: Sequence[str]) -> None:
         )
 
 
+def _lost_classes(connection: Connection, classes: Sequence[str], kind: Kind) -> Counter[str]:
+    """How many answers in force name each class that is not one of `classes`."""
+    values = (
+        select(answers.c.value, func.count())
+        .where(answers.c.replaced_at.is_(None), answers.c.kind != AnswerKind.SKIP)
+        .group_by(answers.c.value)
+    )
+    lost: Counter[str] = Counter()
+    for value, rows in connection.execute(values).tuples():
+        lost.update(dict.fromkeys(kind.classes_of(value) - set(classes), rows))
+    return lost
+
+
+def _note_classes(connection: Connection, classes: Sequence[str], kind: Kind) -> None:
+    """Remember that every answer in force is of these classes, if that is so."""
+    if watermark_of(connection, CHECKED) == _text_of(classes):
+        return
+    if _lost_classes(connection, classes, kind):
+        drop_watermark(connection, CHECKED)
+    else:
+        save_watermark(connection, CHECKED, _text_of(classes))
+
+
+def _text_of(classes: Sequence[str]) -> str:
+    return json.dumps(list(classes))
+
+
 def _sift(
-    connection: Connection, found: pd.DataFrame, classes: Sequence[str]
+    connection: Connection, given: pd.DataFrame, classes: Sequence[str], kind: Kind
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Answers that may become labels, and those that may not with the reason."""
-    ours = set(known_samples(connection, found["sample_id"].unique().tolist()))
-    stranger = ~found["sample_id"].isin(ours)
-    nonsense = ~stranger & (found["kind"] != "skip") & ~found["value"].isin(list(classes))
-    bad = found[stranger | nonsense].copy()
-    bad["reason"] = ["UNKNOWN_SAMPLE" if s else "UNKNOWN_CLASS" for s in stranger[bad.index]]
+    known = set(known_samples(connection, given["sample_id"].unique().tolist()))
+    is_unknown_sample = ~given["sample_id"].isin(known)
+    is_value = given["kind"] != AnswerKind.SKIP
+    unusable = [
+        value
+        for value in given.loc[is_value, "value"].unique()
+        if not isinstance(value, str) or not kind.classes_of(value) <= set(classes)
+    ]
+    is_unknown_class = ~is_unknown_sample & is_value & given["value"].isin(unusable)
+    bad = given[is_unknown_sample | is_unknown_class].copy()
+    bad["reason"] = [
+        "UNKNOWN_SAMPLE" if is_unknown else "UNKNOWN_CLASS"
+        for is_unknown in is_unknown_sample[bad.index]
+    ]
     remedies = {
         "UNKNOWN_SAMPLE": "it is not in this workspace; was the task's data edited?",
         "UNKNOWN_CLASS": f"the classes are {', '.join(classes)}",
@@ -94,7 +136,7 @@ def _sift(
         f"{row.value!r} on sample {str(row.sample_id)[:12]}; {remedies[str(row.reason)]}"
         for row in bad.itertuples()
     ]
-    return found[~(stranger | nonsense)], bad
+    return given[~(is_unknown_sample | is_unknown_class)], bad
 
 
 def known_samples(connection: Connection, wanted: Sequence[str]) -> Iterator[str]:

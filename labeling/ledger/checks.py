@@ -7,6 +7,7 @@ from sqlalchemy import Column, Engine, func, select
 from core.findings import RESTORE, Finding
 from core.intents import open_intents
 from core.workspace import Workspace
+from labeling.kinds import KINDS
 from labeling.ledger import overview
 from labeling.ledger.rounds import SEND
 from labeling.ledger.tables import (
@@ -112,18 +113,19 @@ def labels_rest_on_answers(engine: Engine, workspace: Workspace) -> Iterator[Fin
 
 
 def labels_are_classes(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Labels in force that are no class of `hone.toml`."""
-    classes = workspace.class_names
-    one = func.min(labels.c.sample_id).label("one")
-    unknown = (
-        select(labels.c.label, func.count().label("rows"), one)
-        .where(labels.c.replaced_at.is_(None), labels.c.label.not_in(classes))
+    """Labels in force that name a class which is not in `hone.toml`."""
+    classes, kind = workspace.class_names, KINDS[workspace.kind]
+    values = (
+        select(labels.c.label, func.count(), func.min(labels.c.sample_id))
+        .where(labels.c.replaced_at.is_(None))
         .group_by(labels.c.label)
     )
     with engine.connect() as connection:
-        for row in connection.execute(unknown):
+        for value, rows, example in connection.execute(values).tuples():
+            if kind.classes_of(value) <= set(classes):
+                continue
             yield Finding(
                 "I10",
-                f"{row.rows} samples are labelled {row.label!r}, for example {row.one[:12]}",
+                f"{rows} samples are labelled {value!r}, for example {example[:12]}",
                 f"hone.toml has {', '.join(classes)}: add the class, or correct the answers",
             )

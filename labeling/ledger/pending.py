@@ -5,7 +5,8 @@ from collections.abc import Collection
 from sqlalchemy import Connection, delete, insert, select
 
 from core.rows import chunks
-from labeling.ledger.tables import pending_settlement, watermarks
+from labeling.ledger.tables import pending_settlement
+from labeling.ledger.watermarks import drop_watermark
 
 LAST_FULL = "settled"  # watermark: when and how the whole ledger was last settled
 
@@ -35,4 +36,4 @@ def clear_pending(connection: Connection, sample_ids: Collection[str]) -> None:
 
 def forget_full_pass(connection: Connection) -> None:
     """Have everything settled together next time: what is known of annotators changed."""
-    connection.execute(delete(watermarks).where(watermarks.c.name == LAST_FULL))
+    drop_watermark(connection, LAST_FULL)

@@ -12,5 +12,10 @@ def watermark_of(connection: Connection, name: str) -> str | None:
 
 def save_watermark(connection: Connection, name: str, value: str) -> None:
     """Remember how far `name` was read."""
-    connection.execute(delete(watermarks).where(watermarks.c.name == name))
+    drop_watermark(connection, name)
     connection.execute(insert(watermarks).values(name=name, value=value))
+
+
+def drop_watermark(connection: Connection, name: str) -> None:
+    """Have `name` read or done from its beginning."""
+    connection.execute(delete(watermarks).where(watermarks.c.name == name))

@@ -8,6 +8,7 @@ from core.locks import Token, only_writer
 from labeling import simulation
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import unanswered
+from labeling.kinds import KINDS
 from labeling.ledger import rounds
 from labeling.ledger.answers import record_answers, refuse_lost_classes
 from labeling.ledger.reasons import RELABEL_REASONS
@@ -34,7 +35,7 @@ def fetch_answers(annotators: str, settling: SettlePolicy) -> dict[str, int]:
     """
     ctx = open_context()
     with ctx.engine.connect() as connection:
-        refuse_lost_classes(connection, ctx.workspace.class_names)
+        refuse_lost_classes(connection, ctx.workspace.class_names, KINDS[ctx.workspace.kind])
     with only_writer(ctx.engine, "answers") as token:
         if annotators == "simulated":
             counts = _simulate(ctx, token, settling)
@@ -79,6 +80,7 @@ def _record(ctx: Context, token: Token, source: str, collected: Collected) -> di
         read=collected.read,
         refused=collected.refused,
         classes=ctx.workspace.class_names,
+        kind=KINDS[ctx.workspace.kind],
         watermark=collected.watermark,
     )
 
@@ -132,4 +134,5 @@ def _answer_round(
         source=simulation.SOURCE,
         read=set(),  # nobody deletes anything there
         classes=ctx.workspace.class_names,
+        kind=KINDS[ctx.workspace.kind],
     )

@@ -19,6 +19,7 @@ from labeling.batches.quality_control import (
 )
 from labeling.batches.relabel import relabel_candidates
 from labeling.batches.select import SelectionConfig, select_batch, share_of
+from labeling.kinds import KINDS
 from labeling.ledger import rounds
 from labeling.ledger.answers import refuse_lost_classes
 from labeling.ledger.audit_progress import load_audit_progress
@@ -57,7 +58,7 @@ def name_round(round_id: str | None, annotators: str) -> str:
         rounds.round_number(round_id)
         return round_id
     with ctx.engine.connect() as connection:
-        refuse_lost_classes(connection, ctx.workspace.class_names)
+        refuse_lost_classes(connection, ctx.workspace.class_names, KINDS[ctx.workspace.kind])
         return rounds.next_round(connection)
 
 

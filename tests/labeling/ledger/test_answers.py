@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -5,12 +6,18 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, event, func, select
 
 from core.locks import LockLost, Token, only_writer
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
-from labeling.ledger.answers import ANSWER_COLUMNS, record_answers, refuse_lost_classes
+from labeling.kinds.classification import Classification
+from labeling.ledger.answers import (
+    ANSWER_COLUMNS,
+    CHECKED,
+    record_answers,
+    refuse_lost_classes,
+)
 from labeling.ledger.pending import pending_samples
 from labeling.ledger.tables import answers, labels, refused_answers
 from labeling.ledger.watermarks import watermark_of
@@ -36,6 +43,7 @@ def record(
     *rows: dict[str, Any],
     read: set[str] | None = None,
     source: str = "here",
+    classes: Sequence[str] = CLASSES,
     **more: Any,
 ) -> dict[str, int]:
     found = pd.DataFrame(rows, columns=ANSWER_COLUMNS)
@@ -45,7 +53,7 @@ def record(
             token,
             found,
             source=source,
-            classes=CLASSES,
+            classes=classes,
             read=set(found["sample_id"]) if read is None else read,
             **more,
         )
@@ -265,3 +273,41 @@ def test_a_class_that_people_chose_cannot_leave_hone_toml(engine: Engine) -> Non
     record(engine, read={"a", "b"})
     with engine.connect() as connection:
         refuse_lost_classes(connection, ["dog"])  # nobody says it any more
+
+
+def test_answers_are_read_for_their_classes_only_where_the_classes_changed(engine: Engine) -> None:
+    record(engine, said("a", "ann", "cat"))
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda c, cursor, sql, *_: statements.append(sql))
+    with engine.connect() as connection:
+        refuse_lost_classes(connection, CLASSES)
+    assert not [sql for sql in statements if "FROM answers" in sql]
+
+
+def test_a_class_taken_back_after_it_was_chosen_is_noticed(engine: Engine) -> None:
+    """Classes A were checked, answers of B came, and `hone.toml` is A again."""
+    record(engine, said("a", "ann", "cat"))
+    record(engine, said("b", "ann", "newt"), classes=[*CLASSES, "newt"])
+    with engine.connect() as connection, pytest.raises(ValueError, match="'newt' is gone"):
+        refuse_lost_classes(connection, CLASSES)
+    record(engine, said("c", "ann", "cat"))  # of CLASSES, and does not make the rest so
+    with engine.connect() as connection:
+        assert watermark_of(connection, CHECKED) is None
+        with pytest.raises(ValueError, match="'newt' is gone"):
+            refuse_lost_classes(connection, CLASSES)
+
+
+class Words(Classification):
+    """Labels of several classes, joined by a plus sign."""
+
+    def classes_of(self, value: str) -> set[str]:
+        return set(value.split("+"))
+
+
+def test_the_label_kind_decides_which_values_can_be_recorded(engine: Engine) -> None:
+    rows = [said("a", "ann", "cat+dog"), said("b", "ann", "cat+newt"), said("c", "ann", None)]
+    assert record(engine, *rows, kind=Words()) == {"withdrawn": 0, "new": 1, "refused": 2}
+    with engine.connect() as connection:
+        refuse_lost_classes(connection, CLASSES, Words())
+        with pytest.raises(ValueError, match=r"'dog' is gone .* but 1 answers"):
+            refuse_lost_classes(connection, ["cat"], Words())
