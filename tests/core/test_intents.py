@@ -1,9 +1,16 @@
 """Intents outlive the process that wrote them, and keep what was decided first."""
 
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from core.database import connect, writing
-from core.intents import begin_intent, commit_intent, intents, mark_done, open_intents
+from core.intents import (
+    begin_intent,
+    commit_intent,
+    intent_outcome,
+    intents,
+    mark_done,
+    open_intents,
+)
 from core.locks import only_writer
 from tests.core.killed import killed
 
@@ -60,3 +67,18 @@ def test_an_act_was_done_when_it_was_first_marked(engine):
         first = connection.scalar(when)
         mark_done(connection, token, kind="k", key="a")
         assert first is not None and connection.scalar(when) == first
+
+
+def test_intents_of_two_kinds_may_have_the_same_key(engine: Engine) -> None:
+    with only_writer(engine, "git") as token, writing(engine) as connection:
+        for kind in ("k", "other"):
+            payload = {"of": kind}
+            assert begin_intent(connection, token, kind=kind, key="a", payload=payload) == payload
+        mark_done(connection, token, kind="k", key="a")
+        commit_intent(connection, token, kind="k", key="a", outcome="sent")
+        assert open_intents(connection, "k") == {}
+        assert open_intents(connection, "other") == {"a": {"of": "other"}}
+        of_other = select(intents.c.acted_at).where(intents.c.kind == "other")
+        assert connection.scalar(of_other) is None
+        outcomes = [intent_outcome(connection, kind=kind, key="a") for kind in ("k", "other")]
+    assert outcomes == ["sent", None]

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 import core.locks
 from core.database import writing
-from core.intents import begin_intent, intents
+from core.intents import begin_intent, commit_intent, intents, mark_done
 from core.locks import LockBusy, LockLost, _take, fence, locks, only_writer
 from tests.core.killed import killed, take_lock
 
@@ -171,6 +171,9 @@ def test_a_writer_that_was_overtaken_is_refused_and_does_not_free_the_lock(engin
             fence(connection, token)
         with pytest.raises(LockLost), writing(engine) as connection:
             begin_intent(connection, token, kind="k", key="a", payload={})
+        for step in (mark_done, commit_intent):
+            with pytest.raises(LockLost), writing(engine) as connection:
+                step(connection, token, kind="k", key="a")
     with engine.connect() as connection:
         assert connection.scalar(select(locks.c.holder)) == "elsewhere:1:1"
         assert connection.execute(select(intents)).all() == []

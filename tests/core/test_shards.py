@@ -4,6 +4,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,14 @@ def test_a_shard_that_is_there_is_written_again_without_harm(tmp_path: Path) -> 
     places = write_shard(tmp_path, some_images(3))
     assert write_shard(tmp_path, some_images(3)) == places
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_disk_that_gives_back_other_bytes_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "write_atomically", lambda path, content: "0" * 64)
+    with pytest.raises(OSError, match="has SHA-256 000000000000; check the disk"):
+        write_shard(tmp_path, some_images(1))
 
 
 @given(sizes=st.lists(st.integers(0, 1100), max_size=6))
@@ -97,8 +106,12 @@ def test_many_shards_are_read_with_few_open_files(
     places = [place for images in sets for place in write_shard(tmp_path, images)]
     contents = [one for images in sets for _, one in images]
     mixed = np.random.default_rng(0).permutation(len(places))
-    got = list(read_images(tmp_path, [places[at] for at in mixed]))
+    before, most_open, got = psutil.Process().num_fds(), 0, []
+    for content in read_images(tmp_path, [places[at] for at in mixed]):
+        most_open = max(most_open, psutil.Process().num_fds() - before)
+        got.append(content)
     assert got == [contents[at] for at in mixed]
+    assert most_open == 2
 
 
 def test_a_name_stands_once_and_fits() -> None:

@@ -1,7 +1,9 @@
 """Intervals that cover, a comparison that is fair, and a gate that missing evidence cannot pass."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.judging.compare import compare, sign_test, worst_mistakes
-from models.judging.verdict import GatePolicy
+from models.judging.verdict import GatePolicy, Verdict
 from models.kinds import KINDS
 
 CLASSES = ["cat", "dog", "eel"]
@@ -32,11 +34,17 @@ def rows(count: int, *wrong: int) -> tuple[list[str], np.ndarray]:
     return [CLASSES[number % 3] for number in range(count)], right
 
 
-def judged(count: int, challenger: range | tuple, champion: range | tuple, **given):
+def judged(
+    count: int,
+    challenger: Sequence[int],
+    champion: Sequence[int],
+    policy: GatePolicy = POLICY,
+    **given: Any,
+) -> Verdict:
     """The verdict when each is wrong on the rows named."""
     truths, own = rows(count, *challenger)
     _, theirs = rows(count, *champion)
-    return compare(truths, answers(truths, own), answers(truths, theirs), CLASSES, POLICY, **given)
+    return compare(truths, answers(truths, own), answers(truths, theirs), CLASSES, policy, **given)
 
 
 @given(st.integers(0, 12), st.integers(0, 12))
@@ -127,6 +135,74 @@ def test_the_level_of_a_class_is_divided_by_the_number_of_slices_too():
     assert judged(300, cats, dogs, slices=slices).outcome == "PROMOTE"
 
 
+def test_worse_by_the_interval_alone_is_not_rejected() -> None:
+    five = judged(300, range(5), ())  # p = 0.0625, although the interval excludes zero
+    assert five.metrics["difference_high"] < 0
+    assert five.outcome == "HOLD"
+    assert judged(300, range(6), ()).outcome == "REJECT"  # p = 0.031
+
+
+def test_the_level_of_the_policy_is_that_of_the_interval_and_of_the_test() -> None:
+    at_one = replace(POLICY, alpha=0.01)
+    assert judged(300, range(6), (), at_one).outcome == "HOLD"  # p = 0.031
+    assert judged(300, range(9), (), at_one).outcome == "REJECT"  # p = 0.004
+    by_interval = judged(600, range(8), (), at_one)  # p = 0.008
+    assert by_interval.metrics["difference_high"] > 0
+    assert by_interval.outcome == "HOLD"
+
+
+def test_intervals_are_wider_at_a_stricter_level() -> None:
+    usual, strict = (
+        judged(300, range(30), range(60), replace(POLICY, alpha=alpha)).metrics
+        for alpha in (0.05, 0.01)
+    )
+    for name in ("difference", "challenger_accuracy", "champion_accuracy"):
+        assert strict[name] == usual[name]
+        assert strict[f"{name}_low"] < usual[f"{name}_low"]
+        assert strict[f"{name}_high"] > usual[f"{name}_high"]
+
+
+def test_where_weights_turn_the_counts_around_the_interval_alone_decides() -> None:
+    drawn = np.where(np.arange(400) < 200, 1.0, 0.05)
+    light, heavy = range(45), range(200, 240)  # more rows, and rows that stand for more images
+    verdict = judged(400, heavy, light, inclusion_probability=drawn)
+    assert verdict.metrics["p_value"] > 0.5
+    assert verdict.outcome == "REJECT"
+
+
+def test_a_slice_is_judged_by_what_its_rows_stand_for() -> None:
+    slices = ["served" if number >= 300 else "ingested" for number in range(400)]
+    heavy = {*range(100), *range(350, 400)}
+    drawn = np.array([0.05 if number in heavy else 1.0 for number in range(400)])
+    worse_when_served, worse_elsewhere = range(350, 370), [*range(60), *range(300, 325)]
+    given: dict[str, Any] = {"slices": slices, "inclusion_probability": drawn}
+    verdict = judged(400, worse_when_served, worse_elsewhere, **given)
+    assert verdict.metrics["difference"] > 0
+    assert verdict.outcome == "HOLD" and "slice served" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("size", "outcome"), [(30, "HOLD"), (29, "PROMOTE")])
+def test_a_slice_has_a_say_from_30_rows_on(size: int, outcome: str) -> None:
+    last = range(300 - size, 300)
+    slices = ["served" if number in last else "ingested" for number in range(300)]
+    assert judged(300, last, range(100), slices=slices).outcome == outcome
+
+
+def test_slices_without_a_say_do_not_lower_the_level_of_the_others() -> None:
+    cats, dogs = range(0, 21, 3), range(1, 120, 3)  # p = 0.016, for three classes 0.05 / 3
+    slices = [f"folder {number // 20}" for number in range(300)]
+    assert "class cat" in judged(300, cats, dogs, slices=slices).reasons[0]
+
+
+def test_a_first_model_is_judged_by_what_its_rows_stand_for() -> None:
+    truths, right = rows(90, *range(0, 30, 3))  # ten cats are wrong
+    drawn = np.where(np.arange(90) % 3 == 0, 0.5, 1.0)
+    given: dict[str, Any] = {"inclusion_probability": drawn}
+    first = compare(truths, answers(truths, right), None, CLASSES, POLICY, **given)
+    assert first.metrics["challenger_accuracy"] == pytest.approx(100 / 120)
+    assert first.metrics["most_frequent_class"] == pytest.approx(60 / 120)
+
+
 def test_a_slice_with_few_rows_has_no_say():
     slices = ["served" if number >= 280 else "ingested" for number in range(300)]
     assert judged(300, range(280, 300), range(100), slices=slices).outcome == "PROMOTE"
@@ -184,6 +260,7 @@ def test_broken_evidence_of_either_model_is_held(who, spoil, said):
 def test_too_few_rows_strange_truths_and_missing_answers_are_held():
     few = judged(49, (), range(20))
     assert few.outcome == "HOLD" and "49 audit rows; 50 are needed" in few.reasons[0]
+    assert judged(50, (), range(20)).outcome == "PROMOTE"
     truths, right = rows(100)
     probs = answers(truths, right)
     for strange in (None, "cow", float("nan")):

@@ -3,12 +3,14 @@ from threading import Barrier, Thread
 
 import pytest
 from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import IntegrityError
 
 from core.database import connect, upgrade, writing
 from models.watching.decisions import (
     answer_decision,
     checked_up_to,
     decisions,
+    find_decision,
     last_decision,
     record_decision,
     signals,
@@ -146,4 +148,45 @@ def test_a_window_without_predictions_is_refused(engine: Engine) -> None:
     for first, last in ((0, 10), (10, 9)):
         with pytest.raises(ValueError, match=f"the window is {first} to {last}"):
             record(engine, first, last)
+    assert counts(engine) == (0, 0)
+
+
+def test_a_window_of_one_prediction_can_be_decided(engine: Engine) -> None:
+    record(engine, 5, 5)
+    assert checked_up_to(engine, "hone:a") == 5
+
+
+def test_the_last_decision_is_the_one_made_last_with_its_own_signals(engine: Engine) -> None:
+    record(engine, 201, 400)
+    record_decision(
+        engine, model="hone:b", first_seq=1, last_seq=200, decision=DRIFT, signals=SEEN[:1]
+    )
+    last = last_decision(engine)
+    assert last is not None
+    assert (last["model"], last["last_seq"]) == ("hone:b", 200)
+    assert [signal["name"] for signal in last["signals"]] == ["ks-probabilities"]
+
+
+def test_of_two_unanswered_drifts_the_later_traffic_is_answered_first(engine: Engine) -> None:
+    later = record(engine, 201, 400, DRIFT)
+    record(engine, 1, 200, DRIFT)
+    unanswered = unanswered_drift(engine)
+    assert unanswered is not None and unanswered["decision_id"] == later
+
+
+def test_a_quiet_decision_is_answered_by_no_round(engine: Engine) -> None:
+    quiet, drift = record(engine, 1, 200, QUIET), record(engine, 201, 400, DRIFT)
+    with writing(engine) as connection:
+        answer_decision(connection, drift, "round-0004")
+    assert find_decision(engine, quiet).answered_by is None
+    assert find_decision(engine, drift).answered_by == "round-0004"
+
+
+def test_signals_that_cannot_be_recorded_are_an_error_and_leave_no_decision(
+    engine: Engine,
+) -> None:
+    with pytest.raises(IntegrityError):
+        record_decision(
+            engine, model="hone:a", first_seq=1, last_seq=200, decision=DRIFT, signals=SEEN[:1] * 2
+        )
     assert counts(engine) == (0, 0)
