@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labeling.batches.select import BATCH_COLUMNS, SelectionConfig, select_batch
-from labeling.strategies import STRATEGIES
-from labeling.strategies.pool import Pool
+from labeling.strategies import STRATEGIES, Choice, Pool, Strategy
 from labeling.strategies.uncertainty import margin
 
 SURE, TORN, EVEN = [0.98, 0.01, 0.01], [0.5, 0.48, 0.02], [1 / 3, 1 / 3, 1 / 3]
@@ -416,3 +416,116 @@ def test_where_chance_decides_nothing_that_is_seen_can_be_in_the_way() -> None:
         words = "or choose at random .strategy random, without balance, quotas and relabel_share"
         with pytest.raises(ValueError, match=words):
             pick(pool, broken, replace(config, **needs))
+
+
+def test_the_audit_of_a_small_pool_is_its_share_of_that_pool() -> None:
+    batch = pick(make_pool(10), None, SelectionConfig("random", size=50, audit_share=0.5))
+    assert batch["reason"].value_counts().to_dict() == {"audit": 5, "random": 5}
+
+
+def test_the_audit_is_drawn_first_from_samples_that_are_never_pseudo_labelled() -> None:
+    reserved = np.arange(100) % 5 == 0
+    pool = make_pool(100).assign(never_pseudo_labelled=reserved)
+    batch = pick(pool, None, SelectionConfig("random", size=50, audit_share=0.2))
+    audit = batch.loc[batch["reason"] == "audit", "sample_id"]
+    assert set(audit) <= set(pool.loc[reserved, "sample_id"])
+    larger = pick(pool, None, SelectionConfig("random", size=50, audit_share=0.5))
+    assert set(pool.loc[reserved, "sample_id"]) < set(
+        larger.loc[larger["reason"] == "audit", "sample_id"]
+    )
+
+
+def test_no_draw_is_recorded_where_more_than_one_in_a_hundred_could_not_be_drawn() -> None:
+    pool = make_pool(100).assign(has_duplicate_in_train=np.arange(100) < 2)
+    batch = pick(pool, make_probs(100), SelectionConfig("margin", size=40, audit_share=0.25))
+    assert batch.loc[batch["reason"] == "audit", "draws_from"].isna().all()
+
+
+def test_an_audit_of_served_samples_is_no_draw_from_the_whole_pool() -> None:
+    pool = make_pool(100, served=0.3)
+    config = SelectionConfig("random", size=20, audit_share=0.5, served_share=0.2)
+    audit = pick(pool, None, config).query("reason == 'audit'")
+    assert len(audit) == 10
+    assert audit[["draw_probability", "draws_from"]].isna().all(axis=None)
+
+
+def test_the_cap_of_a_source_counts_its_audit_samples() -> None:
+    pool = make_pool(100)
+    pool["origin"] = np.where(np.arange(100) < 50, "served", "ingest")
+    pool["source"] = np.where(np.arange(100) < 50, "served", "folder")
+    config = SelectionConfig("margin", size=20, audit_share=0.5, served_share=0.1, source_share=0.5)
+    batch = pick(pool, make_probs(100), config).merge(pool, on="sample_id")
+    assert batch.query("reason == 'audit'")["source"].unique().tolist() == ["served"]
+    assert batch["source"].value_counts().to_dict() == {"served": 10, "folder": 10}
+
+
+def test_of_near_duplicates_the_one_in_most_doubt_is_asked_about() -> None:
+    pool, probs = make_pool(6, groups=3), np.array([SURE, TORN, SURE, TORN, SURE, TORN])
+    config = SelectionConfig("margin", size=3, audit_share=0, random_share=0)
+    doubted = {"sample-0001", "sample-0003", "sample-0005"}
+    assert set(pick(pool, probs, config)["sample_id"]) == doubted
+
+
+@pytest.mark.parametrize(
+    "promise",
+    [{"balance": True}, {"quotas": {"a": 2}}, {"served_share": 0.1}, {"source_share": 0.9}],
+)
+def test_beside_any_promise_no_draw_of_a_strategy_is_recorded(promise: dict[str, Any]) -> None:
+    pool = make_pool(100, served=0.2).assign(source="folder")
+    config = SelectionConfig("margin", size=20, audit_share=0, random_share=0.3, **promise)
+    batch, _ = select_batch(
+        pool, Pool(make_probs(100)), config, np.random.default_rng(0), classes=["a", "b", "c"]
+    )
+    assert {"margin", "random"} <= set(batch["reason"])
+    assert batch["draw_probability"].isna().all()
+
+
+def test_a_named_sample_that_the_audit_drew_is_in_the_batch_once() -> None:
+    config = SelectionConfig("random", size=10, audit_share=0.8, named=["sample-0001"])
+    for seed in range(5):
+        assert pick(make_pool(10), None, config, seed)["sample_id"].is_unique
+
+
+def test_a_named_near_duplicate_of_an_audit_sample_is_left_out() -> None:
+    pool = make_pool(2, groups=1)
+    config = SelectionConfig("random", size=3, audit_share=0.3, named=pool["sample_id"].tolist())
+    assert pick(pool, None, config)["reason"].tolist() == ["audit"]
+
+
+def test_shares_that_add_up_to_more_than_the_batch_do_not_enlarge_it() -> None:
+    pool = make_pool(100, served=0.5).assign(added_at=pd.Timestamp.now(tz="UTC").isoformat())
+    config = SelectionConfig("margin", size=20, audit_share=0, fresh_share=0.8, served_share=0.8)
+    batch = pick(pool, make_probs(100), config)
+    assert batch["reason"].value_counts().to_dict() == {"fresh": 16, "served": 4}
+
+
+@pytest.mark.parametrize(("days", "fresh"), [(1, 0), (3, 5)])
+def test_a_sample_is_fresh_for_as_many_days_as_the_policy_says(days: int, fresh: int) -> None:
+    two_days_ago = pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=2)
+    pool = make_pool(50).assign(added_at=two_days_ago.isoformat())
+    config = SelectionConfig("margin", 20, audit_share=0, fresh_share=0.25, fresh_days=days)
+    reasons = pick(pool, make_probs(50), config)["reason"]
+    assert (reasons == "fresh").sum() == fresh
+
+
+def test_a_strategy_takes_what_is_chosen_for_training_for_labelled_but_no_audit_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pools: list[Pool] = []
+
+    def first_rows(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
+        pools.append(pool)
+        return Choice(pool.free[:size], np.zeros(len(pool.free[:size])))
+
+    monkeypatch.setitem(STRATEGIES, "first", Strategy(first_rows, needs=()))
+    embeddings = np.arange(40, dtype=np.float32)[:, None]
+    seen = Pool(embeddings=embeddings, labelled=np.full((1, 1), -1.0), labels=np.array([2]))
+    pool = make_pool(40).assign(origin=["served"] * 20 + ["ingest"] * 20)
+    config = SelectionConfig("first", size=10, audit_share=0.2, random_share=0, served_share=0.25)
+    batch, _ = select_batch(pool, seen, config, np.random.default_rng(0))
+    served = batch.loc[batch["reason"] == "served", "sample_id"].str[-4:].astype(float).tolist()
+    assert len(served) == 2 and len(pools) == 2
+    before, after = (given.labelled for given in pools)
+    assert before is not None and before.ravel().tolist() == [-1]
+    assert after is not None and after.ravel().tolist() == [-1, *served]
+    assert pools[1].labels is not None and pools[1].labels.tolist() == [2, -1, -1]

@@ -88,6 +88,43 @@ def test_at_most_256_samples_are_compared() -> None:
     assert copied_share(seen[:256], np.arange(256)) == 0.5
 
 
+def test_among_50_000_samples_copies_are_sought_everywhere_and_among_more_in_even_steps() -> None:
+    count = 50_000
+    points = embeddings(count + 1, width=32)
+    points[1::2] = points[0:count:2]  # each odd row is a copy of the one before
+    assert copied_share(points[:count], np.arange(count)) == 1
+    assert copied_share(points, np.arange(count + 1)) == 0
+
+
+def test_a_long_tail_among_copies_is_a_long_tail() -> None:
+    seen = pool(labels=40, shares=[100.0, 3.0, 1.0, 1.0])
+    copies = np.repeat(embeddings(20), 10, axis=0)
+    assert rule(Pool(seen.probs, copies, None, seen.labelled, seen.labels)).regime == "long tail"
+
+
+def test_the_rule_looks_only_at_samples_that_may_be_chosen() -> None:
+    even, uneven = np.full((100, CLASSES), 1 / CLASSES), np.tile([0.9, 0.1, 0.0, 0.0], (100, 1))
+    once, labels = embeddings(100), np.arange(40) % CLASSES
+    beside = Pool(
+        probs=np.concatenate([even, uneven]),
+        embeddings=np.concatenate([once, once]),
+        labelled=embeddings(40, seed=1),
+        labels=labels,
+        allowed=np.arange(200) < 100,
+    )
+    assert rule(beside).regime == "few labels"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_with_one_sample_left_or_none_nothing_is_copied_and_nothing_uneven(allowed: int) -> None:
+    seen = pool(5, labels=40)
+    even = np.full((5, CLASSES), 1 / CLASSES)
+    left = Pool(even, seen.embeddings, None, seen.labelled, seen.labels, np.arange(5) < allowed)
+    assert copied_share(embeddings(5), left.free) == 0
+    assert rule(left).strategy == "uncertainty_coverage"
+
+
 def test_labels_that_are_not_known_yet_do_not_count() -> None:
     seen = pool(labels=400)
     asked = Pool(seen.probs, seen.embeddings, None, seen.labelled, np.full(400, -1))

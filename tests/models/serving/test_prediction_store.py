@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, delete, func, insert, select
+from sqlalchemy import Engine, delete, func, insert, select, update
 
 from core.database import connect, upgrade, writing
+from core.locks import LockLost, locks
 from models.scoring.predict import Predictions
 from models.serving import prediction_store, segment_reader, segments
 from models.serving.prediction_store import (
@@ -29,7 +31,7 @@ from models.serving.prediction_store import (
     segment_states,
     window,
 )
-from models.serving.segment_reader import Damage, read_records, scan
+from models.serving.segment_reader import Damage, Record, read_records, scan
 from models.serving.segments import SegmentWriter, Served, half_precision
 
 
@@ -115,6 +117,34 @@ def test_the_same_prediction_appended_twice_is_one_row(engine: Engine, tmp_path:
     write(tmp_path, [b"a"])
     write(tmp_path, [b"a"])
     assert drain(engine, tmp_path) == 1
+
+
+def test_of_a_prediction_appended_twice_the_earlier_answer_is_stored(
+    engine: Engine, tmp_path: Path
+) -> None:
+    later = replace(served(0, b"a"), served_at="2026-02-01T00:00:00.000000+00:00", label="dog")
+    for answered in (later, served(0, b"a")):
+        writer = SegmentWriter(tmp_path)
+        writer.append([(answered, b"a")])
+        writer.close()
+    assert drain(engine, tmp_path) == 1
+    assert window(engine)["label"].tolist() == ["cat"]
+
+
+def test_a_drain_that_was_overtaken_stores_nothing(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, [b"a"])
+
+    def overtaken(path: Path, start: int) -> Iterator[Record | Damage]:
+        with writing(engine) as connection:
+            connection.execute(update(locks).values(token=locks.c.token + 1))
+        return scan(path, start)
+
+    monkeypatch.setattr(prediction_store, "scan", overtaken)
+    with pytest.raises(LockLost):
+        drain(engine, tmp_path)
+    assert count(engine) == 0
 
 
 def test_predictions_of_many_processes_come_in_order_of_time(
@@ -334,6 +364,58 @@ def test_an_append_comes_back_only_after_its_bytes_are_synced(
     assert len(list(read_records(path))) == 160
 
 
+def test_the_name_of_a_new_segment_is_on_disk_before_an_append_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[list[str]] = []
+
+    def observed(folder: Path) -> None:
+        synced.append([path.name for path in folder.iterdir()])
+
+    monkeypatch.setattr(segments, "sync_folder", observed)
+    path = write(tmp_path / "served", [b"a", b"b"])
+    assert synced == [[path.name]]
+
+
+def test_bytes_that_are_written_during_an_fsync_wait_for_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment, real = segments._Segment(tmp_path / "a.seg", b"01234567"), os.fsync
+    on_disk: list[int] = []
+    tickets: list[int] = []
+
+    def write_meanwhile(descriptor: int) -> None:
+        on_disk.append(segment.size)
+        real(descriptor)
+        if len(on_disk) == 1:
+            tickets.append(segment.write([(b"{}", b"b")]))
+
+    monkeypatch.setattr(segments.os, "fsync", write_meanwhile)
+    first = segment.write([(b"{}", b"a")])
+    segment.sync(first)
+    segment.sync(tickets[0])
+    segment.close()
+    assert on_disk == [first, tickets[0]]
+
+
+def test_after_a_failed_fsync_every_append_to_the_segment_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system reports it once: a second fsync succeeds although the bytes are lost."""
+    segment, real = segments._Segment(tmp_path / "a.seg", b"01234567"), os.fsync
+
+    def failing(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(segments.os, "fsync", failing)
+    first, second = segment.write([(b"{}", b"a")]), segment.write([(b"{}", b"b")])
+    with pytest.raises(OSError, match="Input/output"):
+        segment.sync(first)
+    monkeypatch.setattr(segments.os, "fsync", real)
+    with pytest.raises(OSError, match="an earlier fsync failed"):
+        segment.sync(second)
+
+
 def test_a_failed_fsync_is_an_error_and_its_segment_is_left(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -433,6 +515,25 @@ def test_a_recorded_embedding_comes_back_in_half_precision(engine: Engine, tmp_p
     rows = predictions_of(engine, "hone:0001-a", [served(0, b"a").sample_id, "none"])
     assert rows["sample_id"].tolist() == [served(0, b"a").sample_id]
     assert predictions_of(engine, "hone:0002-b", rows["sample_id"].tolist()).empty
+
+
+def test_a_sample_that_was_served_twice_has_one_stored_prediction(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_store, "CHUNK", 2)
+    writer, images = SegmentWriter(tmp_path), [bytes([number]) for number in range(5)]
+    for number, image in enumerate([*images, images[0]]):
+        writer.append([(embedded(number, image, [1.0]), image)])
+    writer.close()
+    drain(engine, tmp_path)
+    wanted = [served(0, image).sample_id for image in images]
+    rows = predictions_of(engine, "hone:0001-a", wanted)
+    assert sorted(rows["sample_id"]) == sorted(wanted)
+
+
+def test_outputs_are_compared_with_the_digits_that_are_recorded() -> None:
+    third = Predictions(np.array([[1 / 3, 2 / 3]]), np.zeros((1, 1), np.float32))
+    assert as_recorded(third).outputs.tolist() == [[0.333333, 0.666667]]
 
 
 def test_an_embedding_that_half_precision_cannot_hold_is_not_recorded() -> None:
