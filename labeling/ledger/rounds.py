@@ -4,12 +4,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    union,
+    update,
+)
 
 from core.database import now, writing
 from core.intents import begin_intent, commit_intent, open_intents
 from core.locks import Token, fence
-from labeling.batches.most_similar import nearest
 from labeling.ledger.pending import mark_pending
 from labeling.ledger.reasons import RELABEL_REASONS, SampleState
 from labeling.ledger.tables import (
@@ -68,7 +78,7 @@ def load_pool(connection: Connection) -> pd.DataFrame:
         .where(samples.c.sample_id.in_(pool_ids()))
     )
     pool = pd.read_sql(query.order_by(samples.c.sample_id), connection)
-    folder = pool.pop("path").astype(object).str.rpartition("/")[0]
+    folder = pool.pop("path").astype(object).str.rpartition("/", expand=False).str[0]
     return pool.assign(source=folder.where(pool["origin"] != "served", "served"))
 
 
@@ -131,28 +141,6 @@ def load_labelled_or_pending(connection: Connection) -> pd.DataFrame:
     return pd.read_sql(query, connection)
 
 
-def most_trusted_samples(connection: Connection, *, each: int) -> pd.DataFrame:
-    """For every class the samples whose label is surest, the oldest first: examples of it."""
-    rank = func.row_number().over(
-        partition_by=labels.c.label,
-        order_by=(labels.c.trust.desc(), labels.c.settled_at, labels.c.sample_id),
-    )
-    ranked = (
-        select(labels.c.sample_id, labels.c.label, rank.label("place"))
-        .where(labels.c.replaced_at.is_(None))
-        .where(labels.c.sample_id.not_in(select(gold.c.sample_id)))  # nobody is told those
-        .where(labels.c.sample_id.not_in(select(audit.c.sample_id)))
-        .subquery()
-    )
-    query = (
-        select(ranked.c.label, *samples.c[IMAGE_COLUMNS], samples.c.format)
-        .join(samples, samples.c.sample_id == ranked.c.sample_id)
-        .where(ranked.c.place <= each)
-        .order_by(ranked.c.label, ranked.c.place)
-    )
-    return pd.read_sql(query, connection)
-
-
 def recent_rounds(connection: Connection) -> list[tuple[str, bool]]:
     """Every round that was chosen, and whether it is a review of labels."""
     query = select(rounds.c.round_id, rounds.c.strategy).order_by(rounds.c.number)
@@ -164,21 +152,27 @@ def load_asked(connection: Connection) -> pd.DataFrame:
 
     `disputed` are those that wait for a final word now.
     """
-    sent, open_ = assignments.c.sent_at.is_not(None), assignments.c.closed_at.is_(None)
-    several = (assignments.c.required_annotators > 1) & open_
+    key = assignments.c["round_id", "sample_id"]
+    is_open, is_disputed = assignments.c.closed_at.is_(None), assignments.c.disputed_at.is_not(None)
+    several = select(*key).where(is_open, assignments.c.required_annotators > 1)
+    asked = union(several, select(*key).where(is_disputed)).subquery()  # each by an index
     query = (
         select(
             *assignments.c["round_id", "required_annotators", "disputed_at", "closed_at"],
             *samples.c[IMAGE_COLUMNS],
             samples.c.format,
         )
+        .select_from(asked)
+        .join(assignments, and_(*(column == asked.c[column.name] for column in key)))
         .join(samples, samples.c.sample_id == assignments.c.sample_id)
-        .where(sent, several | assignments.c.disputed_at.is_not(None))
+        .where(assignments.c.sent_at.is_not(None))
         .order_by(assignments.c.round_id, assignments.c.position)
     )
-    found = pd.read_sql(query, connection)
-    is_open = found["closed_at"].isna()
-    return found.assign(disputed=found["disputed_at"].notna() & is_open, is_open=is_open)
+    table = pd.read_sql(query, connection)
+    return table.assign(
+        disputed=table["disputed_at"].notna() & table["closed_at"].isna(),
+        is_open=table["closed_at"].isna(),
+    )
 
 
 def load_sent(connection: Connection, *, open_only: bool) -> set[tuple[str, str]]:
@@ -210,25 +204,6 @@ def record_deleted(engine: Engine, token: Token, gone: Iterable[tuple[str, str]]
             )
             drawn = audit.c.round_id == round_id, audit.c.sample_id == sample_id
             connection.execute(delete(audit).where(*drawn, audit.c.sample_id.not_in(had_label)))
-
-
-def most_similar_labelled(connection: Connection, sample_ids: Sequence[str]) -> list[str | None]:
-    """For each sample the labelled one that looks most like it; None while there is none.
-
-    It is never gold: who saw a sample as labelled before would know that its label is known.
-    """
-    in_force = select(labels.c.sample_id).where(
-        labels.c.replaced_at.is_(None), labels.c.sample_id.not_in(select(gold.c.sample_id))
-    )
-    query = select(*samples.c["sample_id", "thumbnail"])
-    known = connection.execute(
-        query.where(samples.c.sample_id.in_(in_force), samples.c.sample_id.not_in(sample_ids))
-    ).all()
-    if not known or not sample_ids:
-        return [None] * len(sample_ids)
-    mine = dict(connection.execute(query.where(samples.c.sample_id.in_(sample_ids))).tuples().all())
-    rows = nearest([mine[key] for key in sample_ids], [row.thumbnail for row in known])
-    return [known[int(row)].sample_id for row in rows]
 
 
 def pool_ids() -> Select[tuple[str]]:
@@ -340,8 +315,9 @@ def samples_of_open_rounds(connection: Connection) -> set[str]:
 
     Who answered may still change their mind.
     """
-    query = select(*assignments.c["sample_id", "most_similar"]).join(rounds)
-    rows = connection.execute(query.where(rounds.c.closed_at.is_(None))).all()
+    busy = select(rounds.c.round_id).where(rounds.c.closed_at.is_(None))
+    query = select(*assignments.c["sample_id", "most_similar"])
+    rows = connection.execute(query.where(assignments.c.round_id.in_(busy))).all()
     return {sample_id for row in rows for sample_id in row if sample_id is not None}
 
 

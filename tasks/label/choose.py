@@ -23,6 +23,7 @@ from labeling.kinds import KINDS
 from labeling.ledger import rounds
 from labeling.ledger.answers import refuse_lost_classes
 from labeling.ledger.audit_progress import load_audit_progress
+from labeling.ledger.examples import most_similar_labelled
 from labeling.ledger.reasons import Reason
 from labeling.ledger.settlement import load_ledger_state
 from labeling.quality.pseudo_labels import never_pseudo_labelled, pre_annotate
@@ -242,9 +243,7 @@ def _choose(
         batch, gold, rule = _with_model(ctx, pool, gold, spoken_for, model, selection, rng)
     batch = add_quality_controls(batch, gold, queueing, rng)
     with ctx.engine.connect() as connection:
-        batch["most_similar"] = rounds.most_similar_labelled(
-            connection, batch["sample_id"].tolist()
-        )
+        batch["most_similar"] = most_similar_labelled(connection, batch["sample_id"].tolist())
     return batch, model, rule
 
 

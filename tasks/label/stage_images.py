@@ -8,6 +8,7 @@ from core.bucket import BucketImageStore
 from core.files import write_atomically
 from core.shards import read_image
 from labeling.ledger import rounds
+from labeling.ledger.examples import most_trusted_samples
 from labeling.ledger.tables import location_of
 from labeling.studio.project import IMAGES
 from tasks.context import Context
@@ -36,7 +37,7 @@ def stage_examples(ctx: Context) -> dict[str, list[str]]:
     if ctx.image_bucket is not None:
         return {}
     with ctx.engine.connect() as connection:
-        surest = rounds.most_trusted_samples(connection, each=EXAMPLES)
+        surest = most_trusted_samples(connection, each=EXAMPLES)
     found: dict[str, list[str]] = {}
     for row in surest.itertuples():
         found.setdefault(str(row.label), []).append(_stage_file(ctx, row, SHOWN))

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.database import writing
@@ -224,3 +224,34 @@ def test_a_round_has_one_name(name: str) -> None:
     with pytest.raises(ValueError, match="round-0001"):
         rounds.round_number(name)
     assert rounds.round_number(rounds.round_name(12345)) == 12345
+
+
+def test_a_pool_may_be_empty(engine: Engine) -> None:
+    send(engine, "round-0001", choose(engine, size=len(IDS), audit_share=0.05))
+    with engine.connect() as connection:
+        pool = rounds.load_pool(connection)
+    assert pool.empty and "source" in pool
+
+
+def test_asked_again_are_open_ones_for_several_and_whatever_was_disputed(engine: Engine) -> None:
+    batch = choose(engine, size=6, audit_share=0.0)
+    send(engine, "round-0001", batch)
+    several, disputed, decided, closed, usual, unsent = batch["sample_id"]
+    changes = {
+        several: {"required_annotators": 2},
+        disputed: {"required_annotators": 3, "disputed_at": "1"},
+        decided: {"required_annotators": 3, "disputed_at": "1", "closed_at": "2"},
+        closed: {"required_annotators": 2, "closed_at": "2"},
+        usual: {"required_annotators": 1},
+        unsent: {"required_annotators": 2, "sent_at": None},
+    }
+    with writing(engine) as connection:
+        for sample_id, values in changes.items():
+            mine = update(assignments).where(assignments.c.sample_id == sample_id)
+            connection.execute(mine.values(**values))
+        asked = rounds.load_asked(connection).set_index("sample_id")
+    assert asked[["disputed", "is_open"]].T.to_dict() == {
+        several: {"disputed": False, "is_open": True},
+        disputed: {"disputed": True, "is_open": True},
+        decided: {"disputed": False, "is_open": False},
+    }

@@ -7,8 +7,9 @@ from sqlalchemy import insert
 
 from core.database import writing
 from core.locks import only_writer
+from labeling.ledger.examples import most_similar_labelled
 from labeling.ledger.gold import add_gold
-from labeling.ledger.rounds import load_image_places, most_similar_labelled
+from labeling.ledger.rounds import load_image_places
 from labeling.ledger.samples import image_formats, original_paths
 from labeling.ledger.tables import sources
 from tests.labeling.databases import make_engine
