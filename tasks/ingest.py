@@ -1,4 +1,4 @@
-"""New files, and images that came through the service, become samples."""
+"""New files and served images become samples."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from labeling.ledger.watermarks import save_watermark, watermark_of
 from models.serving import prediction_store
 from tasks.context import open_context
 from tasks.report.artifacts import progress
+from tasks.report.refusals import by_reason, refused_lines
 from tasks.retries import is_transient_error
 
 ADOPTED = "adopted-traffic"  # watermark: predictions.seq up to which images were taken over
@@ -22,9 +23,9 @@ ADOPTED = "adopted-traffic"  # watermark: predictions.seq up to which images wer
     timeout_seconds=6 * 3600,
 )
 def ingest_files(folders: list[str], processes: int) -> int:
-    """Take in every image below `folders`; return how many samples were added.
+    """Ingest every image below `folders`; return how many samples were added.
 
-    Idempotent: a file seen before is skipped, a retry goes on where it stopped.
+    Idempotent: a file ingested before is skipped, a retry goes on where it stopped.
     """
     ctx = open_context()
     show = progress(f"Ingest of {', '.join(folders)}")
@@ -36,7 +37,7 @@ def ingest_files(folders: list[str], processes: int) -> int:
         on_progress=show,
     )
     show(1, 1)
-    _say(counts, ", ".join(folders))
+    print_intake(counts, ", ".join(folders))
     return counts.added
 
 
@@ -63,12 +64,15 @@ def adopt_traffic() -> int:
             for row in rows.itertuples()
         )
         counts = adopt(ctx.engine, ctx.workspace, images)
-        _say(counts, "served traffic")
+        print_intake(counts, "served traffic")
         added += counts.added
         with writing(ctx.engine) as connection:
             save_watermark(connection, ADOPTED, str(rows["seq"].max()))
 
 
-def _say(counts: Intake, where: str) -> None:
-    refused = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.refused.items()))
+def print_intake(counts: Intake, where: str) -> None:
+    """Print what became of the files in a line, and the refused ones where these are few."""
+    refused = by_reason(counts.refused)
     print(f"{where}: {counts.added} added, {counts.known} known, refused: {refused or 'none'}")
+    for line in refused_lines(counts.refused, counts.refused_files):
+        print(line)

@@ -56,9 +56,9 @@ def write_coco(export: Export, folder: Path) -> None:
     (folder / f"{export.name}.json").write_text(as_json(whole), encoding="utf-8")
 
 
-def _category_names(categories: Sequence[Mapping[str, Any]], path: Path) -> dict[str, Any]:
+def _category_names(categories: Sequence[Mapping[str, Any]], path: Path) -> dict[str, object]:
     """The name of each category by its id; an id that stands for two could mean either."""
-    names: dict[str, Any] = {}
+    names: dict[str, object] = {}
     for one in categories:
         key, name = str(one.get("id")), one.get("name")
         if names.setdefault(key, name) != name:

@@ -20,10 +20,10 @@ from labeling.formats import WRITERS
 from labeling.formats.export_rows import Export
 from labeling.formats.folders import folder_names
 from labeling.kinds import KINDS
+from labeling.ledger.reasons import Split
 from labeling.ledger.samples import image_formats, original_paths
 from labeling.ledger.tables import location_of
 from labeling.snapshots.publish import fetch_shards, list_snapshots, load_snapshot
-from labeling.snapshots.table import SOFT
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png"}
 
@@ -64,7 +64,7 @@ def _newest(engine: Engine) -> str:
 
 def _load(engine: Engine, workspace: Workspace, name: str, *, in_tree: bool) -> Export:
     table = load_snapshot(engine, workspace, name)
-    table = table[table["split"] != SOFT]  # an import would take guesses for people's labels
+    table = table[table["split"] != Split.SOFT]  # an import would take them for annotators' labels
     with engine.connect() as connection:
         formats, paths = image_formats(connection), original_paths(connection)
     since_removed = sorted(set(table["label"]) - set(workspace.class_names))
@@ -100,8 +100,8 @@ def _whole_folder(target: Path) -> Iterator[Path]:
             f"{target} cannot be written: {error.strerror} ({target.parent}); name another folder"
         ) from error
     with _alone(part):
-        for left in list(part.iterdir()):  # by a run that was killed
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for entry in list(part.iterdir()):  # of a run that was killed
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         try:
             yield part
             os.sync()  # one for all: a sync for each image takes minutes

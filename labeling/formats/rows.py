@@ -1,6 +1,6 @@
-"""What label files say, as rows, and what their readers have in common.
+"""The rows of label files, and what their readers have in common.
 
-A reader turns a file into rows, and says of each row that can be no answer why; it looks into no
+A reader turns a file into rows, each with a label or with the reason why it has none; it opens no
 image and no database.
 """
 
@@ -20,7 +20,7 @@ LABEL_COLUMNS = ("label", "class", "category", "choice")
 
 
 class Row(NamedTuple):
-    """What one place of a label file says about one image."""
+    """One place of a label file, about one image."""
 
     where: str  # where in the file: "line 7", "task 3"
     image: str | None = None
@@ -30,11 +30,11 @@ class Row(NamedTuple):
     annotator: str | None = None
     answered_at: str | None = None  # UTC, so that it sorts
     lead_time: float | None = None
-    reason: str | None = None  # why it can be no answer
+    reason: str | None = None  # why it is no answer
     detail: str | None = None
 
     @property
-    def says_nothing(self) -> bool:
+    def is_unlabelled(self) -> bool:
         """Whether it only names an image, which nobody labelled."""
         return self.kind == "answer" and not self.reason and not (self.label or "").strip()
 
@@ -54,7 +54,7 @@ class LabelFile:
 
 
 def source_of(path: Path) -> str:
-    """What the answers of a label file are known by."""
+    """The source that the ledger records for the answers of a label file."""
     return f"import:{storable(path.resolve().name)}"
 
 
@@ -74,7 +74,7 @@ def text_of(path: Path) -> str:
 
 
 def load_json(path: Path) -> Any:
-    """What a JSON file holds; one that is cut short is an error that says so."""
+    """The content of a JSON file; one that is cut short is an error with its remedy."""
     try:
         return json.loads(text_of(path))
     except RecursionError as error:

@@ -25,12 +25,14 @@ from core.shards import Shard, ShardLocation, pack
 from core.workspace import Workspace
 from labeling.ingest.files import FoundFile, ReadFile, files_under, read_files
 from labeling.ingest.near_duplicates import Lookalikes
+from labeling.ledger.image_queries import RefusedFile
 from labeling.ledger.tables import refusals, samples, sources
 
 SHARD_IMAGES = 2_000
 SHARD_BYTES = 2**28  # held in memory until the shard is written
 _FILES_AT_ONCE = 10_000  # rows that wait for a shard at most: copies and refusals fill none
 _ASKED_AT_ONCE = 1_000
+_LISTED = 100  # refused files that an intake lists
 _PASSING = ("UNREADABLE", "CHANGED")  # may be mended without a trace in size or time: look again
 
 
@@ -44,6 +46,7 @@ class Intake:
     skipped: int  # hidden entries, links and whatever else was not looked at
     shards: int
     seconds: float
+    refused_files: list[RefusedFile] = field(default_factory=list)  # the first 100
 
 
 def ingest(
@@ -117,6 +120,7 @@ class _Store:
     known: int = 0
     shards: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    refused_files: list[RefusedFile] = field(default_factory=list)
     _stale: set[str] = field(default_factory=set)  # paths whose rows are to be replaced
     _lookalikes: Lookalikes | None = None  # None until an image makes it worth loading
     _sample_ids: set[str] = field(default_factory=set)
@@ -135,14 +139,14 @@ class _Store:
             on_record = {name for name, *_ in seen}
             for name, file in some.items():
                 key = (name, file.size, file.mtime_ns)
-                reason = seen.get(key)
-                if key not in seen or reason in _PASSING:
+                refusal = seen.get(key)
+                if key not in seen or (refusal and refusal.reason in _PASSING):
                     fresh.append(file)
                     self._stale |= {name} & on_record
-                elif reason is None:
+                elif refusal is None:
                     self.known += 1
                 else:
-                    self.refused[reason] += 1
+                    self._count_refused(refusal)
         return fresh
 
     def take(self, chunk: Iterable[ReadFile]) -> None:
@@ -150,7 +154,7 @@ class _Store:
         for found, outcome in ((read.found, read.outcome) for read in chunk):
             if isinstance(outcome, ImageRefused):
                 self._turned_away[found.name] = found, outcome
-                self.refused[outcome.reason] += 1
+                self._count_refused(RefusedFile(found.name, outcome.reason, outcome.detail))
             else:
                 self._take_image(found, outcome)
             files = len(self._taken) + len(self._turned_away)
@@ -180,7 +184,13 @@ class _Store:
             skipped=skipped,
             shards=self.shards,
             seconds=time.monotonic() - began,
+            refused_files=self.refused_files,
         )
+
+    def _count_refused(self, file: RefusedFile) -> None:
+        self.refused[file.reason] += 1
+        if len(self.refused_files) < _LISTED:
+            self.refused_files.append(file)
 
     def _take_image(self, found: FoundFile, image: CleanImage) -> None:
         if self._lookalikes is None:
@@ -263,14 +273,17 @@ def _sample_row(image: CleanImage, place: ShardLocation) -> dict[str, object]:
 
 def _seen_before(
     connection: Connection, names: list[str]
-) -> dict[tuple[str, int, int], str | None]:
+) -> dict[tuple[str, int, int], RefusedFile | None]:
     """Why each (path, size, time) on record was refused; None for those that were taken."""
     of_taken = (sources.c.path, sources.c.size, sources.c.mtime_ns)
-    of_refused = (refusals.c.path, refusals.c.size, refusals.c.mtime_ns, refusals.c.reason)
+    of_refused = refusals.c["path", "size", "mtime_ns", "reason", "detail"]
     taken = connection.execute(select(*of_taken).where(sources.c.path.in_(names)))
     refused = connection.execute(select(*of_refused).where(refusals.c.path.in_(names)))
-    seen: dict[tuple[str, int, int], str | None] = dict.fromkeys(map(tuple, taken))
-    return seen | {(path, size, mtime_ns): reason for path, size, mtime_ns, reason in refused}
+    seen: dict[tuple[str, int, int], RefusedFile | None] = dict.fromkeys(map(tuple, taken))
+    return seen | {
+        (path, size, mtime_ns): RefusedFile(path, reason, detail)
+        for path, size, mtime_ns, reason, detail in refused
+    }
 
 
 def _forget(connection: Connection, *, taken: set[str], refused: set[str]) -> None:

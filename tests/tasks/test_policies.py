@@ -63,7 +63,7 @@ def test_deployment_and_command_in_turn_settle_the_same_labels(
     configure(workspace, f"[settling]\nanswers_needed = {needed}")
     seen = []
     for _ in range(3):
-        by_hand = import_labels(tmp_path / "files" / "labels.csv")["labels"]
+        by_hand = import_labels(tmp_path / "files" / "labels.csv").labels
         deployed = collect_as_deployed()
         seen.append((by_hand["settled"], by_hand["withdrawn"], deployed["settled"]))
         assert deployed["withdrawn"] == deployed["settled"] == 0

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from labeling.formats.csv_table import read_csv
 from labeling.formats.image_lookup import Absent, find_files
-from labeling.formats.imports import guess_format, read_labels
+from labeling.formats.imports import detect_format, read_labels
 from labeling.formats.label_studio import read_label_studio
 from labeling.kinds import KINDS
 from labeling.ledger.tables import answers, refused_answers, samples
@@ -304,10 +304,10 @@ def test_a_format_that_is_named_wins_over_the_looks(tmp_path: Path) -> None:
 
 
 def test_the_format_is_guessed_from_the_looks(tmp_path: Path) -> None:
-    assert guess_format(tmp_path) == "folders"
-    assert guess_format(tmp_path / "a.TSV") == "csv"
-    assert guess_format(write(tmp_path / "a.json", "\ufeff [{}]")) == "label-studio"
-    assert guess_format(write(tmp_path / "b.json", {})) == "coco"
+    assert detect_format(tmp_path) == "folders"
+    assert detect_format(tmp_path / "a.TSV") == "csv"
+    assert detect_format(write(tmp_path / "a.json", "\ufeff [{}]")) == "label-studio"
+    assert detect_format(write(tmp_path / "b.json", {})) == "coco"
 
 
 def test_a_tree_where_no_folder_is_a_class_is_one_clear_error(tmp_path: Path) -> None:

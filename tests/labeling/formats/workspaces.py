@@ -1,7 +1,7 @@
 """A workspace, images beside it, and ways to import a label file into it."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,21 @@ class House:
         images: Path | None = None,
         gold: bool = False,
     ) -> dict[str, Any]:
-        """Import a label file and settle; what came of its images and of what it says."""
+        """Import a label file and settle; what became of its images and of its rows."""
         classes = self.workspace.class_names
         file = read_labels(path, classes, KINDS[self.workspace.kind], format)
         matched = match(self.engine, self.workspace, file, folder=images)
         record = record_gold if gold else record_import
         with only_writer(self.engine, "answers") as token:
-            said = record(self.engine, token, matched, classes)
+            recorded = record(self.engine, token, matched, classes)
             settle_labels(self.engine, token, SettlePolicy(), classes)
-        return {**said, "images": matched.images, "notes": file.notes}
+        return {
+            **asdict(recorded.counts),
+            "unlabelled": recorded.unlabelled,
+            "problems": recorded.problems,
+            "images": asdict(matched.images),
+            "notes": file.notes,
+        }
 
     def labels(self) -> dict[str, str]:
         """The labels in force."""

@@ -133,6 +133,8 @@ def test_a_second_ingest_adds_nothing_and_reads_nothing(
     monkeypatch.setattr(files, "read_file", lambda found: pytest.fail(f"read {found.path}"))
     again = ingest(engine, workspace, [tmp_path / "in"])
     assert (again.added, again.known, again.refused) == (0, 5, {"NOT_AN_IMAGE": 1})
+    assert [file.reason for file in again.refused_files] == ["NOT_AN_IMAGE"]
+    assert again.refused_files == first.refused_files
     assert seen(again) == seen(first) == 6
     assert again.shards == 0
     assert state(engine) == before
