@@ -281,7 +281,7 @@ def test_a_category_id_that_stands_for_two_names_is_refused(tmp_path: Path) -> N
         ("object.json", {"images": [], "annotations": [], "categories": []}, "is no COCO file"),
         ("list.json", [], "is no JSON or JSON-MIN export"),
         ("list2.json", [{"a": 1}, 3], "is no JSON or JSON-MIN export"),
-        ("labels.xls", "x", "say --format"),
+        ("labels.xls", "x", "give --format"),
     ],
 )
 def test_a_file_that_is_no_label_file_is_one_clear_error(
