@@ -25,7 +25,8 @@ from sklearn.datasets import load_digits  # noqa: E402
 from torch import nn  # noqa: E402
 
 from models.scoring.predict import Predictions  # noqa: E402
-from models.watching.detectors import WatchPolicy, decide, signals  # noqa: E402
+from models.watching.detectors import decide, signals  # noqa: E402
+from models.watching.signals import WatchPolicy  # noqa: E402
 
 SHIFTS = [(0, 0.0), (0, 0.1), (0, 0.2), (5, 0.0), (15, 0.1), (30, 0.2)]  # degrees, noise
 TRAINED, REFERENCE, SHIFTED_CHECKS = 500, 400, 20

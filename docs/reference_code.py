@@ -30,7 +30,7 @@ API = (
     "labeling.kinds", "models.kinds", "models.kinds.kind", "models.network.network",
     "models.training.train", "models.scoring.predict", "models.judging.compare",
     "models.judging.verdict", "models.registry.versions", "models.serving.service",
-    "models.watching.detectors", "core.workspace", "core.database", "core.images", "core.locks",
+    "models.watching.signals", "core.workspace", "core.database", "core.images", "core.locks",
     "core.intents",
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from models.watching.detectors import WatchPolicy
+from models.watching.signals import WatchPolicy
 from tasks.policy_changes import choose_policies
 from tasks.run_names import watch_name
 from tasks.waiting_runs import cancel_covered_runs

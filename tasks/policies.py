@@ -12,7 +12,7 @@ from core.workspace import Workspace
 from labeling.consensus.settle import SettlePolicy
 from labeling.snapshots.split import SnapshotConfig
 from models.judging.verdict import GatePolicy
-from models.watching.detectors import WatchPolicy
+from models.watching.signals import WatchPolicy
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from labeling.consensus.preview import preview_settling
 from labeling.consensus.settle import SettlePolicy
 from labeling.snapshots.split import SnapshotConfig
 from models.judging.verdict import GatePolicy
-from models.watching.detectors import WatchPolicy
+from models.watching.signals import WatchPolicy
 from tasks.context import Context, open_context
 from tasks.policies import Policies, changed_fields
 

@@ -109,7 +109,7 @@ class Classification:
 
     def views(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """The probability of each class."""
-        return {"ks-probabilities": outputs}
+        return {"probabilities": outputs}
 
     def served(self, output: Sequence[float], classes: Sequence[str]) -> dict[str, Any]:
         """Label, confidence and the probability of every class."""

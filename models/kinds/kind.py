@@ -76,7 +76,7 @@ class Kind(Protocol):
         """How often each truth (row) was predicted as each class (column)."""
 
     def views(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
-        """What drift detectors test beside the embeddings: columns of numbers by signal name."""
+        """What drift detectors test beside the embeddings: columns of numbers by view."""
 
     def served(self, output: Sequence[float], classes: Sequence[str]) -> dict[str, Any]:
         """The JSON of one prediction as clients of the service get it."""

@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from core.database import metadata, now, writing
 
 if TYPE_CHECKING:
-    from models.watching.detectors import Decision, Signal
+    from models.watching.signals import Decision, Signal
 
 decisions = Table(
     "decisions",

@@ -1,98 +1,25 @@
 """Whether served traffic still looks like what the champion was judged on.
 
-Several views of a window, each against the same view of the reference: those of the label kind
-(for classification the class probabilities) and the embeddings. Detectors are built anew from
-arrays each time; nothing is stored but numbers.
+Every detector compares every view of a window with the same view of the reference: the views of
+the label kind (for classification the class probabilities) and the embeddings. Detectors are built
+anew from arrays each time; nothing is stored but numbers.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from core.configuration import configuration
 from models.kinds import DEFAULT, KINDS, Kind
+from models.watching import DETECTORS
+from models.watching.signals import Action, Decision, Detector, Shift, Signal, WatchPolicy
 
 if TYPE_CHECKING:
     from models.scoring.predict import Predictions
 
-EMBEDDINGS = "ks-embeddings"  # beside the views that the label kind gives
+EMBEDDINGS = "embeddings"  # beside the views that the label kind gives
 COMPONENTS = 16  # of the embeddings: 8 missed noise that 16 saw, 32 saw hardly more
 REFERENCE_TIMES = 5  # more reference rows than this many windows add cost and hardly any power
-
-
-class Shift(StrEnum):
-    """What one measurement says about a difference between window and reference."""
-
-    DRIFT = "drift"
-    NONE = "no drift"
-    UNKNOWN = "cannot tell"
-
-
-class Action(StrEnum):
-    """What is done about the signals of a window."""
-
-    NONE = "none"
-    LABEL_SERVED = "label-served"
-    CANNOT_TELL = "cannot-tell"
-
-
-@configuration("watch")
-class WatchPolicy:
-    """When a difference is drift.
-
-    Bound: with traffic like the reference, a check says "drift" with a probability of at most
-    `false_alarms` over both signals together (Bonferroni over signals and their columns). Checked
-    every hour at 0.001 that is one false alarm in 1,000 hours, or on 2.4 % of days.
-    The bound is a mean over references: one that is unlucky alarms oftener, so a shift should be
-    seen in more than one window before it is believed to be large.
-    """
-
-    window: int = Field(  # more served rows are thinned to this, so that size is no news
-        default=200, ge=2, description="served predictions tested at once"
-    )
-    min_rows: int = Field(  # below, only a landslide would show
-        default=100, ge=2, description="different images on either side, at least"
-    )
-    false_alarms: float = Field(  # each costs annotators a round of labelling
-        default=0.001, gt=0, le=0.5, description="probability of a false alarm in one check"
-    )
-    min_effect: float = Field(  # less than a tenth of the rows moved is not worth a round
-        default=0.1, ge=0, lt=1, description="least KS distance that counts as drift"
-    )
-
-    @model_validator(mode="after")
-    def _check_window(self) -> Self:
-        if self.min_rows > self.window:
-            raise ValueError(
-                f"min_rows is {self.min_rows} with a window of {self.window}; "
-                "choose from 2 to the window"
-            )
-        return self
-
-
-@dataclass(frozen=True)
-class Signal:
-    """One measurement against its threshold; without one, `detail` says why it cannot tell."""
-
-    name: str
-    outcome: Shift
-    statistic: float | None  # largest KS distance of a column
-    p_value: float | None  # corrected for the number of columns
-    threshold: float | None  # of p_value
-    rows: int  # of the window, as tested
-    detail: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What to do about the signals, and the sentence that says why."""
-
-    action: Action
-    reason: str
 
 
 def signals(
@@ -101,29 +28,31 @@ def signals(
     policy: WatchPolicy,
     *,
     kind: Kind = KINDS[DEFAULT],
+    detectors: Mapping[str, Detector] = DETECTORS,
     seed: int = 0,
 ) -> list[Signal]:
-    """One signal per view; "cannot tell" wherever a p-value would mean nothing.
+    """One signal per detector and view; "cannot tell" wherever a p-value would mean nothing.
 
     `reference` holds rows the champion did not train on. Repeated rows count once. The same
     arrays and seed give the same signals.
     """
     doubt = _mismatch(reference, window)
     doubt = doubt or _doubt(window, "window", policy) or _doubt(reference, "reference", policy)
+    views = (*kind.views(window.outputs), EMBEDDINGS)
+    names = {(name, view): f"{name}-{view}" for name in detectors for view in views}
     if doubt:
-        names = (*kind.views(window.outputs), EMBEDDINGS)
-        return [_cannot_tell(name, len(window.outputs), doubt) for name in names]
+        return [_cannot_tell(name, len(window.outputs), doubt) for name in names.values()]
     rng = np.random.default_rng(seed)
     here = _thin(_different(window), policy.window, rng)
     there = _thin(_different(reference), policy.window * REFERENCE_TIMES, rng)
     width = window.outputs.shape[1]
     theirs, ours = kind.views(there[:, :width]), kind.views(here[:, :width])
-    pairs = {name: (theirs[name], ours[name]) for name in ours}
+    pairs = {view: (theirs[view], ours[view]) for view in ours}
     pairs[EMBEDDINGS] = _components(there[:, width:], here[:, width:])
-    threshold = policy.false_alarms / len(pairs)
+    threshold = policy.false_alarms / len(names)
     return [
-        _signal(name, *pair, threshold=threshold, min_effect=policy.min_effect)
-        for name, pair in pairs.items()
+        detectors[detector](name, *pairs[view], threshold=threshold, policy=policy)
+        for (detector, view), name in names.items()
     ]
 
 
@@ -140,34 +69,6 @@ def decide(signals: Sequence[Signal], policy: WatchPolicy) -> Decision:
         reason = f"Cannot tell. {details or 'There are no signals'}."
         return Decision(Action.CANNOT_TELL, reason)
     return Decision(Action.NONE, f"No drift. {details}.")
-
-
-def ks_test(reference: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The p-value and the distance of a two-sample KS test on each column.
-
-    The only call of Alibi Detect, whose licence does not cover every production use: to go
-    without, put `scipy.stats.ks_2samp(..., method="asymp")` on each column here.
-    """
-    from alibi_detect.cd import KSDrift
-
-    p_values, distances = KSDrift(reference).score(window)
-    return np.asarray(p_values, float), np.asarray(distances, float)
-
-
-def _signal(
-    name: str, reference: np.ndarray, window: np.ndarray, *, threshold: float, min_effect: float
-) -> Signal:
-    p_values, distances = ks_test(reference, window)
-    p_value = min(1.0, float(p_values.min()) * len(p_values))
-    distance = float(distances.max())
-    drift = p_value <= threshold and distance >= min_effect
-    detail = (
-        f"column {distances.argmax()} of {len(distances)} moved most, KS distance {distance:.3f} "
-        f"(drift from {min_effect:g}), p {p_value:.2g} (drift up to {threshold:g}), "
-        f"{len(window)} rows against {len(reference)}"
-    )
-    outcome = Shift.DRIFT if drift else Shift.NONE
-    return Signal(name, outcome, distance, p_value, threshold, len(window), detail)
 
 
 def _cannot_tell(name: str, rows: int, why: str) -> Signal:

@@ -9,7 +9,7 @@ from prefect import task
 from models.registry import versions
 from models.serving import prediction_store
 from models.watching import decisions
-from models.watching.detectors import WatchPolicy
+from models.watching.signals import WatchPolicy
 from tasks.context import Context, open_context
 from tasks.events import EventName, emit
 from tasks.predictions import load_version, served_predictions

@@ -13,7 +13,7 @@ from core.hone_toml import POLICIES
 from core.policy_log import PolicyChange, list_policy_changes
 from core.workspace import init_workspace
 from labeling.consensus.settle import SettlePolicy
-from models.watching.detectors import WatchPolicy
+from models.watching.signals import WatchPolicy
 from tasks.collect.settle import settle_answers
 from tasks.context import open_context
 from tasks.exchange import import_labels

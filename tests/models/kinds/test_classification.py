@@ -106,4 +106,4 @@ def test_answers_and_served_json_have_the_most_probable_class() -> None:
         "confidence": 0.6,
         "probabilities": {"cat": 0.1, "dog": 0.3, "eel": 0.6},
     }
-    assert list(KIND.views(OUTPUTS)) == ["ks-probabilities"]
+    assert list(KIND.views(OUTPUTS)) == ["probabilities"]

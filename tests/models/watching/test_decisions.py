@@ -16,7 +16,7 @@ from models.watching.decisions import (
     signals,
     unanswered_drift,
 )
-from models.watching.detectors import Decision, Signal
+from models.watching.signals import Decision, Signal
 
 DRIFT = Decision("label-served", "The traffic has drifted.")
 QUIET = Decision("none", "No drift.")

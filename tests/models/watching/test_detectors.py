@@ -8,7 +8,10 @@ import pytest
 from scipy.stats import ks_2samp
 
 from models.scoring.predict import Predictions
-from models.watching.detectors import Decision, Signal, WatchPolicy, decide, ks_test, signals
+from models.watching import DETECTORS
+from models.watching.detectors import decide, signals
+from models.watching.ks import ks_test
+from models.watching.signals import Decision, Shift, Signal, WatchPolicy
 
 POLICY = WatchPolicy()
 CLASSES, WIDTH = 5, 40
@@ -55,6 +58,29 @@ def test_traffic_like_the_reference_is_no_drift_and_shifted_traffic_is() -> None
     assert [signal.outcome for signal in shifted] == ["drift", "drift"]
     assert all(signal.threshold == 0.0005 for signal in shifted)
     assert all(signal.rows == 200 for signal in clean + shifted)
+
+
+def test_every_detector_tests_every_view_and_they_share_the_false_alarms() -> None:
+    def mean(
+        name: str,
+        reference: np.ndarray,
+        window: np.ndarray,
+        *,
+        threshold: float,
+        policy: WatchPolicy,
+    ) -> Signal:
+        return Signal(name, Shift.NONE, 0.0, 1.0, threshold, len(window), "no difference")
+
+    both = signals(REFERENCE, CLEAN, POLICY, detectors={**DETECTORS, "mean": mean})
+    assert [signal.name for signal in both] == [
+        "ks-probabilities",
+        "ks-embeddings",
+        "mean-probabilities",
+        "mean-embeddings",
+    ]
+    assert {signal.threshold for signal in both} == {POLICY.false_alarms / 4}
+    unsure = signals(REFERENCE, traffic(3, seed=1), POLICY, detectors={"mean": mean})
+    assert [signal.name for signal in unsure] == ["mean-probabilities", "mean-embeddings"]
 
 
 def test_clean_windows_alarm_no_oftener_than_the_policy_says() -> None:

@@ -20,7 +20,7 @@ from labeling.snapshots.publish import cut_snapshot
 from models.serving.prediction_store import drain
 from models.serving.segments import SegmentWriter
 from models.watching.decisions import record_decision
-from models.watching.detectors import Decision, Signal
+from models.watching.signals import Decision, Signal
 from tests.labeling.databases import make_engine
 from tests.models.saved_models import CLASSES, put_in_service, save
 from tests.models.serving.test_prediction_store import served
