@@ -54,7 +54,9 @@ def record_policy(connection: Connection, change: PolicyChange) -> bool:
         known = last_policy(connection, change.section)
     else:
         own = (table.c.section == change.section) & (table.c.run == change.run)
-        known = connection.scalar(select(table.c.new).where(own).limit(1))
+        known = connection.scalar(
+            select(table.c.new).where(own).order_by(table.c.seq.desc()).limit(1)
+        )
     if known == change.new:
         return False
     row = {

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from core.database import writing
 from core.errors import HoneError
 from core.hone_toml import POLICIES
-from core.policy_log import PolicyChange, list_policy_changes
+from core.policy_log import PolicyChange, list_policy_changes, record_policy
 from core.workspace import init_workspace
 from labeling.consensus.settle import SettlePolicy
 from models.watching.signals import WatchPolicy
@@ -108,6 +109,36 @@ def test_a_changed_split_says_how_many_samples_move(workspace: House, tmp_path: 
     assert changes()[-1].effect == "the next snapshot has 3 samples in another split"
 
 
+def test_a_changed_gate_or_watch_changes_nothing_that_was_decided(workspace: House) -> None:
+    choose_policies.fn()
+    configure(workspace, "[gate]\nmin_rows = 60\n[watch]\nwindow = 300")
+    record_policy_changes(open_context())
+    assert {change.section: change.effect for change in changes()[-2:]} == {
+        "gate": "the next verdict is judged by it, those before stand",
+        "watch": "the next check of traffic goes by it, decisions before stand",
+    }
+
+
+def test_a_recorded_policy_of_another_version_is_compared_by_the_fields_that_are_left(
+    workspace: House,
+) -> None:
+    old = {**asdict(SettlePolicy(answers_needed=2)), "gone_since": 1}
+    with writing(workspace.engine) as connection:
+        record_policy(connection, PolicyChange("settling", None, old, ""))
+    record_policy_changes(open_context())
+    change = next(change for change in reversed(changes()) if change.section == "settling")
+    assert change.old == old and change.new == asdict(SettlePolicy())
+    assert change.effect.startswith("the answers that are there settle 0 more labels")
+
+
+def test_an_override_that_differs_from_the_last_one_is_recorded_again(workspace: House) -> None:
+    choose_policies.fn()
+    before = len(changes())
+    for threshold in (0.5, 0.6, 0.6, 0.5):
+        choose_policies.fn(settling=SettlePolicy(threshold=threshold))
+    assert [change.new["threshold"] for change in changes()[before:]] == [0.5, 0.6, 0.5]
+
+
 def test_an_override_is_for_one_run_and_recorded_with_it(
     workspace: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +175,8 @@ def test_a_new_file_explains_each_field_and_sets_what_is_not_the_default(tmp_pat
     assert "answers_needed = 2  # annotators who must have answered before a label is settled" in (
         lines
     )
+    defaults = [line for line in policies_toml().splitlines() if line and line[0] != "["]
+    assert defaults and all(line.startswith("# ") for line in defaults)
     for line in filter(None, policies_toml().splitlines()):
         assert tomllib.loads(line.removeprefix("# "))  # a line without its # is a line that works
     assert {field.name for field in fields(Policies)} == set(POLICIES)

@@ -121,6 +121,21 @@ def test_a_round_counts_the_answers_given_in_it() -> None:
     assert alpha_of(answers)["alpha"] == 1  # the last word of each person
 
 
+@pytest.mark.parametrize(
+    ("differ", "verdict"),  # of 100 samples, in two classes as common as each other
+    [(9, "reliable"), (11, "tentative"), (16, "tentative"), (17, "too low to rely on")],
+)  # kappa 0.82, 0.78, 0.68 and 0.66
+def test_kappa_is_judged_by_krippendorffs_marks(differ: int, verdict: str) -> None:
+    rows = []
+    for number in range(100):
+        value, other = ("cat", "dog") if number % 2 else ("dog", "cat")
+        rows += [
+            (f"s{number}", "ann", value),
+            (f"s{number}", "ben", other if number < differ else value),
+        ]
+    assert kappas(answered(*rows))["interpretation"].tolist() == [verdict]
+
+
 def test_kappa_is_over_what_both_answered() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.choice(["cat", "dog", "fox"], (2, 40))
@@ -171,6 +186,28 @@ def test_one_who_clicks_through_does_not_set_the_pace() -> None:
     assert table.loc["ann", ["answers", "timed", "seconds"]].tolist() == [6, 5, 4]
     assert fast_limit(answered(*quick)) == FASTEST
     assert math.isnan(fast_limit(THREE))
+
+
+def test_the_time_of_a_skip_does_not_set_the_pace() -> None:
+    answers = answered(
+        ("s", "ann", "cat", {"lead_time": 4.0}), ("t", "ann", None, {"lead_time": 0.02})
+    )
+    assert fast_limit(answers) == 1.0
+
+
+def test_an_answer_at_the_limit_is_not_fast() -> None:
+    times = [4.0, 4.0, 4.0, 1.0, 0.99]
+    answers = answered(
+        *[(f"s{n}", "ann", "cat", {"lead_time": time}) for n, time in enumerate(times)]
+    )
+    assert fast_limit(answers) == 1.0
+    assert figures(answers).loc["ann", "fast"] == pytest.approx(1 / 5)
+
+
+def test_a_round_whose_blind_samples_were_all_skipped_has_nothing_to_compare_with() -> None:
+    shown = ("s", "ann", "cat", {"pre_annotation": "cat"})
+    skipped = ("t", "ann", None, {"pre_annotation": "cat", "blind": True})
+    assert figures(answered(shown, skipped)).loc["ann", ["shown", "blind"]].tolist() == [0, 0]
 
 
 def test_being_led_is_how_much_more_often_the_guess_is_the_answer_when_shown() -> None:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from labeling.quality.chosen_vs_random import compare_to_random
 
@@ -71,3 +72,13 @@ def test_arms_of_very_unequal_size_have_no_start_over_each_other() -> None:
         assert found is not None
         gains.append(found.chosen - found.random)
     assert abs(np.mean(gains)) < 3 * np.std(gains) / np.sqrt(len(gains))
+
+
+@pytest.mark.parametrize(("labels", "audit"), [(20, 20), (19, 20), (20, 19)])
+def test_20_labels_of_each_kind_are_enough(labels: int, audit: int) -> None:
+    points, names, _, audit_points, audit_names, rng = situation(None)
+    is_random = np.arange(200) < labels
+    comparison = compare_to_random(
+        points[:200], names[:200], is_random, audit_points[:audit], audit_names[:audit], rng
+    )
+    assert (comparison is not None) == (labels == audit == 20)

@@ -33,6 +33,19 @@ def test_planted_errors_are_the_least_trusted() -> None:
     assert all(right[row.sample_id] == row.suggested != row.label for row in found.itertuples())
 
 
+def test_at_most_so_many_errors_are_named_and_trust_is_what_the_model_believes() -> None:
+    seen, labels, names = clouds()
+    for row in (7, 40, 99):
+        labels[row] = CLASSES[(CLASSES.index(labels[row]) + 1) % 3]
+    probs = out_of_fold_probs(seen, labels, names, seed=0)
+    errors, first = (find_label_errors(names, labels, probs, limit=limit) for limit in (150, 2))
+    assert len(errors) >= 3
+    pd.testing.assert_frame_equal(first, errors.head(2))
+    for row in errors.to_dict("records"):
+        believed = probs.loc[names.index(row["sample_id"]), row["label"]]
+        assert row["trust"] == pytest.approx(believed)
+
+
 def test_probabilities_have_a_column_a_class_and_sum_to_one() -> None:
     seen, labels, names = clouds()
     probs = out_of_fold_probs(seen, labels, names, seed=0)

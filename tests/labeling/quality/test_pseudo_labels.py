@@ -1,6 +1,7 @@
 """Guesses are shown where they are likely right, and trained on by policy; never audit samples."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling.quality import pseudo_labels
+from labeling.quality.label_propagation import propagate
 from labeling.quality.pseudo_labels import (
     RESERVE,
     SHOWN,
@@ -44,6 +46,42 @@ def test_a_first_guess_stands_only_where_it_is_confident_and_never_on_an_audit_s
     assert shown.loc[0, ["confidence", "pre_annotation_model"]].tolist() == [0.9, "prop"]
     assert shown.loc[0, "probs"] == {"cat": 0.1, "dog": 0.9}
     assert shown.loc[1:, ["confidence", "pre_annotation_model", "probs"]].isna().all(axis=None)
+
+
+def test_a_confidence_at_the_threshold_is_enough() -> None:
+    batch = pd.DataFrame({"sample_id": ["a"], "reason": ["margin"]})
+    shown = first_guesses(batch, ["a"], sure(SHOWN), CLASSES, source="prop")
+    assert shown["pre_annotation"].tolist() == ["cat"]
+    names = [name for name in NAMES if not never_pseudo_labelled([name])[0]][:2]
+    rows = soft(names, sure(0.9, 0.89999), ["cat"], least_confidence=0.9)
+    assert rows["sample_id"].tolist() == names[:1]
+
+
+def test_who_is_trained_on_among_the_confident_does_not_depend_on_confidence() -> None:
+    names = [name for name in NAMES if not never_pseudo_labelled([name])[0]][:100]
+    rising, falling = np.linspace(0.91, 0.99, 100), np.linspace(0.99, 0.91, 100)
+    drawn = [soft(names, sure(*each), ["cat"] * 4, share=2.0) for each in (rising, falling)]
+    assert len(drawn[0]) == 8
+    assert drawn[0]["sample_id"].tolist() == drawn[1]["sample_id"].tolist()
+
+
+def test_of_a_large_pool_an_even_choice_takes_part_beside_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+
+    def count(embeddings: np.ndarray, *given: Any) -> np.ndarray:
+        sizes.append(len(embeddings))
+        return propagate(embeddings, *given)
+
+    monkeypatch.setattr(pseudo_labels, "GRAPH_ROWS", 10)
+    monkeypatch.setattr(pseudo_labels, "propagate", count)
+    rows = np.random.default_rng(0).normal(size=(102, 4)).astype(np.float32)
+    seen = Pool(embeddings=rows[2:], labelled=rows[:2], labels=np.array([0, 1]))
+    names = [f"s{number:03d}" for number in range(100)]
+    batch = pd.DataFrame({"sample_id": ["s001", "s002"], "reason": ["margin", "margin"]})
+    pre_annotate(batch, names, seen, CLASSES, source="features")
+    assert sizes == [2 + 10 + 2]  # labelled, the even choice (of rows 0, 11, 22, ...), the batch
 
 
 def test_the_labels_guess_a_batch_and_audit_samples_stay_without():
