@@ -1,9 +1,10 @@
 """Rows on their way between tables and queries."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEYS_AT_ONCE = 500  # in one IN list: every database takes that many
 
@@ -14,7 +15,7 @@ def chunks(keys: Sequence[Any], size: int = KEYS_AT_ONCE) -> Iterator[Sequence[A
         yield keys[start : start + size]
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """The rows of a table as dicts, with None for whatever is missing."""
     whole = table.astype(object)
     rows = whole.where(whole.notna(), None).to_dict("records")

@@ -18,7 +18,7 @@ from models.training.train import TrainConfig
 from tasks.context import open_context
 from tasks.demo import annotator, traffic
 from tasks.demo import recipe as demo
-from tasks.operate.status import trace
+from tasks.operate.trace import trace
 from tasks.watch.check import summary_of
 
 
@@ -88,11 +88,11 @@ def round_beside_random(
     person: "annotator.DemoAnnotator | None",
 ) -> dict[str, Any]:
     """One round, and the same budget chosen at random and trained the same way beside it."""
-    random_arm = demo.start_random_baseline(
+    random_baseline = demo.start_random_baseline(
         beside, recipe, number * recipe.batch(person is not None)
     )
     play_round(recipe, recipe.round(person is not None), recipe.train, person)
-    facts = demo.round_facts(number) | {"random_accuracy": random_arm.result()}
+    facts = demo.round_facts(number) | {"random_accuracy": random_baseline.result()}
     story(
         f"round {number}: {facts['labels']} labels, audit accuracy {facts['accuracy']:.3f}, "
         f"random {facts['random_accuracy']:.3f}, {facts['verdict']}"
@@ -102,13 +102,13 @@ def round_beside_random(
 
 def watch_both(story: demo.Progress, sets: dict[str, list[Any]], url: str) -> dict[str, bool]:
     """Send clean images, then shifted ones; return in which of the two windows drift was seen."""
-    found = {}
+    drifted = {}
     for window in ("clean", "shifted"):
         traffic.send_images(url, [(one.name, one.png) for one in sets[window]])
         decision = summary_of(watch_traffic())
-        found[f"{window}_window"] = decision.drift
+        drifted[f"{window}_window"] = decision.drift
         story(f"{window} window: {decision.action}, {decision.reason}")
-    return found
+    return drifted
 
 
 def recover(

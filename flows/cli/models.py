@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import AsJson, echo_fields, echo_json, single_run
+from flows.cli.options import AsJson, echo_json, single_run
 
 PANEL = "Models"
 app = typer.Typer()
@@ -91,7 +91,11 @@ def budget(
 def trace(prediction_id: str, as_json: AsJson = False) -> None:
     """Trace a served prediction back to image, model, snapshot, label and annotators."""
     from tasks.context import open_context
-    from tasks.operate.status import trace as follow
+    from tasks.operate.trace import trace as trace_prediction
+    from tasks.operate.trace_view import show_trace
 
-    chain = follow(open_context().engine, prediction_id)
-    echo_json(chain) if as_json else echo_fields(chain)
+    traced = trace_prediction(open_context().engine, prediction_id)
+    if as_json:
+        echo_json(traced)
+    else:
+        show_trace(traced)

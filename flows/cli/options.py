@@ -33,13 +33,6 @@ def echo_json(value: Any) -> None:
     typer.echo(json.dumps(value, default=str))
 
 
-def echo_fields(facts: dict[str, Any]) -> None:
-    """Print each field of a report on its own lines."""
-    for key, value in facts.items():
-        text = json.dumps(value, indent=2, default=str) if isinstance(value, dict | list) else value
-        typer.echo(f"{key}: {text}")
-
-
 @contextmanager
 def single_run() -> Iterator[None]:
     """Run flows on the configured Prefect server, or without one as plain functions.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import AsJson, echo_fields, echo_json, single_run
+from flows.cli.options import AsJson, echo_json, single_run
 
 PANEL = "Workspace"
 app = typer.Typer()
@@ -57,9 +57,14 @@ def ingest(
 
 @app.command(rich_help_panel=PANEL)
 def status(as_json: AsJson = False) -> None:
-    """Say how the loop stands."""
+    """Show how the loop stands and what to do next."""
     from tasks.context import open_context
-    from tasks.operate.status import status as look
+    from tasks.operate.status import load_status
+    from tasks.operate.status_view import show_status
 
-    facts = look(open_context().engine)
-    echo_json(facts) if as_json else echo_fields(facts)
+    ctx = open_context()
+    status = load_status(ctx)
+    if as_json:
+        echo_json(status.as_json())
+    else:
+        show_status(status, f"{ctx.workspace.title}  {ctx.workspace.root}")

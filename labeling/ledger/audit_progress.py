@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
-from labeling.ledger.tables import assignments, audit, labels
+from labeling.ledger.overview import ledger_counts
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,5 @@ class AuditProgress:
 
 def load_audit_progress(connection: Connection, needed: int) -> AuditProgress:
     """How many audit labels there are and are asked for, beside the number that is `needed`."""
-    labelled = select(labels.c.sample_id).where(labels.c.replaced_at.is_(None))
-    is_open = select(assignments.c.sample_id).where(assignments.c.closed_at.is_(None))
-    has_label = audit.c.sample_id.in_(labelled)
-    members = select(func.count()).select_from(audit)
-    return AuditProgress(
-        needed,
-        labelled=connection.scalar(members.where(has_label)) or 0,
-        open=connection.scalar(members.where(~has_label, audit.c.sample_id.in_(is_open))) or 0,
-    )
+    counts = ledger_counts(connection)
+    return AuditProgress(needed, counts.audit_labelled, counts.audit_open)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, case, delete, exists, func, insert, literal, select
 
 from core.rows import chunks
-from labeling.ledger.reasons import Outcome, SampleState
+from labeling.ledger.reasons import Origin, Outcome, SampleState
 from labeling.ledger.tables import (
     assignments,
     audit,
     labels,
+    pending_settlement,
     refusals,
     refused_answers,
     row_counts,
@@ -34,6 +35,7 @@ class LedgerCounts:
     labels: int  # in force, gold included
     audit: int
     audit_labelled: int
+    audit_open: int  # before annotators, without a label
     refused: dict[str, int]  # files by reason
     refused_answers: int
 
@@ -72,9 +74,29 @@ def ledger_counts(connection: Connection) -> LedgerCounts:
         labels=states[SampleState.LABELLED],
         audit=audited.total(),
         audit_labelled=audited[SampleState.LABELLED],
+        audit_open=audited[SampleState.OPEN],
         refused=dict(sorted(refused.items())),
         refused_answers=counts.get(REFUSED_ANSWERS, 0),
     )
+
+
+def count_open(connection: Connection) -> int:
+    """How many assignments are open; counted in an index that has the open ones only."""
+    is_open = assignments.c.closed_at.is_(None)
+    return connection.scalar(select(func.count()).select_from(assignments).where(is_open)) or 0
+
+
+def count_unsettled(connection: Connection) -> int:
+    """How many samples wait to be settled anew."""
+    return connection.scalar(select(func.count()).select_from(pending_settlement)) or 0
+
+
+def labelled_samples(connection: Connection, origin: Origin) -> list[str]:
+    """The samples from there that have a label in force, sorted."""
+    state = sample_states.c
+    query = select(state.sample_id).where(state.state == SampleState.LABELLED)
+    mine = query.where(state.origin == origin).order_by(state.sample_id)
+    return list(connection.scalars(mine))
 
 
 def snapshot_names(connection: Connection) -> list[str]:
@@ -113,8 +135,8 @@ def computed_standings(connection: Connection) -> dict[str, SampleStanding]:
     audited = select(samples.c.group_id).join(audit, audit.c.sample_id == samples.c.sample_id)
     state = case(
         (exists().where(has_label), SampleState.LABELLED.value),
-        (exists().where(mine, assignments.c.outcome == Outcome.SKIPPED), SampleState.SKIPPED.value),
         (exists().where(mine, assignments.c.closed_at.is_(None)), SampleState.OPEN.value),
+        (exists().where(mine, assignments.c.outcome == Outcome.SKIPPED), SampleState.SKIPPED.value),
         (samples.c.group_id.in_(audited), SampleState.HELD.value),
         else_=SampleState.POOL.value,
     )

@@ -53,8 +53,8 @@ class SampleState(StrEnum):
     """Where a sample stands; the first that applies."""
 
     LABELLED = "labelled"  # has a label in force
-    SKIPPED = "skipped"  # somebody skipped it, it is not asked about again
     OPEN = "open"  # before annotators
+    SKIPPED = "skipped"  # somebody skipped it, it is not asked about again
     HELD = "held"  # near-duplicate of an audit sample
     POOL = "pool"  # may be asked about
 

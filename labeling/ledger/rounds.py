@@ -281,16 +281,6 @@ def load_rule(connection: Connection, round_id: str) -> str:
     return found
 
 
-def count_open(connection: Connection) -> int:
-    """How many samples are before annotators now."""
-    return (
-        connection.scalar(
-            select(func.count()).select_from(assignments).where(assignments.c.closed_at.is_(None))
-        )
-        or 0
-    )
-
-
 def open_assignments(connection: Connection, round_id: str | None = None) -> pd.DataFrame:
     """Samples before annotators, of one round or of all, with their guess and their place."""
     query = (

@@ -1,5 +1,6 @@
 """What is known of each sample beside its labels: its format and where it came from."""
 
+import pandas as pd
 from sqlalchemy import Connection, select
 
 from labeling.ledger.tables import samples, sources
@@ -19,3 +20,8 @@ def original_paths(connection: Connection) -> dict[str, str]:
         sources.c.seen_at.desc(), sources.c.path.desc()
     )
     return dict(connection.execute(query).tuples().all())
+
+
+def load_samples(connection: Connection) -> pd.DataFrame:
+    """Every sample, with all that is on record of it."""
+    return pd.read_sql(select(samples), connection)

@@ -93,6 +93,17 @@ def drain(engine: Engine, folder: Path) -> int:
     return added
 
 
+def count_predictions(connection: Connection) -> int:
+    """How many predictions were drained; they are numbered without a gap."""
+    return connection.scalar(select(func.max(predictions.c.seq))) or 0
+
+
+def undrained_segments(engine: Engine, folder: Path) -> int:
+    """How many segments have whole records that were not copied into the database yet."""
+    behind = [(path, done) for path, size, done in _progress(engine, folder) if size > done]
+    return sum(any(isinstance(part, Record) for part in scan(path, done)) for path, done in behind)
+
+
 @dataclass(frozen=True)
 class SegmentState:
     """What a segment holds beside what the database has of it."""
@@ -242,6 +253,13 @@ def find_prediction(engine: Engine, prediction_id: str) -> Row[Any] | None:
         return connection.execute(
             select(predictions).where(predictions.c.prediction_id == prediction_id)
         ).first()
+
+
+def first_prediction(engine: Engine, sample_ids: Sequence[str]) -> str | None:
+    """The first prediction of any of these samples; None when none was served."""
+    query = select(predictions.c.prediction_id).order_by(predictions.c.seq).limit(1)
+    with engine.connect() as connection:
+        return connection.scalar(query.where(predictions.c.sample_id.in_(list(sample_ids))))
 
 
 def _progress(engine: Engine, folder: Path) -> list[tuple[Path, int, int]]:

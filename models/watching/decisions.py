@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -61,6 +62,20 @@ signals = Table(
 )
 
 
+@dataclass(frozen=True)
+class DecisionRecord:
+    """A decision about a window of served predictions, as it is on record."""
+
+    decision_id: str
+    model: str
+    first_seq: int
+    last_seq: int
+    action: str
+    reason: str
+    decided_at: str
+    answered_by: str | None
+
+
 def record_decision(
     engine: Engine,
     *,
@@ -104,6 +119,13 @@ def last_decision(engine: Engine) -> dict[str, Any] | None:
         seen = select(signals).where(signals.c.decision_id == row["decision_id"])
         found = connection.execute(seen.order_by(signals.c.name)).mappings().all()
     return {**row, "signals": [dict(signal) for signal in found]}
+
+
+def newest_decision(connection: Connection) -> DecisionRecord | None:
+    """The decision that was made last; None before the first."""
+    newest = decisions.c.decided_at.desc(), decisions.c.last_seq.desc()
+    row = connection.execute(select(decisions).order_by(*newest).limit(1)).first()
+    return None if row is None else DecisionRecord(**row._mapping)
 
 
 def find_decision(engine: Engine, decision_id: str) -> Row[Any]:

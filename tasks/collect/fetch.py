@@ -9,7 +9,7 @@ from labeling import simulation
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import unanswered
 from labeling.kinds import KINDS
-from labeling.ledger import rounds
+from labeling.ledger import overview, rounds
 from labeling.ledger.answers import record_answers, refuse_lost_classes
 from labeling.ledger.reasons import RELABEL_REASONS
 from labeling.ledger.watermarks import save_watermark, watermark_of
@@ -51,7 +51,7 @@ def fetch_answers(annotators: str, settling: SettlePolicy) -> dict[str, int]:
 def _nobody_is_asked(ctx: Context) -> bool:
     """A workspace of imported labels only needs no Label Studio to cut its snapshots."""
     with ctx.engine.connect() as connection:
-        return ctx.settings.label_studio_url is None and rounds.count_open(connection) == 0
+        return ctx.settings.label_studio_url is None and overview.count_open(connection) == 0
 
 
 def _fetch(ctx: Context, token: Token) -> dict[str, int]:

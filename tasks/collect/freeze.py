@@ -4,7 +4,7 @@ from prefect import task
 
 from core.database import writing
 from core.locks import only_writer
-from labeling.ledger import rounds
+from labeling.ledger import overview
 from labeling.ledger.watermarks import save_watermark, watermark_of
 from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots import publish
@@ -37,7 +37,7 @@ def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str |
     ctx = open_context()
     with ctx.engine.connect() as connection:
         changed = publish.count_changed_labels(connection)
-        waiting = rounds.count_open(connection)
+        waiting = overview.count_open(connection)
     if changed == 0 or (changed < every and waiting):
         print(f"no snapshot yet: {changed} labels changed, {waiting} samples wait (every {every})")
         return None

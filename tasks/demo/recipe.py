@@ -1,6 +1,5 @@
 """The pieces of the demo: the workspace it plays in, its progress lines, and its last page."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -12,23 +11,26 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import select
 
 from core.files import write_atomically
 from core.workspace import init_workspace
 from labeling import simulation
 from labeling.batches.select import SelectionConfig
 from labeling.consensus.settle import SettlePolicy
-from labeling.ledger.tables import labels, samples
+from labeling.ledger.overview import labelled_samples
+from labeling.ledger.reasons import Origin
+from labeling.ledger.samples import load_samples
 from labeling.snapshots.publish import SnapshotConfig, load_snapshot
 from models.network.network import NetworkConfig
 from models.registry import versions
-from models.registry.versions import verdicts
-from models.serving.prediction_store import predictions
+from models.registry.overview import newest_verdict
+from models.serving.prediction_store import first_prediction
 from models.training.train import TrainConfig
 from tasks.context import open_context
 from tasks.demo import digits, servers
 from tasks.demo.random_baseline import baseline_accuracy, baseline_table, label_random
+from tasks.operate.trace import Trace
+from tasks.operate.trace_view import show_trace
 from tasks.policies import Policies, policies_toml
 from tasks.predictions import load_version
 
@@ -41,7 +43,7 @@ ANNOTATORS = [simulation.Annotator("ada", 0.05), simulation.Annotator("ben", 0.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """How everything in the demo is chosen, settled, trained and judged; both arms alike."""
+    """How everything in the demo is chosen, settled, trained and judged, also at random."""
 
     seed: int
     image_size: int = 8  # what scikit-learn has; the files are larger for people's eyes
@@ -138,7 +140,7 @@ def start_random_baseline(beside: Executor, recipe: Recipe, extra: int) -> "Futu
     table = load_snapshot(ctx.engine, ctx.workspace, "snapshot-0001")
     audit = table[table["split"] == "test"]
     with ctx.engine.connect() as connection:
-        everything = pd.read_sql(select(samples), connection)
+        everything = load_samples(connection)
     first = set(_first_batch(table))
     others = everything[
         ~everything["sample_id"].isin(first) & ~everything["group_id"].isin(audit["group_id"])
@@ -146,10 +148,10 @@ def start_random_baseline(beside: Executor, recipe: Recipe, extra: int) -> "Futu
     drawn = others.sample(frac=1, random_state=recipe.seed).head(extra)
     asked = pd.concat([everything[everything["sample_id"].isin(first)], drawn])
     labelled = label_random(asked, ctx.workspace.root, ctx.workspace.class_names, recipe.settling)
-    arm = baseline_table(audit, labelled, recipe.snapshot)
+    training_table = baseline_table(audit, labelled, recipe.snapshot)
     return beside.submit(
         baseline_accuracy,
-        arm,
+        training_table,
         ctx.workspace.shards,
         ctx.workspace.class_names,
         image_size=recipe.image_size,
@@ -163,20 +165,18 @@ def round_facts(number: int) -> dict[str, Any]:
     """What the newest verdict says of a round, and how many labels it had to train on."""
     ctx = open_context()
     with ctx.engine.connect() as connection:
-        row = (
-            connection.execute(select(verdicts).order_by(verdicts.c.decided_at.desc()).limit(1))
-            .mappings()
-            .one()
-        )
-    table = load_snapshot(ctx.engine, ctx.workspace, row["snapshot"])
-    metrics = row["metrics"]
+        verdict = newest_verdict(connection)
+    if verdict is None:
+        raise RuntimeError(f"round {number} ended without a verdict; `hone status` shows why")
+    table = load_snapshot(ctx.engine, ctx.workspace, verdict.snapshot)
+    metrics = verdict.metrics
     return {
         "round": number,
         "labels": int(table["split"].isin(["train", "val"]).sum()),
         "accuracy": round(metrics["challenger_accuracy"], 4),
         "interval": [round(metrics[f"challenger_accuracy_{end}"], 4) for end in ("low", "high")],
         "random_accuracy": None,
-        "verdict": row["outcome"],
+        "verdict": verdict.outcome,
     }
 
 
@@ -203,14 +203,13 @@ def accuracy_of(version: str, images: Sequence[digits.Digit]) -> float:
 
 def labelled_prediction() -> str:
     """A served prediction whose image was labelled since."""
-    query = (
-        select(predictions.c.prediction_id)
-        .join(labels, labels.c.sample_id == predictions.c.sample_id)
-        .where(labels.c.replaced_at.is_(None))
-        .order_by(predictions.c.seq)
-    )
-    with open_context().engine.connect() as connection:
-        return str(connection.execute(query).scalars().first())
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
+        labelled = labelled_samples(connection, Origin.SERVED)
+    prediction_id = first_prediction(ctx.engine, labelled)
+    if prediction_id is None:
+        raise RuntimeError("no served image has a label yet; `hone collect` settles answers")
+    return prediction_id
 
 
 @contextmanager
@@ -231,10 +230,10 @@ def serve(home: Path) -> Iterator[servers.Server]:
 
 def champion() -> str:
     """The version in service."""
-    found = versions.champion(open_context().engine)
-    if found is None:
+    version = versions.champion(open_context().engine)
+    if version is None:
         raise RuntimeError("no model was promoted; see the verdict in `hone status`")
-    return found
+    return version
 
 
 def draw_curves(facts: dict[str, Any], start: dict[str, Any], path: Path) -> None:
@@ -258,9 +257,7 @@ def draw_curves(facts: dict[str, Any], start: dict[str, Any], path: Path) -> Non
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
 
 
-def show_facts(
-    story: Progress, facts: dict[str, Any], picture: Path, trace: dict[str, Any]
-) -> None:
+def show_facts(story: Progress, facts: dict[str, Any], picture: Path, trace: Trace) -> None:
     """The last page: the table, the numbers of the drift, the trace, and where to look further."""
     table = Table(title="Rounds")
     for heading in ("round", "labels", "audit accuracy", "random's", "verdict"):
@@ -288,7 +285,7 @@ def show_facts(
         )
     out(f"learning curves: {picture}")
     out("one prediction, traced back:")
-    out(json.dumps(trace, indent=2, default=str), markup=False, soft_wrap=True)
+    show_trace(trace, story.console)
     root = facts["workspace"]
     out("look further:")
     for command in ("status", "fsck", "snapshots", f"trace {facts['trace']['prediction_id']}"):
@@ -296,17 +293,17 @@ def show_facts(
     out(f"  HONE_WORKSPACE={root} .venv/bin/bentoml serve", markup=False, soft_wrap=True)
 
 
-def trace_ids(trace: dict[str, Any]) -> dict[str, Any]:
+def trace_ids(trace: Trace) -> dict[str, Any]:
     """The ids on the way of a trace."""
-    truth = trace["truth"] or {}
+    label = trace.truth
     return {
-        "prediction_id": trace["prediction"]["prediction_id"],
-        "sample_id": trace["image"]["sample_id"],
-        "model": trace["model"]["version"],
-        "snapshot": trace["snapshot"]["name"],
-        "label": truth.get("label"),
-        "round": truth.get("round_id"),
-        "annotators": truth.get("annotators", []),
+        "prediction_id": trace.prediction.prediction_id,
+        "sample_id": trace.image.sample_id,
+        "model": trace.model.version,
+        "snapshot": trace.snapshot.name if trace.snapshot else None,
+        "label": label.label if label else None,
+        "round": label.round_id if label else None,
+        "annotators": label.annotators if label else [],
     }
 
 

@@ -20,7 +20,7 @@ from labeling.batches.quality_control import (
 from labeling.batches.relabel import relabel_candidates
 from labeling.batches.select import SelectionConfig, select_batch, share_of
 from labeling.kinds import KINDS
-from labeling.ledger import rounds
+from labeling.ledger import overview, rounds
 from labeling.ledger.answers import refuse_lost_classes
 from labeling.ledger.audit_progress import load_audit_progress
 from labeling.ledger.examples import most_similar_labelled
@@ -88,7 +88,7 @@ def choose_batch(
             if size is not None:
                 print(f"{round_id} was chosen before, {size} samples: it is finished as it was")
                 return size
-            waiting = rounds.count_open(connection)
+            waiting = overview.count_open(connection)
             pool = rounds.load_pool(connection)
             progress = load_audit_progress(connection, ctx.policies.gate.min_rows)
         if not _worth_choosing(pool, waiting, queue_limit, selection):

@@ -1,186 +1,88 @@
-"""What the ledger knows, for people: how a workspace stands, and where a prediction came from."""
+"""How a workspace stands: counts, the champion, the last decision, and what to do next."""
 
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Engine, distinct, func, select
+from sqlalchemy import Engine
 
 from core.database import now
-from labeling.ledger import rounds
-from labeling.ledger.tables import (
-    answers,
-    assignments,
-    audit,
-    label_answers,
-    labels,
-    refusals,
-    refused_answers,
-    samples,
-    snapshots,
-    sources,
-)
-from models.registry.versions import models, releases, verdicts
-from models.serving.prediction_store import predictions
-from models.watching.decisions import decisions
+from labeling.ledger.audit_progress import AuditProgress
+from labeling.ledger.overview import count_open, count_unsettled, ledger_counts, snapshot_names
+from models.registry.overview import Accuracy, LastVerdict, registry_overview
+from models.serving.prediction_store import count_predictions, undrained_segments
+from models.watching.decisions import DecisionRecord, newest_decision
+from tasks.context import Context
+from tasks.operate.next_step import NextStep, next_step
 
 
-def status(engine: Engine) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Status:
     """Counts and names that say how the loop stands."""
-    in_force = labels.c.replaced_at.is_(None)
+
+    samples: int
+    served_samples: int  # of `samples`, from traffic
+    refused: dict[str, int]  # files by reason
+    pool: int
+    assigned: int  # before annotators now
+    unsettled: int  # samples with new answers that no label was settled from
+    skipped: int
+    labels: int  # in force
+    audit: int  # samples drawn for the audit
+    audit_progress: AuditProgress
+    refused_answers: int
+    snapshots: list[str]  # oldest first
+    champion: str | None
+    champion_accuracy: Accuracy | None
+    champion_since: str | None
+    last_verdict: LastVerdict | None
+    predictions: int
+    undrained_segments: int  # of traffic that is on the service's disk only
+    last_decision: DecisionRecord | None
+    at: str
+    trained_snapshots: frozenset[str] = field(default=frozenset(), repr=False)
+    next: NextStep | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        values = asdict(self)
+        del values["trained_snapshots"]
+        return values
+
+
+def load_status(ctx: Context) -> Status:
+    """How the workspace stands now, at the same cost however much is in it."""
+    status = status_of(ctx.engine, audit_needed=ctx.policies.gate.min_rows)
+    undrained = undrained_segments(ctx.engine, ctx.workspace.traffic)
+    status = replace(status, undrained_segments=undrained)
+    return replace(status, next=next_step(status))
+
+
+def status_of(engine: Engine, *, audit_needed: int) -> Status:
+    """What the database has of it."""
     with engine.connect() as connection:
-
-        def count(table: Any, *where: Any) -> int:
-            return connection.scalar(select(func.count()).select_from(table).where(*where)) or 0
-
-        refused = (
-            connection.execute(select(refusals.c.reason, func.count()).group_by(refusals.c.reason))
-            .tuples()
-            .all()
+        counts = ledger_counts(connection)
+        registry = registry_overview(connection)
+        champion = registry.champion
+        return Status(
+            samples=counts.samples,
+            served_samples=counts.served_samples,
+            refused=counts.refused,
+            pool=counts.pool,
+            assigned=count_open(connection),
+            unsettled=count_unsettled(connection),
+            skipped=counts.skipped,
+            labels=counts.labels,
+            audit=counts.audit,
+            audit_progress=AuditProgress(audit_needed, counts.audit_labelled, counts.audit_open),
+            refused_answers=counts.refused_answers,
+            snapshots=snapshot_names(connection),
+            champion=champion.version if champion else None,
+            champion_accuracy=champion.accuracy if champion else None,
+            champion_since=champion.released_at if champion else None,
+            last_verdict=registry.last_verdict,
+            predictions=count_predictions(connection),
+            undrained_segments=0,
+            last_decision=newest_decision(connection),
+            at=now(),
+            trained_snapshots=registry.trained_snapshots,
         )
-        decision = (
-            connection.execute(select(decisions).order_by(decisions.c.decided_at.desc()).limit(1))
-            .mappings()
-            .first()
-        )
-        skipped = connection.scalar(
-            select(func.count(distinct(assignments.c.sample_id))).where(
-                assignments.c.outcome == "skipped",
-                assignments.c.sample_id.not_in(select(labels.c.sample_id).where(in_force)),
-            )
-        )
-        return {
-            "samples": count(samples),
-            "served_samples": count(samples, samples.c.origin == "served"),
-            "refused": dict(refused),
-            "pool": connection.scalar(
-                select(func.count()).select_from(rounds.pool_ids().subquery())
-            ),
-            "assigned": rounds.count_open(connection),
-            "skipped": skipped,
-            "labels": count(labels, in_force),
-            "audit": count(audit),
-            "refused_answers": count(refused_answers),
-            "snapshots": connection.scalars(
-                select(snapshots.c.name).order_by(snapshots.c.number)
-            ).all(),
-            "champion": connection.scalar(
-                select(releases.c.champion).order_by(releases.c.number.desc()).limit(1)
-            ),
-            "last_verdict": _newest_verdict(connection),
-            "predictions": count(predictions),
-            "last_decision": dict(decision) if decision else None,
-            "at": now(),
-        }
-
-
-def _newest_verdict(connection: Any) -> dict[str, Any] | None:
-    query = select(verdicts.c.challenger, verdicts.c.outcome, verdicts.c.reasons)
-    row = connection.execute(query.order_by(verdicts.c.decided_at.desc()).limit(1)).first()
-    return None if row is None else dict(row._mapping)
-
-
-def trace(engine: Engine, prediction_id: str) -> dict[str, Any]:
-    """The way back of one served prediction: image, model, snapshot, label and annotators.
-
-    The label and annotators are those of the served image itself; while nobody has labelled it,
-    `truth` is None.
-    """
-    with engine.connect() as connection:
-        row = (
-            connection.execute(
-                select(predictions).where(predictions.c.prediction_id == prediction_id)
-            )
-            .mappings()
-            .first()
-        )
-        if row is None:
-            raise ValueError(
-                f"no prediction {prediction_id!r} in the store; `hone watch` takes over what the "
-                "service recorded, and an answer of the service names its prediction_id"
-            )
-        model = (
-            connection.execute(select(models).where(models.c.version == row["model"]))
-            .mappings()
-            .one()
-        )
-        return {
-            "prediction": {
-                key: row[key]
-                for key in (
-                    "prediction_id",
-                    "request_id",
-                    "label",
-                    "confidence",
-                    "needs_review",
-                    "served_at",
-                )
-            },
-            "image": _image(connection, row),
-            "model": {
-                key: model[key]
-                for key in ("version", "weights_sha256", "code_commit", "seed", "created_at")
-            },
-            "verdict": _verdict(connection, model["version"]),
-            "snapshot": _row(connection, snapshots, snapshots.c.name == model["snapshot"]),
-            "truth": _truth(connection, row["sample_id"]),
-        }
-
-
-def _image(connection: Any, row: Any) -> dict[str, Any]:
-    found = {key: row[key] for key in ("sample_id", "segment", "offset", "length")}
-    sample = _row(connection, samples, samples.c.sample_id == row["sample_id"])
-    if sample is not None:
-        paths = connection.scalars(
-            select(sources.c.path).where(sources.c.sample_id == row["sample_id"])
-        ).all()
-        keys = ("shard", "stored_sha256", "group_id", "origin", "added_at")
-        found["sample"] = {**{key: sample[key] for key in keys}, "sources": list(paths)}
-    return found
-
-
-def _verdict(connection: Any, version: str) -> dict[str, Any] | None:
-    query = (
-        select(
-            releases.c.number,
-            releases.c.who,
-            releases.c.why,
-            releases.c.released_at,
-            verdicts.c.outcome,
-            verdicts.c.champion,
-            verdicts.c.snapshot,
-        )
-        .join(verdicts, verdicts.c.verdict_id == releases.c.verdict_id, isouter=True)
-        .where(releases.c.champion == version)
-        .order_by(releases.c.number)
-    )
-    row = connection.execute(query).mappings().first()
-    return dict(row) if row else None
-
-
-def _truth(connection: Any, sample_id: str) -> dict[str, Any] | None:
-    """The label that the served image later got, and every answer it rests on."""
-    label = (
-        connection.execute(
-            select(labels).where(labels.c.sample_id == sample_id, labels.c.replaced_at.is_(None))
-        )
-        .mappings()
-        .first()
-    )
-    if label is None:
-        return None
-    rests_on = (
-        connection.execute(
-            select(*answers.c["seq", "source", "annotator", "value", "updated_at"])
-            .join(label_answers, label_answers.c.answer_seq == answers.c.seq)
-            .where(label_answers.c.label_seq == label["seq"])
-            .order_by(answers.c.seq)
-        )
-        .mappings()
-        .all()
-    )
-    keys = ("label", "trust", "round_id", "annotators", "method", "settled_at")
-    return {**{key: label[key] for key in keys}, "answers": [dict(row) for row in rests_on]}
-
-
-def _row(connection: Any, table: Any, where: Any) -> dict[str, Any] | None:
-    row = connection.execute(select(table).where(where)).mappings().first()
-    return None if row is None else {k: v for k, v in row.items() if not isinstance(v, bytes)}

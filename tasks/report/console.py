@@ -57,6 +57,18 @@ def print_table(
         print_line(console, f"... and {len(rows) - limit} more; --json has them all")
 
 
+def print_fields(console: Console, title: str, fields: Sequence[tuple[str, str]]) -> None:
+    """Print a title and under it one line for each name with its value, which wraps."""
+    if title:
+        console.print(Text(f"\n{title}", style="bold"))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in fields:
+        grid.add_row(Text(f"  {name}"), Text(value))
+    console.print(grid)
+
+
 def print_line(console: Console, line: str) -> None:
     """Print a sentence without markup: wrapped between words on a terminal, else as one line."""
     console.print(Text(line), soft_wrap=not console.is_terminal)

@@ -15,9 +15,9 @@ STATE = """CASE
     WHEN EXISTS (SELECT 1 FROM labels WHERE labels.sample_id = sample_states.sample_id
                  AND labels.replaced_at IS NULL) THEN 'labelled'
     WHEN EXISTS (SELECT 1 FROM assignments WHERE assignments.sample_id = sample_states.sample_id
-                 AND assignments.outcome = 'skipped') THEN 'skipped'
-    WHEN EXISTS (SELECT 1 FROM assignments WHERE assignments.sample_id = sample_states.sample_id
                  AND assignments.closed_at IS NULL) THEN 'open'
+    WHEN EXISTS (SELECT 1 FROM assignments WHERE assignments.sample_id = sample_states.sample_id
+                 AND assignments.outcome = 'skipped') THEN 'skipped'
     WHEN EXISTS (SELECT 1 FROM sample_states AS audited
                  WHERE audited.group_id = sample_states.group_id AND audited.is_audit) THEN 'held'
     ELSE 'pool' END"""

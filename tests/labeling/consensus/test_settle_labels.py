@@ -11,7 +11,7 @@ from core.database import writing
 from core.locks import only_writer
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels, unanswered
-from labeling.ledger import rounds
+from labeling.ledger import overview, rounds
 from labeling.ledger.answers import ANSWER_COLUMNS, record_answers
 from labeling.ledger.gold import add_gold
 from labeling.ledger.settlement import load_ledger_state
@@ -244,7 +244,7 @@ def test_one_person_alone_is_believed_whatever_the_model_said(engine):
         answer(engine, sample, "ann", "dog")
     assert [in_force(engine, sample) for sample in "abc"] == ["dog"] * 3
     with engine.connect() as connection:
-        assert rounds.count_open(connection) == 0, "nobody could be asked for a second opinion"
+        assert overview.count_open(connection) == 0, "nobody could be asked for a second opinion"
 
 
 def test_simulated_people_see_what_nobody_answered_in_its_round_and_what_is_undecided(engine):

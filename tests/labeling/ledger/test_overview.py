@@ -35,8 +35,8 @@ def test_the_counts_have_names_that_say_what_they_are(tmp_path: Path) -> None:
         connection.execute(insert(refusals).values(**refused, refused_at=now()))
         counts = overview.ledger_counts(connection)
     assert counts == overview.LedgerCounts(
-        samples=3, served_samples=1, pool=2, skipped=0, labels=1, audit=0, audit_labelled=0,
-        refused={"not: an image": 1}, refused_answers=0,
+        samples=3, served_samples=1, pool=2, skipped=0, labels=1,
+        audit=0, audit_labelled=0, audit_open=0, refused={"not: an image": 1}, refused_answers=0,
     )  # fmt: skip
 
 

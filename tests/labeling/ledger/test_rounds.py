@@ -13,7 +13,7 @@ from core.locks import only_writer
 from labeling.batches.select import SelectionConfig, select_batch
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
-from labeling.ledger import rounds
+from labeling.ledger import overview, rounds
 from labeling.ledger.answers import record_answers
 from labeling.ledger.gold import add_gold
 from labeling.ledger.tables import assignments, audit
@@ -129,7 +129,7 @@ def test_who_is_asked_is_not_in_the_pool(engine: Engine) -> None:
     with engine.connect() as connection:
         pool = set(rounds.load_pool(connection)["sample_id"])
     assert not pool & set(batch["sample_id"])
-    assert rounds.count_open(engine.connect()) == len(batch)
+    assert overview.count_open(engine.connect()) == len(batch)
 
 
 def test_audit_samples_are_kept_with_their_probability(engine: Engine) -> None:
@@ -199,7 +199,7 @@ def test_a_label_ends_the_assignment_and_the_last_one_ends_the_round(engine: Eng
     with engine.connect() as connection:
         ended = connection.execute(select(assignments.c.outcome)).scalars().all()
         assert sorted(ended) == ["labelled", "skipped"]
-        assert rounds.count_open(connection) == 0
+        assert overview.count_open(connection) == 0
         closed = connection.scalar(select(rounds.rounds.c.closed_at))
         assert closed is not None
         pool = set(rounds.load_pool(connection)["sample_id"])

@@ -1,0 +1,137 @@
+"""What is in service and what was judged last, for people to read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from models.registry.versions import models, releases, verdicts
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share of right outputs with the bounds of its interval, on so many audit samples."""
+
+    value: float
+    low: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version in service, since when, by whom, and how good it was when it was judged."""
+
+    version: str
+    released_at: str
+    who: str
+    accuracy: Accuracy | None  # None when it was never measured
+
+
+@dataclass(frozen=True)
+class LastVerdict:
+    """The newest verdict."""
+
+    challenger: str
+    outcome: str
+    reasons: list[str]
+    decided_at: str
+
+
+@dataclass(frozen=True)
+class RegistryOverview:
+    """The champion, the newest verdict, and whether a snapshot waits to be trained on."""
+
+    champion: Champion | None
+    last_verdict: LastVerdict | None
+    trained_snapshots: frozenset[str]
+
+
+def registry_overview(connection: Connection) -> RegistryOverview:
+    """How the registry stands."""
+    return RegistryOverview(
+        champion=_champion(connection),
+        last_verdict=_last_verdict(connection),
+        trained_snapshots=frozenset(connection.scalars(select(models.c.snapshot))),
+    )
+
+
+def newest_verdict(connection: Connection) -> Row[Any] | None:
+    """The record of the verdict that was decided last; None before the first."""
+    newest = select(verdicts).order_by(verdicts.c.decided_at.desc()).limit(1)
+    return connection.execute(newest).first()
+
+
+def _champion(connection: Connection) -> Champion | None:
+    newest = select(releases).order_by(releases.c.number.desc()).limit(1)
+    row = connection.execute(newest).first()
+    if row is None:
+        return None
+    measured = select(verdicts).where(verdicts.c.challenger == row.champion)
+    judged = connection.execute(measured.order_by(verdicts.c.decided_at.desc())).all()
+    accuracies = [accuracy for accuracy in map(_accuracy, judged) if accuracy is not None]
+    return Champion(row.champion, row.released_at, row.who, next(iter(accuracies), None))
+
+
+def _accuracy(verdict: Row[Any]) -> Accuracy | None:
+    names = ("challenger_accuracy", "challenger_accuracy_low", "challenger_accuracy_high", "rows")
+    value, low, high, rows = (verdict.metrics.get(name) for name in names)
+    if value is None or low is None or high is None or rows is None:
+        return None
+    return Accuracy(float(value), float(low), float(high), int(rows))
+
+
+def _last_verdict(connection: Connection) -> LastVerdict | None:
+    row = newest_verdict(connection)
+    if row is None:
+        return None
+    return LastVerdict(row.challenger, row.outcome, row.reasons, row.decided_at)
+
+
+@dataclass(frozen=True)
+class ModelOrigin:
+    """What made a model version."""
+
+    version: str
+    weights_sha256: str
+    code_commit: str
+    seed: int
+    created_at: str
+
+
+@dataclass(frozen=True)
+class ReleaseOrigin:
+    """The first release of a version, and the verdict that it rests on."""
+
+    number: int
+    who: str
+    why: str
+    released_at: str
+    outcome: str | None  # of the verdict; None where a person released without one
+    champion: str | None  # that it was compared with
+    snapshot: str | None
+
+
+def model_origin(connection: Connection, version: str) -> tuple[ModelOrigin, str]:
+    """What made a version, and the snapshot that it was trained on."""
+    columns = models.c["version", "weights_sha256", "code_commit", "seed", "created_at", "snapshot"]
+    *values, snapshot = connection.execute(
+        select(*columns).where(models.c.version == version)
+    ).one()
+    return ModelOrigin(*values), snapshot
+
+
+def release_origin(connection: Connection, version: str) -> ReleaseOrigin | None:
+    """How a version came into service first; None for one that never was."""
+    query = (
+        select(
+            *releases.c["number", "who", "why", "released_at"],
+            *verdicts.c["outcome", "champion", "snapshot"],
+        )
+        .join(verdicts, verdicts.c.verdict_id == releases.c.verdict_id, isouter=True)
+        .where(releases.c.champion == version)
+        .order_by(releases.c.number)
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    return None if row is None else ReleaseOrigin(*row)

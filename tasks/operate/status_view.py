@@ -1,0 +1,81 @@
+"""The status of a workspace as a page for the terminal."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from rich.console import Console
+
+from tasks.operate.status import Status
+from tasks.report.console import print_fields, print_line, relative_time
+
+
+def show_status(status: Status, title: str, console: Console | None = None) -> None:
+    """Print how the loop stands, and what to do next."""
+    screen = console or Console(highlight=False)
+    print_fields(screen, title, list(status_lines(status)))
+    if status.next is not None:
+        print_line(screen, f"\nNext: {status.next}")
+
+
+def status_lines(status: Status) -> Iterator[tuple[str, str]]:
+    """The name and the text of each line."""
+    yield "Images", _images(status)
+    skipped = f", {status.skipped:,} skipped" if status.skipped else ""
+    yield "Pool", f"{status.pool:,} that may be asked about{skipped}"
+    unsettled = f", new answers to {status.unsettled:,}" if status.unsettled else ""
+    yield "Annotators", f"{status.assigned:,} images wait for them{unsettled}"
+    newest = f", {status.snapshots[-1]} is the newest snapshot" if status.snapshots else ""
+    refused = f", {status.refused_answers:,} answers refused" if status.refused_answers else ""
+    yield "Labels", f"{status.labels:,}{newest}{refused}"
+    yield "Audit", _audit(status)
+    now = datetime.fromisoformat(status.at)
+    yield "Champion", _champion(status, now)
+    verdict = status.last_verdict
+    if verdict is not None:
+        when = relative_time(verdict.decided_at, now)
+        about = f"{verdict.outcome} for {verdict.challenger}, {when}"
+        yield "Verdict", f"{about}: {'; '.join(verdict.reasons)}"
+    yield "Traffic", _traffic(status, now)
+
+
+def _images(status: Status) -> str:
+    served = f", {status.served_samples:,} of them from traffic" if status.served_samples else ""
+    count = sum(status.refused.values())
+    refused = f"; {count:,} files refused (hone refused)" if count else ""
+    return f"{status.samples:,}{served}{refused}"
+
+
+def _audit(status: Status) -> str:
+    progress = status.audit_progress
+    if progress.verdict_possible:
+        return f"{progress.labelled:,} labelled, a verdict needs {progress.needed:,}"
+    missing = f"{progress.missing:,} more are to be drawn" if progress.missing else "none to draw"
+    return (
+        f"{progress.labelled:,} labelled of {progress.needed:,} that a verdict needs; "
+        f"{progress.open:,} before annotators, {missing}"
+    )
+
+
+def _champion(status: Status, now: datetime) -> str:
+    if status.champion is None or status.champion_since is None:
+        return "none yet"
+    since = f"in service since {relative_time(status.champion_since, now)}"
+    accuracy = status.champion_accuracy
+    if accuracy is None:
+        return f"{status.champion}, never measured, {since}"
+    return (
+        f"{status.champion}, accuracy {accuracy.value:.3f} [{accuracy.low:.3f}, "
+        f"{accuracy.high:.3f}] on {accuracy.rows:,} audit images, {since}"
+    )
+
+
+def _traffic(status: Status, now: datetime) -> str:
+    unchecked = ", newer ones are not checked yet" if status.undrained_segments else ""
+    text = f"{status.predictions:,} predictions{unchecked}"
+    decision = status.last_decision
+    if decision is None:
+        return f"{text}; no decision yet"
+    return (
+        f"{text}; last decision {relative_time(decision.decided_at, now)}: {decision.action}, "
+        f"{decision.reason}"
+    )
