@@ -7,27 +7,40 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import Enum
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import psutil
 from sqlalchemy import Column, Connection, Engine, Integer, Table, Text, insert, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from core.database import metadata, now, writing
 
 log = logging.getLogger(__name__)
-LEASE_SECONDS = 60.0  # a holder that cannot renew for this long has lost its lock
+LEASE_SECONDS = 60.0  # a holder elsewhere that does not renew for this long may be gone
+RETRY_SECONDS = 1.0  # after a renewal that failed
+GRACE_SECONDS = 3.0  # before an expired lock is taken: a holder that reconnects renews it meanwhile
 
 locks = Table(
     "locks",
     metadata,
     Column("name", Text, primary_key=True),
     Column("token", Integer, nullable=False),
-    Column("holder", Text),  # host:process id:start of that process; null = free
+    Column("holder", Text),  # machine:process id:start of that process; null = free
     Column("lease_until", Text),
 )
+
+
+class LockState(Enum):
+    """What a row of `locks` says to somebody who wants the lock."""
+
+    FREE = "nobody holds it"
+    HELD = "a living process holds it"
+    EXPIRED = "its holder elsewhere has not renewed it in time"
 
 
 class LockLost(RuntimeError):
@@ -44,14 +57,26 @@ class Token:
 
     name: str
     number: int
+    _lost: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
+
+    def check(self) -> None:
+        """Raise `LockLost` once a renewal has found that the lock passed on; asks no database."""
+        if self._lost.is_set():
+            raise LockLost(_lost(self, "another process"))
+
+    def mark_lost(self) -> None:
+        """Let every later `check` raise."""
+        self._lost.set()
 
 
 @contextmanager
 def only_writer(engine: Engine, name: str, patience: float = 60.0) -> Iterator[Token]:
     """Hold the lock `name`; `LockBusy` names who has it when it stays taken for `patience` seconds.
 
-    A dead process leaves no lock behind: one of this host is seen to be gone, one of another host
-    stops renewing. One that was only asleep is refused by `fence` when it wakes.
+    A dead process leaves no lock behind: one of this machine is known to be gone, one of another
+    machine stops renewing. A living process of this machine keeps its lock however long the
+    database was away. One that was suspended is refused by `fence` when it continues, and a long
+    step calls `token.check()` to learn early that it lost the lock.
     """
     token = _acquire(engine, name, patience)
     ended = threading.Event()
@@ -62,8 +87,7 @@ def only_writer(engine: Engine, name: str, patience: float = 60.0) -> Iterator[T
     finally:
         ended.set()
         renewal.join()
-        with writing(engine) as connection:
-            connection.execute(_held(token).values(holder=None, lease_until=None))
+        _release(engine, token)
 
 
 def fence(connection: Connection, token: Token) -> None:
@@ -72,27 +96,60 @@ def fence(connection: Connection, token: Token) -> None:
         select(locks.c.token).where(locks.c.name == token.name).with_for_update()
     )
     if current != token.number:
-        raise LockLost(
-            f"lock {token.name!r}: token {token.number} was overtaken by {current}, another "
-            "process took over while this one did not answer; nothing was written, run it again"
-        )
+        raise LockLost(_lost(token, str(current)))
+
+
+def _lost(token: Token, successor: str) -> str:
+    return (
+        f"lock {token.name!r}: token {token.number} was overtaken by {successor}, another process "
+        "took over while this one did not answer; nothing was written, run it again"
+    )
+
+
+def _release(engine: Engine, token: Token) -> None:
+    """Free the lock: now, or as soon as the database is back; the step is done either way."""
+    if not _is_released(engine, token):
+        later = threading.Thread(target=_release_later, args=(engine, token), daemon=True)
+        later.start()
+
+
+def _release_later(engine: Engine, token: Token) -> None:
+    while not _is_released(engine, token):
+        time.sleep(RETRY_SECONDS)
+
+
+def _is_released(engine: Engine, token: Token) -> bool:
+    try:
+        with writing(engine) as connection:
+            connection.execute(_held(token).values(holder=None, lease_until=None))
+    except SQLAlchemyError as error:
+        log.warning("lock %r was not released, next attempt soon: %s", token.name, error)
+        return False
+    return True
 
 
 def _acquire(engine: Engine, name: str, patience: float) -> Token:
     deadline = time.monotonic() + patience
+    expired: tuple[str, float] | None = None  # a lease that has ended, and when we first read it
     while True:
+        state = LockState.HELD
         with writing(engine) as connection:
             row = connection.execute(
                 select(locks).where(locks.c.name == name).with_for_update()
             ).first()
-            if row is None or _is_free(row.holder, row.lease_until):
+            if row is not None:
+                state = _state(row.holder, row.lease_until)
+                if state is LockState.EXPIRED and (not expired or expired[0] != row.lease_until):
+                    expired = (row.lease_until, time.monotonic())
+            waited = expired and time.monotonic() - expired[1] >= GRACE_SECONDS
+            if row is None or state is LockState.FREE or (state is LockState.EXPIRED and waited):
                 taken = _take(connection, name, None if row is None else row.token)
                 if taken is not None:
                     return taken
-        if time.monotonic() > deadline:
+        if state is not LockState.EXPIRED and time.monotonic() > deadline:
             holder = "another process" if row is None else row.holder
             raise LockBusy(
-                f"lock {name!r} is held by {holder} (host:process:start); wait for it, or end it"
+                f"lock {name!r} is held by {holder} (machine:process:start); wait for it, or end it"
             )
         time.sleep(0.2)
 
@@ -114,12 +171,20 @@ def _take(connection: Connection, name: str, last: int | None) -> Token | None:
 
 
 def _renew(engine: Engine, token: Token, ended: threading.Event) -> None:
-    while not ended.wait(LEASE_SECONDS / 4):
+    wait = LEASE_SECONDS / 4
+    while not ended.wait(wait):
         try:
             with writing(engine) as connection:
-                connection.execute(_held(token).values(lease_until=_lease()))
-        except OperationalError as error:  # busy or restarting: the lease outlasts three failures
+                held = connection.execute(_held(token).values(lease_until=_lease())).rowcount
+        except SQLAlchemyError as error:  # busy, restarting, gone: whatever it is, try again
             log.warning("lock %r was not renewed, next attempt soon: %s", token.name, error)
+            wait = min(RETRY_SECONDS, LEASE_SECONDS / 4)
+            continue
+        wait = LEASE_SECONDS / 4
+        if not held:
+            log.warning("lock %r was lost to another process", token.name)
+            token.mark_lost()
+            return
 
 
 def _held(token: Token) -> Any:
@@ -130,26 +195,45 @@ def _lease() -> str:
     return (datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)).isoformat(timespec="microseconds")
 
 
-def _is_free(holder: str | None, lease_until: str | None) -> bool:
-    if holder is None or lease_until is None or lease_until < now():
-        return True
-    host, process, start = holder.rsplit(":", 2)
-    return host == socket.gethostname() and not _is_running(int(process), start)
+def _state(holder: str | None, lease_until: str | None) -> LockState:
+    if holder is None or lease_until is None:
+        return LockState.FREE
+    machine, process, start = holder.rsplit(":", 2)
+    if machine == _machine():
+        status = _status(int(process), start)
+        if status is None or status == psutil.STATUS_ZOMBIE:
+            return LockState.FREE
+        if status != psutil.STATUS_STOPPED:
+            return LockState.HELD
+    return LockState.EXPIRED if lease_until < now() else LockState.HELD
 
 
 def _myself() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{_start_time(psutil.Process())}"
+    return f"{_machine()}:{os.getpid()}:{_start_time(psutil.Process())}"
 
 
-def _is_running(process_id: int, start: str) -> bool:
-    """Whether the process that began at `start` still runs; another with its id does not count."""
+@cache
+def _machine() -> str:
+    """The host, boot and PID namespace in which a process id means the same process as here.
+
+    Containers may share a host name; two of them do not share all three.
+    """
+    parts = [socket.gethostname()]
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    if boot.exists() and namespace.exists():
+        parts += [boot.read_text().strip()[:8], str(namespace.stat().st_ino)]
+    return "/".join(parts)
+
+
+def _status(process_id: int, start: str) -> str | None:
+    """The state of the process that began at `start`; another one with its id does not count."""
     try:
         process = psutil.Process(process_id)
-        return process.status() != psutil.STATUS_ZOMBIE and _start_time(process) == start
+        return process.status() if _start_time(process) == start else None
     except psutil.NoSuchProcess:
-        return False
+        return None
     except psutil.AccessDenied:  # it exists, and nothing shows that it is another one
-        return True
+        return psutil.STATUS_RUNNING
 
 
 def _start_time(process: psutil.Process) -> str:

@@ -14,7 +14,7 @@ from prefect import task
 from core.database import now, writing
 from core.images import decode_image
 from core.intents import begin_intent, commit_intent, intent_outcome, mark_done
-from core.locks import only_writer
+from core.locks import Token, only_writer
 from core.shards import read_image
 from labeling.ledger import rounds
 from labeling.ledger.tables import location_of
@@ -89,7 +89,7 @@ def train_challenger(snapshot: str, network: NetworkConfig, config: TrainConfig)
         if done is not None:
             print(f"{snapshot} was trained with this configuration and code: {done}")
             return done
-        version = _train(ctx, snapshot, network, config, key=key, commit=commit)
+        version = _train(ctx, token, snapshot, network, config, key=key, commit=commit)
         with writing(ctx.engine) as connection:
             mark_done(connection, token, kind=TRAIN, key=key)
             commit_intent(connection, token, kind=TRAIN, key=key, outcome=version)
@@ -113,6 +113,7 @@ def code_commit() -> str:
 
 def _train(
     ctx: Context,
+    token: Token,
     snapshot: str,
     network: NetworkConfig,
     config: TrainConfig,
@@ -140,6 +141,7 @@ def _train(
     ) as run:
 
         def each_epoch(numbers: dict[str, Any]) -> None:
+            token.check()
             run.log(numbers)
             show(numbers["epoch"], config.epochs)
 

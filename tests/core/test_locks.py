@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import AbstractContextManager
@@ -10,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import pytest
 from sqlalchemy import Connection, Engine, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 import core.locks
 from core.database import writing
@@ -108,20 +111,71 @@ def test_a_holder_that_may_not_be_examined_keeps_its_lock(engine, monkeypatch):
 
 
 def test_a_process_id_that_was_given_away_again_is_not_taken_for_the_holder(engine):
-    host = os.uname().nodename
-    hold(engine, holder=f"{host}:{os.getpid()}:another-start", lease=timedelta(hours=1))
+    holder = f"{core.locks._machine()}:{os.getpid()}:another-start"
+    hold(engine, holder=holder, lease=timedelta(hours=1))
     with only_writer(engine, "git", patience=0):
         pass
 
 
-def test_a_holder_on_another_machine_keeps_the_lock_until_its_lease_ends(engine):
+def test_a_holder_on_another_machine_keeps_the_lock_until_its_lease_ends(engine, monkeypatch):
     hold(engine, holder="elsewhere:1:1", lease=timedelta(hours=1))
     with pytest.raises(LockBusy, match="elsewhere"), only_writer(engine, "git", patience=0):
         pass
     hold_over = (datetime.now(UTC) - timedelta(seconds=1)).isoformat(timespec="microseconds")
     with writing(engine) as connection:
         connection.execute(update(locks).values(lease_until=hold_over))
+    monkeypatch.setattr(core.locks, "GRACE_SECONDS", 0.1)
     with only_writer(engine, "git", patience=0):
+        pass
+
+
+def test_a_holder_elsewhere_that_renews_late_keeps_its_lock(engine, monkeypatch):
+    """The database was away for longer than the lease: who comes first must not take the lock."""
+    monkeypatch.setattr(core.locks, "GRACE_SECONDS", 30.0)
+    hold(engine, holder="elsewhere:1:1", lease=timedelta(seconds=-1))
+
+    def renew() -> None:
+        until = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="microseconds")
+        with writing(engine) as connection:
+            connection.execute(update(locks).values(lease_until=until))
+
+    late = threading.Timer(0.5, renew)
+    late.start()
+    with pytest.raises(LockBusy, match="elsewhere"), only_writer(engine, "git", patience=0):
+        pass
+    late.join()
+
+
+def test_a_living_holder_of_this_machine_keeps_its_lock_beyond_its_lease(engine):
+    myself = core.locks._myself()
+    hold(engine, holder=myself, lease=timedelta(hours=-1))
+    with pytest.raises(LockBusy, match="held by"), only_writer(engine, "git", patience=0):
+        pass
+
+
+def test_a_suspended_holder_loses_its_lock_when_its_lease_ends(engine, monkeypatch):
+    monkeypatch.setattr(core.locks, "GRACE_SECONDS", 0.1)
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        start = core.locks._start_time(psutil.Process(child.pid))
+        holder = f"{core.locks._machine()}:{child.pid}:{start}"
+        hold(engine, holder=holder, lease=timedelta(hours=-1))
+        with pytest.raises(LockBusy), only_writer(engine, "git", patience=0):
+            pass
+        child.send_signal(signal.SIGSTOP)
+        while psutil.Process(child.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+        with only_writer(engine, "git", patience=0):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_process_of_another_container_with_the_same_host_name_is_not_declared_dead(engine):
+    host = core.locks._machine().split("/")[0]
+    hold(engine, holder=f"{host}/0badb007/4026532000:999999:1.00", lease=timedelta(hours=1))
+    with pytest.raises(LockBusy), only_writer(engine, "git", patience=0):
         pass
 
 
@@ -147,20 +201,51 @@ def test_a_lease_is_renewed_before_it_ends(engine, monkeypatch):
         assert renewed_at < first
 
 
-def test_a_lease_is_renewed_although_the_database_was_busy_once(engine, monkeypatch):
-    failures = []
+def test_a_lease_is_renewed_again_after_whatever_errors_of_the_database(engine, monkeypatch):
+    errors: list[Exception] = [
+        OperationalError("UPDATE locks", {}, Exception("database is locked")),
+        InterfaceError("UPDATE locks", {}, Exception("the connection is closed")),
+        ProgrammingError("UPDATE locks", {}, Exception("the server is starting up")),
+        PoolTimeout("no connection is free"),
+    ]
 
-    def busy_once(engine: Engine) -> AbstractContextManager[Connection]:
-        if threading.current_thread() is not threading.main_thread() and not failures:
-            failures.append(1)
-            raise OperationalError("UPDATE locks", {}, Exception("database is locked"))
+    def failing(engine: Engine) -> AbstractContextManager[Connection]:
+        if threading.current_thread() is not threading.main_thread() and errors:
+            raise errors.pop()
         return writing(engine)
 
     monkeypatch.setattr(core.locks, "LEASE_SECONDS", 1.0)
-    monkeypatch.setattr(core.locks, "writing", busy_once)
-    with only_writer(engine, "git"):
+    monkeypatch.setattr(core.locks, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(core.locks, "writing", failing)
+    with only_writer(engine, "git") as token:
         assert next_lease(engine)
-        assert failures
+        assert not errors
+        token.check()
+
+
+def test_a_holder_notices_at_its_next_renewal_that_the_lock_is_lost(engine, monkeypatch):
+    monkeypatch.setattr(core.locks, "LEASE_SECONDS", 0.2)
+    with only_writer(engine, "git") as token:
+        token.check()
+        with writing(engine) as connection:
+            connection.execute(update(locks).values(token=token.number + 1, holder="elsewhere:1:1"))
+        deadline = time.monotonic() + 60
+        with pytest.raises(LockLost, match="run it again"):
+            while time.monotonic() < deadline:
+                token.check()
+                time.sleep(0.01)
+
+
+def test_a_step_that_is_done_does_not_fail_because_its_lock_cannot_be_freed(engine, monkeypatch):
+    def gone(engine: Engine) -> AbstractContextManager[Connection]:
+        raise OperationalError("UPDATE locks", {}, Exception("the server closed the connection"))
+
+    monkeypatch.setattr(core.locks, "RETRY_SECONDS", 0.05)
+    with only_writer(engine, "git"):
+        monkeypatch.setattr(core.locks, "writing", gone)
+    monkeypatch.setattr(core.locks, "writing", writing)
+    with only_writer(engine, "git"):  # freed once the database is back
+        pass
 
 
 def test_a_writer_that_was_overtaken_is_refused_and_does_not_free_the_lock(engine):
