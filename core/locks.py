@@ -229,7 +229,7 @@ def _status(process_id: int, start: str) -> str | None:
     """The state of the process that began at `start`; another one with its id does not count."""
     try:
         process = psutil.Process(process_id)
-        return process.status() if _start_time(process) == start else None
+        return str(process.status()) if _start_time(process) == start else None
     except psutil.NoSuchProcess:
         return None
     except psutil.AccessDenied:  # it exists, and nothing shows that it is another one
