@@ -233,7 +233,7 @@ def _status(process_id: int, start: str) -> str | None:
     except psutil.NoSuchProcess:
         return None
     except psutil.AccessDenied:  # it exists, and nothing shows that it is another one
-        return psutil.STATUS_RUNNING
+        return str(psutil.STATUS_RUNNING)
 
 
 def _start_time(process: psutil.Process) -> str:
