@@ -39,6 +39,10 @@ QUIET = {  # nothing we start reports home
     "BENTOML_DO_NOT_TRACK": "True",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
+# A run holds the place of its deployment by a lease. A server that has leases in memory forgets
+# them when it restarts: it then cancels the run in progress, which cannot renew its lease, and the
+# place of a run that died meanwhile is never free again.
+LEASE_STORAGE = "prefect.server.concurrency.lease_storage.filesystem"
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,15 @@ def bentoml(
 
 
 @contextmanager
-def prefect_server(folder: Path) -> Iterator[Server]:
+def prefect_server(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A Prefect server with its database in `folder`; its `url` is what PREFECT_API_URL wants."""
     port = free_port()
     server = Server(f"{_loopback(port)}/api", folder / "prefect-server.log")
     words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    environment = _ours({"PREFECT_HOME": str(folder)})
+    environment = _ours(environment) | {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
+    }
     environment.pop("PREFECT_API_URL", None)
     with running(
         [sys.executable, "-m", "prefect", *words],

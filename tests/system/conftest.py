@@ -129,5 +129,6 @@ def postgres(postgres_server: str) -> str:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
     """A running Prefect server; its `url` is what PREFECT_API_URL wants."""
-    with servers.prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+    quick = {"PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1"}  # 30 by default
+    with servers.prefect_server(tmp_path_factory.mktemp("prefect"), quick) as server:
         yield server
