@@ -61,7 +61,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """In two processes the longest go first, or one of them has nothing to do at the end."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.get_closest_marker("system") is None)
+        items.sort(key=_seconds_allowed, reverse=True)
+
+
+def _seconds_allowed(item: pytest.Item) -> float:
+    """The time-out that the test's file sets for its tests, 1 for another system test, else 0.
+
+    It is the same for all tests of a file: files stay whole.
+    """
+    longest = item.get_closest_marker("timeout")
+    if longest is not None:
+        return float(longest.args[0])
+    return float(item.get_closest_marker("system") is not None)
 
 
 AWAY = pytest.StashKey[tempfile.TemporaryDirectory]()

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from tasks.demo import servers
-from tests.system.test_prefect import ask, eventually
+from tests.system.deployments import call_api, propose_state, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -22,36 +22,30 @@ def test_the_next_run_starts_after_server_and_run_died_together(tmp_path: Path) 
     with servers.prefect_server(tmp_path, QUICK) as server:
         deployment = make_deployment(server.url)
         first = create_run(server.url, deployment)
-        assert enter(server.url, first, "PENDING") == "PENDING"
-        assert enter(server.url, first, "RUNNING") == "RUNNING"
+        assert propose_state(server.url, first, "PENDING")
+        assert propose_state(server.url, first, "RUNNING")
         kill_server(tmp_path)
     with servers.prefect_server(tmp_path, QUICK) as server:
         second = create_run(server.url, deployment)
-        assert enter(server.url, second, "PENDING") == "SCHEDULED", "the place is taken"
-        eventually(lambda: enter(server.url, second, "PENDING") == "PENDING", 120)
+        assert not propose_state(server.url, second, "PENDING"), "the place is taken"
+        wait_for(lambda: propose_state(server.url, second, "PENDING"), 120)
 
 
 def make_deployment(api_url: str) -> str:
     """The id of a deployment that runs one flow run at a time, as ours do."""
-    flow = ask(api_url, "flows/", {"name": "any"})
+    flow = call_api(api_url, "flows/", {"name": "any"})
     one_at_a_time = {
         "concurrency_limit": 1,
         "concurrency_options": {"collision_strategy": "ENQUEUE"},
     }
     body = {"name": "any", "flow_id": flow["id"], **one_at_a_time}
-    return str(ask(api_url, "deployments/", body)["id"])
+    return str(call_api(api_url, "deployments/", body)["id"])
 
 
 def create_run(api_url: str, deployment: str) -> str:
     """The id of a new run that is due."""
     path = f"deployments/{deployment}/create_flow_run"
-    return str(ask(api_url, path, {"state": {"type": "SCHEDULED"}})["id"])
-
-
-def enter(api_url: str, run: str, state: str) -> str:
-    """The type of the state that the run has after this one was proposed for it."""
-    answer = ask(api_url, f"flow_runs/{run}/set_state", {"state": {"type": state}})
-    return str(answer["state"]["type"])
+    return str(call_api(api_url, path, {"state": {"type": "SCHEDULED"}})["id"])
 
 
 def kill_server(folder: Path) -> None:

@@ -4,7 +4,6 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from labeling.studio import client as exchange
 from labeling.studio import webhook
 from tasks.demo import servers
 from tasks.demo.servers import LabelStudioServer, Server
-from tests.system.test_prefect import ask, eventually
+from tests.system.deployments import call_api, emit_event, wait_for
 from tests.system.world import environment, make_world
 
 pytestmark = pytest.mark.system
@@ -55,22 +54,16 @@ def receiving(
 
 
 def events(prefect: Server, name: str = "hone.answers") -> list[Any]:
-    """The events of this name that Prefect has kept."""
-    asked = {"filter": {"event": {"name": [name]}}, "limit": 50}
-    return list(ask(prefect.url, "events/filter", asked)["events"])
+    """The newest events of this name on the Prefect server."""
+    newest = {"filter": {"event": {"name": [name]}}, "limit": 50}
+    return list(call_api(prefect.url, "events/filter", newest)["events"])
 
 
 def settled_events(prefect: Server) -> list[Any]:
     """All of ours, once what was raised before now is surely among them: it is kept in order."""
     name = f"hone.test.{uuid.uuid4().hex}"
-    last = {
-        "event": name,
-        "occurred": datetime.now(UTC).isoformat(),
-        "id": str(uuid.uuid4()),
-        "resource": {"prefect.resource.id": "hone.test"},
-    }
-    ask(prefect.url, "events", [last])
-    eventually(lambda: events(prefect, name))
+    emit_event(prefect.url, name, "hone.test")
+    wait_for(lambda: events(prefect, name))
     return events(prefect)
 
 
@@ -103,9 +96,9 @@ def test_an_answer_raises_an_event_and_one_that_no_call_told_of_is_found_by_the_
         studio.project(workspace)
         tasks = list(studio.assign(batch(3)).values())
         with receiving(workspace, label_studio, prefect_server) as address:
-            eventually(lambda: len(events(prefect_server)) == before + 1)  # of its start
+            wait_for(lambda: len(events(prefect_server)) == before + 1)  # of its start
             answer(studio, tasks[0], "3")
-            eventually(lambda: len(events(prefect_server)) == before + 2)
+            wait_for(lambda: len(events(prefect_server)) == before + 2)
             [hook] = studio.client.webhooks.list(project=studio.project_id)
             assert (hook.url, sorted(hook.actions)) == (address, sorted(webhook.ACTIONS))
             for secret in ("wrong", ""):
@@ -123,7 +116,7 @@ def test_an_answer_raises_an_event_and_one_that_no_call_told_of_is_found_by_the_
         assert len(settled_events(prefect_server)) == before + 2
 
         with receiving(workspace, label_studio, prefect_server) as address:
-            eventually(lambda: len(events(prefect_server)) == before + 3)  # for what it missed
+            wait_for(lambda: len(events(prefect_server)) == before + 3)  # for what it missed
             [hook] = studio.client.webhooks.list(project=studio.project_id)
             assert hook.url == address, "the hook moved with the receiver"
     newest = events(prefect_server)[0]
