@@ -32,7 +32,8 @@ BROWSER_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-QUICK_PREFECT = {
+PREFECT_FOR_TESTS = {
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # 10 by default, then a busy machine answers 503
     "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1",  # 30 by default
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "10",  # 60 by default
     "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "10",  # scheduled ahead; 100 by default
@@ -134,5 +135,5 @@ def postgres(postgres_server: str) -> str:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
     """A running Prefect server; its `url` is what PREFECT_API_URL wants."""
-    with servers.prefect_server(tmp_path_factory.mktemp("prefect"), QUICK_PREFECT) as server:
+    with servers.prefect_server(tmp_path_factory.mktemp("prefect"), PREFECT_FOR_TESTS) as server:
         yield server

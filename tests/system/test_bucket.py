@@ -89,21 +89,14 @@ def test_a_round_is_answered_from_an_object_store(
         "LABEL_STUDIO_API_KEY": label_studio.api_key,
         "HONE_IMAGE_BUCKET": bucket.address(),
     }
-    lost = hone(
-        workspace,
-        "label",
-        "--size",
-        "4",
-        check=False,
-        **seat | {"HONE_IMAGE_BUCKET": "s3://missing/bucket"},
-    )
-    assert lost.returncode != 0
-    assert "there is no bucket 'missing'; make it, or correct HONE_IMAGE_BUCKET" in lost.stderr
-    assert "Traceback" not in lost.stderr
-    assert "canary" not in lost.stdout + lost.stderr
+    address = {"HONE_IMAGE_BUCKET": "s3://missing/bucket"}
+    failed = hone(workspace, "label", "--size", "4", check=False, **seat | address)
+    assert failed.returncode != 0
+    assert "there is no bucket 'missing'; make it, or correct HONE_IMAGE_BUCKET" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert "canary" not in failed.stdout + failed.stderr
     hone(workspace, "label", **seat)  # goes on with what was chosen
-    asked = bucket.names()
-    assert len(asked) == 4
+    assert len(bucket.names()) == 4
     assert not list((workspace.root / "staged").glob("images/*"))
     project = project_of(workspace)
     sign_up(label_studio, PERSON)

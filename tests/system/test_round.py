@@ -19,7 +19,8 @@ from tasks.demo import digits, servers
 from tasks.demo.servers import LabelStudioServer, Server
 from tasks.demo.traffic import send_images, wait_for_model
 from tests.system.annotators import annotating, sign_up
-from tests.system.world import as_json, environment, hone, make_world
+from tests.system.terminal import Hone, terminal
+from tests.system.world import as_json, environment, make_world
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -34,16 +35,14 @@ class Play:
     """The workspace, the people who answer, and the commands, as a team would use them."""
 
     def __init__(
-        self, workspace: Workspace, studio: LabelStudioServer, more: dict[str, str]
+        self, workspace: Workspace, studio: LabelStudioServer, more: dict[str, str], hone: Hone
     ) -> None:
         self.workspace = workspace
         self.studio = studio
         self.environment = more
+        self.hone = hone
         self.engine = connect(more["HONE_DATABASE_URL"])
         self.truths = simulation.load_simulation(workspace.root)[0]
-
-    def hone(self, *words: str) -> Any:
-        return hone(self.workspace, *words, **self.environment)
 
     def status(self) -> Any:
         return as_json(self.hone("status", "--json"))
@@ -114,21 +113,19 @@ def play(
     postgres: str,
     prefect_server: Server,
     request: pytest.FixtureRequest,
-) -> Play:
+) -> Iterator[Play]:
     folder = document_root / request.node.name[:20]
     workspace = make_world(folder, images=400)
     sign_up(label_studio, PERSON)
-    return Play(
-        workspace,
-        label_studio,
-        {
-            "HONE_DATABASE_URL": postgres,
-            "LABEL_STUDIO_URL": label_studio.url,
-            "LABEL_STUDIO_API_KEY": label_studio.api_key,
-            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(document_root),
-            "PREFECT_API_URL": prefect_server.url,
-        },
-    )
+    more = {
+        "HONE_DATABASE_URL": postgres,
+        "LABEL_STUDIO_URL": label_studio.url,
+        "LABEL_STUDIO_API_KEY": label_studio.api_key,
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(document_root),
+        "PREFECT_API_URL": prefect_server.url,
+    }
+    with terminal(workspace, **more) as hone:
+        yield Play(workspace, label_studio, more, hone)
 
 
 def test_a_round_goes_from_files_to_a_served_answer_and_back(

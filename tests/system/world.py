@@ -39,7 +39,7 @@ def hone(
     workspace: Workspace, *words: str, check: bool = True, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line as a person would."""
-    done = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-m", "flows", *words],
         env=environment(workspace, **more),
         capture_output=True,
@@ -47,11 +47,16 @@ def hone(
         check=False,
         timeout=280,
     )
-    if check and done.returncode:
-        raise AssertionError(
-            f"hone {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        )
-    return done
+    if check:
+        check_status(ended)
+    return ended
+
+
+def check_status(ended: subprocess.CompletedProcess[str]) -> None:
+    """An error with the output of a command that failed."""
+    if ended.returncode:
+        words = " ".join(ended.args)
+        raise AssertionError(f"{words}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}")
 
 
 def run_script(
