@@ -190,8 +190,8 @@ def postgres(folder: Path) -> Iterator[Server]:
 
 def postgres_programs() -> Path | None:
     """Where the newest installed PostgreSQL keeps `initdb` and `postgres`, if it is there."""
-    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    return max(found, key=lambda folder: int(folder.parent.name), default=None)
+    folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    return max(folders, key=lambda folder: int(folder.parent.name), default=None)
 
 
 @contextmanager
@@ -205,13 +205,13 @@ def running(
 ) -> Iterator[None]:
     """`command` as a child that is `ready`, its output in the log; it ends with the block."""
     server.log.parent.mkdir(parents=True, exist_ok=True)
-    leash = [sys.executable, "-I", str(Path(__file__).with_name("supervise.py"))]
+    supervisor = [sys.executable, "-I", str(Path(__file__).with_name("supervise.py"))]
     with server.log.open("wb") as output:
         process = subprocess.Popen(
-            [*leash, str(int(politely)), str(ENDING), *map(str, command)],
+            [*supervisor, str(int(politely)), str(ENDING), *map(str, command)],
             env=dict(environment),
             cwd="/",
-            stdin=subprocess.PIPE,  # the leash: the server ends when nobody holds it any more
+            stdin=subprocess.PIPE,  # the server ends when nobody holds the other end any more
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches us, and we end the server in order
@@ -270,8 +270,8 @@ def _login(path: Path) -> dict[str, str]:
         }
         write_atomically(path, json.dumps(made).encode())
         path.chmod(0o600)
-    found: dict[str, str] = json.loads(path.read_text())
-    return found
+    login: dict[str, str] = json.loads(path.read_text())
+    return login
 
 
 def _studio_environment(

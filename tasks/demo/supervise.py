@@ -57,9 +57,12 @@ def signal_group(pid: int, what: int) -> None:
 
 def end_orphans(deadline: float) -> None:
     """Kill and reap children that left the group (Linux hands them to us, see BECOME_REAPER)."""
-    known = Path(f"/proc/self/task/{os.getpid()}/children")
-    while time.monotonic() < deadline and known.exists() and (found := known.read_text().split()):
-        for pid in found:
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    while time.monotonic() < deadline and children.exists():
+        pids = children.read_text().split()
+        if not pids:
+            return
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(int(pid), signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):

@@ -34,9 +34,10 @@ def wait_for_model(url: str, version: str, patience: float = 60.0) -> None:
     """Return when the service answers with `version`: it follows the release by itself."""
     deadline = time.monotonic() + patience
     while True:
-        found = httpx.get(f"{url}/status", timeout=10).json()
-        if found.get("model") == version:
+        status = httpx.get(f"{url}/status", timeout=10).json()
+        model = status.get("model")
+        if model == version:
             return
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{url} still serves {found.get('model')}, not {version}: {found}")
+            raise RuntimeError(f"{url} still serves {model}, not {version}: {status}")
         time.sleep(0.2)
