@@ -114,6 +114,10 @@ class Classification:
         """The value itself."""
         return {value}
 
+    def snapshot_values(self, value: str) -> Mapping[str, object]:
+        """The class name in the one column."""
+        return {"label": value}
+
     def resolve(
         self,
         answers: pd.DataFrame,

@@ -29,7 +29,7 @@ class Kind(Protocol):
 
     @property
     def snapshot_columns(self) -> Mapping[str, str]:
-        """The columns of a snapshot that hold the label, each with its dtype."""
+        """The columns of a snapshot that hold the label, each with its type's name in arrow."""
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -58,6 +58,9 @@ class Kind(Protocol):
 
     def classes_of(self, value: str) -> set[str]:
         """Every class that a value names."""
+
+    def snapshot_values(self, value: str) -> Mapping[str, object]:
+        """A value in the `snapshot_columns`."""
 
     def resolve(
         self,

@@ -9,6 +9,7 @@ import pandas as pd
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
 from core.database import now
+from core.table_schema import Schema, Type
 from labeling.ledger.reasons import RELABEL_REASONS
 from labeling.ledger.tables import answers, assignments, labels, refused_answers
 from labeling.ledger.watermarks import save_watermark, watermark_of
@@ -18,6 +19,33 @@ REPORTED = "reported-annotators"  # watermark: the state of the ledger when it w
 # A report reads every answer, so that it waits for a hundredth more of them, or for a day: what it
 # costs then follows the number of new answers.
 GROWTH, MAX_AGE = 0.01, timedelta(days=1)
+
+
+LABELS = Schema(
+    "labels in force",
+    {
+        "sample_id": Type.TEXT,
+        "label": Type.TEXT,
+        "trust": Type.NUMBER,
+        "method": Type.TEXT,
+    },
+    key=("sample_id",),
+)
+SHOWN_ANSWERS = Schema(
+    "answers and what was shown",
+    {
+        "seq": Type.INTEGER,
+        "sample_id": Type.TEXT,
+        "annotator": Type.TEXT,
+        "kind": Type.TEXT,  # a reasons.AnswerKind
+        "value": Type.OPTIONAL_TEXT,  # none of a skip
+        "lead_time": Type.OPTIONAL_NUMBER,  # seconds
+        "round_id": Type.OPTIONAL_TEXT,
+        "pre_annotation": Type.OPTIONAL_TEXT,
+        "blind": Type.BOOLEAN,
+    },
+    key=("seq",),
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +116,7 @@ def save_reported_version(connection: Connection, version: LedgerVersion) -> Non
 
 
 def load_shown_answers(connection: Connection) -> pd.DataFrame:
-    """The answers in force, each with its assignment's pre-annotation and whether that was hidden.
+    """The answers in force with their assignment's pre-annotation (`SHOWN_ANSWERS`).
 
     A review has no pre-annotation: nobody was shown the class that it suggests.
     """
@@ -107,14 +135,14 @@ def load_shown_answers(connection: Connection) -> pd.DataFrame:
     rows = connection.execute(query).tuples().all()
     names = [*(column.name for column in columns), "pre_annotation", "blind"]
     table = pd.DataFrame(rows, columns=names, dtype=object)
-    return table.astype({"seq": int, "lead_time": float, "blind": bool})
+    return SHOWN_ANSWERS.check(table.astype({"blind": bool}))
 
 
 def load_label_table(connection: Connection) -> pd.DataFrame:
-    """The labels in force: sample_id, label, trust and method."""
-    query = select(*labels.c["sample_id", "label", "trust", "method"])
+    """The labels in force (`LABELS`)."""
+    query = select(*labels.c[tuple(LABELS.columns)])
     rows = connection.execute(query.where(labels.c.replaced_at.is_(None))).tuples().all()
-    return pd.DataFrame(rows, columns=["sample_id", "label", "trust", "method"])
+    return LABELS.check(pd.DataFrame(rows, columns=list(LABELS.columns)))
 
 
 def count_assignments(connection: Connection) -> AssignmentCounts:

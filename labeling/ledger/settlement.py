@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from core.database import now
 from core.rows import chunks
+from core.table_schema import Schema, Type
 from labeling.ledger.gold import gold_labels
 from labeling.ledger.pending import LAST_FULL
 from labeling.ledger.reasons import ASKED_FOR_ITSELF, AnswerKind
@@ -21,13 +22,26 @@ from labeling.ledger.tables import (
 )
 from labeling.ledger.watermarks import save_watermark, watermark_of
 
+ANSWERS = Schema(
+    "answers in force",
+    {
+        "seq": Type.INTEGER,
+        "sample_id": Type.TEXT,
+        "annotator": Type.TEXT,
+        "kind": Type.TEXT,  # an AnswerKind
+        "value": Type.OPTIONAL_TEXT,  # none of a skip
+        "round_id": Type.OPTIONAL_TEXT,
+    },
+    key=("seq",),
+)
+
 
 @dataclass(frozen=True)
 class LedgerState:
-    """What people and the model say now of some samples, as consensus needs it.
+    """The answers of annotators and the predictions of some samples, as consensus needs them.
 
-    `answers` are those in force, skips too: seq, sample_id, annotator, kind, value, round_id.
-    `probs` are of the model that did not know the label yet.
+    `answers` are those in force (`ANSWERS`), skips too. `probs` are of the model that did not know
+    the label yet.
     """
 
     answers: pd.DataFrame
@@ -164,7 +178,7 @@ def _load_answers(connection: Connection, sample_ids: Collection[str] | None) ->
     is_answer = given["kind"] == AnswerKind.ANSWER
     decides = is_answer & since.notna() & (given["seen_at"] > since.fillna(""))
     given["kind"] = given["kind"].mask(decides, AnswerKind.FINAL)
-    return given.drop(columns="seen_at").astype({"seq": int}).sort_values("seq", ignore_index=True)
+    return ANSWERS.check(given.drop(columns="seen_at").sort_values("seq", ignore_index=True))
 
 
 def _disputed(connection: Connection) -> dict[str, str]:

@@ -21,14 +21,15 @@ from core.git import clear_dead_locks, commit, git, tags
 from core.intents import begin_intent, commit_intent, intents, open_intents
 from core.locks import Token, fence
 from core.workspace import Workspace
+from labeling.kinds import KINDS
 from labeling.ledger.tables import labels, snapshots
 from labeling.snapshots.table import (
     SnapshotConfig,
     build_table,
     fingerprint,
     from_parquet,
+    read_parquet,
     split,
-    to_arrow,
     to_parquet,
 )
 
@@ -70,12 +71,13 @@ def cut_snapshot(
     clear_dead_locks(workspace.root)
     with ObjectStore(workspace.root) as store:
         finished = _finish(engine, store, token)
-        table = build_table(engine, config, soft)
+        table = build_table(engine, config, soft, KINDS[workspace.kind])
         last = _newest(engine)
-        if table.num_rows == 0 or (last and last.fingerprint == fingerprint(table)):
+        content = fingerprint(table)
+        if table.num_rows == 0 or (last and last.fingerprint == content):
             _discard(engine, token, unless=None)
             return finished
-        about = {"fingerprint": fingerprint(table), "seed": config.seed, "soft": why}
+        about = {"fingerprint": content, "seed": config.seed, "soft": why}
         about["guesses"] = 0 if soft is None else len(soft)
         intent = _decide(engine, store, token, about)
         write_atomically(workspace.labels_table, to_parquet(table))
@@ -99,7 +101,7 @@ def load_snapshot(engine: Engine, workspace: Workspace, name: str) -> pd.DataFra
             f"{name}: its table has SHA-256 {hashlib.sha256(content).hexdigest()}, "
             f"{row.table_sha256} was frozen; put the DVC remote back from a backup"
         )
-    return from_parquet(content)
+    return from_parquet(content, KINDS[workspace.kind])
 
 
 def fetch_shards(engine: Engine, workspace: Workspace, name: str) -> list[str]:
@@ -258,7 +260,7 @@ def _record(
     """Let training see the snapshot that the tag stands for; return its name."""
     commit_id = tags(store.root)[name]
     content = store.read(_labels(store, commit_id))
-    table = to_arrow(from_parquet(content))
+    table = read_parquet(content)
     row = {
         "name": name,
         "number": int(name.removeprefix("snapshot-")),

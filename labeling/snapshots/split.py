@@ -27,16 +27,16 @@ class SnapshotConfig:
 
 
 def split(table: pd.DataFrame, config: SnapshotConfig) -> pd.Series:
-    """One of "train", "val", "test", "held" for each row of group_id, label, audit (and gold).
+    """One of "train", "val", "test", "held" for each row of group_id, label, audit, gold.
 
     Audit samples are "test", their near-duplicates "held": neither is ever trained on. Gold is
-    held, too, near-duplicates included: or the model would know what checks people. The rest is
+    held, too, near-duplicates included: the model must not know what checks annotators. The rest is
     divided by label, near-duplicates together, and every class keeps a row to train on. The same
     rows are divided the same way in any order; new rows move few of the old ones.
     """
     parts = pd.Series("train", index=table.index, dtype=object)
     audited = table["audit"].astype(bool)
-    apart = audited | table["gold"].astype(bool) if "gold" in table else audited
+    apart = audited | table["gold"].astype(bool)
     held = table["group_id"].isin(table.loc[apart, "group_id"])
     chosen = _validation_groups(table[~held], config)
     parts[table["group_id"].isin(chosen)] = "val"

@@ -20,7 +20,7 @@ def baseline_table(
 ) -> pd.DataFrame:
     """A training table like a snapshot's: the given labels, and the audit rows as the test."""
     table = pd.concat([labelled.assign(audit=False), audit.assign(audit=True)], ignore_index=True)
-    table["split"] = split(table, config)
+    table["split"] = split(table.assign(gold=False), config)
     return table
 
 

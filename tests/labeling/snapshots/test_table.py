@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, update
 
-from core.database import connect, metadata, now, writing
+from core.database import connect, now, upgrade, writing
+from labeling.kinds.classification import Classification
 from labeling.ledger.tables import (
     answers,
     assignments,
@@ -27,7 +29,7 @@ from labeling.snapshots.table import (
     build_table,
     fingerprint,
     from_parquet,
-    to_arrow,
+    read_parquet,
     to_parquet,
 )
 
@@ -45,7 +47,7 @@ def rows_of(drawn: list[tuple[int, str, bool]]) -> pd.DataFrame:
     table = pd.DataFrame(drawn, columns=["group_id", "label", "audit"])
     table["group_id"] = "g" + table["group_id"].astype(str)
     table.insert(0, "sample_id", [f"s{place:04d}" for place in range(len(table))])
-    return table.astype({"audit": bool, "label": object})
+    return table.assign(gold=False).astype({"audit": bool, "label": object})
 
 
 def singles(count: int, classes: str = "ab") -> pd.DataFrame:
@@ -120,7 +122,7 @@ def test_an_impossible_share_is_refused_with_its_value():
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     engine = connect(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    metadata.create_all(engine)
+    upgrade(engine)
     with writing(engine) as connection:
         connection.execute(
             insert(rounds).values(
@@ -233,7 +235,7 @@ def test_the_fingerprint_and_the_bytes_depend_on_content_alone(engine):
     first, again = (build_table(engine, SnapshotConfig()) for _ in range(2))
     assert fingerprint(first) == fingerprint(again)
     assert to_parquet(first) == to_parquet(again)
-    assert fingerprint(to_arrow(from_parquet(to_parquet(first)))) == fingerprint(first)
+    assert fingerprint(read_parquet(to_parquet(first))) == fingerprint(first)
     add_sample(engine, "s2")
     settle(engine, "s2", "cat")
     assert fingerprint(build_table(engine, SnapshotConfig())) != fingerprint(first)
@@ -292,7 +294,7 @@ def test_the_fingerprint_covers_guesses_and_the_labels_stay_as_they_were(engine)
     }
     assert len(prints) == 3
     table = build_table(engine, SnapshotConfig(), guesses("s2"))
-    assert fingerprint(to_arrow(from_parquet(to_parquet(table)))) == fingerprint(table)
+    assert fingerprint(read_parquet(to_parquet(table))) == fingerprint(table)
     pd.testing.assert_frame_equal(
         soft_of(engine, guesses("s2")).loc[["s1"]].drop(columns="probs"), read(engine)
     )
@@ -374,3 +376,32 @@ def test_guesses_that_make_no_sense_are_refused(engine, soft, words):
     settle(engine, "s0", "cat")
     with pytest.raises(ValueError, match=words):
         build_table(engine, SnapshotConfig(), soft)
+
+
+class Boxes(Classification):
+    """Labels of a class and a width."""
+
+    snapshot_columns: Mapping[str, str] = MappingProxyType({"label": "string", "boxes": "int64"})
+
+    def snapshot_values(self, value: str) -> dict[str, object]:
+        return {"label": value.rstrip("0123456789"), "boxes": int(value[-1])}
+
+
+def test_the_label_kind_decides_the_columns_of_the_label(engine: Engine) -> None:
+    for name, value in (("s1", "cat2"), ("s2", "cat3"), ("s3", "dog2")):
+        add_sample(engine, name)
+        settle(engine, name, value)
+    table = build_table(engine, SnapshotConfig(val_share=0), kind=Boxes())
+    assert table.column_names[:4] == ["sample_id", "label", "boxes", "trust"]
+    rows = from_parquet(to_parquet(table), Boxes())
+    assert rows["label"].tolist() == ["cat", "cat", "dog"] and rows["boxes"].tolist() == [2, 3, 2]
+
+
+def test_a_frozen_table_without_a_promised_column_is_refused_where_it_is_read(
+    engine: Engine,
+) -> None:
+    add_sample(engine, "s1")
+    settle(engine, "s1", "cat")
+    table = build_table(engine, SnapshotConfig()).drop_columns("trust")
+    with pytest.raises(ValueError, match="'labels of a snapshot' lacks trust"):
+        from_parquet(to_parquet(table))

@@ -15,7 +15,7 @@ import pandas as pd
 from sqlalchemy import Engine, insert, inspect, select, update
 
 import core.git
-from core.database import connect, metadata, now, writing
+from core.database import connect, now, upgrade, writing
 from core.dvc_objects import ObjectStore
 from core.git import git, tags
 from core.intents import intents
@@ -95,7 +95,7 @@ def house_at(root: Path, remote: str | None = None) -> House:
     house = House(workspace, connect(workspace.database))
     if inspect(house.engine).has_table("rounds"):
         return house
-    metadata.create_all(house.engine)
+    upgrade(house.engine)
     with writing(house.engine) as connection:
         connection.execute(
             insert(rounds).values(

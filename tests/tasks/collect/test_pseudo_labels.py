@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine, insert
 
-from core.database import connect, metadata, now, writing
+from core.database import connect, now, upgrade, writing
 from core.locks import only_writer
 from core.shards import write_shard
 from core.workspace import init_workspace
@@ -46,7 +46,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     engine = connect(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    metadata.create_all(engine)
+    upgrade(engine)
     rng = np.random.default_rng(0)
     truth = rng.integers(3, size=600)
     names = [f"s{number:03d}" for number in range(600)]
