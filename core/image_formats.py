@@ -1,4 +1,8 @@
-"""What a file is by its first bytes, and JPEG and PNG without anything that is not picture."""
+"""The format of a file by its first bytes, and JPEG and PNG reduced to what a decoder needs.
+
+The bytes are untrusted. Each parser goes over them once, front to back: patterns have a fixed
+length, so that a search examines each byte once or twice, and the number of segments is bounded.
+"""
 
 import re
 import struct
@@ -7,6 +11,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 MAX_SCANS = 100  # a progressive JPEG has about ten; thousands keep a decoder busy for minutes
+MAX_SEGMENTS = 10_000  # of a JPEG: 100 scans with tables, and 128 MiB of metadata in 64 KiB parts
+MAX_CHUNKS = 100_000  # of a PNG: 128 MiB in parts of 8 KiB are 16,384
 
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _OTHERS: tuple[tuple[bytes, str, bool], ...] = (  # first bytes, name, is it an image
@@ -27,7 +33,7 @@ _OTHERS: tuple[tuple[bytes, str, bool], ...] = (  # first bytes, name, is it an 
 _PICTURES_IN_FTYP = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF"}
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # that a decoder needs
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _LACES = (  # the seven passes of an interlaced PNG: first column and row, steps between them
     (0, 0, 8, 8),
@@ -39,9 +45,9 @@ _LACES = (  # the seven passes of an interlaced PNG: first column and row, steps
     (0, 1, 1, 2),
 )
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"  # no density, no thumbnail
-_MARKER = re.compile(rb"\xff+[^\x00\xff]")
-_SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
-
+# Two bytes each: with a repeat (`\xff+`) a search starts anew at each of n fill bytes, n^2 steps.
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 Reason = Literal[
     "EMPTY",
@@ -57,7 +63,7 @@ Reason = Literal[
 
 
 class ImageRefused(ValueError):
-    """An image that is not taken: `reason` is one of `Reason`, `detail` says it in a sentence."""
+    """An image that is refused: `reason` is one of `Reason`, `detail` a sentence."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)  # as they came: an exception is pickled by its arguments
@@ -69,7 +75,7 @@ class ImageRefused(ValueError):
 
 
 def detect_format(received: bytes) -> tuple[str, bool]:
-    """What the bytes are by their beginning, and whether that is an image."""
+    """The name of the format that the first bytes belong to, and whether it is an image format."""
     if received.startswith(b"\xff\xd8"):
         return "JPEG", True
     if received.startswith(_PNG[:4]):
@@ -111,50 +117,53 @@ def webp_size(received: bytes) -> tuple[int, int]:
 
 
 def strip_jpeg(received: bytes) -> tuple[bytes, bytes | None, bool]:
-    """A JPEG of tables and scans only, the EXIF block that was in it, and True: it may be kept.
+    """A JPEG of tables and scans only, its EXIF block, and True: it needs no new encoding.
 
-    What follows the end marker (a second image, a film) goes too.
+    What follows the end marker (a second image, a film) is dropped, too.
     """
-    kept, exif, at, scans = [b"\xff\xd8"], None, 2, 0
-    while True:
+    parts, exif, at, scans = [b"\xff\xd8"], None, 2, 0
+    for _ in range(MAX_SEGMENTS):
         code, at = _next_marker(received, at)
         if code == 0xD9:
-            return b"".join([*kept, b"\xff\xd9"]), exif, True
-        if code == 0x01 or 0xD0 <= code <= 0xD8:  # markers that stand alone; none belongs here
+            return b"".join([*parts, b"\xff\xd9"]), exif, True
+        if code == 0x01 or 0xD0 <= code <= 0xD8:  # markers without a segment
             continue
         end = at + int.from_bytes(received[at : at + 2], "big")
         if end < at + 2 or end > len(received):
             raise ImageRefused("TRUNCATED", f"the JPEG ends inside the segment at byte {at - 2}")
         if code == 0xE1 and exif is None and received[at + 2 : at + 8] == b"Exif\0\0":
             exif = received[at + 8 : end]
-        kept.append(_kept_segment(code, received[at + 2 : end]))
+        parts.append(_bare_segment(code, received[at + 2 : end]))
         at = end
         if code == 0xDA:
             scans += 1
             if scans > MAX_SCANS:
                 raise ImageRefused("UNSUPPORTED", f"a JPEG of more than {MAX_SCANS} scans")
             at = _scan_end(received, at)
-            kept.append(received[end:at])
+            parts.append(received[end:at].rstrip(b"\xff"))  # fill bytes before the marker
+    raise ImageRefused("UNSUPPORTED", f"a JPEG of more than {MAX_SEGMENTS:,} segments")
 
 
 def _next_marker(received: bytes, at: int) -> tuple[int, int]:
-    found = _MARKER.search(received, at)
-    if found is None:
+    """The code of the first marker from `at` on, and where its segment begins."""
+    marker = _MARKER.search(received, at)
+    if marker is None:
         raise ImageRefused("TRUNCATED", f"the JPEG has no end marker in its {len(received)} bytes")
-    return received[found.end() - 1], found.end()
+    return received[marker.end() - 1], marker.end()
 
 
 def _scan_end(received: bytes, at: int) -> int:
-    found = _SCAN_END.search(received, at)
-    if found is None:
+    """Where the marker after the scan that begins at `at` is."""
+    marker = _SCAN_END.search(received, at)
+    if marker is None:
         raise ImageRefused(
             "TRUNCATED", f"the JPEG stops inside the picture, at byte {len(received)}"
         )
-    return found.start()
+    return marker.start()
 
 
-def _kept_segment(code: int, body: bytes) -> bytes:
-    """The segment to write for one that was read; the decoder needs to know JFIF and Adobe."""
+def _bare_segment(code: int, body: bytes) -> bytes:
+    """The segment as it is stored, without metadata; decoders need the JFIF and Adobe markers."""
     if code == 0xE0 and body[:5] == b"JFIF\0":
         return _JFIF
     if code == 0xEE and body[:5] == b"Adobe":
@@ -166,26 +175,26 @@ def _kept_segment(code: int, body: bytes) -> bytes:
 
 def strip_png(received: bytes) -> tuple[bytes, bytes | None, bool]:
     """A PNG of its critical chunks only, its EXIF block, and whether it is 8-bit grey or RGB."""
-    kept, exif = [_PNG], None
+    bare, exif = [_PNG], None
     for name, chunk in _chunks(received):
         body = chunk[8:-4]
         if name == b"acTL" and int.from_bytes(body[:4], "big") > 1:
             raise ImageRefused("ANIMATED", "an animated PNG; save the frame that counts by itself")
         if name == b"eXIf":
             exif = body
-        if name in _PNG_KEPT:
+        if name in _PNG_CHUNKS:
             if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
                 raise ImageRefused(
                     "TRUNCATED", f"the PNG's chunk {name.decode()} fails its checksum"
                 )
-            kept.append(chunk)
-    return b"".join(kept), exif, _is_plain(kept)
+            bare.append(chunk)
+    return b"".join(bare), exif, _is_plain(bare)
 
 
 def _chunks(received: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and bytes of each chunk up to the end chunk; a PNG without one is cut short."""
-    at, name = len(_PNG), b""
-    while name != b"IEND":
+    """Name and bytes of each chunk up to the end chunk; a PNG without one is refused."""
+    at = len(_PNG)
+    for _ in range(MAX_CHUNKS):
         if at + 8 > len(received):
             raise ImageRefused(
                 "TRUNCATED", f"the PNG has no end chunk in its {len(received)} bytes"
@@ -197,14 +206,18 @@ def _chunks(received: bytes) -> Iterator[tuple[bytes, bytes]]:
                 "TRUNCATED", f"the PNG stops inside the chunk that begins at byte {at}"
             )
         yield name, received[at:end]
+        if name == b"IEND":
+            return
         at = end
+    raise ImageRefused("UNSUPPORTED", f"a PNG of more than {MAX_CHUNKS:,} chunks")
 
 
-def _is_plain(kept: list[bytes]) -> bool:
-    if kept[1][4:8] != b"IHDR" or len(kept[1]) != 25:
+def _is_plain(chunks: list[bytes]) -> bool:
+    """Whether the PNG is 8-bit grey or RGB without a transparent colour."""
+    if chunks[1][4:8] != b"IHDR" or len(chunks[1]) != 25:
         raise ImageRefused("TRUNCATED", "the PNG does not begin with its header")
-    depth, colour = kept[1][16:18]
-    transparent = any(chunk[4:8] == b"tRNS" for chunk in kept)
+    depth, colour = chunks[1][16:18]
+    transparent = any(chunk[4:8] == b"tRNS" for chunk in chunks)
     if transparent and depth != 8 and colour != 3:  # Pillow compares it with the scaled values
         raise ImageRefused(
             "UNSUPPORTED", f"a transparent colour in {depth} bits; save it with alpha"
@@ -213,7 +226,7 @@ def _is_plain(kept: list[bytes]) -> bool:
 
 
 def check_rows(bare: bytes) -> None:
-    """Refuse a bare PNG whose picture has fewer rows than its header says; Pillow lets it pass."""
+    """Refuse a bare PNG whose picture has fewer rows than its header claims; Pillow takes it."""
     width, height, depth, colour, _, _, laced = struct.unpack_from(">IIBBBBB", bare, 16)
     bits = depth * _PNG_SAMPLES.get(colour, 1)
     missing = 0

@@ -1,7 +1,7 @@
-"""Bytes that strangers send -> an upright 8-bit image without metadata, or a refusal that says why.
+"""Untrusted bytes -> an upright 8-bit image without metadata, or a refusal with its reason.
 
-What comes out is JPEG or PNG, and the same bytes always give the same answer. A JPEG or PNG that
-is already plain keeps its pixels to the last bit; everything else is decoded once and written anew.
+The result is JPEG or PNG and a function of the bytes alone. A JPEG or PNG that is plain already
+keeps its pixels bit by bit; everything else is decoded once and encoded anew.
 """
 
 import hashlib
@@ -30,17 +30,16 @@ from core.image_formats import (
     webp_size,
 )
 
-MAX_PIXELS = 2**26  # 8192 x 8192: a quarter of a GiB decoded; larger is a bomb or a map
+MAX_PIXELS = 2**26  # 8192 x 8192: a quarter of a GiB decoded
+MAX_RLE_PIXELS = 2**22  # of a run-length encoded BMP, which Pillow decodes byte by byte in Python
 MAX_BYTES = 2**27  # 128 MiB, read whole into memory
-LOOK_SIDE = 16
-JPEG_QUALITY = (
-    95  # for a JPEG that must be turned: what is lost is below what the eye or a model sees
-)
+THUMBNAIL_SIDE = 16
+JPEG_QUALITY = 95  # for a JPEG that must be rotated: the loss is invisible to people and models
 PNG_LEVEL = 1  # of a photo: 2.4 times as fast as the usual 6 for a seventh more bytes
 
 __all__ = ["CleanImage", "ImageRefused", "Reason", "clean_image", "decode_image", "too_many_bytes"]
 
-# Opened by class, not through Pillow's registry of 70 formats: what is not here is never parsed.
+# Opened by class, not through Pillow's registry of 70 formats: other formats are never parsed.
 _OPENERS: dict[str, Callable[[BytesIO], ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -63,7 +62,7 @@ _BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF
 
 @dataclass(frozen=True)
 class CleanImage:
-    """An accepted image: who it is, the bytes to keep, and a thumbnail to compare it by."""
+    """An accepted image: its id, the bytes to store, and a thumbnail for near-duplicates."""
 
     sample_id: str  # SHA-256 of the bytes received
     content: bytes  # JPEG or PNG, upright, without metadata
@@ -75,9 +74,9 @@ class CleanImage:
 
 
 def clean_image(received: bytes) -> CleanImage:
-    """The image in `received`, checked to its last pixel; `Refused` says why it is not taken.
+    """The image in `received`, decoded to its last pixel; `ImageRefused` has the reason if not.
 
-    Deterministic, and cleaning what was cleaned changes no pixel.
+    Deterministic, and cleaning a cleaned image changes no pixel.
     """
     kind = _allowed(received)
     bare, exif, plain = _without_metadata(kind, received)
@@ -85,25 +84,25 @@ def clean_image(received: bytes) -> CleanImage:
         picture = _decoded(kind, bare)
         turn = _TURNS.get(_orientation(exif or picture.info.get("exif")))
         upright: Image.Image = picture
-        kept_as = "JPEG" if kind == "JPEG" else "PNG"
+        stored_format = "JPEG" if kind == "JPEG" else "PNG"
         if not plain or turn is not None or picture.mode not in ("L", "RGB"):
             upright = _flat(picture)
             upright = upright if turn is None else upright.transpose(turn)
-            bare = _encoded(upright, kept_as)
-        look = _look(upright)
+            bare = _encoded(upright, stored_format)
+        thumbnail = _thumbnail(upright)
     return CleanImage(
         sample_id=hashlib.sha256(received).hexdigest(),
         content=bare,
         sha256=hashlib.sha256(bare).hexdigest(),
-        format=kept_as,
+        format=stored_format,
         width=upright.width,
         height=upright.height,
-        thumbnail=look,
+        thumbnail=thumbnail,
     )
 
 
 def _jpeg_decoder() -> Callable[[bytes], np.ndarray] | None:
-    """One that gives Pillow's pixels in a fifth of the time; None where it is not installed."""
+    """The decoder of simplejpeg, five times as fast as Pillow's; None when not installed."""
     try:
         from simplejpeg import decode_jpeg
     except ImportError:
@@ -115,10 +114,10 @@ _decode_jpeg = _jpeg_decoder()
 
 
 def decode_image(content: bytes) -> np.ndarray:
-    """Height x width x 3 of uint8 RGB, from bytes that `clean` made."""
+    """The pixels of a `CleanImage`'s content: uint8 RGB [height, width, 3]."""
     is_jpeg = content[:2] == b"\xff\xd8"
     if is_jpeg and _decode_jpeg is not None:
-        with suppress(ValueError):  # what it does not take, Pillow may; the pixels are the same
+        with suppress(ValueError):  # what it refuses, Pillow may decode, to the same pixels
             return _decode_jpeg(content)
     opener = JpegImageFile if is_jpeg else PngImageFile
     return np.asarray(opener(BytesIO(content)).convert("RGB"))
@@ -132,21 +131,21 @@ def _allowed(received: bytes) -> str:
     kind, is_image = detect_format(received)
     if kind in _OPENERS:
         return kind
-    taken = f"{', '.join(_OPENERS)} are taken"
+    accepted = f"{', '.join(_OPENERS)} are taken"
     if is_image:
-        raise ImageRefused("UNSUPPORTED", f"this is {kind}; {taken}: convert it first")
-    raise ImageRefused("NOT_AN_IMAGE", f"this is {kind}; {taken}")
+        raise ImageRefused("UNSUPPORTED", f"this is {kind}; {accepted}: convert it first")
+    raise ImageRefused("NOT_AN_IMAGE", f"this is {kind}; {accepted}")
 
 
 def too_many_bytes(size: int) -> ImageRefused:
-    """The refusal of a file of `size` bytes, which need not be read for it."""
+    """The refusal of a file of `size` bytes, before it is read."""
     return ImageRefused(
         "TOO_MANY_BYTES", f"{size:,} bytes; {MAX_BYTES:,} are the limit: make it smaller"
     )
 
 
 def _without_metadata(kind: str, received: bytes) -> tuple[bytes, bytes | None, bool]:
-    """What is left to decode, the EXIF found on the way, and whether the rest may be kept as is."""
+    """The bytes to decode, the EXIF block, and whether the bytes may be stored unchanged."""
     if kind == "JPEG":
         return strip_jpeg(received)
     if kind == "PNG":
@@ -158,16 +157,16 @@ def _without_metadata(kind: str, received: bytes) -> tuple[bytes, bytes | None, 
 
 @contextmanager
 def _refusing_damage(kind: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a refusal: on hostile bytes that is a dozen types."""
+    """Turn every exception of a decoder into a refusal: hostile bytes raise a dozen types."""
     try:
         yield
     except ImageRefused:
         raise
     except Exception as error:
-        said = str(error) or type(error).__name__
-        if any(word in said.lower() for word in ("unsupported", "unknown", "cannot handle")):
-            raise ImageRefused("UNSUPPORTED", f"a {kind} of a kind not taken: {said}") from error
-        raise ImageRefused("TRUNCATED", f"the {kind} is cut short or damaged: {said}") from error
+        cause = str(error) or type(error).__name__
+        if any(word in cause.lower() for word in ("unsupported", "unknown", "cannot handle")):
+            raise ImageRefused("UNSUPPORTED", f"a {kind} of a kind not taken: {cause}") from error
+        raise ImageRefused("TRUNCATED", f"the {kind} is cut short or damaged: {cause}") from error
 
 
 def _decoded(kind: str, bare: bytes) -> ImageFile:
@@ -180,11 +179,11 @@ def _decoded(kind: str, bare: bytes) -> ImageFile:
     return picture
 
 
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
+def _check_pixels(width: int, height: int, *, most: int = MAX_PIXELS) -> None:
+    if width * height > most:
         raise ImageRefused(
             "TOO_MANY_PIXELS",
-            f"{width} x {height} pixels; {MAX_PIXELS:,} are the limit: make it smaller",
+            f"{width} x {height} pixels; {most:,} are the limit: make it smaller",
         )
 
 
@@ -196,6 +195,8 @@ def _check_parts(picture: ImageFile) -> None:
         covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
         if covered < picture.width * picture.height:  # Pillow would leave the rest black
             raise ImageRefused("TRUNCATED", "the TIFF has strips for a part of its picture only")
+    if isinstance(picture, BmpImageFile) and picture.tile and picture.tile[0][0] == "bmp_rle":
+        _check_pixels(*picture.size, most=MAX_RLE_PIXELS)
     if getattr(picture, "is_animated", False):
         raise ImageRefused(
             "ANIMATED", "several frames or pages; save the one that counts by itself"
@@ -207,10 +208,10 @@ def _orientation(exif: bytes | None) -> int:
     if not exif:
         return 1
     try:
-        found = Image.Exif()
-        found.load(exif)
-        return int(found.get(_ORIENTATION, 1))
-    except Exception:  # EXIF is full of mistakes, none of which hurts the pixels
+        tags = Image.Exif()
+        tags.load(exif)
+        return int(tags.get(_ORIENTATION, 1))
+    except Exception:  # errors in EXIF are frequent and do not affect the pixels
         return 1
 
 
@@ -253,7 +254,7 @@ def _from_float(picture: ImageFile) -> Image.Image:
 
 
 def _encoded(upright: Image.Image, kind: str) -> bytes:
-    """The picture written anew, bare: Pillow would write again what it found in `info`."""
+    """The picture encoded anew, without the metadata that Pillow writes from `info`."""
     buffer = BytesIO()
     if kind == "JPEG":
         upright.save(buffer, kind, quality=JPEG_QUALITY, subsampling=0)
@@ -262,9 +263,11 @@ def _encoded(upright: Image.Image, kind: str) -> bytes:
     return strip_png(buffer.getvalue())[0]
 
 
-def _look(upright: Image.Image) -> bytes:
-    """16x16 grey by area, which every size of the same picture shares; tiny ones are drawn up."""
-    tiny = min(upright.size) < LOOK_SIDE
-    way = Image.Resampling.BICUBIC if tiny else Image.Resampling.BOX
-    small = upright.resize((LOOK_SIDE, LOOK_SIDE), way, reducing_gap=None if tiny else 2.0)
+def _thumbnail(upright: Image.Image) -> bytes:
+    """16x16 grey by area, nearly equal for all sizes of a picture; smaller ones are enlarged."""
+    tiny = min(upright.size) < THUMBNAIL_SIDE
+    method = Image.Resampling.BICUBIC if tiny else Image.Resampling.BOX
+    small = upright.resize(
+        (THUMBNAIL_SIDE, THUMBNAIL_SIDE), method, reducing_gap=None if tiny else 2.0
+    )
     return small.convert("L").tobytes()

@@ -94,4 +94,4 @@ def _same(one: str, other: str) -> bool:
 
 
 def _said(body: Any) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", str(body)))
+    return re.sub(r"\s+", " ", re.sub(r"<[^<>]*>", "", str(body)))
