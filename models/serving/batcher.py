@@ -1,4 +1,4 @@
-"""Images in, recorded predictions out: one forward pass and one fsync for all that wait."""
+"""Images in, recorded predictions out: waiting requests share a forward pass and an fsync."""
 
 import hashlib
 import logging
@@ -20,8 +20,8 @@ from models.scoring.predict import Predictions, predict
 from models.serving.release_follower import ActiveModel
 from models.serving.segments import DIGITS, SegmentWriter, Served, half_precision
 
-AT_ONCE = 64  # images of one forward pass; more waiting images are the next one's
-LOOPS = 2  # one reads images or waits for the disk while the other one computes
+AT_ONCE = 64  # images of one forward pass; further waiting images go into the next one
+LOOPS = 2  # one decodes images or waits for the disk while the other computes
 
 logger = logging.getLogger("hone.service")
 
@@ -29,7 +29,7 @@ Answer = dict[str, Any]
 
 
 class Unavailable(RuntimeError):
-    """No prediction can be given, or none can be recorded, just now."""
+    """No prediction can be made, or none can be recorded, at the moment."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Picture:
-    """One image of a request, ready for the network or refused."""
+    """One image of a request: pixels for the network, or a refusal."""
 
     received: bytes
     sample_id: str
@@ -51,7 +51,7 @@ class _Picture:
 
 
 class Inference:
-    """Answers requests on its own threads. Nothing that was served is answered unrecorded."""
+    """Answers requests on its own threads; served predictions are recorded before they return."""
 
     def __init__(
         self,
@@ -72,17 +72,17 @@ class Inference:
     def ask(
         self, request_id: str, images: Sequence[bytes], *, recorded: bool = True
     ) -> "Future[list[Answer]]":
-        """One answer for each image, in order; a bad image has an `error` and spoils no other.
+        """One answer for each image, in order; a bad image has an `error` and affects no other.
 
-        Raises `Unavailable` through the future when there is no model or the disk does not take
-        the record. Only guesses for annotators go unrecorded: nobody was served with those.
+        The future raises `Unavailable` when there is no model or recording fails. Only
+        pre-annotations go unrecorded: they are no traffic.
         """
         request = _Request(request_id, images, recorded)
         self._waiting.put(request)
         return request.answers
 
     def close(self) -> None:
-        """Answer what waits, then end the threads."""
+        """Answer the waiting requests, then end the threads."""
         for _ in range(LOOPS):
             self._waiting.put(None)
 
@@ -94,9 +94,9 @@ class Inference:
         try:
             for request, answers in zip(requests, self._answer(requests), strict=True):
                 request.answers.set_result(answers)
-        except Exception as error:  # the thread lives on, and each caller hears of it
+        except Exception as error:  # reported to each caller; the thread goes on
             if len(requests) > 1:
-                for request in requests:  # one by one: the others did nothing wrong
+                for request in requests:  # one by one: a single request may be the cause
                     self._respond([request])
                 return
             logger.warning("request %s is not answered: %s", requests[0].request_id, error)
@@ -106,7 +106,7 @@ class Inference:
             )
 
     def _next(self) -> list[_Request] | None:
-        """The oldest waiting request, and with it what fits into the same forward pass."""
+        """The oldest waiting requests that fit into one forward pass; None at the end."""
         first = self._waiting.get()
         if first is None:
             return None
@@ -130,7 +130,7 @@ class Inference:
         size = active.model.card.image_size
         pictures = [[_prepared(received, size) for received in r.images] for r in requests]
         rows = self._predict(active.model, [p for row in pictures for p in row])
-        found = iter(zip(rows.outputs, rows.embeddings, strict=True))
+        results = iter(zip(rows.outputs, rows.embeddings, strict=True))
         records: list[tuple[Served, bytes]] = []
         answers: list[list[Answer]] = []
         for request, row in zip(requests, pictures, strict=True):
@@ -139,7 +139,7 @@ class Inference:
                 if picture.refusal:
                     answers[-1].append(picture.refusal)
                     continue
-                served = self._served(active.model, request, position, picture, *next(found))
+                served = self._served(active.model, request, position, picture, *next(results))
                 if request.recorded:
                     records.append((served, picture.received))
                 answers[-1].append(_client_json(served, active.model))
@@ -167,12 +167,12 @@ class Inference:
         output: np.ndarray,
         embedding: np.ndarray,
     ) -> Served:
-        words = [request.request_id, str(position), picture.sample_id, model.version]
+        identity = [request.request_id, str(position), picture.sample_id, model.version]
         [answer] = model.card.label_kind.answers(output[None], model.card.classes)
         confidence = round(answer.confidence, DIGITS)
         return Served(
             # The same image under the same request id is the same prediction, also after a retry.
-            prediction_id=hashlib.sha256("\n".join(words).encode()).hexdigest()[:32],
+            prediction_id=hashlib.sha256("\n".join(identity).encode()).hexdigest()[:32],
             request_id=request.request_id,
             model=model.version,
             sample_id=picture.sample_id,
@@ -192,14 +192,14 @@ def _prepared(received: bytes, size: int) -> _Picture:
         return _Picture(received, accepted.sample_id, prepared)
     except ImageRefused as refused:
         error = {"reason": refused.reason, "detail": refused.detail}
-    except Exception as unforeseen:  # one image must not take the others with it
+    except Exception as unforeseen:  # a failure of one image must not fail the others
         logger.exception("an image could not be read")
         error = {"reason": "NOT_READ", "detail": type(unforeseen).__name__}
     return _Picture(received, "", None, {"error": error})
 
 
 def _client_json(served: Served, model: LoadedModel) -> Answer:
-    """A prediction as the client gets it."""
+    """The JSON of a prediction as the client gets it."""
     return {
         "prediction_id": served.prediction_id,
         "sample_id": served.sample_id,

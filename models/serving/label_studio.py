@@ -1,8 +1,7 @@
 """The service as a model inside Label Studio: its ML backend protocol, under a path of its own.
 
-Annotators are never held up: where there is no guess to give, a task gets none, and the answer is
-still 200. What is guessed for annotators is no traffic: it is not recorded and never comes back
-as training data.
+Annotators are never delayed: a task without a possible pre-annotation gets none, and the answer is
+still 200. Pre-annotations are no traffic: they are not recorded and never become training data.
 
 The one place outside `labeling/studio` and `labeling/kinds` that knows Label Studio's JSON: the
 service is packed without labeling, and this protocol is the service's own.
@@ -10,7 +9,6 @@ service is packed without labeling, and this protocol is the service's own.
 
 import asyncio
 import base64
-import binascii
 import json
 import logging
 import secrets
@@ -18,9 +16,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,33 +25,24 @@ from starlette.routing import Route
 from models.serving.batcher import AT_ONCE, Answer, Inference, Unavailable
 from models.serving.release_follower import ActiveModel
 from models.serving.requests import RequestError
+from models.serving.screen import Screen, screen_of
 from models.serving.staged_images import ReadImage, Unreadable
 
-SECONDS = 45.0  # of one /predict; later tasks get no guess, for the whole request would be lost
+SECONDS = 45.0  # of one /predict; later tasks get no pre-annotation, or the request would time out
 BODY_BYTES = 32 * 2**20  # of the tasks in one request: about 20,000
 EVENT_BYTES = 2**20  # of an event that nobody reads
 UNSET = (
     "HONE_BACKEND_SECRET is not set, so this service is no model for Label Studio; set it to a "
-    "password of your own making, for the service and for `hone label`, and start both again"
+    "password of your choice, for the service and for `hone label`, and restart both"
 )
 
 logger = logging.getLogger("hone.service")
 
-Guess = dict[str, Any]  # Label Studio's prediction
-
-
-@dataclass(frozen=True)
-class Screen:
-    """Where a guess goes on a labelling screen: a choice about an image, and its classes."""
-
-    control: str
-    image: str
-    field: str  # of a task's `data`, with the image's address
-    classes: frozenset[str]
+PreAnnotation = dict[str, Any]  # Label Studio's JSON of a prediction
 
 
 class Backend:
-    """The guesses of the model that stands, for tasks of Label Studio."""
+    """Pre-annotations of the active model for tasks of Label Studio."""
 
     def __init__(
         self,
@@ -69,8 +56,8 @@ class Backend:
         self._inference = inference
         self._active = active
         self._read_image = read_image
-        self._guessed = 0
-        self._passed: Counter[str] = Counter()
+        self._given = 0
+        self._omitted: Counter[str] = Counter()
 
     @property
     def version(self) -> str:
@@ -79,39 +66,41 @@ class Backend:
         return model.version if model else ""
 
     def status(self) -> dict[str, Any]:
-        """How many guesses were given since the start, and why others were not."""
+        """Counts since the start: pre-annotations, and tasks without one by reason."""
         return {
             "enabled": self.secret is not None,
-            "guesses": self._guessed,
-            "no_guess": dict(self._passed),
+            "pre_annotations": self._given,
+            "without_pre_annotation": dict(self._omitted),
         }
 
-    async def guesses(self, tasks: Sequence[Any], config: str) -> list[list[Guess]]:
-        """For each task, in order, a list with its guess; an empty one says there is none.
+    async def pre_annotations(self, tasks: Sequence[Any], config: str) -> list[list[PreAnnotation]]:
+        """For each task, in order, a list with its pre-annotation, or an empty list.
 
-        A forward pass for each `AT_ONCE` tasks; traffic that comes meanwhile goes in between.
+        One forward pass for each `AT_ONCE` tasks; served traffic is answered in between.
         """
         model = self._active().model
-        screen = screen_of(config, model.card.classes) if model else None
-        if model is None or screen is None:
-            return self._none(tasks, "NO_MODEL" if model is None else "NO_CHOICE")
-        until, found = time.monotonic() + SECONDS, list[list[Guess]]()
+        if model is None:
+            return self._none(tasks, "NO_MODEL")
+        screen = await asyncio.to_thread(screen_of, config, model.card.classes)
+        if screen is None:
+            return self._none(tasks, "NO_CHOICE")
+        until, results = time.monotonic() + SECONDS, list[list[PreAnnotation]]()
         for start in range(0, len(tasks), AT_ONCE):
             part = tasks[start : start + AT_ONCE]
             late = time.monotonic() > until
-            found += self._none(part, "LATE") if late else await self._guess(part, screen)
-        self._guessed += sum(map(len, found))
-        return found
+            results += self._none(part, "LATE") if late else await self._predict(part, screen)
+        self._given += sum(map(len, results))
+        return results
 
-    async def _guess(self, tasks: Sequence[Any], screen: Screen) -> list[list[Guess]]:
+    async def _predict(self, tasks: Sequence[Any], screen: Screen) -> list[list[PreAnnotation]]:
         images = await asyncio.to_thread(lambda: [self._image(task, screen) for task in tasks])
         good = [image for image in images if isinstance(image, bytes)]
         try:
             asked = self._inference.ask(uuid.uuid4().hex, good, recorded=False)
-            found = await asyncio.wrap_future(asked)
+            predictions = await asyncio.wrap_future(asked)
         except Unavailable as error:
             return self._none(tasks, "UNAVAILABLE", str(error))
-        answers = iter(found)
+        answers = iter(predictions)
         return [
             self._placed(task, next(answers), screen)
             if isinstance(image, bytes)
@@ -128,10 +117,10 @@ class Backend:
             return self._read_image(address)
         except Unreadable as error:
             return error
-        except (OSError, RuntimeError) as error:  # the disk's, or a link that leads to itself
+        except (OSError, RuntimeError, ValueError) as error:  # disk, circular link, no file name
             return Unreadable("NOT_READ", str(error))
 
-    def _placed(self, task: dict[str, Any], answer: Answer, screen: Screen) -> list[Guess]:
+    def _placed(self, task: dict[str, Any], answer: Answer, screen: Screen) -> list[PreAnnotation]:
         if "error" in answer:
             return self._none([task], answer["error"]["reason"], answer["error"]["detail"])[0]
         label = answer["label"]
@@ -146,86 +135,62 @@ class Backend:
         result = [] if is_blind(task) else [chosen]
         return [{"model_version": answer["model"], "score": answer["confidence"], "result": result}]
 
-    def _none(self, tasks: Sequence[Any], reason: str, detail: str = "") -> list[list[Guess]]:
+    def _none(
+        self, tasks: Sequence[Any], reason: str, detail: str = ""
+    ) -> list[list[PreAnnotation]]:
         numbers = [task.get("id") for task in tasks[:3] if isinstance(task, dict)]
         logger.warning(
-            "no guess for %d tasks, first %s: %s %s", len(tasks), numbers, reason, detail
+            "no pre-annotation for %d tasks, first %s: %s %s", len(tasks), numbers, reason, detail
         )
-        self._passed[reason] += len(tasks)
+        self._omitted[reason] += len(tasks)
         return [[] for _ in tasks]
 
 
 def is_blind(task: dict[str, Any]) -> bool:
-    """Whether a task was sent with an empty guess: then its annotator is to see none."""
-    known = task.get("predictions")
-    guesses = known if isinstance(known, list) else []
-    return any(isinstance(guess, dict) and guess.get("result") == [] for guess in guesses)
-
-
-def screen_of(config: str, classes: Sequence[str]) -> Screen | None:
-    """The choice about an image that names most of `classes`, None when there is no such."""
-    if "<!" in config:  # a document type: no labelling screen has one
-        return None
-    try:
-        tags = list(ElementTree.fromstring(config).iter())  # noqa: S314
-    except ElementTree.ParseError:
-        return None
-    images = {
-        tag.get("name"): tag.get("value", "").removeprefix("$")
-        for tag in tags
-        if tag.tag == "Image"
-    }
-    known = [
-        Screen(
-            control=tag.get("name", ""),
-            image=tag.get("toName", ""),
-            field=images[tag.get("toName")],
-            classes=frozenset(one.get("value", "") for one in tag.iter("Choice")),
-        )
-        for tag in tags
-        if tag.tag == "Choices" and tag.get("toName") in images and tag.get("perRegion") != "true"
-    ]
-    fitting = [screen for screen in known if screen.classes & set(classes)]
-    return max(fitting, key=lambda screen: len(screen.classes & set(classes)), default=None)
+    """Whether a task was sent with an empty prediction: its annotator must not see one."""
+    sent = task.get("predictions")
+    predictions = sent if isinstance(sent, list) else []
+    return any(isinstance(one, dict) and one.get("result") == [] for one in predictions)
 
 
 async def health(request: Request) -> Response:
-    """That the service is there; a model need not be."""
+    """200 while the service runs, with or without a model."""
     return JSONResponse({"status": "UP", "model_version": _backend(request).version})
 
 
 async def setup(request: Request) -> Response:
-    """The model version that the project goes by.
+    """The model version of the project.
 
-    That is the one it was connected with (`labeling/studio/ml_backend.py`), whose guesses it has:
-    Label Studio then asks only for tasks without one, whichever model stands meanwhile. The token
-    that Label Studio hands over here is not kept.
+    That is the version it was connected with (`labeling/studio/ml_backend.py`): Label Studio then
+    asks only for tasks without a pre-annotation, whichever model is active. The token that Label
+    Studio sends is not stored.
     """
     given = (await _body(request)).get("extra_params")
     named = given.get("model_version") if isinstance(given, dict) else None
-    version = named if isinstance(named, str) and named else _backend(request).version
+    usable = isinstance(named, str) and named and named.isprintable()
+    version = named if usable else _backend(request).version
     return JSONResponse({"model_version": version})
 
 
 async def predict(request: Request) -> Response:
-    """A result for each task, in order; an empty list stands where there is no guess."""
+    """A result for each task, in order: its pre-annotation, or an empty list."""
     body = await _body(request)
     tasks, config = body.get("tasks"), body.get("label_config")
     if not isinstance(tasks, list) or not isinstance(config, str):
         raise RequestError(400, "BAD_BODY", "`tasks` is a list, and `label_config` a text")
-    return JSONResponse({"results": await _backend(request).guesses(tasks, config)})
+    return JSONResponse({"results": await _backend(request).pre_annotations(tasks, config)})
 
 
 async def versions(request: Request) -> Response:
-    """The one version that can answer: the model that stands."""
+    """The version of the active model."""
     version = _backend(request).version
     return JSONResponse({"versions": [version] if version else []})
 
 
 async def webhook(request: Request) -> Response:
-    """200 for any event: answers are collected by `hone collect`, and nothing is done here.
+    """200 for any event: `hone collect` collects the answers, so nothing is done here.
 
-    Label Studio sends its events without the password, so nothing is told either.
+    Label Studio sends its events without the password, so the answer is empty.
     """
     try:
         await _read(request, EVENT_BYTES)
@@ -235,7 +200,7 @@ async def webhook(request: Request) -> Response:
 
 
 def _guarded(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
-    """`answer` for those who know the password."""
+    """`answer` for requests with the password; others get 401."""
 
     async def guarded(request: Request) -> Response:
         secret = _backend(request).secret
@@ -257,25 +222,25 @@ def _password(request: Request) -> bytes:
     kind, _, words = request.headers.get("authorization", "").partition(" ")
     try:
         decoded = base64.b64decode(words, validate=True) if kind.lower() == "basic" else b""
-    except binascii.Error:
+    except ValueError:  # binascii.Error, and what is no ASCII
         decoded = b""
     return decoded.partition(b":")[2]
 
 
 def _backend(request: Request) -> Backend:
-    found: Backend = request.app.state.hone.backend
-    return found
+    backend: Backend = request.app.state.hone.backend
+    return backend
 
 
 async def _body(request: Request) -> dict[str, Any]:
     content = await _read(request, BODY_BYTES)
     try:
-        found = await asyncio.to_thread(json.loads, content)
+        body = await asyncio.to_thread(json.loads, content)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        body = None
+    if not isinstance(body, dict):
         raise RequestError(400, "NOT_JSON", "the body is no JSON object")
-    return found
+    return body
 
 
 async def _read(request: Request, limit: int) -> bytes:
@@ -290,8 +255,8 @@ async def _read(request: Request, limit: int) -> bytes:
 
 
 def _refusal(problem: RequestError, headers: dict[str, str] | None = None) -> Response:
-    said = {"error": {"reason": problem.reason, "detail": problem.detail}}
-    return JSONResponse(said, problem.status, headers)
+    error = {"error": {"reason": problem.reason, "detail": problem.detail}}
+    return JSONResponse(error, problem.status, headers)
 
 
 # Both spellings, as the service's own.

@@ -1,4 +1,4 @@
-"""Which model answers: the release pointer is followed, and a model that fails is not taken."""
+"""The model that answers: it follows the newest release, except to a model that fails its test."""
 
 import logging
 import threading
@@ -14,17 +14,15 @@ from models.registry.model_store import LoadedModel, load_model
 from models.registry.versions import current_release
 from models.scoring.predict import predict
 
-REFRESH_SECONDS = (
-    1.0  # seconds: the longest a release waits until it is served, but for its loading
-)
-RETRY_SECONDS = 30.0  # seconds until a model that could not be loaded is tried again
+REFRESH_SECONDS = 1.0  # between looks at the newest release
+RETRY_SECONDS = 30.0  # until a model that could not be loaded is tried again
 
 logger = logging.getLogger("hone.service")
 
 
 @dataclass(frozen=True)
 class ActiveModel:
-    """The model that answers now, the release it comes from, and what keeps a newer one away."""
+    """The model that answers now, its release, and the problem with a newer one."""
 
     model: LoadedModel | None
     release: int | None = None
@@ -32,7 +30,7 @@ class ActiveModel:
 
 
 class ReleaseFollower:
-    """Keeps `active` at the newest release, in the background, once `start` was called."""
+    """Keeps `active` at the newest release in a background thread, from `start` to `stop`."""
 
     def __init__(self, engine: Engine, bento_home: Path, *, threads: int) -> None:
         self.active = ActiveModel(None, problem="not started yet")
@@ -48,13 +46,13 @@ class ReleaseFollower:
         threading.Thread(target=self._follow, name="hone-follower", daemon=True).start()
 
     def stop(self) -> None:
-        """Refresh no more; the model that answers stays."""
+        """Stop refreshing; the active model stays."""
         self._ended.set()
 
     def refresh(self) -> None:
-        """Take over the newest release, if it is another one and its model is sound.
+        """Activate the newest release, if it is another one and its model works.
 
-        The old model answers until the new one has loaded, was checked and has predicted once.
+        The old model answers until the new one was loaded, checked and has predicted once.
         """
         try:
             current = current_release(self._engine)
@@ -71,16 +69,16 @@ class ReleaseFollower:
             and time.monotonic() < self._failed[1]
         ):
             return None
-        self._take_over(current.champion, current.number)
+        self._activate(current.champion, current.number)
         return None
 
-    def _take_over(self, version: str, number: int) -> None:
+    def _activate(self, version: str, number: int) -> None:
         model = self.active.model
         try:
             if model is None or model.version != version:
                 model = load_model(self._engine, self._bento_home, version)
                 try_out(model, threads=self._threads)
-        except Exception as error:  # whatever is wrong with the new model, the old one goes on
+        except Exception as error:  # any failure of the new model leaves the old one active
             self._failed = (number, time.monotonic() + RETRY_SECONDS)
             return self._report(f"release {number} is not served: {error}")
         self.active = ActiveModel(model, number)
@@ -98,7 +96,7 @@ class ReleaseFollower:
 
 
 def try_out(model: LoadedModel, *, threads: int) -> None:
-    """Predict one grey image; a model that fails at this is not served."""
+    """Predict one grey image; a model that fails is an error, and not served."""
     size = model.card.image_size
     grey = torch.full((1, 3, size, size), 128, dtype=torch.uint8)
     outputs = predict(model.network, grey, threads=threads, name=model.version).outputs

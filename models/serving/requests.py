@@ -1,23 +1,28 @@
 """The images of an HTTP request: bounded in size and number, files only, nothing fetched."""
 
+import codecs
 import re
 import uuid
+from contextlib import aclosing
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 FIELD = "images"
 IMAGES = 64  # files in one request
 BODY_BYTES = 32 * 2**20  # of one request, all of it in memory; a phone's photo has 2 to 8 MiB
-NAME_LENGTH = 200  # of a file's name, which is only repeated in the answer
+CHARSETS = {"utf-8", "ascii", "iso8859-1", "cp1252"}  # of names, as `codecs` calls them
+DIGITS = 20  # of a content length; the rest only makes it larger
+NAME_LENGTH = 200  # of a file's name in the answer
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 HOW = f"send files, for example `curl -F {FIELD}=@cat.jpg -F {FIELD}=@dog.png ADDRESS/predict`"
 
 
 class RequestError(Exception):
-    """A request answered with an error: its HTTP status, a reason in one word, a sentence."""
+    """A request that is refused: HTTP status, a one-word reason and a sentence."""
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -25,7 +30,7 @@ class RequestError(Exception):
 
 
 def request_id_of(request: Request) -> str | None:
-    """The id that the client gave the request, to be repeated with it; None when it gave none."""
+    """The client's id of the request, under which it may be repeated; None without one."""
     given = request.headers.get("x-request-id")
     if given is not None and not REQUEST_ID.fullmatch(given):
         raise RequestError(
@@ -40,44 +45,72 @@ def new_request_id() -> str:
 
 
 async def read_images(request: Request) -> list[tuple[str, bytes]]:
-    """The name and the bytes of each image in the form; a `Problem` says what is wrong with it."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind != "multipart/form-data":
-        raise RequestError(415, "NOT_A_FORM", f"the body is {kind or 'of no type'}; {HOW}")
-    bounded = Request(request.scope, _Bounded(request))
+    """The name and the bytes of each image in the form; a bad form is a `RequestError`."""
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
+        name = kind.decode("latin-1")[:NAME_LENGTH]
+        raise RequestError(415, "NOT_A_FORM", f"the body is {name or 'of no type'}; {HOW}")
+    _check_charset(options.get(b"charset", b"utf-8").decode("latin-1"))
+    stream = Request(request.scope, _BoundedBody(request)).stream()
     try:
-        async with bounded.form(max_files=IMAGES, max_fields=IMAGES) as form:
-            return [await _file(name, value) for name, value in form.multi_items()] or _none()
-    except HTTPException as error:
-        raise RequestError(400, "BAD_FORM", f"{error.detail} {HOW}") from error
+        async with aclosing(stream):
+            parser = _InMemory(request.headers, stream, max_files=IMAGES, max_fields=IMAGES)
+            form = await parser.parse()
+    except MultiPartException as error:
+        raise RequestError(400, "BAD_FORM", f"{error.message} {HOW}") from error
     except ClientDisconnect as error:
         raise RequestError(400, "CUT_OFF", "the connection ended before the body did") from error
+    try:
+        return [await _file(name, value) for name, value in form.multi_items()] or _none()
+    finally:
+        await form.close()
 
 
-class _Bounded:
-    """The body of a request as it comes in, stopped where it gets too long."""
+class _InMemory(MultiPartParser):
+    """A parser that writes no temporary files: the body is bounded, and the disk may be full."""
+
+    spool_max_size = BODY_BYTES
+
+
+def _check_charset(name: str) -> None:
+    """Refuse encodings of field and file names other than `CHARSETS`.
+
+    Python knows codecs (punycode, unicode_escape) that fail on bytes or make text which no JSON
+    can hold.
+    """
+    try:
+        known = codecs.lookup(name).name in CHARSETS
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise RequestError(
+            400,
+            "BAD_CHARSET",
+            f"charset {name[:NAME_LENGTH]!r} is not known; leave it out, or send utf-8; {HOW}",
+        )
+
+
+class _BoundedBody:
+    """The messages of a request's body; a body over BODY_BYTES is a `RequestError`."""
 
     def __init__(self, request: Request) -> None:
         self._receive = request.receive
-        self._seen = 0
-        said = request.headers.get("content-length", "")
-        if said.isdecimal():
-            self._count(int(said))
-            self._seen = 0
+        self._received = 0
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:DIGITS]) > BODY_BYTES:
+            raise _too_large()
 
     async def __call__(self) -> Message:
         message = await self._receive()
-        self._count(len(message.get("body", b"")))
+        self._received += len(message.get("body", b""))
+        if self._received > BODY_BYTES:
+            raise _too_large()
         return message
 
-    def _count(self, more: int) -> None:
-        self._seen += more
-        if self._seen > BODY_BYTES:
-            raise RequestError(
-                413,
-                "BODY_TOO_LARGE",
-                f"more than {BODY_BYTES:,} bytes in one request; send fewer or smaller images",
-            )
+
+def _too_large() -> RequestError:
+    detail = f"more than {BODY_BYTES:,} bytes in one request; send fewer or smaller images"
+    return RequestError(413, "BODY_TOO_LARGE", detail)
 
 
 async def _file(field: str, value: UploadFile | str) -> tuple[str, bytes]:

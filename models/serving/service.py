@@ -1,4 +1,4 @@
-"""The service: `POST /predict` answers images with labels, `GET /status` says which model does.
+"""The service: `POST /predict` answers images with labels, `GET /status` names the model.
 
 Run it with `bentoml serve` in the repository, or from anywhere as a bento. With HONE_WORKSPACE it
 follows that workspace's releases; without, it serves the model that its bento was built with.
@@ -33,15 +33,15 @@ from models.serving.segments import SegmentWriter
 from settings import Settings
 
 IN_FLIGHT = 32  # requests at a time in one worker; one more gets 429
-SECONDS = 60  # then the client gets 504; what it asked is still answered to a retry
-REMEMBERED = 512  # requests whose answers are kept for retries, in one worker
+SECONDS = 60  # then the client gets 504; a retry still gets the answer
+REMEMBERED = 512  # requests whose answers a worker stores for retries
 
 
 async def predict(request: Request) -> Response:
     """Predictions for the images of a form, in order: 200 if any image was good, else 400.
 
-    A bad image gets an `error` where its prediction would be. A request repeated under its
-    `X-Request-ID` gets the answer it had; other images under that id get 409.
+    A bad image has an `error` in place of a prediction. A request repeated under its
+    `X-Request-ID` gets the same answer; other images under that id get 409.
     """
     hone: Hone = request.app.state.hone
     try:
@@ -63,8 +63,14 @@ async def predict(request: Request) -> Response:
 
 
 async def status(request: Request) -> Response:
-    """Which model answers, since when, and what keeps a newer release from being served."""
+    """The model that answers, and the problem that keeps a newer release from being served."""
     return JSONResponse(request.app.state.hone.status())
+
+
+async def report_failure(request: Request, error: Exception) -> Response:
+    """500 with a reason for an error that no rule foresaw; the server logs its traceback."""
+    detail = f"{type(error).__name__} in the service; its log has the traceback"
+    return _refusal(500, "INTERNAL_ERROR", detail)
 
 
 def _refusal(code: int, reason: str, detail: str) -> Response:
@@ -78,14 +84,15 @@ app = Starlette(
         *(Route(path, predict, methods=["POST"]) for path in ("/predict", "/predict/")),
         *(Route(path, status, methods=["GET"]) for path in ("/status", "/status/")),
         Mount("/label-studio", routes=label_studio.ROUTES),
-    ]
+    ],
+    exception_handlers={Exception: report_failure},
 )
 
 
 class ReleasedModel(Model[None]):
-    """What `bentoml build` puts into the bento: `--arg model=VERSION`, or else the champion.
+    """The model that `bentoml build` adds to the bento: `--arg model=VERSION`, or the champion.
 
-    It is looked up when a bento is built, not when this module is imported.
+    It is resolved when a bento is built, not when this module is imported.
     """
 
     def to_info(self, alias: str | None = None) -> Any:
@@ -93,7 +100,7 @@ class ReleasedModel(Model[None]):
         settings = Settings()
         workspace = _workspace(settings)
         if workspace is None:
-            raise ValueError("HONE_WORKSPACE is not set: it says whose champion the bento gets")
+            raise ValueError("HONE_WORKSPACE is not set: it names the workspace of the champion")
         asked = getattr(bentoml.use_arguments(), "model", None)
         version = asked or champion(connect(_database(settings, workspace)))
         if version is None:
@@ -105,7 +112,7 @@ class ReleasedModel(Model[None]):
 
     @classmethod
     def from_info(cls, info: Any) -> "ReleasedModel":
-        """A reference to the same, whatever it was when the bento was built."""
+        """A reference to the model of the bento."""
         return cls()
 
     def to_create_schema(self) -> Any:
@@ -113,7 +120,7 @@ class ReleasedModel(Model[None]):
         raise NotImplementedError("push the model by its tag")
 
     def resolve(self, base_path: Any = None) -> None:
-        """Nothing: the service reads its model itself, and checks it."""
+        """Do nothing: the service reads and checks its model itself."""
 
 
 @bentoml.service(
@@ -164,13 +171,13 @@ class Hone:
         return self._follower.active if self._follower else self._alone
 
     async def ask(self, request_id: str, images: list[bytes]) -> list[Answer]:
-        """An answer for each image, recorded on disk before it is given."""
+        """An answer for each image, recorded on disk before it is returned."""
         return await asyncio.wrap_future(self._inference.ask(request_id, images))
 
     async def ask_once(self, request_id: str, images: list[bytes]) -> list[Answer]:
-        """As `ask`, but a request that this worker has answered, or is answering, is not repeated.
+        """The answers of `ask`, computed once for each request id in this worker.
 
-        Another worker would answer it again, with the same `prediction_id`s: one record remains.
+        Another worker computes them again with the same `prediction_id`s: one record remains.
         """
         digest = await asyncio.to_thread(_digest, images)
         known = self._asked.get(request_id)
@@ -194,7 +201,7 @@ class Hone:
         return answers
 
     def status(self) -> dict[str, Any]:
-        """What this worker is and does."""
+        """The state of this worker as JSON."""
         active = self.active
         model = active.model
         return {
@@ -215,15 +222,15 @@ class Hone:
 
     @bentoml.on_deployment
     @staticmethod
-    def look_before_serving() -> None:
-        """Stop `bentoml serve` when it could not work, and let relative folders mean what they say.
+    def check_before_serving() -> None:
+        """Stop `bentoml serve` when its settings cannot work, and make relative folders absolute.
 
         BentoML's workers run in the folder of the code, not where the command was given.
         """
         settings = Settings()
         workspace = _workspace(settings)
         if workspace is None and _bento() is None:
-            raise ValueError("HONE_WORKSPACE is not set: it says whose champion to serve")
+            raise ValueError("HONE_WORKSPACE is not set: it names the workspace to serve")
         if workspace is None:
             _bundled(settings.threads)
         else:
@@ -237,23 +244,23 @@ class Hone:
 
     @bentoml.on_shutdown
     def end(self) -> None:
-        """Let the threads go; what waits is still answered."""
+        """End the threads after the waiting requests were answered."""
         if self._follower:
             self._follower.stop()
         self._inference.close()
 
 
 def _bento() -> Any:
-    """The bento that is being served; None when it is the code of a repository."""
+    """The bento that is served; None when the code of a repository is served."""
     return cast(Any, Hone).bento
 
 
 def _bundled(threads: int) -> LoadedModel:
     """The model that this bento was built with."""
-    [found] = _bento().info.all_models
-    stored = bentoml.models.get(found.tag)
+    [packed] = _bento().info.all_models
+    stored = bentoml.models.get(packed.tag)
     sha256 = str(stored.info.metadata["manifest_sha256"])
-    model = read_model(Path(stored.path), str(found.tag), sha256)
+    model = read_model(Path(stored.path), str(packed.tag), sha256)
     try_out(model, threads=threads)
     return model
 
@@ -267,12 +274,12 @@ def _database(settings: Settings, workspace: Workspace) -> str:
 
 
 def _traffic(settings: Settings, workspace: Workspace | None) -> Path:
-    """Where served predictions are recorded: in the workspace, which drains them from there."""
+    """The folder of the segments: the workspace's, from which they are drained, or HONE_TRAFFIC."""
     return workspace.traffic if workspace else settings.traffic or Path("traffic")
 
 
 def _images(settings: Settings, workspace: Workspace | None) -> staged_images.ReadImage:
-    """What the model may look at for annotators: the staged images."""
+    """The reader of the staged images, which the model may see for annotators."""
     if workspace is None:
         return staged_images.no_images
     if settings.image_bucket:

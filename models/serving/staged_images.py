@@ -1,6 +1,6 @@
-"""The images a model may look at for annotators, by the addresses that Label Studio has for them.
+"""The images that a model may read for annotators, by their addresses in Label Studio.
 
-An address comes from outside and is never fetched: it is only looked up among the staged images.
+An address is untrusted and never fetched: it is only looked up among the staged images.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ ReadImage = Callable[[str], bytes]
 
 
 class Unreadable(ValueError):
-    """An image that is not read for an annotator: a reason in one word, and a sentence."""
+    """An image that cannot be read for an annotator: a one-word reason and a sentence."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -24,9 +24,9 @@ class Unreadable(ValueError):
 
 
 def staged_folder_images(staged: Path, document_root: Path | None = None) -> ReadImage:
-    """Reads the staged images by the addresses Label Studio has for them, and nothing else.
+    """A reader of the staged images by their addresses in Label Studio, and of nothing else.
 
-    `document_root` is the folder Label Studio starts from; default: their own.
+    `document_root` is Label Studio's document root; default: the folder of the staged images.
     """
 
     def read(address: str) -> bytes:
@@ -42,7 +42,7 @@ def staged_folder_images(staged: Path, document_root: Path | None = None) -> Rea
 
 
 def object_images(bucket: BucketImageStore) -> ReadImage:
-    """Reads the staged images in an object store, and nothing else there or elsewhere."""
+    """A reader of the staged images in an object store, and of nothing else."""
 
     def read(address: str) -> bytes:
         content = bucket.read(address, limit=MAX_BYTES)
@@ -57,12 +57,14 @@ def object_images(bucket: BucketImageStore) -> ReadImage:
 
 
 def no_images(address: str) -> bytes:
-    """Reads nothing: a service without a workspace has no staged images."""
-    raise Unreadable("NO_DESK", f"{address[:200]!r}: HONE_WORKSPACE is not set for the service")
+    """Refuses every address: a service without a workspace has no staged images."""
+    raise Unreadable(
+        "NO_WORKSPACE", f"{address[:200]!r}: HONE_WORKSPACE is not set for the service"
+    )
 
 
 def _file_of(address: str) -> PurePosixPath:
-    """The file that an address names below the document root; addresses are never fetched."""
+    """The file that an address names below the document root."""
     try:
         parts = urlsplit(address)
         [name] = parse_qs(parts.query, strict_parsing=True, max_num_fields=1)["d"]

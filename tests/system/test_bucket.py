@@ -202,7 +202,7 @@ def test_label_studio_has_the_model_guess_for_an_image_in_the_bucket(
             guesses.append([guess["model_version"] for guess in found.json()["predictions"]])
         status = httpx.get(f"{service.url}/status", timeout=60).json()["label_studio"]
     assert guesses == [[model], []]
-    assert status["no_guess"]["NOT_STAGED"] >= 1
+    assert status["without_pre_annotation"]["NOT_STAGED"] >= 1
 
 
 def test_only_our_images_are_listed_and_taken_away(s3: str) -> None:

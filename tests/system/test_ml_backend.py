@@ -261,7 +261,7 @@ def test_an_image_that_may_not_be_read_has_no_guess_and_holds_up_nobody(
     running: Running, studio: exchange.Studio, label_studio: LabelStudioServer
 ) -> None:
     connect_backend(studio, running.backend, SECRET, model=running.model)
-    before = running.status()["label_studio"]["no_guess"]
+    before = running.status()["label_studio"]["without_pre_annotation"]
     with canary() as (address, calls):
         foreign = ["backend-service/hone.sqlite", "backend-service/staged/../hone.toml"]
         refused = add(
@@ -278,7 +278,7 @@ def test_an_image_that_may_not_be_read_has_no_guess_and_holds_up_nobody(
         assert calls == []
     assert [guesses(studio, task) for task in refused] == [[]] * len(refused)
     assert len(guesses(studio, good)) == 1
-    counted = running.status()["label_studio"]["no_guess"]["NOT_STAGED"]
+    counted = running.status()["label_studio"]["without_pre_annotation"]["NOT_STAGED"]
     assert counted == before.get("NOT_STAGED", 0) + 2 * len(refused)
 
 

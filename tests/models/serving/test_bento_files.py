@@ -23,7 +23,11 @@ NOT_SERVED = (
     "flows",
 )
 # Packages that are imported under another name than they are installed under.
-DISTRIBUTIONS = {"PIL": "pillow", "pydantic_settings": "pydantic-settings"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "pydantic_settings": "pydantic-settings",
+    "python_multipart": "python-multipart",
+}
 # They come with the packages that the bento names, or with BentoML itself.
 IMPLIED = {
     "bentoml", "_bentoml_sdk", "starlette", "pydantic", "pydantic_core",

@@ -20,9 +20,10 @@ from core.database import connect
 from core.workspace import Workspace, load_workspace
 from models.registry.versions import champion
 from models.serving import batcher, label_studio, service
-from models.serving.label_studio import Backend, Screen, is_blind, screen_of
+from models.serving.label_studio import Backend, is_blind
 from models.serving.prediction_store import drain
 from models.serving.release_follower import ReleaseFollower
+from models.serving.screen import Screen, screen_of
 from models.serving.segments import SegmentWriter
 from tests.models.saved_models import CLASSES, make_workspace, png, put_in_service, save
 
@@ -107,7 +108,7 @@ def class_of(result: Any) -> str:
 
 def counted(client: TestClient) -> dict[str, int]:
     """Why tasks had no guess, as the status says."""
-    known: dict[str, int] = client.get("/status").json()["label_studio"]["no_guess"]
+    known: dict[str, int] = client.get("/status").json()["label_studio"]["without_pre_annotation"]
     return known
 
 
@@ -192,7 +193,7 @@ def test_a_task_without_a_readable_image_has_no_guess_and_the_others_have(
     assert counted(client).pop("NOT_STAGED") >= 2
     assert (counted(client)["NOT_AN_IMAGE"], counted(client)["NO_IMAGE"]) == (1, 4)
     assert sum(counted(client).values()) == len(broken)
-    assert client.get("/status").json()["label_studio"]["guesses"] == 4
+    assert client.get("/status").json()["label_studio"]["pre_annotations"] == 4
 
 
 def test_where_images_come_from_is_handed_in(place: Place) -> None:
@@ -209,7 +210,7 @@ def test_where_images_come_from_is_handed_in(place: Place) -> None:
 
     made = Backend(loops, lambda: found.active, read_image=read, secret=SECRET)
     [result] = asyncio.run(
-        made.guesses([{"id": 1, "data": {"image": "s3://staged/4.png"}}], CONFIG)
+        made.pre_annotations([{"id": 1, "data": {"image": "s3://staged/4.png"}}], CONFIG)
     )
     loops.close()
     assert asked == ["s3://staged/4.png"]
@@ -362,7 +363,7 @@ def test_what_the_env_file_says_reaches_the_workers_in_their_folder(
     (tmp_path / ".env").write_text(
         "HONE_BACKEND_SECRET=from-the-file\nLABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=workspace/staged\n"
     )
-    cast(Any, service.Hone).inner.look_before_serving()
+    cast(Any, service.Hone).inner.check_before_serving()
     assert os.environ["HONE_BACKEND_SECRET"] == "from-the-file"
     assert os.environ["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] == str(place[0].staged)
 
@@ -413,7 +414,7 @@ def test_without_a_password_set_it_is_closed_and_says_what_to_set(
             client.auth = httpx.BasicAuth("hone", password)
             response = client.request(method, f"/label-studio/{path}")
             assert (response.status_code, reason(response)) == (503, "NO_SECRET")
-            assert "set it to a password of your own making" in response.text
+            assert "set it to a password of your choice" in response.text
         assert client.get("/status").json()["label_studio"]["enabled"] is False
 
 
@@ -464,3 +465,19 @@ def test_what_is_not_of_the_protocol_is_not_there(client: TestClient) -> None:
 
 def test_no_tasks_have_no_results(client: TestClient) -> None:
     assert ask(client) == []
+
+
+def test_a_password_that_is_no_ascii_is_wrong(client: TestClient) -> None:
+    client.auth = None
+    headers = {b"Authorization": "Basic é".encode()}
+    assert client.get("/label-studio/health", headers=headers).status_code == 401
+
+
+def test_text_that_no_json_can_hold_is_answered(client: TestClient) -> None:
+    version = '{"extra_params": {"model_version": "\\ud800"}}'
+    response = client.post("/label-studio/setup", content=version)
+    assert response.json()["model_version"] == client.get("/status").json()["model"]
+    unknown = '{"id": 1, "data": {"image": "/data/local-files/?d=\\ud800.png"}}'
+    body = f'{{"tasks": [{unknown}], "label_config": {json.dumps(CONFIG)}}}'
+    response = client.post("/label-studio/predict", content=body)
+    assert (response.status_code, response.json()) == (200, {"results": [[]]})

@@ -157,6 +157,31 @@ def test_what_is_no_form_of_images_is_refused(client: TestClient) -> None:
     assert client.get(url).status_code == 405
 
 
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "raw_unicode_escape"])
+def test_a_charset_for_which_python_fails_is_refused_and_nothing_is_recorded(
+    client: TestClient, place: Place, charset: str
+) -> None:
+    form = httpx.Request("POST", "http://x/", files={"images": (r"\ud800.png", png())})
+    headers = {"Content-Type": f"{form.headers['Content-Type']}; charset={charset}"}
+    response = client.post("/predict", content=form.read(), headers=headers)
+    assert (response.status_code, reason(response)) == (400, "BAD_CHARSET")
+    assert drain(place[1], place[0].traffic) == 0
+
+
+def test_an_error_that_no_rule_foresaw_is_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(request: object) -> None:
+        raise ArithmeticError("a secret of the workspace")
+
+    monkeypatch.setattr(service, "request_id_of", fail)
+    hone = service.Hone()
+    response = send(TestClient(service.app, raise_server_exceptions=False), png())
+    hone.end()
+    assert (response.status_code, reason(response)) == (500, "INTERNAL_ERROR")
+    assert "ArithmeticError" in response.text and "secret" not in response.text
+
+
 def test_more_images_than_the_limit_are_refused(client: TestClient) -> None:
     response = send(client, *[b"x"] * (requests.IMAGES + 1))
     assert (response.status_code, reason(response)) == (400, "BAD_FORM")
@@ -324,7 +349,7 @@ def test_without_workspace_or_bento_it_says_what_is_missing(
 ) -> None:
     monkeypatch.delenv("HONE_WORKSPACE", raising=False)
     with pytest.raises(ValueError, match="HONE_WORKSPACE is not set"):
-        cast(Any, service.Hone).inner.look_before_serving()
+        cast(Any, service.Hone).inner.check_before_serving()
 
 
 @pytest.fixture
