@@ -1,4 +1,4 @@
-"""What the record of decisions promises, checked."""
+"""Checks of the recorded decisions and signals."""
 
 from collections.abc import Iterator
 

@@ -1,9 +1,9 @@
-"""What the watch saw and what was done about it: signals and decisions, kept for good."""
+"""The record of signals and decisions: tables, and typed queries over them."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Row,
+    Select,
     Table,
     Text,
     func,
@@ -24,9 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from core.database import metadata, now, writing
-
-if TYPE_CHECKING:
-    from models.watching.signals import Decision, Signal
+from models.watching.signals import Action, Decision, Shift, Signal
 
 decisions = Table(
     "decisions",
@@ -38,7 +37,7 @@ decisions = Table(
     Column("action", Text, nullable=False),  # "none", "label-served", "cannot-tell"
     Column("reason", Text, nullable=False),
     Column("decided_at", Text, nullable=False),
-    Column("answered_by", Text),  # round_id of the round that acted on it
+    Column("answered_by", Text),  # round_id of the round that acted on the decision
 )
 Index(
     "uq_decisions_window",
@@ -64,16 +63,17 @@ signals = Table(
 
 @dataclass(frozen=True)
 class DecisionRecord:
-    """A decision about a window of served predictions, as it is on record."""
+    """One decision as it was recorded, with the signals that it was based on, by name."""
 
     decision_id: str
     model: str
     first_seq: int
     last_seq: int
-    action: str
+    action: Action
     reason: str
     decided_at: str
     answered_by: str | None
+    signals: tuple[Signal, ...]
 
 
 def record_decision(
@@ -82,10 +82,10 @@ def record_decision(
     model: str,
     first_seq: int,
     last_seq: int,
-    decision: "Decision",
-    signals: "Sequence[Signal]",
+    decision: Decision,
+    signals: Sequence[Signal],
 ) -> str:
-    """Keep what was decided about a window of served predictions; return its `decision_id`.
+    """Record the decision on a window of served predictions; return its `decision_id`.
 
     A window is decided once: recording it again changes nothing.
     """
@@ -96,62 +96,50 @@ def record_decision(
         )
     window = f"{model}:{first_seq}:{last_seq}"
     decision_id = f"decision-{hashlib.sha256(window.encode()).hexdigest()[:16]}"
-    row = {
+    row: dict[str, str | int] = {
         "decision_id": decision_id, "model": model, "first_seq": first_seq, "last_seq": last_seq,
         "action": str(decision.action), "reason": decision.reason, "decided_at": now(),
     }  # fmt: skip
     if not _known(engine, decision_id):
         try:
             _insert(engine, row, signals)
-        except IntegrityError:  # somebody else decided it just now; any other breach is raised
+        except IntegrityError:  # recorded concurrently; any other violation is raised
             if not _known(engine, decision_id):
                 raise
     return decision_id
 
 
-def last_decision(engine: Engine) -> dict[str, Any] | None:
-    """The newest decision with its `signals` as a list of rows."""
-    newest = decisions.c.decided_at.desc(), decisions.c.last_seq.desc()
-    with engine.connect() as connection:
-        row = connection.execute(select(decisions).order_by(*newest)).mappings().first()
-        if row is None:
-            return None
-        seen = select(signals).where(signals.c.decision_id == row["decision_id"])
-        found = connection.execute(seen.order_by(signals.c.name)).mappings().all()
-    return {**row, "signals": [dict(signal) for signal in found]}
-
-
 def newest_decision(connection: Connection) -> DecisionRecord | None:
     """The decision that was made last; None before the first."""
     newest = decisions.c.decided_at.desc(), decisions.c.last_seq.desc()
-    row = connection.execute(select(decisions).order_by(*newest).limit(1)).first()
-    return None if row is None else DecisionRecord(**row._mapping)
+    return _first(connection, select(decisions).order_by(*newest))
 
 
-def find_decision(engine: Engine, decision_id: str) -> Row[Any]:
-    """The decision of this id."""
+def find_decision(engine: Engine, decision_id: str) -> DecisionRecord:
+    """The decision of this id; an unknown id is an error that names it."""
     with engine.connect() as connection:
-        return connection.execute(
-            select(decisions).where(decisions.c.decision_id == decision_id)
-        ).one()
+        query = select(decisions).where(decisions.c.decision_id == decision_id)
+        decision = _first(connection, query)
+    if decision is None:
+        raise ValueError(f"there is no decision {decision_id!r}")
+    return decision
 
 
-def unanswered_drift(engine: Engine) -> dict[str, Any] | None:
-    """The newest decision that asks for labels and that no round has acted on."""
+def unanswered_drift(engine: Engine) -> DecisionRecord | None:
+    """The newest decision that asks for labels and that no round has acted on; None without one."""
     query = (
         select(decisions)
-        .where(decisions.c.action == "label-served", decisions.c.answered_by.is_(None))
+        .where(decisions.c.action == Action.LABEL_SERVED, decisions.c.answered_by.is_(None))
         .order_by(decisions.c.last_seq.desc())
     )
     with engine.connect() as connection:
-        row = connection.execute(query).mappings().first()
-    return None if row is None else dict(row)
+        return _first(connection, query)
 
 
 def answer_decision(connection: Connection, decision_id: str, round_id: str) -> None:
-    """Note the round that acts on a decision, and on the open ones about earlier traffic.
+    """Record the round that acts on a decision, and on the open ones about earlier traffic.
 
-    The first round to answer stays; it belongs in the transaction that opens the round.
+    The first round to answer stays. Call it in the transaction that opens the round.
     """
     last_seq = connection.scalar(
         select(decisions.c.last_seq).where(decisions.c.decision_id == decision_id)
@@ -160,14 +148,14 @@ def answer_decision(connection: Connection, decision_id: str, round_id: str) -> 
         raise ValueError(f"there is no decision {decision_id!r}; `unanswered_drift` names the open")
     connection.execute(
         update(decisions)
-        .where(decisions.c.action == "label-served", decisions.c.answered_by.is_(None))
+        .where(decisions.c.action == Action.LABEL_SERVED, decisions.c.answered_by.is_(None))
         .where(decisions.c.last_seq <= last_seq)
         .values(answered_by=round_id)
     )
 
 
 def checked_up_to(engine: Engine, model: str) -> int:
-    """The last served prediction of `model` that a decision covers; 0 before the first."""
+    """The `seq` up to which the predictions of `model` were decided on; 0 before the first."""
     with engine.connect() as connection:
         last = select(func.max(decisions.c.last_seq)).where(decisions.c.model == model)
         return connection.scalar(last) or 0
@@ -179,14 +167,37 @@ def _known(engine: Engine, decision_id: str) -> bool:
         return connection.execute(query).first() is not None
 
 
-def _insert(engine: Engine, row: dict[str, Any], found: "Sequence[Signal]") -> None:
+def _first(connection: Connection, query: Select[Any]) -> DecisionRecord | None:
+    row = connection.execute(query.limit(1)).first()
+    if row is None:
+        return None
+    of_decision = select(signals).where(signals.c.decision_id == row.decision_id)
+    measured = connection.execute(of_decision.order_by(signals.c.name)).all()
+    return DecisionRecord(
+        **{**row._mapping, "action": Action(row.action)}, signals=tuple(map(_signal, measured))
+    )
+
+
+def _signal(row: Row[Any]) -> Signal:
+    return Signal(
+        row.name,
+        Shift(row.outcome),
+        row.statistic,
+        row.p_value,
+        row.threshold,
+        row.rows,
+        row.detail,
+    )
+
+
+def _insert(engine: Engine, row: dict[str, str | int], measured: Sequence[Signal]) -> None:
     rows = [
         {
             "decision_id": row["decision_id"], "name": signal.name, "outcome": str(signal.outcome),
             "statistic": signal.statistic, "p_value": signal.p_value,
             "threshold": signal.threshold, "rows": signal.rows, "detail": signal.detail,
         }
-        for signal in found
+        for signal in measured
     ]  # fmt: skip
     with writing(engine) as connection:
         connection.execute(insert(decisions).values(**row))

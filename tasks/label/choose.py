@@ -109,11 +109,11 @@ def choose_batch(
                 config={**asdict(selection), **asdict(queueing)},
                 model=model,
                 seed=seed,
-                why=drift["reason"] if drift is not None else "scheduled",
+                why=drift.reason if drift is not None else "scheduled",
                 rule=rule,
             )
             if drift is not None:
-                decisions.answer_decision(connection, drift["decision_id"], round_id)
+                decisions.answer_decision(connection, drift.decision_id, round_id)
             progress = load_audit_progress(connection, progress.needed)
     print(
         f"{round_id}: {len(batch)} of {len(pool)} chosen by {rule}"

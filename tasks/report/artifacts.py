@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -22,6 +23,7 @@ from prefect.artifacts import (
 from core.images import decode_image
 from core.shards import read_image
 from labeling.ledger.tables import location_of
+from models.watching.signals import Signal
 from tasks.direct_run import is_direct_run
 from tasks.report.console import ShowProgress, screen_progress
 
@@ -109,10 +111,10 @@ def publish_verdict(text: str, *, challenger: str) -> None:
     publish_page(key=key, description=f"Verdict on {challenger}", markdown=text)
 
 
-def publish_signals(model: str, rows: Sequence[dict[str, Any]], reason: str) -> None:
+def publish_signals(model: str, signals: Sequence[Signal], reason: str) -> None:
     """Publish the signals of one window as a table, the decision as its description."""
     key = "drift-" + model.replace(":", "-").replace("_", "-").lower()
-    publish_table(key=key, table=list(rows), description=reason)
+    publish_table(key=key, table=[asdict(signal) for signal in signals], description=reason)
 
 
 def _thumbnail(shards: Path, row: Any) -> str:

@@ -1,7 +1,6 @@
 """Served traffic against the champion's reference: signals, a decision, and the event it raises."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 from prefect import task
@@ -9,7 +8,7 @@ from prefect import task
 from models.registry import versions
 from models.serving import prediction_store
 from models.watching import decisions
-from models.watching.signals import WatchPolicy
+from models.watching.signals import Action, WatchPolicy
 from tasks.context import Context, open_context
 from tasks.events import EventName, emit
 from tasks.predictions import load_version, served_predictions
@@ -58,7 +57,7 @@ def act_on(decision_id: str) -> str:
     """
     ctx = open_context()
     decision = _decision(decision_id)
-    if decision.action == "label-served":
+    if decision.action == Action.LABEL_SERVED:
         payload = {"decision": decision_id, "reason": decision.reason}
         emit(ctx, EventName.DRIFT, payload)
     return str(decision.action)
@@ -66,7 +65,7 @@ def act_on(decision_id: str) -> str:
 
 @dataclass(frozen=True)
 class WatchSummary:
-    """What a check saw, for people."""
+    """The result of a check: whether the traffic drifted, the action and its reason."""
 
     drift: bool
     action: str
@@ -74,14 +73,16 @@ class WatchSummary:
 
 
 def summary_of(decision_id: str | None) -> WatchSummary:
-    """What a decision says; without one, that there was too little traffic."""
+    """The summary of a decision; without one, the summary of too little traffic."""
     if decision_id is None:
         return WatchSummary(drift=False, action="none", reason="too little traffic")
     row = _decision(decision_id)
-    return WatchSummary(drift=row.action == "label-served", action=row.action, reason=row.reason)
+    return WatchSummary(
+        drift=row.action == Action.LABEL_SERVED, action=row.action, reason=row.reason
+    )
 
 
-def _decision(decision_id: str) -> Any:
+def _decision(decision_id: str) -> decisions.DecisionRecord:
     return decisions.find_decision(open_context().engine, decision_id)
 
 
@@ -91,16 +92,16 @@ def _check(ctx: Context, model: str, rows: pd.DataFrame, policy: WatchPolicy) ->
     loaded = load_version(ctx, model)
     window = served_predictions(ctx, loaded, rows.drop_duplicates("sample_id"))
     reference = prediction_store.as_recorded(loaded.reference)
-    found = signals(reference, window, policy, kind=loaded.card.label_kind)
-    decision = decide(found, policy)
+    measured = signals(reference, window, policy, kind=loaded.card.label_kind)
+    decision = decide(measured, policy)
     decision_id = decisions.record_decision(
         ctx.engine,
         model=model,
         first_seq=int(rows["seq"].min()),
         last_seq=int(rows["seq"].max()),
         decision=decision,
-        signals=found,
+        signals=measured,
     )
-    publish_signals(model, [asdict(signal) for signal in found], decision.reason)
+    publish_signals(model, measured, decision.reason)
     print(f"{decision.action}: {decision.reason}")
     return decision_id

@@ -16,13 +16,13 @@ from models.watching.decisions import (
     signals,
     unanswered_drift,
 )
-from models.watching.signals import Decision, Signal
+from models.watching.signals import Action, Decision, Shift, Signal
 
-DRIFT = Decision("label-served", "The traffic has drifted.")
-QUIET = Decision("none", "No drift.")
-SEEN = [
-    Signal("ks-probabilities", "drift", 0.5, 1e-9, 0.0005, 200, "moved"),
-    Signal("ks-embeddings", "cannot tell", None, None, None, 3, "3 rows"),
+DRIFT = Decision(Action.LABEL_SERVED, "The traffic has drifted.")
+QUIET = Decision(Action.NONE, "No drift.")
+SIGNALS = [
+    Signal("ks-probabilities", Shift.DRIFT, 0.5, 1e-9, 0.0005, 200, "moved"),
+    Signal("ks-embeddings", Shift.UNKNOWN, None, None, None, 3, "3 rows"),
 ]
 
 
@@ -37,7 +37,7 @@ def record(
     engine: Engine, first: int, last: int, decision: Decision = QUIET, model: str = "hone:a"
 ) -> str:
     return record_decision(
-        engine, model=model, first_seq=first, last_seq=last, decision=decision, signals=SEEN
+        engine, model=model, first_seq=first, last_seq=last, decision=decision, signals=SIGNALS
     )
 
 
@@ -54,20 +54,16 @@ def test_a_decision_is_kept_with_its_signals(engine: Engine) -> None:
     decision_id = record(engine, 1, 200, DRIFT)
     found = last_decision(engine)
     assert found is not None
-    assert (found["decision_id"], found["model"]) == (decision_id, "hone:a")
-    assert (found["first_seq"], found["last_seq"]) == (1, 200)
-    assert (found["action"], found["reason"], found["answered_by"]) == (
-        DRIFT.action,
-        DRIFT.reason,
-        None,
-    )
-    unsure, drift = found["signals"]
-    assert (unsure["name"], unsure["outcome"], unsure["p_value"]) == (
-        "ks-embeddings",
-        "cannot tell",
-        None,
-    )
-    assert (drift["statistic"], drift["p_value"], drift["rows"]) == (0.5, 1e-9, 200)
+    assert (found.decision_id, found.model) == (decision_id, "hone:a")
+    assert (found.first_seq, found.last_seq) == (1, 200)
+    assert (found.action, found.reason, found.answered_by) == (DRIFT.action, DRIFT.reason, None)
+    assert found.signals == (SIGNALS[1], SIGNALS[0])
+    assert find_decision(engine, decision_id) == found
+
+
+def test_an_unknown_decision_is_an_error_that_names_it(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="no decision 'decision-x'"):
+        find_decision(engine, "decision-x")
 
 
 def test_a_window_is_decided_once(engine: Engine) -> None:
@@ -76,7 +72,7 @@ def test_a_window_is_decided_once(engine: Engine) -> None:
     assert counts(engine) == (1, 2)
     found = last_decision(engine)
     assert found is not None
-    assert found["action"] == "label-served"
+    assert found.action == "label-served"
     others = [record(engine, 201, 400), record(engine, 1, 200, model="hone:b")]
     assert len({first, *others}) == 3
     assert counts(engine) == (3, 6)
@@ -119,7 +115,7 @@ def test_drift_waits_until_a_round_answers_it(engine: Engine) -> None:
     record(engine, 401, 600, QUIET)
     found = unanswered_drift(engine)
     assert found is not None
-    assert found["decision_id"] == first
+    assert found.decision_id == first
     with writing(engine) as connection:
         answer_decision(connection, first, "round-0004")
     assert unanswered_drift(engine) is None
@@ -136,7 +132,7 @@ def test_a_round_answers_the_earlier_drift_too_but_not_the_later(engine: Engine)
         assert dict(rows.all()) == {earlier: "round-0004", asked: "round-0004", later: None}
     found = unanswered_drift(engine)
     assert found is not None
-    assert found["decision_id"] == later
+    assert found.decision_id == later
 
 
 def test_an_unknown_decision_is_not_answered(engine: Engine) -> None:
