@@ -143,7 +143,7 @@ class Pool:
         rows += self._written(waiting) if waiting else []
         self.table = pd.DataFrame(rows).drop_duplicates("sample_id").sort_values("sample_id")
         self.table["label"] = self.table["sample_id"].map(labels)
-        places = open_images(self.table, self.shards, 1, memory_bound=0).places
+        places = open_images(self.table, self.shards, 1, memory_bound=0).locations
         self.contents = list(read_images(self.shards, places[: 4 * PER_SHARD]))
 
     def _written(self, images: dict[str, bytes]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@
 
 Significantly worse: the interval of the difference lies below zero, and the exact sign test (for
 credits of 0 and 1: McNemar's) of the plain counts agrees. (Where weights turn the counts around,
-that test says nothing: it is left out.) Groups and slices are tested together (Bonferroni).
+that test is not meaningful and is left out.) Groups and slices are tested together (Bonferroni).
 
 The first model is compared with the best constant output: the lower bound of its mean credit must
 be above that.
@@ -33,7 +33,7 @@ from models.kinds import DEFAULT, KINDS, Kind
 
 @dataclass(frozen=True)
 class _Credits:
-    """The credit of both models for each row, and what each row stands for."""
+    """The credit of both models for each row, and the weight of each row."""
 
     challenger: np.ndarray
     champion: np.ndarray
@@ -102,7 +102,7 @@ def worst_mistakes(
     most: int = 16,
     kind: Kind = KINDS[DEFAULT],
 ) -> pd.DataFrame:
-    """The rows of no credit that the model was surest of, worst first."""
+    """The rows without credit on which the model was most confident, worst first."""
     answers = kind.answers(outputs, classes)
     confidence = np.array([answer.confidence for answer in answers])
     wrong = np.flatnonzero(kind.credit(outputs, truths, classes) == 0)
@@ -182,15 +182,15 @@ def _problems(
     policy: GatePolicy,
     kind: Kind,
 ) -> list[str]:
-    """Why these numbers are no evidence; empty when they are."""
+    """The reasons why these outputs cannot be compared; empty when they can."""
     problems = []
     if len(truths) < policy.min_rows:
         problems.append(
             f"{len(truths)} audit rows; {policy.min_rows} are needed: label more of them"
         )
-    strange = kind.strange_truths(truths, classes)
-    if strange:
-        problems.append(f"{len(strange)} truths are no class, such as {strange[0]!r}")
+    unknown = kind.unknown_truths(truths, classes)
+    if unknown:
+        problems.append(f"{len(unknown)} truths are no class, such as {unknown[0]!r}")
     outputs = {"challenger": challenger_outputs}
     if champion_outputs is not None:
         outputs["champion"] = champion_outputs

@@ -1,42 +1,42 @@
-"""Accuracy over the whole pool from a batch that a strategy chose: LURE, beside the naive share.
+"""Accuracy over the whole pool from a batch that a strategy chose: LURE, and the naive share.
 
-A strategy asks about what is hard, so the share of right guesses in its batch says how hard the
-batch was, not how good the model is. The levelled unbiased risk estimator (Farquhar, Gal and
-Rainforth, 2021) puts that right: at each place of the batch, what was taken before it is known and
-the draw stands for everything that was left; the places are weighed so that the later ones, which
-know more, count more.
+A strategy chooses hard samples, so the share of correct predictions in its batch measures how hard
+the batch was, not how good the model is. The levelled unbiased risk estimator (LURE: Farquhar, Gal
+and Rainforth, 2021) corrects that: at each position of the batch, the samples drawn earlier are
+known and the current draw represents all samples that remained. Positions are weighted so that
+later ones, at which more is known, count more.
 
-Here a place is either left to chance (the audit, the random arm), where each sample that is left is
-as likely as the next, or it is the strategy's, which leaves nothing to chance. Which of the two it
-is was drawn beforehand and is on record, so it is taken as given: the estimate stays unbiased, and
-its weights stay near one, where those of the paper for the same batch are a hundred times smaller
-for the strategy's samples than for those of a random arm of 5 %, and its error many times larger
-(benchmarks/honest.py). What follows for the strategy's samples: each counts for itself, as a part
-of the pool that is known. In a batch that is a small part of the pool that is next to nothing, and
-LURE then says no more than the samples drawn by chance.
+Here a position is filled either at random (audit samples and random samples), each remaining
+sample with the same probability, or by the strategy, without randomness. Which of the two applies
+was drawn beforehand and is recorded, so the estimator conditions on it. It stays unbiased with
+weights close to one. The paper's weights for the same batch are a hundred times smaller for the
+strategy's samples than for the random samples at a random share of 5 %, and its error is many times
+larger (benchmarks/honest.py). A sample that the strategy chose therefore counts only for itself, as
+a known part of the pool; in a batch that is a small part of the pool, LURE is close to the estimate
+from the random samples alone.
 
-All this holds for a pool that is what was drawn and what is left. Where taking a sample closes its
-near-duplicates too, those are in neither, and hard like what the strategy took: with groups of ten
-LURE was off by +0.1. `one_by_one` tells; where it is False, the audit is the figure to go by: it is
-drawn before anything is closed.
+The estimate assumes that the pool consists of the drawn and the remaining samples. Where drawing a
+sample also removes its near-duplicates, those are in neither group, and as hard as the samples that
+the strategy chose: with groups of ten LURE was off by +0.1. `is_sequential_draw` reports whether
+the assumption holds; where it does not, use the audit accuracy: audit samples are drawn first.
 
-The model must not have been trained on the batch: these are guesses from before it was answered.
+The model must not have been trained on the batch: its predictions are from before the answers.
 """
 
 import numpy as np
 
 from core.intervals import Interval, share_bounds
 
-BY_CHANCE = 1 + 1e-6  # draw probability times what was left, at most: above, a strategy chose
-CLOSED = 0.01  # of the pool may go unasked with what was drawn: it moves LURE by no more
+BY_CHANCE = 1 + 1e-6  # maximum of draw probability times samples left; above, a strategy chose
+CLOSED = 0.01  # share of the pool that may be removed with drawn samples: LURE moves by no more
 
 
 def naive_accuracy(right: np.ndarray, *, alpha: float = 0.05) -> Interval:
-    """The share of right answers in the batch as if it had been drawn at random; it was not."""
-    found = np.asarray(right, dtype=float)
-    _check(found, found, found)
-    share = float(found.mean())
-    return Interval(share, *share_bounds(share, len(found), alpha), len(found))
+    """The mean credit in the batch, with an interval that assumes a random draw."""
+    credits = np.asarray(right, dtype=float)
+    _check(credits, credits, credits)
+    share = float(credits.mean())
+    return Interval(share, *share_bounds(share, len(credits), alpha), len(credits))
 
 
 def lure_accuracy(
@@ -46,13 +46,12 @@ def lure_accuracy(
     draws_from: np.ndarray,
     alpha: float = 0.05,
 ) -> Interval:
-    """The share of right answers in the pool that a batch was drawn from, in the order it was.
+    """The mean credit over the pool that a batch was drawn from; rows are in the order of drawing.
 
-    `draws_from` is how many samples were left at each draw, `draw_probability` that of the sample
-    taken. The interval treats what was taken as known, and is Wilson's for what was left, for as
-    many draws as would vary as much (Kish's number). Unbiased whatever the strategy, as long as the
-    samples left the pool `one_by_one`; of `rows`, all count, but only those drawn by chance say
-    anything of the rest.
+    `draws_from` is the number of samples left at each draw, `draw_probability` the probability of
+    the sample drawn. The interval treats drawn samples as known and is Wilson's for the rest, with
+    Kish's effective number of draws. Unbiased for every strategy while `is_sequential_draw` holds.
+    The interval's `rows` counts all rows; only those drawn at random inform about the rest.
     """
     right, drawn, left = (
         np.asarray(part, dtype=float) for part in (right, draw_probability, draws_from)
@@ -61,10 +60,10 @@ def lure_accuracy(
     chance = np.flatnonzero(drawn * left <= BY_CHANCE)
     if not len(chance):
         raise ValueError(
-            f"none of {len(right)} samples was drawn by chance, so they say nothing about the "
+            f"none of {len(right)} samples was drawn at random, so they do not represent the "
             "rest; choose batches with an audit_share or a random_share above 0"
         )
-    before = chance.astype(float)  # samples known at each draw by chance
+    before = chance.astype(float)  # samples known at each random draw
     known = (np.cumsum(right) - right)[chance]
     places = _levelled(left[chance])
     rest = places * left[chance] / (before + left[chance])
@@ -77,15 +76,15 @@ def lure_accuracy(
 
 
 def is_sequential_draw(draws_from: np.ndarray) -> bool:
-    """Whether each draw of a whole batch, in order, took one sample and closed next to no other."""
+    """Whether each draw, in order, removed one sample from the pool and almost no other."""
     left = np.asarray(draws_from, dtype=float)
     fell = -np.diff(left)
     return bool((fell >= 1).all() and (fell - 1).sum() <= CLOSED * left.max(initial=0))
 
 
 def _levelled(left: np.ndarray) -> np.ndarray:
-    """What each draw counts, summing to one: the fewer are left, the less it leaves unknown."""
-    if (left <= 1).any():  # the last of the pool: everything is known
+    """The weight of each draw, summing to one: the fewer samples are left, the larger."""
+    if (left <= 1).any():  # the last sample of the pool: everything is known
         return (left <= 1) / (left <= 1).sum()
     weights = 1 / (left * (left - 1))
     return np.asarray(weights / weights.sum())
@@ -99,6 +98,6 @@ def _check(right: np.ndarray, drawn: np.ndarray, left: np.ndarray) -> None:
             f"{len(right)} answers, {len(drawn)} draw probabilities and {len(left)} numbers of "
             "samples left; give one of each for every sample"
         )
-    strange = right[~((right >= 0) & (right <= 1))]
-    if len(strange):
-        raise ValueError(f"a credit is {strange[0]}; each is from 0 (wrong) to 1 (right)")
+    invalid = right[~((right >= 0) & (right <= 1))]
+    if len(invalid):
+        raise ValueError(f"a credit is {invalid[0]}; each is from 0 (wrong) to 1 (right)")

@@ -1,4 +1,4 @@
-"""What a comparison concludes, and the policy that it follows."""
+"""The verdict of a comparison, and the policy that it follows."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -40,7 +40,7 @@ class GatePolicy:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was decided about a challenger, in sentences a person can check, with the numbers."""
+    """The outcome for a challenger, its reasons as sentences, and the numbers behind them."""
 
     outcome: Outcome
     reasons: list[str]

@@ -1,4 +1,4 @@
-"""KINDS: all that depends on what a label is, on the side of the models."""
+"""KINDS: what depends on the label kind in models: head, loss, outputs, credit, served JSON."""
 
 from models.kinds.classification import Classification
 from models.kinds.kind import Kind

@@ -40,9 +40,9 @@ class Classification:
         numbers = class_numbers(rows["label"], classes)
         if soft is None or not soft.any():
             return numbers
-        found = F.one_hot(numbers, len(classes)).float()
-        found[soft.tolist()] = _soft_targets(rows.loc[soft, "probs"], classes)
-        return found
+        targets = F.one_hot(numbers, len(classes)).float()
+        targets[soft.tolist()] = _soft_targets(rows.loc[soft, "probs"], classes)
+        return targets
 
     def loss(
         self, raw: "torch.Tensor", targets: "torch.Tensor", *, smoothing: float = 0.0
@@ -68,7 +68,7 @@ class Classification:
             return ["the rows are no probabilities: they do not sum to one"]
         return []
 
-    def strange_truths(self, truths: Truths, classes: Sequence[str]) -> list[Any]:
+    def unknown_truths(self, truths: Truths, classes: Sequence[str]) -> list[Any]:
         """Truths that are no class of the model."""
         known = set(classes)
         return [truth for truth in truths if truth not in known]
@@ -122,18 +122,18 @@ class Classification:
 
 
 def class_numbers(labels: "pd.Series", classes: Sequence[str]) -> "torch.Tensor":
-    """The number of each label's class; a label that is no class is an error that says which."""
+    """The class number of each label; a label that is no class is an error that names it."""
     import torch
 
     numbers = {name: number for number, name in enumerate(classes)}
-    strange = sorted({str(label) for label in labels if label not in numbers})
-    if strange:
-        raise ValueError(f"{strange[0]!r} is no class; the classes are {', '.join(classes)}")
+    unknown = sorted({str(label) for label in labels if label not in numbers})
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no class; the classes are {', '.join(classes)}")
     return torch.tensor([numbers[label] for label in labels], dtype=torch.int64)
 
 
 def _soft_targets(probs: "pd.Series", classes: Sequence[str]) -> "torch.Tensor":
-    """The pseudo-labels of soft rows, [n, classes]; removed classes have no part in them."""
+    """The pseudo-labels of soft rows, [n, classes], rescaled over the current classes."""
     import torch
 
     rows = [json.loads(text) for text in probs]
@@ -141,6 +141,6 @@ def _soft_targets(probs: "pd.Series", classes: Sequence[str]) -> "torch.Tensor":
     total = shares.sum(dim=1, keepdim=True)
     if not (torch.isfinite(shares).all() and (shares >= 0).all() and (total > 0).all()):
         raise ValueError(
-            f"a soft row says nothing of the classes {', '.join(classes)}; cut a new snapshot"
+            f"a soft row has no probability of the classes {', '.join(classes)}; cut a new snapshot"
         )
     return shares / total

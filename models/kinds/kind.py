@@ -1,4 +1,4 @@
-"""What training, scoring, judging, serving and watching ask of a label kind."""
+"""The protocol of a label kind for training, scoring, judging, serving and watching."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Truths = Sequence[Any] | np.ndarray  # in the form that the ledger has labels in
 
 @dataclass(frozen=True)
 class Answer:
-    """One prediction in short: a label and how sure the model is of it, from 0 to 1."""
+    """The short form of one prediction: a label and its confidence from 0 to 1."""
 
     label: str
     confidence: float
@@ -41,7 +41,7 @@ class Kind(Protocol):
     def targets(
         self, rows: "pd.DataFrame", classes: Sequence[str], *, soft: np.ndarray | None = None
     ) -> "torch.Tensor":
-        """What the loss compares with, one for each row; `soft` rows have `probs`, not a label."""
+        """The targets of the loss, one for each row; `soft` rows have `probs`, not a label."""
 
     def loss(
         self, raw: "torch.Tensor", targets: "torch.Tensor", *, smoothing: float = 0.0
@@ -49,22 +49,22 @@ class Kind(Protocol):
         """The loss of each image, from what the head returns."""
 
     def outputs(self, raw: "torch.Tensor") -> "torch.Tensor":
-        """What is stored and served of an image, from what the head returns."""
+        """The outputs that are stored and served, from what the head returns."""
 
     def problems(self, outputs: np.ndarray, rows: int, classes: Sequence[str]) -> list[str]:
-        """Why these are no outputs for so many images; empty when they are."""
+        """The reasons why these are not valid outputs of `rows` images; empty when they are."""
 
-    def strange_truths(self, truths: Truths, classes: Sequence[str]) -> list[Any]:
+    def unknown_truths(self, truths: Truths, classes: Sequence[str]) -> list[Any]:
         """The truths that no output of these classes could match."""
 
     def credit(self, outputs: np.ndarray, truths: Truths, classes: Sequence[str]) -> np.ndarray:
-        """How right each image's output is, from 0 to 1: what verdicts and estimates average."""
+        """The credit of each image's output, from 0 to 1: what verdicts and estimates average."""
 
     def constant_credit(self, truths: Truths, weights: np.ndarray) -> float:
         """The mean credit of the best model that gives every image the same output."""
 
     def groups(self, truths: Truths) -> dict[str, np.ndarray]:
-        """The rows (a mask for each name) on which a model may be good or bad by itself."""
+        """Masks of rows by name: the groups on which a model is also compared separately."""
 
     def probabilities(self, outputs: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         """Float32 [images, classes], rows summing to one: what selection strategies take."""
@@ -73,10 +73,10 @@ class Kind(Protocol):
         """The label of each image, with its confidence."""
 
     def confusion(self, outputs: np.ndarray, truths: Truths, classes: Sequence[str]) -> np.ndarray:
-        """How often each truth (row) was predicted as each class (column)."""
+        """Counts of rows by truth (row) and predicted class (column)."""
 
     def views(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
-        """What drift detectors test beside the embeddings: columns of numbers by view."""
+        """The columns that drift detectors test beside the embeddings, by view."""
 
     def served(self, output: Sequence[float], classes: Sequence[str]) -> dict[str, Any]:
         """The JSON of one prediction as clients of the service get it."""

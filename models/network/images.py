@@ -1,4 +1,4 @@
-"""Snapshot rows -> batches of small images, the same way for training, scoring and serving."""
+"""Snapshot rows -> batches of small images, prepared alike for training, scoring and serving."""
 
 import math
 from collections import defaultdict
@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from core.images import decode_image
 from core.shards import ShardLocation, read_images
 
-# ImageNet's, in units of 255: what torchvision's weights expect, and as good as any without them.
+# ImageNet's, in units of 255: torchvision's weights expect them, training from scratch takes any.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-MEMORY_BOUND = 2 * 2**30  # bytes of decoded images kept; more are decoded anew, batch by batch
-_AT_ONCE = 512  # decoded at a time on the way into memory
-_WAITING = 2**23  # bytes of decoded pictures that wait for others of their size
+MEMORY_BOUND = 2 * 2**30  # bytes of decoded images cached; above, each batch is decoded anew
+_AT_ONCE = 512  # images decoded at a time into the cache
+_PENDING_BYTES = 2**23  # bytes of decoded pictures collected to be resized together
 
-# Small enough that no upright digit, sign or face turns into another class.
+# Small enough that an augmented digit, sign or face keeps its class.
 TURN = math.radians(10)
 SHIFT = 0.1  # of the image's side
 SCALE = 0.1
@@ -35,7 +35,7 @@ BRIGHTNESS = 25  # of 255
 def prepare(picture: np.ndarray, image_size: int) -> torch.Tensor:
     """The picture [height, width, 3] as uint8 [3, image_size, image_size].
 
-    All of it is squeezed into the square, antialiased: a crop would drop borders that the
+    The whole picture is resized to the square, antialiased: a crop would drop borders that the
     annotators saw.
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
@@ -43,11 +43,11 @@ def prepare(picture: np.ndarray, image_size: int) -> torch.Tensor:
             f"the picture is {picture.dtype} {picture.shape}; uint8 [height, width, 3] is needed"
         )
     copied = torch.tensor(picture).permute(2, 0, 1)  # decoders give read-only memory
-    return _squeezed(copied[None], image_size)[0]
+    return _resized(copied[None], image_size)[0]
 
 
-def _squeezed(pictures: torch.Tensor, image_size: int) -> torch.Tensor:
-    """What torchvision's resize gives, without the copies it makes on the way."""
+def _resized(pictures: torch.Tensor, image_size: int) -> torch.Tensor:
+    """The pictures at [image_size, image_size], as torchvision's resize without its copies."""
     size = (image_size, image_size)
     if pictures.shape[2:] == size:
         return pictures
@@ -55,8 +55,8 @@ def _squeezed(pictures: torch.Tensor, image_size: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Places(Sequence[ShardLocation]):
-    """Where the images of a table lie; made when asked for, as a million of them are heavy."""
+class ShardLocations(Sequence[ShardLocation]):
+    """The shard locations of a table's images, built on access to save memory."""
 
     shards: np.ndarray
     offsets: np.ndarray
@@ -83,26 +83,26 @@ class Places(Sequence[ShardLocation]):
 class Images:
     """The images of a table's rows, addressed by row number."""
 
-    places: Sequence[ShardLocation]
+    locations: Sequence[ShardLocation]
     shards: Path
     image_size: int
     threads: int
-    kept: torch.Tensor | None  # all of them, decoded once, when they fit
+    cached: torch.Tensor | None  # all images, decoded once, when they fit
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.locations)
 
     def take(self, rows: np.ndarray) -> torch.Tensor:
         """The images of `rows` as uint8 [n, 3, image_size, image_size]."""
-        if self.kept is not None:
-            return self.kept[torch.from_numpy(rows)]
+        if self.cached is not None:
+            return self.cached[torch.from_numpy(rows)]
         return self.decode(rows).contiguous()
 
     def decode(self, rows: np.ndarray) -> torch.Tensor:
-        """What `take` gives, decoded anew and left as decoders lay it out: channels last."""
-        places = [self.places[row] for row in rows]
-        size = max(1, math.ceil(len(places) / self.threads))
-        parts = [places[start : start + size] for start in range(0, len(places), size)]
+        """The images of `rows`, decoded anew, in the decoders' memory layout: channels last."""
+        locations = [self.locations[row] for row in rows]
+        size = max(1, math.ceil(len(locations) / self.threads))
+        parts = [locations[start : start + size] for start in range(0, len(locations), size)]
         if len(parts) == 1:
             return _decoded(parts[0], self)
         with ThreadPoolExecutor(self.threads) as pool:
@@ -123,21 +123,22 @@ def open_images(
     threads: int = 1,
     memory_bound: int = MEMORY_BOUND,
 ) -> Images:
-    """The images of `table` (columns shard, offset, length, stored_sha256), kept if they fit."""
-    places = Places(*(table[name].to_numpy() for name in Places.COLUMNS))
-    images = Images(places, shards, image_size, threads, kept=None)
-    if len(places) * 3 * image_size**2 > memory_bound:
+    """The images of `table` (columns shard, offset, length, stored_sha256), cached if they fit."""
+    locations = ShardLocations(*(table[name].to_numpy() for name in ShardLocations.COLUMNS))
+    images = Images(locations, shards, image_size, threads, cached=None)
+    count = len(locations)
+    if count * 3 * image_size**2 > memory_bound:
         return images
-    kept = torch.empty(len(places), 3, image_size, image_size, dtype=torch.uint8)
-    for start in range(0, len(places), _AT_ONCE):
-        kept[start : start + _AT_ONCE] = images.decode(np.arange(len(places))[start:][:_AT_ONCE])
-    return Images(places, shards, image_size, threads, kept)
+    cached = torch.empty(count, 3, image_size, image_size, dtype=torch.uint8)
+    for start in range(0, count, _AT_ONCE):
+        cached[start : start + _AT_ONCE] = images.decode(np.arange(count)[start:][:_AT_ONCE])
+    return Images(locations, shards, image_size, threads, cached)
 
 
 def augment(images: torch.Tensor, rng: np.random.Generator, *, flip: bool = False) -> torch.Tensor:
-    """Each image a little turned, moved, scaled, brightened; half of them mirrored if `flip`.
+    """Each image slightly rotated, shifted, scaled and recoloured; half of them flipped if `flip`.
 
-    Takes uint8 or float pixels and returns float ones, a few below 0 or above 255; seeded by `rng`.
+    Takes uint8 or float pixels and returns floats, a few below 0 or above 255; seeded by `rng`.
     """
     count = len(images)
     draw = rng.uniform(-1, 1, size=(6, count)).astype(np.float32)
@@ -156,29 +157,29 @@ def augment(images: torch.Tensor, rng: np.random.Generator, *, flip: bool = Fals
     return moved * contrast + brightness
 
 
-def _decoded(places: Sequence[ShardLocation], images: Images) -> torch.Tensor:
-    """The images at `places`; those of one size are made smaller together, a few MiB at a time."""
+def _decoded(locations: Sequence[ShardLocation], images: Images) -> torch.Tensor:
+    """The images at `locations`; those of one size are resized together, a few MiB at a time."""
     side = images.image_size
-    squares = np.empty((len(places), side, side, 3), np.uint8)
-    waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = defaultdict(list)
-    waits = 0
-    for row, content in enumerate(read_images(images.shards, places)):
+    squares = np.empty((len(locations), side, side, 3), np.uint8)
+    pending: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = defaultdict(list)
+    pending_bytes = 0
+    for row, content in enumerate(read_images(images.shards, locations)):
         picture = decode_image(content)
-        waiting[picture.shape].append((row, picture))
-        waits += picture.nbytes
-        if waits > _WAITING:
-            _squeeze(waiting, squares)
-            waits = 0
-    _squeeze(waiting, squares)
+        pending[picture.shape].append((row, picture))
+        pending_bytes += picture.nbytes
+        if pending_bytes > _PENDING_BYTES:
+            _resize_pending(pending, squares)
+            pending_bytes = 0
+    _resize_pending(pending, squares)
     return torch.from_numpy(squares).permute(0, 3, 1, 2)
 
 
-def _squeeze(
-    waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]], squares: np.ndarray
+def _resize_pending(
+    pending: dict[tuple[int, ...], list[tuple[int, np.ndarray]]], squares: np.ndarray
 ) -> None:
-    """Put the pictures that wait in their rows, squeezed to size, and forget them."""
-    for pictures in waiting.values():
+    """Write the pending pictures, resized, to their rows of `squares`, and clear `pending`."""
+    for pictures in pending.values():
         stacked = torch.from_numpy(np.stack([picture for _, picture in pictures]))
-        squeezed = _squeezed(stacked.permute(0, 3, 1, 2), squares.shape[1])
-        squares[[row for row, _ in pictures]] = squeezed.permute(0, 2, 3, 1).numpy()
-    waiting.clear()
+        resized = _resized(stacked.permute(0, 3, 1, 2), squares.shape[1])
+        squares[[row for row, _ in pictures]] = resized.permute(0, 2, 3, 1).numpy()
+    pending.clear()

@@ -13,10 +13,10 @@ from core.configuration import OneOf, configuration
 from models.kinds import DEFAULT, KINDS, Kind
 from models.network.images import MEAN, STD
 
-SMALL = 64  # pixels; below, a stem made for 224 leaves a few cells or none of the image
+SMALL = 64  # pixels; below, a stem made for 224 leaves few cells of the image or none
 WITHOUT = ("googlenet", "inception_v3")  # auxiliary heads that only their own recipe can train
-# Their first strided convolution and the pool after it can be opened up; the others (vit, swin,
-# convnext, maxvit, vgg, alexnet) cut the image in pieces of a fixed size.
+# The first strided convolution and the pool after it can be replaced in these; the others (vit,
+# swin, convnext, maxvit, vgg, alexnet) cut the image into patches of a fixed size.
 SMALL_STEMS = (
     "resnet", "resnext", "wide_resnet", "densenet", "efficientnet", "mnasnet", "mobilenet",
     "regnet", "shufflenet", "squeezenet",
@@ -24,15 +24,15 @@ SMALL_STEMS = (
 
 
 def backbones() -> list[str]:
-    """The torchvision classifiers that can be asked for by name."""
+    """The torchvision classifiers that `backbone` may name."""
     return [name for name in zoo.list_models(module=zoo) if name not in WITHOUT]
 
 
 @configuration("network")
 class NetworkConfig:
-    """Which network, and what it knows before training."""
+    """The architecture of a network and the weights that its training starts from."""
 
-    backbone: Annotated[str, OneOf(backbones())] = Field(  # the one whose behaviour everybody knows
+    backbone: Annotated[str, OneOf(backbones())] = Field(  # the best-known baseline
         default="resnet18", description="a torchvision classification model"
     )
     weights: str | None = Field(
@@ -49,7 +49,7 @@ class NetworkConfig:
     def _check_stem(self) -> Self:
         if self.small_stem and not self.backbone.startswith(SMALL_STEMS):
             raise ValueError(
-                f"small_stem is True with {self.backbone}; it can be had for "
+                f"small_stem is True with {self.backbone}; it is available for "
                 f"{', '.join(SMALL_STEMS)}: leave it None or choose one of them"
             )
         return self
@@ -62,7 +62,7 @@ class NetworkConfig:
 
 
 class Network(nn.Module):
-    """Pixels from 0 to 255 -> what the head returns. Normalising is part of it."""
+    """Pixels from 0 to 255 -> the head's output. Normalising the pixels is part of it."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -82,16 +82,16 @@ class Network(nn.Module):
         return self.backbone((images - self.mean) / self.std)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """What the head returns: for a classifier the logits of each class."""
+        """The head's output: for a classifier the logits of each class."""
         return self.head(self.embed(images))
 
     def outputs(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """What is stored and served, in fp32 whatever the backbone computes in."""
+        """The outputs that are stored and served, in fp32 in every precision of the backbone."""
         return self.kind.outputs(self.head(embeddings.float()))
 
     @property
     def output_width(self) -> int:
-        """How many numbers the outputs of an image are."""
+        """The number of outputs of an image."""
         return self.kind.output_width(self.classes)
 
 
@@ -109,7 +109,7 @@ def build(
 
 
 def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:
-    """Put `state` into `network`; names that miss or do not belong, shapes and NaN are refused."""
+    """Load `state`; missing and unknown names, other shapes and non-finite values are refused."""
     expected = network.state_dict()
     optional = {name for name in expected if name.endswith("num_batches_tracked")}
     problems = {
@@ -122,10 +122,10 @@ def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], *, source:
         ],
         "not finite": [name for name, part in state.items() if not torch.isfinite(part).all()],
     }
-    found = [f"{what}: {_few(names)}" for what, names in problems.items() if names]
-    if found:
+    misfits = [f"{what}: {_few(names)}" for what, names in problems.items() if names]
+    if misfits:
         raise ValueError(
-            f"{source} does not fit the network ({'; '.join(found)}); "
+            f"{source} does not fit the network ({'; '.join(misfits)}); "
             "choose weights of the same backbone, stem and classes"
         )
     network.load_state_dict(dict(state), strict=False)
@@ -134,9 +134,9 @@ def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], *, source:
 def _from_zoo(config: NetworkConfig, image_size: int) -> nn.Module:
     named: Any = zoo.get_model_weights(config.backbone)
     weights = named.DEFAULT if config.weights == "default" else None
-    extra: dict[str, Any] = {}
+    extra: dict[str, int | tuple[int, int]] = {}
     if config.backbone.startswith("vit") and weights is None:
-        extra["image_size"] = image_size  # the others find the size out by themselves
+        extra["image_size"] = image_size  # the others derive the size from their input
     if config.backbone.startswith("maxvit") and weights is None:
         extra["input_size"] = (image_size, image_size)
     try:
@@ -152,7 +152,7 @@ def _from_zoo(config: NetworkConfig, image_size: int) -> nn.Module:
 
 
 def _headless(model: nn.Module) -> tuple[nn.Module, str]:
-    """The model ending where its classifier began, and the name that the classifier had."""
+    """The model without its classifier, and the name of the removed classifier."""
     if isinstance(model, zoo.SqueezeNet):
         model.classifier = nn.AdaptiveAvgPool2d(1)
         return model, "classifier"
@@ -162,9 +162,9 @@ def _headless(model: nn.Module) -> tuple[nn.Module, str]:
 
 
 def _open_stem(backbone: nn.Module) -> None:
-    """Let the first convolution keep every pixel and drop the pool after it.
+    """Give the first convolution stride 1 and remove the pool after it.
 
-    A kernel wider than 3 is made for 224 px: a new one of 3x3 takes its place.
+    A kernel wider than 3 is made for 224 px and is replaced by a new one of 3x3.
     """
     parts = dict(backbone.named_modules())
     name, first = next((name, part) for name, part in parts.items() if isinstance(part, nn.Conv2d))
@@ -179,7 +179,7 @@ def _open_stem(backbone: nn.Module) -> None:
 
 
 def _width(backbone: nn.Module, config: NetworkConfig, image_size: int) -> int:
-    """How long an embedding is, found by one black image; it also shows that the size is taken."""
+    """The length of an embedding, from one black image, which also tries the image size."""
     backbone.eval()
     try:
         with torch.inference_mode():
@@ -191,15 +191,15 @@ def _width(backbone: nn.Module, config: NetworkConfig, image_size: int) -> int:
 
 
 def _unfit(config: NetworkConfig, image_size: int, error: Exception) -> ValueError:
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    cause = str(error).splitlines()[0] if str(error) else type(error).__name__
     return ValueError(
-        f"{config.backbone} does not take images of {image_size} px ({said}); choose another "
+        f"{config.backbone} does not take images of {image_size} px ({cause}); choose another "
         f"image_size, or a backbone with a small stem: {', '.join(SMALL_STEMS)}"
     )
 
 
 def _load_weights(backbone: nn.Module, path: Path, head: str) -> None:
-    """The backbone's part of a file of torchvision's or of ours; its head is left aside."""
+    """Load the backbone's weights from a file of torchvision's or of ours, without its head."""
     state = _read_state(path)
     ours = {
         name.removeprefix("backbone."): part
@@ -211,7 +211,7 @@ def _load_weights(backbone: nn.Module, path: Path, head: str) -> None:
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name; nothing in the file can run code."""
+    """The tensors of a weights file by name, read without running any code in it."""
     if not path.is_file():
         raise ValueError(
             f"weights is {str(path)!r}: no such file; choose None, 'default' or a file"

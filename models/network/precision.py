@@ -1,4 +1,4 @@
-"""The number format and memory layout a network runs in: chosen by trying, or as told."""
+"""The number format and memory layout of a network: as configured, or the fastest one measured."""
 
 import copy
 import time
@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 PRECISIONS = ("auto", "fp32", "bf16")
-PROBE_STEPS = 3  # of each candidate, after one that warms up; the fastest counts
-WORTH_IT = 1.1  # a candidate must beat plain fp32 by this: less is the noise of a busy machine
+PROBE_STEPS = 3  # of each candidate, after one to warm up; the fastest counts
+WORTH_IT = 1.1  # required speed-up over plain fp32: less is within the noise of a busy machine
 
 
 @dataclass(frozen=True)
 class Precision:
-    """What to compute in, and where."""
+    """A number format, a memory layout and a device."""
 
     bf16: bool = False
     channels_last: bool = False
@@ -33,7 +33,7 @@ class Precision:
         return network.to(self.device).to(memory_format=layout)
 
     def put(self, batch: torch.Tensor) -> torch.Tensor:
-        """A batch on the device and, if it is of images, in the layout of the network."""
+        """The batch on the device; images are in the network's memory layout."""
         if self.channels_last and batch.ndim == 4:
             return batch.to(self.device, memory_format=torch.channels_last)
         return batch.to(self.device)
@@ -56,11 +56,12 @@ def choose_precision(
     steps: int,
     device: str | None = None,
 ) -> Precision:
-    """What `asked` ("auto", "fp32", "bf16") means for this network on this device.
+    """The precision that `asked` ("auto", "fp32", "bf16") stands for on this network and device.
 
     "fp32" is the reference: on one processor the same seed gives the same bits. "auto" times a few
-    steps of each candidate on a copy, and only where the `steps` to come repay that; `start` makes
-    the step of a copy, the very one that is to come: an optimizer has its favourite layout, too.
+    steps of each candidate on a copy when the planned `steps` are enough to repay that. `start`
+    returns the step function of a copy, with its optimizer: the optimizer's speed depends on the
+    layout, too.
     """
     if asked not in PRECISIONS:
         raise ValueError(f"precision is {asked!r}; choose one of {', '.join(PRECISIONS)}")
@@ -87,7 +88,7 @@ def default_device() -> str:
 
 @contextmanager
 def threads_set(threads: int) -> Iterator[None]:
-    """Torch computes with so many threads inside; two can be slower than one on a busy machine."""
+    """Torch computes with this number of threads inside the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -97,7 +98,7 @@ def threads_set(threads: int) -> Iterator[None]:
 
 
 def _computes_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself; where it is emulated, nothing is gained."""
+    """Whether the processor has bf16 instructions; emulated bf16 is not faster."""
     can = torch.cpu.get_capabilities()
     return bool(can.get("avx512_bf16") or can.get("amx_bf16") or can.get("bf16"))
 
@@ -108,7 +109,7 @@ def _race(
     batch: torch.Tensor,
     start: Start,
 ) -> dict[Precision, float]:
-    """The seconds of each candidate's fastest step; they take turns, so noise hits them all."""
+    """The seconds of each candidate's fastest step, measured in turns so that noise is shared."""
     step = {one: start(one.place(copy.deepcopy(network)), one) for one in candidates}
     seconds = dict.fromkeys(candidates, float("inf"))
     with torch.random.fork_rng():

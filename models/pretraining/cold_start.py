@@ -1,4 +1,4 @@
-"""Embeddings before any model was trained, with a sentence that says where they come from."""
+"""Embeddings before any model was trained, with a sentence about their source."""
 
 import hashlib
 import json
@@ -23,16 +23,16 @@ from models.pretraining import simclr, texture
 from models.scoring.predict import BATCH
 from models.scoring.score_pool import cache_for, score_table
 
-SECONDS = 90.0  # of training; more help less and less
-FEWEST = 200  # images; from fewer a network learns nothing that their colours do not say
-MOST = 50_000  # images to train on: of more it would see none often enough
-SAMPLE = 2_000  # images that say how much each feature varies
+SECONDS = 90.0  # of training; the gain of more diminishes
+MIN_IMAGES = 200  # from fewer a network learns nothing beyond colours and textures
+MAX_IMAGES = 50_000  # to train on: more would be repeated too rarely in the time
+SAMPLE = 2_000  # images that each feature's standard deviation is estimated from
 PRETRAINED_SIDE = 128  # pixels: a third of the work of 224
 
 
 @dataclass(frozen=True)
 class ColdStartEncoder:
-    """The network that makes the embeddings, the side of its images, and where it comes from."""
+    """The network that makes the embeddings, its image size and its source."""
 
     network: Network
     side: int
@@ -41,9 +41,9 @@ class ColdStartEncoder:
 
 
 class Encoder(nn.Module):
-    """Encoders side by side, each of an image and of its mirror, with equal weight in a row.
+    """Concatenated encoders of an image and its mirror image, equally weighted.
 
-    Each row has length one.
+    Each embedding has length one.
     """
 
     mean: torch.Tensor
@@ -82,17 +82,17 @@ def cold_start_embeddings(
     threads: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, str]:
-    """Embeddings of the rows of `table`, float32 [n, width], and a sentence: where they are from.
+    """Embeddings of the rows of `table`, float32 [n, width], and a sentence about their source.
 
-    From torchvision's weights in the file `weights` or in torch's cache, nothing being fetched;
-    else from a network trained on these very images for at most `seconds`; of fewer than FEWEST, or
-    in no seconds, from colours and textures. Kept in `folder`: asked again, the same encoder embeds
-    only what is new, until that is more than it was made of.
+    The encoder has torchvision's weights from the file `weights` or from torch's cache, without
+    downloading; else it is trained on these images for at most `seconds`; with fewer than
+    MIN_IMAGES, or 0 seconds, it computes colours and textures. It is stored in `folder` and
+    embeds only new images in later calls, until they outnumber those it was made from.
     """
     weights = weights or weights_at_hand()
     kind = _kind(weights, len(table), seconds)
-    asked = [kind, seed, seconds, image_size, file_sha256(weights) if weights else ""]
-    folder = folder / hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    identity = [kind, seed, seconds, image_size, file_sha256(weights) if weights else ""]
+    folder = folder / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     encoder = _load_encoder(folder, kind)
     if encoder is None or len(table) > 2 * encoder.count:
         images = _Images(table, shards, np.random.default_rng(seed), threads)
@@ -118,14 +118,14 @@ def cold_start_embeddings(
 
 
 def weights_at_hand() -> Path | None:
-    """The smallest file of torchvision's weights in torch's cache, where there is one."""
+    """The smallest file of torchvision's weights in torch's cache; None without one."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     files = [file for file in folder.glob("*.pth") if _backbone(file)]
     return min(files, key=lambda file: (file.stat().st_size, file.name), default=None)
 
 
 def _backbone(weights: Path) -> str | None:
-    """Whose weights they are: torchvision's files are called so, and a digest follows."""
+    """The backbone in the name of torchvision's weights files, which a digest follows."""
     known = re.fullmatch(r"(\w+)-[0-9a-f]{8}", weights.stem)
     return known[1] if known and known[1] in backbones() else None
 
@@ -133,19 +133,19 @@ def _backbone(weights: Path) -> str | None:
 def _kind(weights: Path | None, count: int, seconds: float) -> str:
     """`texture`, `simclr`, or the backbone that the weights are of."""
     if weights is None:
-        return "texture" if count < FEWEST or seconds <= 0 else "simclr"
+        return "texture" if count < MIN_IMAGES or seconds <= 0 else "simclr"
     backbone = _backbone(weights)
     if backbone is None or not weights.is_file():
         raise ValueError(
-            f"weights is {str(weights)!r}; choose None, or a file that is there and is named as "
-            "torchvision names it, which says whose weights they are: resnet18-f37072fd.pth"
+            f"weights is {str(weights)!r}; choose None, or a file with torchvision's name "
+            "for it, which names the backbone: resnet18-f37072fd.pth"
         )
     return backbone
 
 
 @dataclass(frozen=True)
 class _Images:
-    """What an encoder may be made from."""
+    """The images that an encoder is made from."""
 
     table: pd.DataFrame
     shards: Path
@@ -162,7 +162,7 @@ class _Images:
 
 def _by_texture(images: _Images) -> ColdStartEncoder:
     count = len(images.table)
-    why = f"{count} images are too few" if count < FEWEST else "there was no time"
+    why = f"{count} images are too few" if count < MIN_IMAGES else "there was no time"
     return _standard(
         _encoder("texture", texture.SIDE),
         images,
@@ -172,7 +172,7 @@ def _by_texture(images: _Images) -> ColdStartEncoder:
 
 
 def _by_simclr(images: _Images, *, seconds: float, seed: int) -> ColdStartEncoder:
-    crops = images.sample(MOST, simclr.SIDE)
+    crops = images.sample(MAX_IMAGES, simclr.SIDE)
     body, epochs = simclr.train_simclr(crops, seconds=seconds, seed=seed, threads=images.threads)
     return _standard(
         Encoder([body, texture.Texture()], simclr.SIDE),
@@ -204,7 +204,7 @@ def _encoder(kind: str, side: int, weights: str | None = None) -> Encoder:
 
 
 def _standard(encoder: Encoder, images: _Images, side: int, source: str) -> ColdStartEncoder:
-    """The encoder, each feature made to vary by one over (some of) the images."""
+    """The encoder, its features scaled to unit variance over a sample of the images."""
     network = Network(encoder, encoder.width, classes=1).eval()
     with torch.inference_mode(), threads_set(images.threads):
         raw = torch.cat(
@@ -220,7 +220,7 @@ def _standard(encoder: Encoder, images: _Images, side: int, source: str) -> Cold
 
 
 def _save_encoder(folder: Path, encoder: ColdStartEncoder) -> None:
-    """Write the encoder down; it is there when `encoder.json` is."""
+    """Save the encoder; it is complete when `encoder.json` exists."""
     about = {"side": encoder.side, "source": encoder.source, "count": encoder.count}
     state = {name: part.contiguous() for name, part in encoder.network.state_dict().items()}
     digest = write_atomically(folder / "encoder.safetensors", save(state))
@@ -228,7 +228,7 @@ def _save_encoder(folder: Path, encoder: ColdStartEncoder) -> None:
 
 
 def _load_encoder(folder: Path, kind: str) -> ColdStartEncoder | None:
-    """The encoder in `folder`; None where there is none, or (printed) where it is damaged."""
+    """The encoder in `folder`; None without one, and when it is damaged, which is printed."""
     if not (folder / "encoder.json").is_file():
         return None
     try:
@@ -239,5 +239,5 @@ def _load_encoder(folder: Path, kind: str) -> ColdStartEncoder | None:
         load_state(network, state, source=str(folder))
         return ColdStartEncoder(network, about["side"], about["source"], about["count"])
     except (ValueError, KeyError, OSError) as error:
-        print(f"the features kept in {folder} are made anew: {error}")
+        print(f"the stored encoder in {folder} is damaged and is made anew: {error}")
         return None

@@ -1,6 +1,6 @@
-"""A small network trained on images without labels: two views of one image land close together.
+"""A small network trained on images without labels, so that two views of one image are close.
 
-SimCLR (Chen et al. 2020), cut down to what a minute on a processor can do.
+SimCLR (Chen et al. 2020), reduced to what a processor trains in a minute.
 """
 
 import math
@@ -17,21 +17,21 @@ from models.network.precision import Precision, choose_precision, threads_set
 from models.training.train import rate_share
 
 SIDE = 32  # pixels: small enough that a minute has thousands of batches
-VIEW = 16  # side of the crops it is trained on: more of them in the time is worth more
-WIDTH = 32  # of the first block; the features have four times as many numbers
+VIEW = 16  # side of the crops it is trained on: small crops allow more steps in the time
+WIDTH = 32  # of the first block; the embedding has four times as many numbers
 BATCH = 256
 RATE = 2e-3
-WARMUP = 0.1  # of the way, until the rate is what it should be
+WARMUP = 0.1  # share of the training in which the rate rises
 TEMPERATURE = 0.2
-EPOCHS = 40  # more teach little
-LEAST_STEPS = 500  # of a small pool more epochs than that
+EPOCHS = 40  # more gain little
+MIN_STEPS = 500  # a small pool is trained for more epochs than that
 
-# Colours as brightness and two differences: hue is a turn of the latter.
+# Colours as brightness and two differences: hue is a rotation of the latter.
 _YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 
 
 class Block(nn.Module):
-    """Two convolutions and the way around them."""
+    """A residual block: two convolutions and a shortcut."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Block(nn.Module):
 
 
 def small_encoder(width: int = WIDTH) -> nn.Sequential:
-    """Normalised images [n, 3, s, s] -> [n, 4 * width]; with random weights."""
+    """A network with random weights: normalised images [n, 3, s, s] -> [n, 4 * width]."""
     return nn.Sequential(
         nn.Conv2d(3, width, 4, 2, 1, bias=False),
         nn.BatchNorm2d(width),
@@ -83,14 +83,14 @@ class SimCLR(nn.Module):
 def train_simclr(
     images: torch.Tensor, *, seconds: float, seed: int, threads: int = 1
 ) -> tuple[nn.Module, float]:
-    """An encoder trained on these images (uint8 [n, 3, s, s]) alone, and how many epochs it took.
+    """An encoder trained on these images (uint8 [n, 3, s, s]), and the number of epochs.
 
-    It stops after EPOCHS (of a small pool, LEAST_STEPS) or `seconds`, whichever comes first, its
-    rate near zero either way. Seeded; the same again only where the seconds were enough and the
-    same precision was found to be faster.
+    It stops after EPOCHS (for a small pool, MIN_STEPS) or `seconds`, whichever comes first, with a
+    rate near zero either way. Seeded; reproducible only when the seconds suffice and the same
+    precision was measured to be the fastest.
     """
     size = min(BATCH, len(images))
-    total = max(EPOCHS * (len(images) // size), LEAST_STEPS)
+    total = max(EPOCHS * (len(images) // size), MIN_STEPS)
     with threads_set(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         began = time.monotonic()
@@ -121,7 +121,7 @@ def two_views(images: torch.Tensor, rng: np.random.Generator, size: int = VIEW) 
 
 
 def nt_xent(projections: torch.Tensor) -> torch.Tensor:
-    """How hard it is to tell, among all views of a batch, the other one of the same image."""
+    """The contrastive loss: cross-entropy of finding the other view of the same image."""
     unit = F.normalize(projections)
     similarity = unit @ unit.T / TEMPERATURE
     similarity.fill_diagonal_(-math.inf)
@@ -131,7 +131,7 @@ def nt_xent(projections: torch.Tensor) -> torch.Tensor:
 
 
 def _start(model: nn.Module, precision: Precision) -> Callable[[torch.Tensor], None]:
-    """The step of a copy that is only tried."""
+    """The step function of a copy that is only timed."""
     optimizer = _optimizer(model.train())
     return lambda views: _learn(model, optimizer, views, precision)
 
@@ -152,7 +152,7 @@ def _learn(
 
 
 def _cut(pixels: torch.Tensor, rng: np.random.Generator, size: int) -> torch.Tensor:
-    """A random part of each image, from a fifth of it to all, half of them mirrored."""
+    """A random crop of each image, from a fifth of its area to all of it, half of them mirrored."""
     count = len(pixels)
     area, shape = rng.uniform(0.2, 1, count), np.exp(rng.uniform(-0.3, 0.3, count))
     wide, tall = np.minimum(1, np.sqrt(area * shape)), np.minimum(1, np.sqrt(area / shape))
@@ -165,7 +165,7 @@ def _cut(pixels: torch.Tensor, rng: np.random.Generator, size: int) -> torch.Ten
 
 
 def _recoloured(crops: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Another light, contrast, saturation and hue for four in five, and one in five grey."""
+    """Brightness, contrast, saturation and hue changed for four in five; one in five grey."""
     count = len(crops)
     changed = rng.random(count) < 0.8
     light, contrast, colour = np.where(changed, rng.uniform(0.6, 1.4, (3, count)), 1.0)

@@ -1,4 +1,4 @@
-"""Colour and texture of an image as numbers: what can be told apart before anything was learned."""
+"""Colour and texture features of an image, computed without training."""
 
 import math
 
@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-SIDE = 32  # pixels; what is finer is not looked at
-CELLS = 4  # each side of the image is cut in so many
+SIDE = 32  # pixels; finer detail is ignored
+CELLS = 4  # cells along each side of the image
 TURNS = 8  # directions of an edge
 
 
@@ -26,7 +26,7 @@ class Texture(nn.Module):
 
 
 def _edges(images: torch.Tensor) -> torch.Tensor:
-    """How strong the edges of each direction are in each cell; the sign of an edge is left out."""
+    """The strength of the edges of each direction in each cell, regardless of their sign."""
     grey = F.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     across = grey[:, :, 1:-1, 2:] - grey[:, :, 1:-1, :-2]
     down = grey[:, :, 2:, 1:-1] - grey[:, :, :-2, 1:-1]

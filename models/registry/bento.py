@@ -1,4 +1,4 @@
-"""The bento of a model version: the code and the model together, to be served from anywhere."""
+"""The bento of a model version: code and model in one package that `bentoml serve` runs."""
 
 import fcntl
 import os
@@ -22,8 +22,9 @@ QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
 def package(workspace: Workspace, version: str) -> str:
     """Build the bento of `version` in the workspace's BentoML home; return its tag.
 
-    Idempotent: the tag is that of the model, and what is there is not built again. A kill leaves
-    no half bento: it is built aside and renamed. `bentoml serve TAG` serves it, from any folder.
+    Idempotent: the tag is that of the model, and an existing bento is not built again. A kill
+    leaves no partial bento: it is built in a temporary home and renamed. `bentoml serve TAG` serves
+    it from any folder.
     """
     if not (CODE / "bentofile.yaml").is_file():
         raise ValueError(f"{CODE} has no bentofile.yaml; run Hone from its repository to package")
@@ -31,7 +32,7 @@ def package(workspace: Workspace, version: str) -> str:
         raise ValueError(f"there is no model {version} in {workspace.bento_home}")
     number = version.partition(":")[2]
     bento = workspace.bento_home / "bentos" / NAME / number
-    with _alone(workspace.bento_home):
+    with _build_lock(workspace.bento_home):
         if not bento.is_dir():
             _build(workspace, version, number, bento)
         write_atomically(bento.parent / "latest", number.encode())
@@ -39,22 +40,22 @@ def package(workspace: Workspace, version: str) -> str:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """One build at a time; the system frees the lock of a process that dies."""
+def _build_lock(home: Path) -> Iterator[None]:
+    """One build at a time; the system releases the lock of a process that dies."""
     with (home / ".packaging.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in home.glob(f"{STAGING}*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in home.glob(f"{STAGING}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         yield
 
 
 def _build(workspace: Workspace, version: str, number: str, bento: Path) -> None:
-    """Run `bentoml build` in a home of its own that shares the models, and move what it built."""
+    """Run `bentoml build` in a temporary home that shares the models, and move the result."""
     with tempfile.TemporaryDirectory(prefix=STAGING, dir=workspace.bento_home) as staging:
         (Path(staging) / "models").symlink_to(workspace.bento_home / "models")
-        words = ["build", "--version", number, "--arg", f"model={version}"]
+        arguments = ["build", "--version", number, "--arg", f"model={version}"]
         done = subprocess.run(
-            [sys.executable, "-m", "bentoml", *words],
+            [sys.executable, "-m", "bentoml", *arguments],
             cwd=CODE,  # it refuses a bentofile elsewhere
             env=_environment(workspace, staging),
             capture_output=True,
@@ -63,8 +64,9 @@ def _build(workspace: Workspace, version: str, number: str, bento: Path) -> None
         )
         built = Path(staging) / "bentos" / NAME / number
         if done.returncode or not built.is_dir():
-            said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-            raise RuntimeError(f"`bentoml {' '.join(words)}` failed ({done.returncode}):\n{said}")
+            output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+            command = " ".join(["bentoml", *arguments])
+            raise RuntimeError(f"`{command}` failed ({done.returncode}):\n{output}")
         _sync(built)
         bento.parent.mkdir(parents=True, exist_ok=True)
         built.rename(bento)

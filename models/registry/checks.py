@@ -1,4 +1,4 @@
-"""What the registry promises, checked: justified releases, models that load, data without code."""
+"""Checks of the registry: justified releases, models that load, stores that hold data only."""
 
 from collections.abc import Iterator
 

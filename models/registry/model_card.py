@@ -1,4 +1,4 @@
-"""What must be known of every model, kept beside its weights and in the database."""
+"""The required metadata of a model, stored with its weights and in the database."""
 
 import json
 import math
@@ -14,7 +14,7 @@ REMOVED = {"parent"}  # always null in those cards
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What must be known of every model: what it answers, what made it, how good it was."""
+    """The metadata of a model: its classes, how it was trained, its metrics."""
 
     classes: tuple[str, ...]
     image_size: int
@@ -32,7 +32,7 @@ class ModelCard:
         for name in ("snapshot", "code_commit", "strategy", "created_at"):
             if not getattr(self, name):
                 raise ValueError(
-                    f"a model card needs {name}; it is empty, say where the model came from"
+                    f"a model card needs {name}; it is empty: state where the model came from"
                 )
         if len(self.classes) < 2 or len(set(self.classes)) < len(self.classes):
             raise ValueError(f"a model card's classes are {self.classes}: two or more, each once")
@@ -46,7 +46,7 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "ModelCard":
-        """The card that `to_json` wrote; a missing or unknown field is an error that names it."""
+        """The card in `text`; a missing or unknown field is an error that names it."""
         stored = OPTIONAL | json.loads(text)
         stored = {name: value for name, value in stored.items() if name not in REMOVED}
         known = {field.name for field in fields(cls)}
@@ -56,12 +56,12 @@ class ModelCard:
 
     @property
     def label_kind(self) -> Kind:
-        """What depends on the kind of the model's labels."""
+        """The label kind of the model."""
         return KINDS[self.kind]
 
 
 def json_value(value: Any) -> Any:
-    """`value` in the types that JSON has; numbers that are not finite become None."""
+    """`value` in JSON's types; numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {str(key): json_value(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,8 +1,9 @@
-"""Models on disk: entries of the workspace's BentoML model store, whole and checked, or absent.
+"""Models on disk: entries of the workspace's BentoML model store, complete and checked, or absent.
 
-An entry holds weights (safetensors), the model card (JSON), what the model said about rows it did
-not train on (npz) and a manifest with the SHA-256 of each. The row in `models`, written last, has
-the manifest's SHA-256: an entry without a row is no model, and a changed byte is not loaded.
+An entry holds weights (safetensors), the model card (JSON), the model's predictions for rows that
+it was not trained on (npz) and a manifest with the SHA-256 of each. The row in `models`, written
+last, has the manifest's SHA-256: an entry without a row is not a model, and a changed file is not
+loaded.
 """
 
 import hashlib
@@ -37,14 +38,14 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model as it was saved: every file had the SHA-256 it was written with."""
+    """A model as it was saved; the SHA-256 of every file was checked."""
 
     version: str
     sha256: str
     network: "Network"
     card: ModelCard
     reference: "Predictions"  # of rows it did not train on
-    reference_ids: tuple[str, ...] = ()  # samples of those rows; not kept by older versions
+    reference_ids: tuple[str, ...] = ()  # samples of those rows; older versions stored none
 
 
 def save_model(
@@ -55,12 +56,12 @@ def save_model(
     reference: "Predictions",
     reference_ids: Sequence[str] = (),
 ) -> str:
-    """Put a model in the store and on record; return its version.
+    """Save a model in the store and in the database; return its version.
 
-    `reference` are its predictions for rows it did not train on, `reference_ids` their samples.
+    `reference` are its predictions for rows it was not trained on, `reference_ids` their samples.
 
-    Idempotent: the same weights with the same card (but for its time) are one version. A kill at
-    any moment leaves an intent that the next save completes or clears away.
+    Idempotent: the same weights with the same card (except for its time) are one version. A kill at
+    any moment leaves an intent that the next save completes or removes.
     """
     contents = _pack(network, card, reference, reference_ids)
     identity = _identity(contents, card)
@@ -74,32 +75,32 @@ def save_model(
         version = f"{NAME}:{_next_number(list(versions)):04d}-{identity}"
         manifest = json.dumps({name: _sha256(contents[name]) for name in FILES}, indent=1).encode()
         payload = {"version": version, "manifest": _sha256(manifest)}
-        key = f"{version}@{token.number}"  # an attempt that was cleared away has its own intent
+        key = f"{version}@{token.number}"  # a removed attempt has its own intent
         with writing(engine) as connection:
             begin_intent(connection, token, kind=INTENT, key=key, payload=payload)
         _write_entry(bento_home, version, card, {**contents, MANIFEST: manifest})
         with writing(engine) as connection:
-            _put_on_record(connection, token, key, version, card, payload["manifest"])
+            _record(connection, token, key, version, card, payload["manifest"])
     return version
 
 
 def finish_saves(engine: Engine, bento_home: Path) -> list[str]:
-    """Complete or clear away what a killed save left; return what was done, in words."""
+    """Complete or remove the entries of interrupted saves; return one sentence for each."""
     with only_writer(engine, "models") as token:
         return _finish(engine, token, bento_home)
 
 
 def load_model(engine: Engine, bento_home: Path, version: str) -> LoadedModel:
-    """The model `version` as it was put on record; a damaged file is refused by name."""
+    """The model `version` as it was recorded; a damaged file is an error that names it."""
     return read_model(
         entry(bento_home, version), version, find_model(engine, version).weights_sha256
     )
 
 
 def read_model(folder: Path, version: str, sha256: str) -> LoadedModel:
-    """The model in `folder`, all of it checked against the SHA-256 of its manifest.
+    """The model in `folder`, every file checked against the manifest with this SHA-256.
 
-    Nothing that is read can run code: safetensors, JSON, and npz without pickled objects.
+    No file can run code: safetensors, JSON, and npz without pickled objects.
     """
     import safetensors.torch
 
@@ -120,16 +121,16 @@ def entry(bento_home: Path, version: str) -> Path:
     """The folder of `version` in the model store."""
     name, _, number = version.partition(":")
     if name != NAME or not re.fullmatch(r"[a-z0-9][-a-z0-9.]*", number):
-        raise ValueError(f"{version!r} is no model version of ours; example: {NAME}:0001-1f2e")
+        raise ValueError(f"{version!r} is not a model version; example: {NAME}:0001-1f2e")
     return bento_home / "models" / name / number
 
 
 def unrecorded_entries(engine: Engine, bento_home: Path) -> list[str]:
-    """Entries of the store that no row vouches for; they are never served."""
+    """Entries of the store without a row in the database; they are never served."""
     with engine.connect() as connection:
         known = set(connection.scalars(select(models.c.version)))
-    found = (path for path in (bento_home / "models" / NAME).glob("*") if path.is_dir())
-    return sorted({f"{NAME}:{path.name}" for path in found} - known)
+    folders = (path for path in (bento_home / "models" / NAME).glob("*") if path.is_dir())
+    return sorted({f"{NAME}:{path.name}" for path in folders} - known)
 
 
 def _pack(
@@ -185,10 +186,10 @@ def _write_entry(
     with bentoml.models.create(
         version,
         labels={"snapshot": card.snapshot, "strategy": card.strategy},
-        metadata={**_described(card), "manifest_sha256": _sha256(contents[MANIFEST])},
+        metadata={**_bento_metadata(card), "manifest_sha256": _sha256(contents[MANIFEST])},
         _model_store=store,
     ):
-        pass  # the entry begins with BentoML's own model.yaml; our files follow, fsynced
+        pass  # BentoML writes its model.yaml; our files follow, fsynced
     for name, content in {**contents, "model.yaml": (folder / "model.yaml").read_bytes()}.items():
         write_atomically(folder / name, content)
     sync_folder(folder.parent)
@@ -197,9 +198,9 @@ def _write_entry(
 def _model_store(bento_home: Path) -> Any:
     """BentoML's model store at `bento_home`.
 
-    Made by hand: BentoML reads BENTOML_HOME once a process, and a process may serve two homes.
+    Built directly: BentoML reads BENTOML_HOME once a process, and a process may use two homes.
     """
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # asked once, at its first event
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # read once, at its first event
     from bentoml._internal.models import ModelStore
 
     folder = bento_home / "models"
@@ -207,14 +208,14 @@ def _model_store(bento_home: Path) -> Any:
     return ModelStore(folder)
 
 
-def _described(card: ModelCard) -> dict[str, Any]:
-    """Of the card, what BentoML's metadata takes: no null, nothing nested."""
-    known = json.loads(card.to_json())
-    found = {name: known[name] for name in ("code_commit", "seed")} | known["metrics"]
-    return {name: value for name, value in found.items() if isinstance(value, str | int | float)}
+def _bento_metadata(card: ModelCard) -> dict[str, str | int | float]:
+    """The part of the card that BentoML's metadata can hold: no null, nothing nested."""
+    fields = json.loads(card.to_json())
+    flat = {name: fields[name] for name in ("code_commit", "seed")} | fields["metrics"]
+    return {name: value for name, value in flat.items() if isinstance(value, str | int | float)}
 
 
-def _put_on_record(
+def _record(
     connection: Connection, token: Token, key: str, version: str, card: ModelCard, sha256: str
 ) -> None:
     config = json.loads(card.to_json())
@@ -244,25 +245,25 @@ def _finish(engine: Engine, token: Token, bento_home: Path) -> list[str]:
         except ValueError:
             shutil.rmtree(folder, ignore_errors=True)
             with writing(engine) as connection:
-                commit_intent(connection, token, kind=INTENT, key=key, outcome="cleared away")
-            done.append(f"{version}: half a model, cleared away")
+                commit_intent(connection, token, kind=INTENT, key=key, outcome="removed")
+            done.append(f"{version}: incomplete, removed")
             continue
         card = ModelCard.from_json(contents["card.json"])
         with writing(engine) as connection:
-            _put_on_record(connection, token, key, version, card, sha256)
+            _record(connection, token, key, version, card, sha256)
         done.append(f"{version}: completed")
     return done
 
 
 def _read_checked(folder: Path, version: str, sha256: str) -> dict[str, bytes]:
-    """Every file of the entry, as its manifest says they were."""
+    """The contents of every file of the entry, each with the SHA-256 in the manifest."""
     try:
         manifest = json.loads(read_checked(folder / MANIFEST, sha256))
         return {name: read_checked(folder / name, manifest[name]) for name in FILES}
     except (ValueError, OSError) as error:
-        what = str(error).partition(";")[0]  # the remedy that follows is for data under DVC
+        cause = str(error).partition(";")[0]  # the remedy that follows is for data under DVC
         raise ValueError(
-            f"model {version} is damaged and was not loaded: {what}. Put its folder {folder} back "
+            f"model {version} is damaged and was not loaded: {cause}. Restore its folder {folder} "
             "from a copy, or release another version"
         ) from error
 

@@ -77,12 +77,12 @@ releases = Table(
 
 
 class Superseded(RuntimeError):
-    """The release pointer moved since the caller looked: judge against the new champion first."""
+    """The release changed since the caller read it: judge against the new champion first."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """What is served, and who put it there for which reason."""
+    """One release: the model served, who released it and why."""
 
     number: int
     champion: str
@@ -95,7 +95,7 @@ class Release:
 
 
 def find_model(engine: Engine, version: str) -> Row[Any]:
-    """The record of one version; an unknown one is an error that says what there is."""
+    """The row of one version; an unknown one is an error that lists the known ones."""
     with engine.connect() as connection:
         row = connection.execute(select(models).where(models.c.version == version)).first()
         if row is not None:
@@ -132,9 +132,9 @@ def record_verdict(
     rows_fingerprint: str,
     verdict: "Verdict",
 ) -> str:
-    """Keep a verdict for good; return its id.
+    """Record a verdict permanently; return its id.
 
-    Idempotent: the same judgement of the same rows has the same id and is kept once.
+    Idempotent: the same judgement of the same rows has the same id and is recorded once.
     """
     row = {
         "challenger": challenger,
@@ -156,7 +156,7 @@ def record_verdict(
 
 
 def find_verdict(engine: Engine, verdict_id: str) -> Row[Any]:
-    """The record of one verdict; an unknown one is an error that names it."""
+    """The row of one verdict; an unknown one is an error that names it."""
     with engine.connect() as connection:
         known = select(verdicts).where(verdicts.c.verdict_id == verdict_id)
         row = connection.execute(known).first()
@@ -166,7 +166,7 @@ def find_verdict(engine: Engine, verdict_id: str) -> Row[Any]:
 
 
 def releasing_verdict(engine: Engine, version: str) -> str | None:
-    """The verdict that put `version` into service at some time; None if none ever did."""
+    """The verdict by which `version` was ever released; None when there is none."""
     with engine.connect() as connection:
         made = select(releases.c.verdict_id).where(releases.c.champion == version)
         return connection.scalar(made.where(releases.c.verdict_id.is_not(None)).limit(1))
@@ -196,12 +196,12 @@ def release(
 ) -> int:
     """Put `version` in service in one transaction; return the number of the release.
 
-    `expected` is the release the caller saw (0 = none): if another one came meanwhile, or the
-    verdict was reached against another champion, nothing changes and `Superseded` says so. Without
-    a PROMOTE verdict only a named person (`override`) can release. Twice is once.
+    `expected` is the release that the caller read (0 = none): if it has changed, or the verdict was
+    reached against another champion, nothing changes and `Superseded` is raised. Without a PROMOTE
+    verdict only a named person (`override`) can release. Idempotent.
     """
     if not who.strip() or not why.strip():
-        raise ValueError(f"a release needs who ({who!r}) and why ({why!r}); say both")
+        raise ValueError(f"a release needs who ({who!r}) and why ({why!r}); give both")
     try:
         with writing(engine) as connection:
             current = _newest(connection)
@@ -246,9 +246,9 @@ def _refuse_unjudged(
 ) -> None:
     row = connection.execute(select(verdicts).where(verdicts.c.verdict_id == verdict_id)).first()
     if row is None or row.challenger != version or row.outcome != PROMOTE:
-        found = "no verdict" if row is None else f"{row.outcome} of {row.challenger}"
+        actual = "no verdict" if row is None else f"{row.outcome} of {row.challenger}"
         raise ValueError(
-            f"{version} is not released: {verdict_id} is {found}, a PROMOTE verdict of this "
+            f"{version} is not released: {verdict_id} is {actual}, a PROMOTE verdict of this "
             "version is needed; a named person may release it with override"
         )
     if row.champion != (current.champion if current else None):

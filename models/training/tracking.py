@@ -1,4 +1,4 @@
-"""A training's record: our own files, which count, and a W&B run beside them, which may fail."""
+"""The record of a training: files in the workspace, mirrored to a W&B run that may fail."""
 
 import json
 import logging
@@ -15,15 +15,15 @@ from core.files import write_atomically
 
 METRICS, SUMMARY = "metrics.jsonl", "summary.json"
 INIT_SECONDS = 5  # for W&B to answer; without a network it takes about three times as long
-FINISH_SECONDS = 60  # for what is still to be uploaded; `wandb sync` brings the rest
+FINISH_SECONDS = 60  # for pending uploads; `wandb sync` sends the rest
 
 log = logging.getLogger(__name__)
 
 
 class Run:
-    """Where a training writes what it learns about itself.
+    """The writer of a training's metrics, summary and artifacts.
 
-    Everything goes into `folder` first. The first failure of W&B is one warning and ends the
+    Everything is written to `folder` first. The first failure of W&B logs one warning and ends the
     mirror, never the training.
     """
 
@@ -32,10 +32,10 @@ class Run:
         self.mirrored_to = _address(mirror)
         self.mirror_failed = ""
         self._mirror = mirror
-        self._summary: dict[str, Any] = {}
+        self._summary: dict[str, object] = {}
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Keep one epoch's numbers: a line of metrics.jsonl, on the disk when this returns."""
+        """Append one epoch's numbers to metrics.jsonl, fsynced when this returns."""
         with (self.folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(_plain(row), allow_nan=False) + "\n")
             file.flush()
@@ -43,12 +43,12 @@ class Run:
         self._send("the metrics", lambda mirror: mirror.log(dict(row)))
 
     def summarise(self, **numbers: Any) -> None:
-        """Keep what is to be known of the run as a whole."""
+        """Add numbers to the summary of the run."""
         self._summary |= numbers
         self._send("the summary", lambda mirror: mirror.summary.update(_plain(numbers)))
 
     def confusion(self, counts: np.ndarray, classes: Sequence[str]) -> None:
-        """Keep the confusion matrix: truths in rows, answers in columns."""
+        """Add the confusion matrix: truths in rows, predicted classes in columns."""
         self._summary["confusion"] = {"classes": list(classes), "counts": counts.tolist()}
         self._send(
             "the confusion matrix",
@@ -56,19 +56,19 @@ class Run:
         )
 
     def mistakes(self, pictures: Sequence[np.ndarray], captions: Sequence[str]) -> None:
-        """Show the worst mistakes as images with captions."""
+        """Add the worst mistakes: captions to the summary, images to the mirror."""
         self._summary["mistakes"] = list(captions)
 
         def show(mirror: Any) -> None:
             import wandb
 
-            shown = zip(pictures, captions, strict=True)
-            mirror.log({"mistakes": [wandb.Image(image, caption=text) for image, text in shown]})
+            pairs = zip(pictures, captions, strict=True)
+            mirror.log({"mistakes": [wandb.Image(image, caption=text) for image, text in pairs]})
 
         self._send("the mistakes", show)
 
     def model(self, name: str, files: Sequence[Path], **metadata: Any) -> None:
-        """Put the model's files into an artifact; offline it waits for `wandb sync`."""
+        """Log the model's files as an artifact; an offline run keeps it for `wandb sync`."""
 
         def add(mirror: Any) -> None:
             import wandb
@@ -92,9 +92,9 @@ class Run:
 
     def _end(self, state: str) -> None:
         mirror = {"mirrored_to": self.mirrored_to, "mirror_failed": self.mirror_failed}
-        told = _plain({"state": state, **mirror, **self._summary})
+        summary = _plain({"state": state, **mirror, **self._summary})
         write_atomically(
-            self.folder / SUMMARY, json.dumps(told, indent=1, allow_nan=False).encode()
+            self.folder / SUMMARY, json.dumps(summary, indent=1, allow_nan=False).encode()
         )
         self._send("the end", lambda mirror: mirror.finish(exit_code=int(state != "finished")))
 
@@ -111,8 +111,8 @@ def tracked_run(
 ) -> Iterator[Run]:
     """A run recorded in `runs/name` and mirrored to W&B, offline unless `online` and with a key.
 
-    It never hangs on a network and W&B cannot end it. Running again under the same name starts
-    the record anew. All of W&B's own files stay under `runs`.
+    A missing network delays it by seconds at most, and an error of W&B never ends it. Running again
+    under the same name starts the record anew. All of W&B's own files stay under `runs`.
     """
     if api_key and api_key in json.dumps(_plain(config)):
         raise ValueError("the config of the run contains the W&B key; leave it out")
@@ -135,12 +135,12 @@ def tracked_run(
 def _open_mirror(
     folder: Path, name: str, config: Mapping[str, Any], project: str, api_key: str | None
 ) -> Any:
-    """A W&B run; offline when online fails, and None, with a warning, when that fails too."""
+    """A W&B run: online with a key, else or on failure offline; None when both fail."""
     modes: list[Literal["online", "offline"]] = ["online", "offline"] if api_key else ["offline"]
     for mode in modes:
         try:
             return _init(mode, folder.parent, name, config, project, api_key)
-        except Exception as error:  # also wandb's own, which need its import to be named
+        except Exception as error:  # wandb's own types would need its import
             _warn(f"starting {mode}", error, folder)
     return None
 
@@ -164,7 +164,7 @@ def _init(
         finish_timeout=FINISH_SECONDS,
         console="off",  # Prefect has the console
         silent=True,
-        disable_git=True,  # the commit is in the config; looking for it would find the workspace's
+        disable_git=True,  # the commit is in the config; W&B would record the workspace's
         disable_code=True,
         reinit="create_new",
     )
@@ -180,9 +180,9 @@ def _address(mirror: Any) -> str | None:
 
 
 def _keep_under(runs: Path) -> None:
-    """Give W&B its caches and settings in `runs` instead of the home folder.
+    """Point W&B's caches and settings to `runs` instead of the home folder.
 
-    For good: it reads these whenever it likes, also at exit and from other threads' runs.
+    Permanently: W&B reads these variables at any time, also at exit and in other threads.
     """
     home = runs / "wandb-home"
     for part in ("DATA", "CACHE", "CONFIG"):
@@ -214,7 +214,7 @@ def _warn(what: str, error: Exception, folder: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it; a number that is not finite is null."""
+    """The value in JSON's types; a number that is not finite is null."""
     if isinstance(value, Mapping):
         return {str(name): _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

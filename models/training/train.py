@@ -1,4 +1,4 @@
-"""One training, read from top to bottom."""
+"""The training loop: a snapshot's rows -> the network of the best epoch."""
 
 import copy
 import math
@@ -25,14 +25,14 @@ from models.scoring.predict import BATCH, predict
 from models.training.trainable import missing_rows
 
 FINE_TUNES = ("full", "frozen")
-LEAST_HELD = 50  # val rows; fewer cannot tell two epochs apart, and choosing by 9 cost 7 points
-LEAST_SETTLED, MOST_SETTLED = 16, 2048  # rows that BatchNorm's last statistics are taken from
-LEAST_WEIGHT = 0.01  # of a row nobody trusts: the weights of a batch must have a sum
-SOFT = "soft"  # the split of rows with a guess in place of a label
+MIN_VAL_ROWS = 50  # fewer do not rank epochs reliably: choosing by 9 rows cost 7 points
+MIN_NORM_ROWS, MAX_NORM_ROWS = 16, 2048  # rows that BatchNorm's final statistics are taken from
+MIN_WEIGHT = 0.01  # of a row without trust: the weights of a batch must not sum to zero
+SOFT = "soft"  # the split of rows with a pseudo-label in place of a label
 
 
 class NonFiniteLoss(ValueError):
-    """The loss or a weight stopped being a number; the message says when and with which numbers."""
+    """The loss or a weight is no longer finite; the message names the step and the last losses."""
 
 
 @configuration("train")
@@ -42,13 +42,13 @@ class TrainConfig:
     epochs: int = Field(
         default=20, ge=1, description="at most; the learning rate falls to zero at the end"
     )
-    min_steps: int = Field(  # a hundred labels are gone through more often than ten thousand
+    min_steps: int = Field(  # small snapshots need more epochs than large ones
         default=200, ge=0, description="optimizer steps in all, at least"
     )
-    batch_size: int = Field(  # the smallest that keeps a core busy; BatchNorm likes it well enough
+    batch_size: int = Field(  # the smallest that keeps a core busy; large enough for BatchNorm
         default=64, ge=2, description="images in one step"
     )
-    lr: float = Field(  # AdamW's usual; networks from scratch take twice as much
+    lr: float = Field(  # AdamW's usual; from scratch, twice that works too
         default=1e-3, gt=0, allow_inf_nan=False, description="highest learning rate, such as 0.001"
     )
     weight_decay: float = Field(
@@ -63,10 +63,10 @@ class TrainConfig:
     label_smoothing: float = Field(  # a few labels are always wrong
         default=0.05, ge=0, lt=1, description="probability spread over the other classes"
     )
-    augment: bool = Field(  # a few hundred images are otherwise learnt by heart
+    augment: bool = Field(  # a few hundred images are otherwise memorised
         default=True, description="crop, rotate and recolour images at random"
     )
-    flip: bool = Field(  # a mirrored digit, sign or letter is another one; turn on for animals
+    flip: bool = Field(  # mirroring changes digits, signs and letters; turn on for animals
         default=False, description="mirror images at random"
     )
     fine_tune: Annotated[str, OneOf(FINE_TUNES)] = Field(
@@ -86,13 +86,13 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Trained:
-    """The network of the best epoch, and how it came to be."""
+    """The network of the best epoch, with the history of its training."""
 
     network: Network
-    history: list[dict[str, float]]  # a row an epoch; the best one is of this very network
+    history: list[dict[str, float]]  # a row an epoch; the best one describes this network
     best_epoch: int  # from 1
     precision: str  # as it was run, such as "bf16 on cpu"
-    absent_classes: list[str]  # without a row to learn from: it can hardly answer them
+    absent_classes: list[str]  # without a training row
 
 
 @dataclass(frozen=True)
@@ -125,36 +125,36 @@ def train(
 ) -> Trained:
     """A network trained on the "train" rows of `table`, its best epoch chosen on the "val" rows.
 
-    "soft" rows are trained on beside them, with less weight. Seeded: the same rows, threads and
-    processor give the same result (on a CPU in "fp32"). With few "val" rows the training loss
-    chooses.
+    "soft" rows are trained on as well, with less weight. Seeded: the same rows, threads and
+    processor give the same result (on a CPU in "fp32"). With fewer than MIN_VAL_ROWS "val" rows the
+    training loss chooses the epoch.
     """
     _check(table, config, network)
     with threads_set(threads), torch.random.fork_rng():
         torch.manual_seed(config.seed)
         made = build(network, classes=len(classes), image_size=image_size, kind=kind)
-        taught = ["train", SOFT] if config.soft_weight else ["train"]
+        trained_on = ["train", SOFT] if config.soft_weight else ["train"]
         learn, held = (
             _rows(
                 part, open_images(part, shards, image_size, threads=threads), classes, config, kind
             )
-            for part in (table[table["split"].isin(splits)] for splits in (taught, ["val"]))
+            for part in (table[table["split"].isin(splits)] for splits in (trained_on, ["val"]))
         )
         precision = _precision(made, learn, config, device)
         precision.place(made)
         part: nn.Module = made
         if config.fine_tune == "frozen":
             made.backbone.requires_grad_(False)
-            if not config.augment:  # the backbone will say the same each time: ask it once
+            if not config.augment:  # constant embeddings: computed once
                 learn, held = _embedded(made, learn, precision), _embedded(made, held, precision)
                 part = made.head
         history, best_epoch = _fit(part, learn, held, config, precision, on_epoch)
         if config.fine_tune == "full":
-            _settle_norms(made, learn, precision, np.random.default_rng(config.seed))
+            _recompute_norms(made, learn, precision, np.random.default_rng(config.seed))
             history[best_epoch - 1] |= _score(made, held, precision)
     made.requires_grad_(True).eval()
-    seen = set(table.loc[table["split"] == "train", "label"])
-    absent = [name for name in classes if name not in seen]
+    present = set(table.loc[table["split"] == "train", "label"])
+    absent = [name for name in classes if name not in present]
     return Trained(made, history, best_epoch, str(precision), absent)
 
 
@@ -166,7 +166,7 @@ def _fit(
     precision: Precision,
     on_epoch: Callable[[dict[str, float]], None] | None,
 ) -> tuple[list[dict[str, float]], int]:
-    """Leave the weights of the best epoch in `part`; return a row per epoch, and which was best."""
+    """Train `part` and load its best epoch; return one row per epoch, and the best epoch."""
     rng = np.random.default_rng(config.seed)
     size, steps = _pace(config, len(learn))
     batches = _batches(len(learn), size, rng)
@@ -194,14 +194,15 @@ def _fit(
         pace = steps * size / (time.perf_counter() - began)
         row = {"epoch": epoch, "step": epoch * steps, "lr": rate, "train_loss": fmean(losses)}
         row |= _score(part, held, precision)
-        watched = row["val_loss"] if len(held) >= LEAST_HELD else row["train_loss"]
-        if not (math.isfinite(watched) and _is_finite(part)):
+        selection_loss = row["val_loss"] if len(held) >= MIN_VAL_ROWS else row["train_loss"]
+        if not (math.isfinite(selection_loss) and _is_finite(part)):
             raise _broken("a weight", losses, epoch=epoch, step=epoch * steps, rate=rate)
         history.append(row)
         if on_epoch:
             on_epoch({**row, "images_per_second": pace})
-        if watched <= best_loss:  # of equals the later: its learning rate was lower
-            best_loss, best_epoch, best = watched, epoch, copy.deepcopy(part.state_dict())
+        if selection_loss <= best_loss:  # of equals the later: its learning rate was lower
+            best_loss, best_epoch = selection_loss, epoch
+            best = copy.deepcopy(part.state_dict())
         elif epoch - best_epoch >= config.patience:
             break
     part.load_state_dict(best)
@@ -209,7 +210,7 @@ def _fit(
 
 
 def rate_share(step: int, total: int, warmup: float) -> float:
-    """The share of the learning rate at `step`: up in a line, then down in a cosine to zero."""
+    """The share of the learning rate at `step`: linear warm-up, then a cosine to zero."""
     rise = max(1, round(warmup * total))
     if step < rise:
         return (step + 1) / rise
@@ -228,7 +229,7 @@ def _check(table: pd.DataFrame, config: TrainConfig, network: NetworkConfig) -> 
 
 def _pace(config: TrainConfig, rows: int) -> tuple[int, int]:
     """Rows per step and steps per epoch."""
-    size = min(config.batch_size, max(2, rows))  # BatchNorm can do nothing with a single row
+    size = min(config.batch_size, max(2, rows))  # BatchNorm needs two rows
     return size, max(math.ceil(rows / size), math.ceil(config.min_steps / config.epochs))
 
 
@@ -243,7 +244,7 @@ def _rows(
     return _Rows(
         images.take,
         kind.targets(part, classes, soft=soft),
-        weights.clamp(min=LEAST_WEIGHT),
+        weights.clamp(min=MIN_WEIGHT),
         part["label"].to_numpy(),
         classes,
         kind,
@@ -264,13 +265,13 @@ def _embedded(network: Network, rows: _Rows, precision: Precision) -> _Rows:
 
 
 def _batches(rows: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Row numbers without end, `size` at a time: every row once before any comes again."""
-    waiting = np.empty(0, dtype=np.int64)
+    """Endless batches of `size` row numbers: every row once before any is repeated."""
+    queue = np.empty(0, dtype=np.int64)
     while True:
-        while len(waiting) < size:
-            waiting = np.concatenate([waiting, rng.permutation(rows)])
-        yield waiting[:size]
-        waiting = waiting[size:]
+        while len(queue) < size:
+            queue = np.concatenate([queue, rng.permutation(rows)])
+        yield queue[:size]
+        queue = queue[size:]
 
 
 def _optimizer(part: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -285,7 +286,7 @@ def _optimizer(part: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
 def _train_mode(part: nn.Module, config: TrainConfig) -> None:
     part.train()
     if config.fine_tune == "frozen" and isinstance(part, Network):
-        part.backbone.eval()  # or BatchNorm would go on learning
+        part.backbone.eval()  # in training mode BatchNorm would still change
 
 
 def _loss(
@@ -307,7 +308,7 @@ def _loss(
 
 @torch.inference_mode()
 def _score(part: nn.Module, rows: _Rows, precision: Precision) -> dict[str, float]:
-    """Loss and mean credit on the rows, without smoothing or weights; nothing without rows."""
+    """Loss and mean credit on the rows, without smoothing or weights; empty without rows."""
     part.eval()
     loss, credit = 0.0, 0.0
     for start in range(0, len(rows), BATCH):
@@ -347,22 +348,22 @@ def _precision(network: Network, rows: _Rows, config: TrainConfig, device: str |
     )
 
 
-def _settle_norms(
+def _recompute_norms(
     network: Network, rows: _Rows, precision: Precision, rng: np.random.Generator
 ) -> None:
-    """Give BatchNorm the statistics of images as they are, not as they were augmented.
+    """Take BatchNorm's statistics anew from images without augmentation, as in prediction.
 
-    Those are what it will see: 1 point of accuracy on the digits, with 60 to 240 labels.
+    Measured gain: 1 point of accuracy on the digits, with 60 to 240 labels.
     """
     norms = [part for part in network.modules() if isinstance(part, _BatchNorm)]
-    if not norms or len(rows) < LEAST_SETTLED:
+    if not norms or len(rows) < MIN_NORM_ROWS:
         return
     network.eval()
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.train().momentum = None  # the plain average over all batches
-    chosen = rng.permutation(len(rows))[:MOST_SETTLED]
+    chosen = rng.permutation(len(rows))[:MAX_NORM_ROWS]
     with torch.no_grad(), precision.autocast():
         for numbers in np.array_split(chosen, math.ceil(len(chosen) / BATCH)):
             network(precision.put(rows.take(numbers)))
@@ -376,9 +377,9 @@ def _is_finite(part: nn.Module) -> bool:
 
 
 def _broken(what: str, losses: list[float], **numbers: float) -> NonFiniteLoss:
-    told = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
+    place = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
     last = ", ".join(f"{loss:g}" for loss in losses[-4:])
     return NonFiniteLoss(
-        f"{what} is no longer finite at {told} (last losses: {last}); choose a smaller lr, "
+        f"{what} is no longer finite at {place} (last losses: {last}); choose a smaller lr, "
         "or look for damaged images or weights"
     )

@@ -1,15 +1,15 @@
-"""What a labelled table needs before a network can be trained on it."""
+"""Checks that a labelled table can be trained on."""
 
 import pandas as pd
 
 
 def missing_for_training(table: pd.DataFrame) -> str | None:
-    """What the table lacks to teach a network anything, in one sentence; None if nothing."""
+    """The reason why the table cannot be trained on, in one sentence; None when it can."""
     return missing_rows(table) or _missing_classes(table)
 
 
 def missing_rows(table: pd.DataFrame) -> str | None:
-    """Why there is no row to train on, in one sentence; None when there is one."""
+    """The reason why no row can be trained on, in one sentence; None when one can."""
     if (table["split"] == "train").any():
         return None
     splits = ", ".join(sorted(set(table["split"]))) or "none"

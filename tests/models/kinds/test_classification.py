@@ -54,14 +54,16 @@ def test_soft_rows_have_probabilities_as_targets() -> None:
     targets = KIND.targets(rows, CLASSES, soft=np.array([False, True]))
     assert torch.allclose(targets, torch.tensor([[0.0, 0, 1], [2 / 3, 1 / 3, 0]]))
     rows.loc[1, "probs"] = json.dumps({"gone": 1.0})
-    with pytest.raises(ValueError, match="soft row says nothing of the classes cat, dog, eel"):
+    with pytest.raises(
+        ValueError, match="soft row has no probability of the classes cat, dog, eel"
+    ):
         KIND.targets(rows, CLASSES, soft=np.array([False, True]))
 
 
 def test_a_label_that_is_no_class_is_refused() -> None:
     with pytest.raises(ValueError, match="'cow' is no class; the classes are cat, dog, eel"):
         KIND.targets(pd.DataFrame({"label": ["cat", "cow"]}), CLASSES)
-    assert KIND.strange_truths(["cat", "cow", None], CLASSES) == ["cow", None]
+    assert KIND.unknown_truths(["cat", "cow", None], CLASSES) == ["cow", None]
 
 
 def test_credit_is_one_where_the_most_probable_class_is_the_truth() -> None:

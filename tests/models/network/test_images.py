@@ -46,7 +46,7 @@ def test_images_are_the_same_kept_in_memory_or_decoded_anew_by_any_number_of_thr
     table = snapshot(tmp_path, train=7, side=11)
     kept = open_images(table, tmp_path, SIZE)
     anew = open_images(table, tmp_path, SIZE, threads=3, memory_bound=0)
-    assert kept.kept is not None and anew.kept is None
+    assert kept.cached is not None and anew.cached is None
     rows = np.array([5, 0, 5, 6])
     assert torch.equal(kept.take(rows), anew.take(rows))
     assert torch.equal(torch.cat(list(anew.batches(3))), torch.cat(list(kept.batches(4))))
@@ -54,12 +54,12 @@ def test_images_are_the_same_kept_in_memory_or_decoded_anew_by_any_number_of_thr
 
 @pytest.mark.parametrize("waiting", [0, 4000, 2**23])
 def test_images_of_any_size_are_what_prepare_makes_of_each(tmp_path, monkeypatch, waiting):
-    monkeypatch.setattr("models.network.images._WAITING", waiting)
+    monkeypatch.setattr("models.network.images._PENDING_BYTES", waiting)
     rng = np.random.default_rng(0)
     sizes = [(SIDE, SIDE), (30, 20), (3, 40), (30, 20), (SIDE, SIDE), (1, 1), (30, 20)]
     pictures = [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
     places = write_shard(tmp_path, [(f"{n}", encoded(one)) for n, one in enumerate(pictures)])
-    images = Images(places, tmp_path, SIDE, threads=2, kept=None)
+    images = Images(places, tmp_path, SIDE, threads=2, cached=None)
     decoded = images.decode(np.arange(len(sizes)))
     assert decoded.is_contiguous(memory_format=torch.channels_last)
     assert images.take(np.arange(len(sizes))).is_contiguous()
@@ -70,8 +70,8 @@ def test_images_of_any_size_are_what_prepare_makes_of_each(tmp_path, monkeypatch
 def test_more_images_than_fit_in_the_bound_are_not_kept(tmp_path):
     table = snapshot(tmp_path, train=4)
     size = 4 * 3 * SIZE**2
-    assert open_images(table, tmp_path, SIZE, memory_bound=size).kept is not None
-    assert open_images(table, tmp_path, SIZE, memory_bound=size - 1).kept is None
+    assert open_images(table, tmp_path, SIZE, memory_bound=size).cached is not None
+    assert open_images(table, tmp_path, SIZE, memory_bound=size - 1).cached is None
 
 
 def test_a_table_without_rows_has_no_batches(tmp_path):

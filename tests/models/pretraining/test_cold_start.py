@@ -51,14 +51,14 @@ def test_a_small_pool_is_told_apart_by_colours_and_textures(pool, tmp_path):
 
 
 def test_no_time_means_colours_and_textures_too(pool, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "FEWEST", 10)
+    monkeypatch.setattr(module, "MIN_IMAGES", 10)
     assert "no time" in seen(pool, tmp_path, seconds=0)[1]
 
 
 def test_a_larger_pool_teaches_a_network_of_its_own(pool, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "FEWEST", 10)
+    monkeypatch.setattr(module, "MIN_IMAGES", 10)
     monkeypatch.setattr(simclr, "EPOCHS", 2)
-    monkeypatch.setattr(simclr, "LEAST_STEPS", 2)
+    monkeypatch.setattr(simclr, "MIN_STEPS", 2)
     found, source = seen(pool, tmp_path, seconds=600)
     assert_sound(found, 24)
     assert "trained without labels" in source and "24 images of the pool, 2 times each" in source

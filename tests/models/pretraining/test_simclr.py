@@ -10,7 +10,7 @@ from models.pretraining.simclr import VIEW, nt_xent, small_encoder, train_simclr
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch):
-    monkeypatch.setattr(simclr, "LEAST_STEPS", 2)
+    monkeypatch.setattr(simclr, "MIN_STEPS", 2)
 
 
 @pytest.fixture

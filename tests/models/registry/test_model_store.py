@@ -146,7 +146,7 @@ def test_weights_that_are_not_finite_are_not_saved(place: tuple[Workspace, Engin
 
 @pytest.mark.parametrize("version", ["hone:../../etc", "other:0001-a", "hone", "hone:"])
 def test_a_version_that_is_a_path_is_refused(tmp_path: Path, version: str) -> None:
-    with pytest.raises(ValueError, match="is no model version of ours"):
+    with pytest.raises(ValueError, match="is not a model version"):
         entry(tmp_path, version)
 
 
@@ -203,7 +203,7 @@ def test_a_kill_anywhere_leaves_no_half_model(tmp_path: Path) -> None:
         if not killed:
             break
     assert not killed
-    assert mended == {"half a model, cleared away", "completed"}
+    assert mended == {"incomplete, removed", "completed"}
 
 
 def test_an_entry_nobody_vouches_for_is_named(place: tuple[Workspace, Engine]) -> None:

@@ -215,7 +215,7 @@ def test_a_class_that_is_only_guessed_counts_as_absent(tmp_path):
 @pytest.mark.parametrize("probs", [{"gone": 1.0}, {"flat": math.nan}, {"flat": -1.0, "tall": 2.0}])
 def test_a_guess_that_says_nothing_of_our_classes_is_refused(tmp_path, probs):
     table = guessed(snapshot(tmp_path, train=6), [2], **probs)
-    with pytest.raises(ValueError, match="says nothing of the classes flat, tall, wide"):
+    with pytest.raises(ValueError, match="has no probability of the classes flat, tall, wide"):
         run(table, tmp_path)
 
 
