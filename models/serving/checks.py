@@ -1,4 +1,4 @@
-"""What the record of served predictions promises, checked."""
+"""Checks of the recorded served predictions."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ WAITS_DAYS = 1  # the watch drains every hour; longer means that nobody does
 
 
 def served_images_are_whole(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Predictions whose image is not where the row says, or is another."""
+    """Predictions whose image is not at the recorded place, or is a different one."""
     with engine.connect() as connection:
         for row in connection.execute(select(predictions).order_by(predictions.c.seq)):
             try:
@@ -51,7 +51,7 @@ def _days_ago(days: int) -> str:
 
 
 def predictions_lead_to_models(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Models that served a prediction and are not on record."""
+    """Models that served a prediction and are not in the database."""
     unknown = (
         select(predictions.c.model)
         .where(predictions.c.model.not_in(select(models.c.version)))

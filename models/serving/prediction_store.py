@@ -1,7 +1,7 @@
-"""Served predictions, each with a way back to its image and, later, to its truth.
+"""Served predictions, each linked to its image and, later, to its outcome.
 
 The service appends to a segment on its own disk, fsynced, before it answers; `drain` copies
-segments into the database. A record is known by its `prediction_id`, so draining twice is once.
+segments into the database. Records are identified by `prediction_id`, so draining is idempotent.
 """
 
 import base64
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from models.scoring.predict import Predictions
 
-CHUNK = 2_000  # records a transaction of `drain`
-OPEN_SEGMENTS = 64  # read side by side, so that records of several processes come in order of time
+CHUNK = 2_000  # records in one transaction of `drain`
+OPEN_SEGMENTS = 64  # merged, so that records of several processes are drained in order of time
 
 segments = Table(
     "segments",
@@ -62,7 +62,7 @@ predictions = Table(
     Column("request_id", Text, nullable=False, index=True),
     Column("model", Text, nullable=False),
     Column("sample_id", Text, nullable=False, index=True),  # SHA-256 of the bytes received
-    Column("segment", Text, nullable=False),  # where the bytes received lie
+    Column("segment", Text, nullable=False),  # file that holds the bytes received
     Column("offset", BigInteger, nullable=False),
     Column("length", BigInteger, nullable=False),
     Column("label", Text, nullable=False),
@@ -175,10 +175,10 @@ def read_served_image(folder: Path, row: Any) -> bytes:
     with path.open("rb") as file:
         file.seek(row.offset)
         content = file.read(row.length)
-    found = hashlib.sha256(content).hexdigest()
-    if found != row.sample_id:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != row.sample_id:
         raise ValueError(
-            f"{path} at {row.offset}: SHA-256 {found[:12]}, {row.sample_id[:12]} was served; the "
+            f"{path} at {row.offset}: SHA-256 {digest[:12]}, {row.sample_id[:12]} was served; the "
             "segment was changed or damaged, restore it from a backup"
         )
     return content
@@ -204,7 +204,7 @@ def window(
 def recorded_predictions(
     rows: "pd.DataFrame", *, outputs: int, width: int
 ) -> "tuple[np.ndarray, Predictions]":
-    """Which rows (a mask) were recorded with an embedding of `width`, and their predictions.
+    """A mask of the rows recorded with an embedding of `width`, and their predictions.
 
     The rows are those of `window` or of `predictions_of`, all of one model.
     """
@@ -219,7 +219,7 @@ def recorded_predictions(
 
 
 def as_recorded(predictions: "Predictions") -> "Predictions":
-    """Predictions with the digits that a recorded one has, so that the two can be compared."""
+    """Predictions rounded like recorded ones, so that the two can be compared."""
     return replace(
         predictions,
         outputs=predictions.outputs.round(DIGITS),
@@ -228,7 +228,7 @@ def as_recorded(predictions: "Predictions") -> "Predictions":
 
 
 def predictions_of(engine: Engine, model: str, sample_ids: Sequence[str]) -> "pd.DataFrame":
-    """What `model` served of these samples with an embedding: one row for each that it served.
+    """The predictions that `model` served for these samples with an embedding, one row a sample.
 
     Columns: sample_id, probabilities (a list), embedding (bytes).
     """
@@ -248,7 +248,7 @@ def predictions_of(engine: Engine, model: str, sample_ids: Sequence[str]) -> "pd
 
 
 def find_prediction(engine: Engine, prediction_id: str) -> Row[Any] | None:
-    """One prediction by its id; None when it was not served here, or is not drained yet."""
+    """One prediction by its id; None when it was not served here or is not drained yet."""
     with engine.connect() as connection:
         return connection.execute(
             select(predictions).where(predictions.c.prediction_id == prediction_id)
@@ -263,29 +263,29 @@ def first_prediction(engine: Engine, sample_ids: Sequence[str]) -> str | None:
 
 
 def _progress(engine: Engine, folder: Path) -> list[tuple[Path, int, int]]:
-    """Every segment with its size and how far it was drained."""
+    """Every segment with its size and the offset up to which it was drained."""
     with engine.connect() as connection:
         done = {row.name: row.drained_to for row in connection.execute(select(segments))}
-    found = sorted(folder.glob("*.seg"))
-    return [(path, path.stat().st_size, done.get(path.name, 0)) for path in found]
+    paths = sorted(folder.glob("*.seg"))
+    return [(path, path.stat().st_size, done.get(path.name, 0)) for path in paths]
 
 
 def _store(engine: Engine, token: Token, chunk: list[Record]) -> int:
-    """Add the records that are new, and note how far each segment was read."""
-    found: dict[str, Record] = {}
+    """Add the records that are new, and record the offset up to which each segment was read."""
+    by_id: dict[str, Record] = {}
     for record in chunk:
-        found.setdefault(record.fields["prediction_id"], record)
+        by_id.setdefault(record.fields["prediction_id"], record)
     with writing(engine) as connection:
         fence(connection, token)
         known = set(
             connection.scalars(
                 select(predictions.c.prediction_id).where(
-                    predictions.c.prediction_id.in_(list(found))
+                    predictions.c.prediction_id.in_(list(by_id))
                 )
             )
         )
         last = connection.scalar(select(func.max(predictions.c.seq))) or 0
-        new = [record for name, record in found.items() if name not in known]
+        new = [record for name, record in by_id.items() if name not in known]
         rows = [_row(record, seq) for seq, record in enumerate(new, start=last + 1)]
         if rows:
             connection.execute(insert(predictions), rows)

@@ -25,7 +25,7 @@ from core.files import sync_folder
 
 DIGITS = 6  # of an output, as it is served and recorded
 HALF = np.dtype("<f2")  # of an embedding, as it is recorded: 1 KB of 512 numbers
-SEGMENT_BYTES = 64 * 2**20  # small enough to copy or throw away, large enough to be few
+SEGMENT_BYTES = 64 * 2**20  # small enough to copy or delete, large enough to be few
 HEADER = struct.Struct("<8sIII")  # marker, sequence number, bytes of JSON, bytes of the image
 CHECKS = struct.Struct("<I8s")  # of the header, of the JSON
 HEAD = HEADER.size + CHECKS.size
@@ -57,7 +57,7 @@ class SegmentWriter:
         self._segment: _Segment | None = None
 
     def append(self, records: Sequence[tuple[Served, bytes]]) -> None:
-        """Come back when all records are on disk, for good; an OSError means they may not be.
+        """Return when all records are fsynced; an OSError means that they may not be.
 
         Threads that append at the same time share one fsync.
         """
@@ -67,19 +67,19 @@ class SegmentWriter:
             try:
                 ticket = segment.write(bodies)
             except OSError:
-                self._segment = None  # its end may be torn: what follows goes to a new one
+                self._segment = None  # its end may be torn: the next record starts a new one
                 segment.abandon()
                 raise
         try:
             segment.sync(ticket)
         except OSError:
             with self._lock:
-                if self._segment is segment:  # after a failed fsync nobody knows what it holds
+                if self._segment is segment:  # its content is unknown after a failed fsync
                     self._segment = None
             raise
 
     def close(self) -> None:
-        """Let go of the segment; a later append begins a new one."""
+        """Close the segment; a later append begins a new one."""
         with self._lock:
             if self._segment is not None:
                 self._segment.close()
@@ -110,7 +110,7 @@ class _Segment:
         self.size = 0
 
     def write(self, bodies: Sequence[tuple[bytes, bytes]]) -> int:
-        """Append; return the ticket to `sync` with: the size that must be on disk."""
+        """Append; return the ticket for `sync`: the size that must be on disk."""
         content = b"".join(
             _encode(self._marker, sequence, text, image)
             for sequence, (text, image) in enumerate(bodies, start=self._records)
@@ -129,11 +129,11 @@ class _Segment:
             self._path.unlink(missing_ok=True)
 
     def sync(self, ticket: int) -> None:
-        """Come back when `ticket` bytes are on disk; one call serves all that wait."""
+        """Return when `ticket` bytes are on disk; one fsync serves all waiting callers."""
         with self._sync_lock:
             if self._synced >= ticket:
                 return
-            if self._failed:  # the system reports a failed fsync once, and then forgets the bytes
+            if self._failed:  # the system reports a failed fsync once and drops the pages
                 raise OSError(f"{self._file.name}: an earlier fsync failed") from self._failed
             written = self.size
             try:
@@ -149,7 +149,7 @@ class _Segment:
 
 
 def half_precision(embedding: np.ndarray) -> bytes | None:
-    """An embedding as it is recorded; None where float16 does not hold its numbers."""
+    """The embedding as float16 bytes; None where float16 cannot represent its numbers."""
     with np.errstate(over="ignore"):
         packed = embedding.astype(HALF)
     return packed.tobytes() if np.isfinite(packed).all() else None

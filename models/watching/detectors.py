@@ -1,8 +1,8 @@
-"""Whether served traffic still looks like what the champion was judged on.
+"""Detectors of drift: served traffic against the predictions that the champion was judged on.
 
 Every detector compares every view of a window with the same view of the reference: the views of
 the label kind (for classification the class probabilities) and the embeddings. Detectors are built
-anew from arrays each time; nothing is stored but numbers.
+from arrays for each check; only their numbers are stored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from models.watching.signals import Action, Decision, Detector, Shift, Signal, W
 if TYPE_CHECKING:
     from models.scoring.predict import Predictions
 
-EMBEDDINGS = "embeddings"  # beside the views that the label kind gives
-COMPONENTS = 16  # of the embeddings: 8 missed noise that 16 saw, 32 saw hardly more
-REFERENCE_TIMES = 5  # more reference rows than this many windows add cost and hardly any power
+EMBEDDINGS = "embeddings"  # in addition to the views of the label kind
+COMPONENTS = 16  # of the embeddings: 8 missed noise that 16 detected, 32 hardly more
+REFERENCE_TIMES = 5  # reference rows, in windows: more add cost and hardly any power
 
 
 def signals(
@@ -31,9 +31,9 @@ def signals(
     detectors: Mapping[str, Detector] = DETECTORS,
     seed: int = 0,
 ) -> list[Signal]:
-    """One signal per detector and view; "cannot tell" wherever a p-value would mean nothing.
+    """One signal per detector and view; UNKNOWN where a p-value would be meaningless.
 
-    `reference` holds rows the champion did not train on. Repeated rows count once. The same
+    `reference` holds rows the champion was not trained on. Repeated rows count once. The same
     arrays and seed give the same signals.
     """
     doubt = _mismatch(reference, window)
@@ -43,12 +43,12 @@ def signals(
     if doubt:
         return [_cannot_tell(name, len(window.outputs), doubt) for name in names.values()]
     rng = np.random.default_rng(seed)
-    here = _thin(_different(window), policy.window, rng)
-    there = _thin(_different(reference), policy.window * REFERENCE_TIMES, rng)
+    current = _subsample(_distinct(window), policy.window, rng)
+    past = _subsample(_distinct(reference), policy.window * REFERENCE_TIMES, rng)
     width = window.outputs.shape[1]
-    theirs, ours = kind.views(there[:, :width]), kind.views(here[:, :width])
-    pairs = {view: (theirs[view], ours[view]) for view in ours}
-    pairs[EMBEDDINGS] = _components(there[:, width:], here[:, width:])
+    past_views, current_views = kind.views(past[:, :width]), kind.views(current[:, :width])
+    pairs = {view: (past_views[view], rows) for view, rows in current_views.items()}
+    pairs[EMBEDDINGS] = _components(past[:, width:], current[:, width:])
     threshold = policy.false_alarms / len(names)
     return [
         detectors[detector](name, *pairs[view], threshold=threshold, policy=policy)
@@ -57,7 +57,7 @@ def signals(
 
 
 def decide(signals: Sequence[Signal], policy: WatchPolicy) -> Decision:
-    """Label served images on any drift; else say whether all signals could tell."""
+    """LABEL_SERVED on any drift; else CANNOT_TELL when a signal is UNKNOWN; else NONE."""
     drift = [signal for signal in signals if signal.outcome == Shift.DRIFT]
     unsure = [signal for signal in signals if signal.outcome == Shift.UNKNOWN]
     details = "; ".join(f"{signal.name}: {signal.detail}" for signal in drift or unsure or signals)
@@ -76,47 +76,47 @@ def _cannot_tell(name: str, rows: int, why: str) -> Signal:
 
 
 def _mismatch(reference: "Predictions", window: "Predictions") -> str | None:
-    """Why the two cannot be compared at all."""
+    """The reason why the two have incomparable columns; None when they match."""
     for view in ("outputs", "embeddings"):
-        its_width, width = (getattr(each, view).shape[1] for each in (reference, window))
-        if its_width != width:
-            return f"{view} have {width} columns in the window and {its_width} in the reference"
+        expected, width = (getattr(each, view).shape[1] for each in (reference, window))
+        if expected != width:
+            return f"{view} have {width} columns in the window and {expected} in the reference"
     return None
 
 
 def _doubt(rows: "Predictions", which: str, policy: WatchPolicy) -> str | None:
-    """Why a test on these rows would mean nothing: NaN in one row hides any shift."""
+    """The reason why a test on these rows would be meaningless: NaN in one row hides any shift."""
     table = np.hstack([rows.outputs, rows.embeddings])
-    strange = int((~np.isfinite(table).all(axis=1)).sum())
-    if strange:
-        return f"{strange} of {len(table)} rows of the {which} not finite"
-    different, times = np.unique(table, axis=0, return_counts=True)
+    broken = int((~np.isfinite(table).all(axis=1)).sum())
+    if broken:
+        return f"{broken} of {len(table)} rows of the {which} not finite"
+    distinct, times = np.unique(table, axis=0, return_counts=True)
     if 2 * times.max(initial=0) > len(table) >= policy.min_rows:
         return f"one row makes up {times.max()} of {len(table)} rows of the {which}"
-    if len(different) < policy.min_rows:
-        return f"{len(different)} different rows in the {which}, {policy.min_rows} are needed"
+    if len(distinct) < policy.min_rows:
+        return f"{len(distinct)} different rows in the {which}, {policy.min_rows} are needed"
     return None
 
 
-def _different(rows: "Predictions") -> np.ndarray:
+def _distinct(rows: "Predictions") -> np.ndarray:
     """Outputs and embeddings side by side, each different row once, sorted."""
     return np.unique(np.hstack([rows.outputs, rows.embeddings]), axis=0)
 
 
-def _thin(rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+def _subsample(rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     if len(rows) <= size:
         return rows
     return rows[rng.choice(len(rows), size, replace=False)]
 
 
 def _components(reference: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both on the principal axes of the two together.
+    """Both projected on the principal axes of the two together.
 
-    Axes of the reference alone would fit it better than they fit the window, the more the wider
-    the embedding: an alarm without drift.
+    Axes of the reference alone fit it better than the window, the more so the wider the embedding:
+    that would raise alarms without drift.
     """
     from sklearn.decomposition import PCA
 
     both = np.vstack([reference, window]).astype(np.float64)
-    turned = PCA(min(COMPONENTS, *both.shape), random_state=0).fit_transform(both)
-    return turned[: len(reference)], turned[len(reference) :]
+    projected = PCA(min(COMPONENTS, *both.shape), random_state=0).fit_transform(both)
+    return projected[: len(reference)], projected[len(reference) :]

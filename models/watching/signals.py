@@ -11,7 +11,7 @@ from core.configuration import configuration
 
 
 class Shift(StrEnum):
-    """What one measurement says about a difference between window and reference."""
+    """The outcome of one test of a window against the reference."""
 
     DRIFT = "drift"
     NONE = "no drift"
@@ -19,7 +19,7 @@ class Shift(StrEnum):
 
 
 class Action(StrEnum):
-    """What is done about the signals of a window."""
+    """The action taken on the signals of a window."""
 
     NONE = "none"
     LABEL_SERVED = "label-served"
@@ -28,19 +28,19 @@ class Action(StrEnum):
 
 @configuration("watch")
 class WatchPolicy:
-    """When a difference is drift.
+    """The thresholds at which a difference counts as drift.
 
-    Bound: with traffic like the reference, a check says "drift" with a probability of at most
+    Bound: with traffic like the reference, a check reports drift with a probability of at most
     `false_alarms` over all signals together (Bonferroni over signals and their columns). Checked
     every hour at 0.001 that is one false alarm in 1,000 hours, or on 2.4 % of days.
-    The bound is a mean over references: one that is unlucky alarms oftener, so a shift should be
-    seen in more than one window before it is believed to be large.
+    The bound is a mean over references: an unlucky reference alarms more often, so a shift should
+    appear in more than one window before it is considered large.
     """
 
-    window: int = Field(  # more served rows are thinned to this, so that size is no news
+    window: int = Field(  # more served rows are subsampled to this number
         default=200, ge=2, description="served predictions tested at once"
     )
-    min_rows: int = Field(  # below, only a landslide would show
+    min_rows: int = Field(  # below, only a very large shift is detected
         default=100, ge=2, description="different images on either side, at least"
     )
     false_alarms: float = Field(  # each costs annotators a round of labelling
@@ -62,7 +62,7 @@ class WatchPolicy:
 
 @dataclass(frozen=True)
 class Signal:
-    """One measurement against its threshold; without one, `detail` says why it cannot tell."""
+    """One measurement against its threshold; for UNKNOWN, `detail` has the reason."""
 
     name: str
     outcome: Shift
@@ -75,7 +75,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do about the signals, and the sentence that says why."""
+    """The action on the signals of a window, with its reason as a sentence."""
 
     action: Action
     reason: str

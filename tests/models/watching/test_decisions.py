@@ -155,19 +155,19 @@ def test_a_window_of_one_prediction_can_be_decided(engine: Engine) -> None:
 def test_the_last_decision_is_the_one_made_last_with_its_own_signals(engine: Engine) -> None:
     record(engine, 201, 400)
     record_decision(
-        engine, model="hone:b", first_seq=1, last_seq=200, decision=DRIFT, signals=SEEN[:1]
+        engine, model="hone:b", first_seq=1, last_seq=200, decision=DRIFT, signals=SIGNALS[:1]
     )
     last = last_decision(engine)
     assert last is not None
-    assert (last["model"], last["last_seq"]) == ("hone:b", 200)
-    assert [signal["name"] for signal in last["signals"]] == ["ks-probabilities"]
+    assert (last.model, last.last_seq) == ("hone:b", 200)
+    assert [signal.name for signal in last.signals] == ["ks-probabilities"]
 
 
 def test_of_two_unanswered_drifts_the_later_traffic_is_answered_first(engine: Engine) -> None:
     later = record(engine, 201, 400, DRIFT)
     record(engine, 1, 200, DRIFT)
     unanswered = unanswered_drift(engine)
-    assert unanswered is not None and unanswered["decision_id"] == later
+    assert unanswered is not None and unanswered.decision_id == later
 
 
 def test_a_quiet_decision_is_answered_by_no_round(engine: Engine) -> None:
@@ -181,8 +181,9 @@ def test_a_quiet_decision_is_answered_by_no_round(engine: Engine) -> None:
 def test_signals_that_cannot_be_recorded_are_an_error_and_leave_no_decision(
     engine: Engine,
 ) -> None:
+    twice = SIGNALS[:1] * 2
     with pytest.raises(IntegrityError):
         record_decision(
-            engine, model="hone:a", first_seq=1, last_seq=200, decision=DRIFT, signals=SEEN[:1] * 2
+            engine, model="hone:a", first_seq=1, last_seq=200, decision=DRIFT, signals=twice
         )
     assert counts(engine) == (0, 0)
