@@ -73,7 +73,7 @@ class DecisionRecord:
     reason: str
     decided_at: str
     answered_by: str | None
-    signals: tuple[Signal, ...]
+    signals: tuple[Signal, ...] = ()
 
 
 def record_decision(

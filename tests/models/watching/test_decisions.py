@@ -7,11 +7,12 @@ from sqlalchemy.exc import IntegrityError
 
 from core.database import connect, upgrade, writing
 from models.watching.decisions import (
+    DecisionRecord,
     answer_decision,
     checked_up_to,
     decisions,
     find_decision,
-    last_decision,
+    newest_decision,
     record_decision,
     signals,
     unanswered_drift,
@@ -50,9 +51,14 @@ def counts(engine: Engine) -> tuple[int, int]:
     return found[0] or 0, found[1] or 0
 
 
+def newest(engine: Engine) -> DecisionRecord | None:
+    with engine.connect() as connection:
+        return newest_decision(connection)
+
+
 def test_a_decision_is_kept_with_its_signals(engine: Engine) -> None:
     decision_id = record(engine, 1, 200, DRIFT)
-    found = last_decision(engine)
+    found = newest(engine)
     assert found is not None
     assert (found.decision_id, found.model) == (decision_id, "hone:a")
     assert (found.first_seq, found.last_seq) == (1, 200)
@@ -70,7 +76,7 @@ def test_a_window_is_decided_once(engine: Engine) -> None:
     first = record(engine, 1, 200, DRIFT)
     assert record(engine, 1, 200, QUIET) == first
     assert counts(engine) == (1, 2)
-    found = last_decision(engine)
+    found = newest(engine)
     assert found is not None
     assert found.action == "label-served"
     others = [record(engine, 201, 400), record(engine, 1, 200, model="hone:b")]
@@ -96,7 +102,7 @@ def test_two_watches_of_one_window_at_once_leave_one_decision(engine: Engine) ->
 
 
 def test_before_the_first_decision_there_is_none(engine: Engine) -> None:
-    assert last_decision(engine) is None
+    assert newest(engine) is None
     assert unanswered_drift(engine) is None
     assert checked_up_to(engine, "hone:a") == 0
 
@@ -157,7 +163,7 @@ def test_the_last_decision_is_the_one_made_last_with_its_own_signals(engine: Eng
     record_decision(
         engine, model="hone:b", first_seq=1, last_seq=200, decision=DRIFT, signals=SIGNALS[:1]
     )
-    last = last_decision(engine)
+    last = newest(engine)
     assert last is not None
     assert (last.model, last.last_seq) == ("hone:b", 200)
     assert [signal.name for signal in last.signals] == ["ks-probabilities"]
