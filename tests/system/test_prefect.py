@@ -19,7 +19,8 @@ from tests.system.deployments import (
     wait_for,
     working,
 )
-from tests.system.world import hone, make_world
+from tests.system.terminal import Hone, terminal
+from tests.system.world import make_world
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -37,11 +38,11 @@ def test_the_deployments_run_on_demand_on_schedule_and_on_events(
     with working(deployed, workspace):
         run_on_demand_beside_a_schedule(deployed, tmp_path / "images")
         run_a_round(deployed)
-        make_two_snapshots_during_a_training(deployed, workspace)
-        deployed.run("watch")
+        with terminal(workspace, PREFECT_API_URL=prefect_server.url) as hone:
+            make_two_snapshots_during_a_training(deployed, workspace, hone)
+            deployed.run("watch")
+            assert "every promise holds" in hone("fsck").stdout
     check_triggers(deployed, "hone.drift", ["label", "retrain"])
-    report = hone(workspace, "fsck")
-    assert "every promise holds" in report.stdout
 
 
 def test_gold_alone_starts_no_training(tmp_path: Path, prefect_server: Server) -> None:
@@ -50,20 +51,21 @@ def test_gold_alone_starts_no_training(tmp_path: Path, prefect_server: Server) -
     gold.mkdir(parents=True)
     for path in sorted((tmp_path / "images").rglob("*.png"))[:4]:
         path.rename(gold / path.name)
-    assert "4 new" in hone(workspace, "import", str(gold.parent), "--gold").stdout
 
     def ready_events() -> int:
         events = {"filter": {"event": {"name": [READY]}}}
         return int(call_api(prefect_server.url, "events/filter", events)["total"])
 
-    before = ready_events()
-    collected = hone(workspace, "collect", PREFECT_API_URL=prefect_server.url)
-    reason = "starts no training: none of the 4 rows"
-    assert f"snapshot-0001 {reason}" in collected.stdout + collected.stderr
-    assert ready_events() == before
-    trained = hone(workspace, "retrain", PREFECT_API_URL=prefect_server.url)
-    reason = "cannot be trained on: none of the 4 rows"
-    assert f"snapshot-0001 {reason}" in trained.stdout + trained.stderr
+    with terminal(workspace, PREFECT_API_URL=prefect_server.url) as hone:
+        assert "4 new" in hone("import", str(gold.parent), "--gold").stdout
+        before = ready_events()
+        collected = hone("collect")
+        reason = "starts no training: none of the 4 rows"
+        assert f"snapshot-0001 {reason}" in collected.stdout + collected.stderr
+        assert ready_events() == before
+        trained = hone("retrain")
+        reason = "cannot be trained on: none of the 4 rows"
+        assert f"snapshot-0001 {reason}" in trained.stdout + trained.stderr
 
 
 def check_deployments(deployed: Deployed) -> None:
@@ -125,7 +127,9 @@ def run_a_round(deployed: Deployed) -> None:
     assert "## What more labels would add" in deployed.artifacts()["budget"]
 
 
-def make_two_snapshots_during_a_training(deployed: Deployed, workspace: Workspace) -> None:
+def make_two_snapshots_during_a_training(
+    deployed: Deployed, workspace: Workspace, hone: Hone
+) -> None:
     """The newest is trained after it, and once; the one before is trained by nobody."""
     with deployed.in_progress("retrain"):
         before = {run["id"] for run in deployed.triggered("retrain")}
@@ -134,9 +138,8 @@ def make_two_snapshots_during_a_training(deployed: Deployed, workspace: Workspac
             return [run for run in deployed.triggered("retrain") if run["id"] not in before]
 
         for count in (1, 2):
-            selection = {"strategy": "random", "size": 10}
-            deployed.run("label", annotators="simulated", selection=selection)
-            deployed.run("collect", annotators="simulated", every=1)
+            hone("label", "--annotators", "simulated", "--strategy", "random", "--size", "10")
+            hone("collect", "--annotators", "simulated", "--every", "1")
             wait_for(lambda count=count: len(new_runs()) == count)
     wait_for(lambda: all(run["end_time"] for run in new_runs()))
     assert sorted(run["state_name"] for run in new_runs()) == ["Completed", "Covered"]
