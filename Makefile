@@ -25,8 +25,9 @@ help: ## Say what there is to make.
 demo: $(VENV)/installed ## Play the whole loop on handwritten digits, in under four minutes.
 	$(HERE)/hone demo $(ARGS)
 
+# Tests of servers often wait: three processes keep two cores busy.
 test: $(VENV)/installed ## Run the tests; those whose server is not installed are skipped.
-	$(HERE)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(HERE)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 docs: $(VENV)/installed ## Build the documentation into site/, links checked.
 	NO_MKDOCS_2_WARNING=1 $(HERE)/mkdocs build --strict $(ARGS)

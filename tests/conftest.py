@@ -59,7 +59,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In two processes the longest go first, or one of them has nothing to do at the end."""
+    """In several processes the longest go first, or all but one of them wait at the end."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=_seconds_allowed, reverse=True)
 

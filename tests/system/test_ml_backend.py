@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -61,7 +62,7 @@ class Running:
         version = save(self.workspace, self.engine, seed=seed)
         put_in_service(self.engine, version)
         while self.status()["model"] != version:
-            pass
+            time.sleep(0.1)
         return version
 
     def answer(self, number: int) -> dict[str, Any]:
