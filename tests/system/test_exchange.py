@@ -224,22 +224,22 @@ def test_whoever_comes_before_a_new_server_is_ready_is_told_to_wait(
     port, up = servers.free_port(), Event()
     monkeypatch.setattr(servers, "free_port", lambda: port)
 
-    def come_every_moment() -> Counter[str]:
-        told: Counter[str] = Counter()
-        while not up.wait(0.1):
+    def come_often() -> Counter[str]:
+        refusals: Counter[str] = Counter()
+        while not up.wait(0.5):  # a visit takes processor time that the server needs for its start
             for api_key in tokens.values():
-                told[refusal(f"http://127.0.0.1:{port}", api_key)] += 1
-        return told
+                refusals[refusal(f"http://127.0.0.1:{port}", api_key)] += 1
+        return refusals
 
     with ThreadPoolExecutor(1) as visitors:
-        said = visitors.submit(come_every_moment)
+        refusals = visitors.submit(come_often)
         try:
             with servers.label_studio(studio_command, tmp_path / "new", tmp_path / "root"):
                 pass
         finally:
             up.set()
-    assert said.result().total() > 10
-    early = [words for words in said.result() if "does not accept" not in words]
+    assert refusals.result().total() > 10
+    early = [words for words in refusals.result() if "does not accept" not in words]
     assert all(words.startswith("ConnectionError") and "wait" in words for words in early)
 
 
@@ -273,9 +273,10 @@ def test_a_server_whose_database_is_not_migrated_yet_is_waited_for(
         ready=answers,
     ):
         for api_key in tokens.values():
-            said = refusal(server.url, api_key)
-            assert said.startswith("ConnectionError") and "failed with status 500" in said
-            assert "wait if it is still starting or migrating" in said
+            sentence = refusal(server.url, api_key)
+            assert sentence.startswith("ConnectionError")
+            assert "failed with status 500" in sentence
+            assert "wait if it is still starting or migrating" in sentence
 
 
 def refusal(url: str, api_key: str) -> str:
