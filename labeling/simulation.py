@@ -13,13 +13,13 @@ from core.files import write_atomically
 from labeling.ledger.answers import ANSWER_COLUMNS
 
 SOURCE = "simulated"
-ATTEMPTS = 6  # how often annotators who disagree look again before it is left open
-SEATED = "simulated-annotators.json"  # in the workspace
+ATTEMPTS = 6  # how often annotators who disagree answer again before it is left open
+FILE = "simulated-annotators.json"  # in the workspace
 
 
 @dataclass(frozen=True)
 class Annotator:
-    """Somebody who is wrong at a known rate; a mistake is any other class, all as likely."""
+    """An annotator who is wrong at a known rate; a mistake is any other class, all as likely."""
 
     name: str
     error_rate: float
@@ -44,21 +44,21 @@ def simulate_answers(
 ) -> pd.DataFrame:
     """One answer or skip of each annotator to each sample, as if read from their tool.
 
-    `truths` maps sample_id to class. What somebody says depends on seed, name, sample and attempt
-    alone, not on who else is asked or in which order; a second attempt in a round edits the first
+    `truths` maps sample_id to class. An answer depends on seed, name, sample and attempt alone, not
+    on the other annotators or their order; a second attempt in a round edits the first
     answer, and each round has answers of its own.
     """
     _check(truths, classes, annotators)
-    said_at = now()
+    answered_at = now()
     rows = [
         {
             "source": SOURCE,
             "external_id": ":".join(filter(None, [str(sample_id), round_id, annotator.name])),
             "sample_id": sample_id,
             "annotator": annotator.name,
-            **_say(annotator, str(sample_id), truth, classes, key=f"{seed}:{attempt}"),
+            **_answer(annotator, str(sample_id), truth, classes, key=f"{seed}:{attempt}"),
             "lead_time": None,  # nobody spent any
-            "updated_at": said_at,
+            "updated_at": answered_at,
             "round_id": round_id,
         }
         for sample_id, truth in truths.sort_index().items()
@@ -70,26 +70,29 @@ def simulate_answers(
 def save_simulation(
     root: Path, truths: pd.Series, annotators: Sequence[Annotator], *, seed: int
 ) -> None:
-    """Seat simulated annotators in a workspace: who they are, and what they see in each image."""
-    people = [asdict(annotator) for annotator in annotators]
-    seated = {"seed": seed, "annotators": people, "truths": truths.sort_index().to_dict()}
-    write_atomically(root / SEATED, json.dumps(seated, indent=0).encode())
+    """Store simulated annotators in a workspace, with the true class of each image."""
+    simulation = {
+        "seed": seed,
+        "annotators": [asdict(annotator) for annotator in annotators],
+        "truths": truths.sort_index().to_dict(),
+    }
+    write_atomically(root / FILE, json.dumps(simulation, indent=0).encode())
 
 
 def load_simulation(root: Path) -> tuple[pd.Series, list[Annotator], int]:
-    """The truths, the annotators and the seed of a workspace where `save` seated some."""
+    """The truths, the annotators and the seed that `save_simulation` stored in a workspace."""
     try:
-        seated = json.loads((root / SEATED).read_bytes())
+        simulation = json.loads((root / FILE).read_bytes())
     except FileNotFoundError as error:
         raise ValueError(
-            f"{root} has no simulated annotators ({SEATED}): nobody knows what its images show; "
-            "let people answer in Label Studio"
+            f"{root} has no simulated annotators ({FILE}): the classes of its images are unknown; "
+            "have annotators answer in Label Studio"
         ) from error
-    people = [Annotator(**person) for person in seated["annotators"]]
-    return pd.Series(seated["truths"], dtype=object), people, int(seated["seed"])
+    annotators = [Annotator(**annotator) for annotator in simulation["annotators"]]
+    return pd.Series(simulation["truths"], dtype=object), annotators, int(simulation["seed"])
 
 
-def _say(
+def _answer(
     annotator: Annotator, sample_id: str, truth: str, classes: Sequence[str], *, key: str
 ) -> dict[str, str | None]:
     skips, errs, which = _uniforms(f"{key}:{sample_id}:{annotator.name}")

@@ -1,4 +1,4 @@
-"""Suspected label errors: labels that a model which never saw them finds hard to believe."""
+"""Suspected label errors: labels to which a model that was not trained on them gives little."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# C of the logistic regression: with hundreds of columns a weaker hold learns wrong labels by heart.
+# C of the logistic regression: with hundreds of columns a larger one memorises wrong labels.
 # Of 1, 0.1 and 0.01 the last found most errors on a network's embeddings, and as many elsewhere.
 STRENGTH = 0.01
 STEPS = 1000  # the solver stops by itself long before
@@ -43,10 +43,10 @@ def out_of_fold_probs(
         )
     probs = pd.DataFrame(np.nan, index=range(len(names)), columns=classes)
     judged = np.flatnonzero(names.isin(classes))
-    found = _cross_validated(
+    predicted = _cross_validated(
         rows[judged], names.to_numpy()[judged], np.asarray(groups)[judged], seed=seed, folds=folds
     )
-    probs.iloc[judged] = found.reindex(columns=classes, fill_value=0.0).to_numpy()
+    probs.iloc[judged] = predicted.reindex(columns=classes, fill_value=0.0).to_numpy()
     return probs
 
 
@@ -55,9 +55,9 @@ def find_label_errors(
 ) -> pd.DataFrame:
     """The labels that cleanlab calls errors, the least trusted first, at most `limit`.
 
-    `probs` is of `out_of_fold`, in the order of the samples; rows it could not judge are not
-    suspected. Columns: sample_id, label, suggested (what the model would say), trust (cleanlab's
-    label quality: what the model believes of the label, 0 to 1).
+    `probs` is of `out_of_fold_probs`, in the order of the samples; rows it could not judge are not
+    suspected. Columns: sample_id, label, suggested (the model's class), trust (cleanlab's label
+    quality: the probability that the model gives the label, 0 to 1).
     """
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
@@ -66,20 +66,20 @@ def find_label_errors(
     if len(table) != len(probs):
         raise ValueError(f"{len(table)} samples and {len(probs)} rows of probabilities; give each")
     judged = probs.notna().all(axis=1).to_numpy()
-    table, told = table[judged], probs.to_numpy()[judged]
+    table, predicted = table[judged], probs.to_numpy()[judged]
     given = pd.Index(probs.columns).get_indexer(pd.Index(table["label"]))
     if (given < 0).any():
         strange = table["label"].iloc[int(np.flatnonzero(given < 0)[0])]
         raise ValueError(f"label {strange!r} has no column; there are {', '.join(probs.columns)}")
-    table["suggested"] = np.asarray(probs.columns, dtype=object)[told.argmax(axis=1)]
-    table["trust"] = get_label_quality_scores(given, told, method=RANK)
-    table = table[find_label_issues(given, told, filter_by=FILTER, n_jobs=1)]
+    table["suggested"] = np.asarray(probs.columns, dtype=object)[predicted.argmax(axis=1)]
+    table["trust"] = get_label_quality_scores(given, predicted, method=RANK)
+    table = table[find_label_issues(given, predicted, filter_by=FILTER, n_jobs=1)]
     worst = table.sort_values(["trust", "sample_id"], ignore_index=True)
     return worst[COLUMNS].head(limit)
 
 
 def fit_head(rows: np.ndarray, names: np.ndarray) -> Any:
-    """A logistic regression that learned which class each row has."""
+    """A logistic regression fitted to the class of each row."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -1,10 +1,10 @@
-"""What the labels say of samples that have none: by their neighbours, and by a linear model.
+"""Class probabilities of samples without labels: from their neighbours and from a linear model.
 
-The embeddings span a graph of nearest neighbours; each label spreads over it and loses some of its
-weight at every step. `(I - SPREAD * S) F = Y` says where it ends, S being the graph normalised as
-in "Learning with local and global consistency" (Zhou et al. 2004). Neighbours tell more than a
-linear model where classes are clusters, less where they are not: both are heard, and how far each
-is believed is learnt from the labels, a fifth of them guessed from the others at a time. That also
+The embeddings span a graph of nearest neighbours; each label spreads over it and loses part of its
+weight at every step. The result solves `(I - SPREAD * S) F = Y`, S being the graph normalised as
+in "Learning with local and global consistency" (Zhou et al. 2004). Neighbours predict better than
+a linear model where classes are clusters, worse where they are not: both are combined, with
+exponents fitted to the labels, a fifth of them predicted from the others at a time. That also
 makes a confidence of 0.9 right nine times in ten.
 """
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
     Linear = Callable[[np.ndarray], np.ndarray]
 
-VERSION = "propagation-1"  # another number when the same labels would give other guesses
+VERSION = "propagation-2"  # another number when the same labels give other probabilities
 NEIGHBOURS = 10  # of each sample, before the graph is made symmetric
 SPREAD = 0.9  # of a label's weight goes on at each step; 0.99 lets one class flood a vague graph
 SHARPNESS = 3  # cosine similarities are raised to it, so that near neighbours count for more
 # The exact graph takes rows squared: some ten seconds for so many of 128 columns on one thread. Of
-# more samples the labelled ones and an even choice span it, and the others listen to those.
+# more samples the labelled ones and an even choice span it, and the others take their mean.
 GRAPH_ROWS = 50_000
 BLOCK = 2**28  # bytes of similarities at a time
 COLUMNS = 64  # classes spread at a time: memory stays bounded however many there are
 CLOSE = 1e-5  # of the right-hand side: the equation is solved to this
 STEPS = 1000  # of conjugate gradients, which stop long before
-HOLD = 0.1  # C of the linear model
+STRENGTH = 0.1  # C of the linear model
 FOLDS = 5
 FLOOR = 1e-3  # of a probability goes to all classes alike: nothing is impossible
-LESS = np.linspace(0.1, 1, 10)
-MODEST = 1.0  # nats: of the parts of a belief that few labels cannot tell apart, the least is held
-BELIEFS = (0.0, *np.geomspace(0.1, 10, 16))  # exponents of what a witness says; 0 ignores it
+SHRINKAGE = np.linspace(0.1, 1, 10)
+MODEST = 1.0  # nats: of exponents that few labels cannot tell apart, the smallest are taken
+EXPONENTS = (0.0, *np.geomspace(0.1, 10, 16))  # of one model's probabilities; 0 ignores it
 
 
 def propagate(
@@ -47,49 +47,50 @@ def propagate(
 ) -> np.ndarray:
     """Class probabilities [n, classes] of every row, from the labels of some of them.
 
-    `labels` are class numbers. A class without a label gets next to nothing; where no neighbour
-    says anything the shares of the classes do; labels of one class alone leave all alike. `unseen`
-    tells the labels that the network behind the embeddings did not learn from: the others lie where
-    learning put them, so these alone show how far to believe a guess. Deterministic. Beyond
+    `labels` are class numbers. A class without a label gets next to nothing; a row without
+    neighbours gets the shares of the classes; labels of one class alone leave all alike. `unseen`
+    marks the labels that the network behind the embeddings was not trained on: the others lie where
+    training put them, so these alone show how far to trust a prediction. Deterministic. Beyond
     GRAPH_ROWS samples the cost grows with their number, no longer with its square; memory beside
-    what comes in and out is bounded by the graph.
+    input and output is bounded by the graph.
     """
-    rows, said = np.asarray(labelled_rows), np.asarray(labels)
-    _check(embeddings, rows, said, classes)
+    rows, label_numbers = np.asarray(labelled_rows), np.asarray(labels)
+    _check(embeddings, rows, label_numbers, classes)
     members = _members(len(embeddings), rows)
     as_directions = _directions(embeddings, members)
     keys = as_directions(embeddings[members])
     graph = _graph(keys)
-    known, answers = np.searchsorted(members, rows), np.eye(classes, dtype=np.float32)[said]
+    known = np.searchsorted(members, rows)
+    answers = np.eye(classes, dtype=np.float32)[label_numbers]
     inside = _shares(_spread(graph, known, answers), answers)
-    linear = linear_model(embeddings[rows], said, classes)
+    linear = linear_model(embeddings[rows], label_numbers, classes)
     judges = np.ones(len(rows), dtype=bool) if unseen is None else np.asarray(unseen, dtype=bool)
-    beliefs = _beliefs(graph, known, embeddings[rows], said, classes, judges)
+    exponents = _fit_exponents(graph, known, embeddings[rows], label_numbers, classes, judges)
     probs = np.empty((len(embeddings), classes), np.float32)
     size = max(1, BLOCK // (4 * len(keys)))
     for start in range(0, len(embeddings), size):
         block = np.arange(start, min(start + size, len(embeddings)))
         places = np.searchsorted(members, block).clip(max=len(members) - 1)
-        told, outside = inside[places], members[places] != block
+        shares, outside = inside[places], members[places] != block
         if outside.any():
-            asking = as_directions(embeddings[block[outside]])
-            told[outside] = _listened(asking, keys, inside, answers)
-        probs[block] = _believed(told, linear(embeddings[block]), beliefs)
+            queries = as_directions(embeddings[block[outside]])
+            shares[outside] = _mean_of_nearest(queries, keys, inside, answers)
+        probs[block] = _combined(shares, linear(embeddings[block]), exponents)
     return probs
 
 
-def _check(embeddings: np.ndarray, rows: np.ndarray, said: np.ndarray, classes: int) -> None:
-    if embeddings.ndim != 2 or rows.shape != said.shape or rows.ndim != 1:
+def _check(embeddings: np.ndarray, rows: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    if embeddings.ndim != 2 or rows.shape != labels.shape or rows.ndim != 1:
         raise ValueError(
             f"embeddings of shape {embeddings.shape}, labelled rows {rows.shape} and labels "
-            f"{said.shape}; give a row for each sample, and a label for each labelled row"
+            f"{labels.shape}; give a row for each sample, and a label for each labelled row"
         )
     if not len(rows):
         raise ValueError("nothing is labelled, so there is nothing to propagate; label some first")
     if len(np.unique(rows)) < len(rows):
         raise ValueError("a row is labelled twice; give each the label in force alone")
-    for what, found, limit in (("row", rows, len(embeddings)), ("class", said, classes)):
-        strange = found[(found < 0) | (found >= limit)]
+    for what, numbers, limit in (("row", rows, len(embeddings)), ("class", labels, classes)):
+        strange = numbers[(numbers < 0) | (numbers >= limit)]
         if len(strange):
             raise ValueError(f"there is no {what} {strange[0]}; choose from 0 to {limit - 1}")
     for start in range(0, len(embeddings), GRAPH_ROWS):
@@ -118,10 +119,10 @@ def _directions(embeddings: np.ndarray, members: np.ndarray) -> Callable[[np.nda
     centre = rows.mean(axis=0)
     rows -= centre
     strength, axes = np.linalg.eigh(rows.T @ rows / len(rows))
-    kept = strength > 1e-6 * max(strength[-1], np.finfo(float).tiny)
-    if not (rows != 0).any() or not kept.any():  # all the same: each is a neighbour of each
-        centre, axes, kept, strength = centre * 0, np.eye(len(centre)), ..., np.ones(len(centre))
-    turn = (axes[:, kept] * strength[kept] ** -0.25).astype(np.float32)
+    varies = strength > 1e-6 * max(strength[-1], np.finfo(float).tiny)
+    if not (rows != 0).any() or not varies.any():  # all the same: each is a neighbour of each
+        centre, axes, varies, strength = centre * 0, np.eye(len(centre)), ..., np.ones(len(centre))
+    turn = (axes[:, varies] * strength[varies] ** -0.25).astype(np.float32)
 
     def directions(block: np.ndarray) -> np.ndarray:
         turned = (np.asarray(block, np.float32) - centre.astype(np.float32)) @ turn
@@ -132,7 +133,7 @@ def _directions(embeddings: np.ndarray, members: np.ndarray) -> Callable[[np.nda
 
 
 def _graph(rows: np.ndarray) -> "csr_array":
-    """Who is a near neighbour of whom, and how near: symmetric, and normalised by degree."""
+    """The nearest neighbours of each row and how near they are: symmetric, divided by degree."""
     from scipy.sparse import coo_array, csr_array, diags_array
 
     if len(rows) < 2:
@@ -148,16 +149,16 @@ def _graph(rows: np.ndarray) -> "csr_array":
 
 
 def _nearest(
-    asking: np.ndarray, keys: np.ndarray, count: int, *, own: bool = False
+    queries: np.ndarray, keys: np.ndarray, count: int, *, own: bool = False
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The `count` nearest keys of each row asking and how near they are, a block at a time.
+    """The `count` nearest keys of each query and how near they are, a block at a time.
 
     With `own` row i is key i, and no neighbour of itself.
     """
-    size = min(len(asking), max(1, BLOCK // (4 * len(keys))))
+    size = min(len(queries), max(1, BLOCK // (4 * len(keys))))
     room = np.empty((size, len(keys)), np.float32)  # the same for all: fresh memory costs time
-    for start in range(0, len(asking), size):
-        part = asking[start : start + size]
+    for start in range(0, len(queries), size):
+        part = queries[start : start + size]
         likeness = np.matmul(part, keys.T, out=room[: len(part)])
         if own:
             mine = np.arange(len(likeness))
@@ -170,8 +171,8 @@ def _nearest(
 def _largest(values: np.ndarray, count: int, width: int = 64) -> np.ndarray:
     """The columns of the `count` largest values of each row: exact, in no order.
 
-    They lie in those `count` groups of columns whose largest values are largest; looking at the
-    others is spared, which is most of the time.
+    They lie in those `count` groups of columns whose largest values are largest; the others need
+    not be searched, which saves most of the time.
     """
     groups = values.shape[1] // width  # column c is of group c % groups: this way round is fast
     if groups <= 2 * count:
@@ -187,7 +188,7 @@ def _largest(values: np.ndarray, count: int, width: int = 64) -> np.ndarray:
 
 
 def _spread(graph: "csr_array", rows: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """What ends up at every row of the graph [n, classes] of the answers given at some rows."""
+    """The weight at every row of the graph [n, classes] that spreads from the labelled rows."""
     spread = np.empty((graph.shape[0], answers.shape[1]), np.float32)
     for start in range(0, answers.shape[1], COLUMNS):
         part = np.zeros((graph.shape[0], min(COLUMNS, answers.shape[1] - start)))
@@ -196,22 +197,14 @@ def _spread(graph: "csr_array", rows: np.ndarray, answers: np.ndarray) -> np.nda
     return spread
 
 
-def _solved(graph: "csr_array", given: np.ndarray) -> np.ndarray:
-    """X with (I - SPREAD * graph) X = given, by conjugate gradients on all columns at once."""
-    tiny = np.finfo(float).tiny
-    found, left = np.zeros_like(given), given.copy()
-    way, size = left.copy(), (left**2).sum(axis=0)
-    enough = CLOSE**2 * size
-    for _ in range(STEPS):
-        if (size <= enough).all():
-            break
-        ahead = way - SPREAD * (graph @ way)
-        step = size / np.maximum((way * ahead).sum(axis=0), tiny)
-        found += step * way
-        left -= step * ahead
-        before, size = size, (left**2).sum(axis=0)
-        way = left + size / np.maximum(before, tiny) * way
-    return found
+def _solved(graph: "csr_array", right: np.ndarray) -> np.ndarray:
+    """X with (I - SPREAD * graph) X = right, by conjugate gradients on each column."""
+    from scipy.sparse import eye_array
+    from scipy.sparse.linalg import cg
+
+    matrix = (eye_array(graph.shape[0], format="csr") - SPREAD * graph).tocsr()
+    columns = (cg(matrix, column, rtol=CLOSE, maxiter=STEPS)[0] for column in right.T)
+    return np.column_stack(list(columns))
 
 
 def _shares(spread: np.ndarray, answers: np.ndarray) -> np.ndarray:
@@ -220,29 +213,29 @@ def _shares(spread: np.ndarray, answers: np.ndarray) -> np.ndarray:
     return np.where(total > 0, spread / np.where(total > 0, total, 1), answers.mean(axis=0))
 
 
-def _listened(
-    asking: np.ndarray, keys: np.ndarray, inside: np.ndarray, answers: np.ndarray
+def _mean_of_nearest(
+    queries: np.ndarray, keys: np.ndarray, inside: np.ndarray, answers: np.ndarray
 ) -> np.ndarray:
     """The shares of rows outside the graph: the mean of their nearest ones inside."""
     parts = [
         np.einsum("rk,rkc->rc", weight, inside[near])
-        for near, weight in _nearest(asking, keys, min(NEIGHBOURS, len(keys)))
+        for near, weight in _nearest(queries, keys, min(NEIGHBOURS, len(keys)))
     ]
     return _shares(np.concatenate(parts), answers)
 
 
 def linear_model(
-    embeddings: np.ndarray, said: np.ndarray, classes: int, weights: np.ndarray | None = None
+    embeddings: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None = None
 ) -> "Linear":
     """Logistic regression on rows of known class numbers, as class probabilities of any rows."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    if len(np.unique(said)) < 2:
+    if len(np.unique(labels)) < 2:
         return lambda rows: np.full((len(rows), classes), 1 / classes, np.float32)
     scale = StandardScaler().fit(embeddings, sample_weight=weights)
-    fitted = LogisticRegression(C=HOLD, max_iter=500)
-    fitted.fit(scale.transform(embeddings), said, sample_weight=weights)
+    fitted = LogisticRegression(C=STRENGTH, max_iter=500)
+    fitted.fit(scale.transform(embeddings), labels, sample_weight=weights)
 
     def linear(rows: np.ndarray) -> np.ndarray:
         probs = np.zeros((len(rows), classes), np.float32)
@@ -252,54 +245,56 @@ def linear_model(
     return linear
 
 
-def _beliefs(
+def _fit_exponents(
     graph: "csr_array",
     known: np.ndarray,
     embeddings: np.ndarray,
-    said: np.ndarray,
+    labels: np.ndarray,
     classes: int,
     judges: np.ndarray,
 ) -> tuple[float, float]:
-    """How far to believe neighbours and linear model: as makes labels held out most probable.
+    """The exponents of neighbours and linear model that make held-out labels most probable.
 
     A label that is the only one of its class counts, too: in the pool there are such. Labels of one
-    class only tell nothing.
+    class alone fit no exponent.
     """
-    if len(np.unique(said)) < 2:
+    if len(np.unique(labels)) < 2:
         return 0.0, 0.0
-    folds = np.empty(len(said), int)
-    folds[np.lexsort((known, said))] = np.arange(len(said)) % FOLDS  # each class in all of them
-    answers = np.eye(classes, dtype=np.float32)[said]
-    told, straight = np.zeros_like(answers), np.zeros_like(answers)
-    judged = np.zeros(len(said), dtype=bool)
+    folds = np.empty(len(labels), int)
+    folds[np.lexsort((known, labels))] = np.arange(len(labels)) % FOLDS  # each class in all
+    answers = np.eye(classes, dtype=np.float32)[labels]
+    shares, linear = np.zeros_like(answers), np.zeros_like(answers)
+    judged = np.zeros(len(labels), dtype=bool)
     for fold in range(FOLDS):
         held, learn = folds == fold, folds != fold
         if held.any() and learn.any():
             spread = _spread(graph, known[learn], answers[learn])[known[held]]
-            told[held] = _shares(spread, answers[learn])
-            straight[held] = linear_model(embeddings[learn], said[learn], classes)(embeddings[held])
+            shares[held] = _shares(spread, answers[learn])
+            model = linear_model(embeddings[learn], labels[learn], classes)
+            linear[held] = model(embeddings[held])
             judged |= held & judges
     if not judged.any():
         return 0.0, 0.0
-    doubt = 1 / (judged.sum() + 2)  # as if one more had been guessed wrong
+    doubt = 1 / (judged.sum() + 2)  # as if one more had been predicted wrong
     target = (1 - doubt) * answers[judged] + doubt / classes
 
     def cost(near: float, far: float) -> float:
-        guessed = _believed(told[judged], straight[judged], (near, far))
-        return float(-(target * np.log(guessed)).sum())
+        predicted = _combined(shares[judged], linear[judged], (near, far))
+        return float(-(target * np.log(predicted)).sum())
 
-    costs = {(near, far): cost(near, far) for near in BELIEFS for far in BELIEFS if near or far}
+    pairs = [(near, far) for near in EXPONENTS for far in EXPONENTS if near or far]
+    costs = {(near, far): cost(near, far) for near, far in pairs}
     near, far = min(costs, key=costs.__getitem__)
     enough = costs[near, far] + MODEST
-    less = next(part for part in LESS if part == 1 or cost(part * near, part * far) <= enough)
-    return less * near, less * far
+    part = next(part for part in SHRINKAGE if part == 1 or cost(part * near, part * far) <= enough)
+    return part * near, part * far
 
 
-def _believed(told: np.ndarray, straight: np.ndarray, beliefs: tuple[float, float]) -> np.ndarray:
-    """What both witnesses make together: the product of their probabilities, each to a power."""
-    logs = np.zeros(told.shape)
-    for said, belief in zip((told, straight), beliefs, strict=True):
-        logs += belief * np.log((1 - FLOOR) * said + FLOOR / said.shape[1])
+def _combined(shares: np.ndarray, linear: np.ndarray, exponents: tuple[float, float]) -> np.ndarray:
+    """The product of both models' probabilities, each to its power, as probabilities."""
+    logs = np.zeros(shares.shape)
+    for probs, exponent in zip((shares, linear), exponents, strict=True):
+        logs += exponent * np.log((1 - FLOOR) * probs + FLOOR / probs.shape[1])
     odds = np.exp(logs - logs.max(axis=1, keepdims=True))
     probs = odds / odds.sum(axis=1, keepdims=True)
     return np.asarray((1 - FLOOR) * probs + FLOOR / probs.shape[1], dtype=np.float32)

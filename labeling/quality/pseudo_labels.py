@@ -1,8 +1,8 @@
-"""What the propagation says, put to use: first guesses for annotators, soft rows for training.
+"""Propagated labels in use: pre-annotations for annotators, pseudo-labels for training.
 
-A first guess is shown only where it is likely to be right (SHOWN): a guess leads people, and a
-wrong one costs more than the look it saves. Never on an audit sample: its label must not lean on
-what the labels of others say.
+A pre-annotation is shown only where it is likely to be right (SHOWN): it leads annotators, and a
+wrong one costs more than the time it saves. Never on an audit sample: its label must not depend on
+the labels of others.
 """
 
 import hashlib
@@ -15,21 +15,22 @@ import pandas as pd
 from pydantic import Field
 
 from core.configuration import configuration
+from labeling.ledger.reasons import Reason
 from labeling.quality.label_propagation import GRAPH_ROWS, VERSION, linear_model, propagate
 from labeling.snapshots.table import SOFT_COLUMNS
 from labeling.strategies.pool import Pool
 
-SHOWN = 0.8  # confidence of a first guess, at least; on the digits 98 of 100 such were right
-RESERVE = 0.25  # of all samples never get a soft label: the audit is drawn from these first
+SHOWN = 0.8  # confidence of a pre-annotation, at least; on the digits 98 of 100 such were right
+RESERVE = 0.25  # of all samples never get a pseudo-label: the audit is drawn from these first
 _AT_ONCE = 65_536  # rows: rounding never needs the memory that the pool needs
-_DIGITS = 5  # of a probability that is kept: the same guesses make the same bytes
+_DIGITS = 5  # of a stored probability: the same predictions make the same bytes
 
 
 @configuration("soft")
 class SoftPolicy:
-    """Which guesses are trained on beside the labels. How much they weigh is for the training."""
+    """Which pseudo-labels are trained on. Their weight is a setting of the training."""
 
-    enabled: bool = Field(  # so that what choosing gains is not mistaken for what guesses gain
+    enabled: bool = Field(  # so that gains of choosing and of pseudo-labels stay apart
         default=False, description="train on confident pseudo-labels of the pool"
     )
     least_confidence: float = Field(  # on the digits 99 of 100 such were right
@@ -50,9 +51,9 @@ class SoftPolicy:
 
 
 def never_pseudo_labelled(sample_ids: Sequence[str]) -> np.ndarray:
-    """Which samples never get a soft label, so that the audit can be drawn from what is unseen.
+    """Which samples never get a pseudo-label, so that the audit can be drawn from untrained ones.
 
-    A sample's name decides, for good: a draw from these is a draw from all.
+    It depends on the sample's name alone: a draw from these is a draw from all.
     """
     marks = [hashlib.sha256(f"reserve:{name}".encode()).digest()[:4] for name in sample_ids]
     return np.array([int.from_bytes(mark) < RESERVE * 2**32 for mark in marks], dtype=bool)
@@ -61,36 +62,36 @@ def never_pseudo_labelled(sample_ids: Sequence[str]) -> np.ndarray:
 def pre_annotate(
     batch: pd.DataFrame,
     sample_ids: Sequence[str],
-    seen: Pool,
+    pool: Pool,
     classes: Sequence[str],
     *,
     source: str,
 ) -> pd.DataFrame:
-    """The batch with `first_guesses` that the labels in `seen` make by propagation.
+    """The batch with the pre-annotations that the labels in `pool` make by propagation.
 
-    Row i of `seen` is sample i of `sample_ids`, `source` made the embeddings. Of a large pool an
+    Row i of `pool` is sample i of `sample_ids`, `source` made the embeddings. Of a large pool an
     even choice takes part beside the batch, so that the embeddings are never copied whole.
     """
-    if seen.embeddings is None or seen.labelled is None or seen.labels is None:
+    if pool.embeddings is None or pool.labelled is None or pool.labels is None:
         raise ValueError("labels spread over embeddings, and of these there are none; score first")
-    known = seen.labels >= 0
+    known = pool.labels >= 0
     if not known.any():
-        return first_guesses(batch, [], np.empty((0, len(classes))), classes, source=source)
-    asked = np.flatnonzero(pd.Index(sample_ids).isin(batch["sample_id"]))
+        return with_pre_annotations(batch, [], np.empty((0, len(classes))), classes, source=source)
+    chosen = np.flatnonzero(pd.Index(sample_ids).isin(batch["sample_id"]))
     even = np.linspace(0, len(sample_ids) - 1, min(len(sample_ids), GRAPH_ROWS)).astype(int)
-    near = np.union1d(asked, even)
+    near = np.union1d(chosen, even)
     probs = propagate(
-        np.concatenate([seen.labelled[known], seen.embeddings[near]]),
+        np.concatenate([pool.labelled[known], pool.embeddings[near]]),
         np.arange(np.count_nonzero(known)),
-        seen.labels[known],
+        pool.labels[known],
         len(classes),
     )[np.count_nonzero(known) :]
-    names = [sample_ids[row] for row in asked.tolist()]
-    told = probs[np.searchsorted(near, asked)]
-    return first_guesses(batch, names, told, classes, source=f"{VERSION}, {source}")
+    names = [sample_ids[row] for row in chosen.tolist()]
+    of_chosen = probs[np.searchsorted(near, chosen)]
+    return with_pre_annotations(batch, names, of_chosen, classes, source=f"{VERSION}, {source}")
 
 
-def first_guesses(
+def with_pre_annotations(
     batch: pd.DataFrame,
     sample_ids: Sequence[str],
     probs: np.ndarray,
@@ -98,13 +99,14 @@ def first_guesses(
     *,
     source: str,
 ) -> pd.DataFrame:
-    """The batch with guess, confidence, pre_annotation_model and probs, as assignments keep them.
+    """The batch with pre_annotation, confidence, pre_annotation_model and probs.
 
-    Nothing stands there for an audit sample, and where the confidence is below SHOWN.
+    They are missing for an audit sample, and where the confidence is below SHOWN.
     """
-    audited = batch.loc[batch["reason"] == "audit", "sample_id"]
-    told = _told(sample_ids, probs, classes).rename(columns={"label": "pre_annotation"})
-    shown = told[(told["confidence"] >= SHOWN) & ~told["sample_id"].isin(audited)]
+    audited = batch.loc[batch["reason"] == Reason.AUDIT, "sample_id"]
+    likeliest = _likeliest(sample_ids, probs, classes).rename(columns={"label": "pre_annotation"})
+    is_shown = (likeliest["confidence"] >= SHOWN) & ~likeliest["sample_id"].isin(audited)
+    shown = likeliest[is_shown]
     by_class = pd.Series(_by_class(probs[shown.index], classes), index=shown.index, dtype=object)
     shown = shown.assign(probs=by_class, pre_annotation_model=source)
     return batch.merge(shown, on="sample_id", how="left")
@@ -119,21 +121,20 @@ def pseudo_label_rows(
     *,
     source: str,
 ) -> pd.DataFrame:
-    """The guesses to train on: SOFT_COLUMNS, `source` saying what guessed.
+    """The pseudo-labels to train on: SOFT_COLUMNS, `source` naming the model.
 
-    `labels` are those that are trained on: each class gets at most its share of them. Who is in is
-    drawn by lot (the sample's name) among the confident: the surest would be copies of what is
-    labelled. None is reserved for the audit.
+    `labels` are those that are trained on: each class gets at most its share of them. The rows are
+    drawn at random (by the sample's name) among the confident: the most confident would be copies
+    of labelled samples. None is reserved for the audit.
     """
-    told = _told(sample_ids, probs, classes)
-    sure = told[
-        (told["confidence"] >= policy.least_confidence) & ~never_pseudo_labelled(sample_ids)
-    ]
-    lots = [hashlib.sha256(f"soft:{name}".encode()).hexdigest() for name in sure["sample_id"]]
-    drawn = sure.assign(lot=lots).sort_values("lot")
-    taught = Counter(labels)
-    most = np.array([policy.share * taught[name] for name in drawn["label"]])
-    drawn = drawn[drawn.groupby("label").cumcount().to_numpy() < most]
+    likeliest = _likeliest(sample_ids, probs, classes)
+    is_allowed = ~never_pseudo_labelled(sample_ids)
+    confident = likeliest[(likeliest["confidence"] >= policy.least_confidence) & is_allowed]
+    lots = [hashlib.sha256(f"soft:{name}".encode()).hexdigest() for name in confident["sample_id"]]
+    drawn = confident.assign(lot=lots).sort_values("lot")
+    counts = Counter(labels)
+    limit = np.array([policy.share * counts[name] for name in drawn["label"]])
+    drawn = drawn[drawn.groupby("label").cumcount().to_numpy() < limit]
     written = [json.dumps(row) for row in _by_class(probs[drawn.index], classes)]
     drawn = drawn.assign(probs=written, source=source)
     rows = drawn.rename(columns={"confidence": "trust"})
@@ -141,31 +142,33 @@ def pseudo_label_rows(
 
 
 def head_with_and_without(
-    taught: np.ndarray,
-    said: np.ndarray,
-    guessed: np.ndarray,
+    labelled: np.ndarray,
+    labels: np.ndarray,
+    pseudo_labelled: np.ndarray,
     probs: np.ndarray,
     weights: np.ndarray,
     *,
-    asked: np.ndarray,
+    test: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Class probabilities of the rows asked about, by a linear model with the guesses and without.
+    """Class probabilities of the test rows, by a linear model with the pseudo-labels and without.
 
-    It learns from embeddings `taught` of class `said`, and from `guessed` ones with the class
-    probabilities and weights of their guesses.
+    It is trained on embeddings `labelled` with their class numbers, and on `pseudo_labelled` ones
+    with the class probabilities and weights of their pseudo-labels.
     """
     classes = probs.shape[1]
-    rows, names = np.nonzero(probs > 0)  # a guess counts as each of its classes, in part
+    rows, numbers = np.nonzero(probs > 0)  # a pseudo-label counts as each of its classes, in part
     both = linear_model(
-        np.concatenate([taught, guessed[rows]]),
-        np.concatenate([said, names]),
+        np.concatenate([labelled, pseudo_labelled[rows]]),
+        np.concatenate([labels, numbers]),
         classes,
-        np.concatenate([np.ones(len(said)), weights[rows] * probs[rows, names]]),
+        np.concatenate([np.ones(len(labels)), weights[rows] * probs[rows, numbers]]),
     )
-    return both(asked), linear_model(taught, said, classes)(asked)
+    return both(test), linear_model(labelled, labels, classes)(test)
 
 
-def _told(sample_ids: Sequence[str], probs: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+def _likeliest(
+    sample_ids: Sequence[str], probs: np.ndarray, classes: Sequence[str]
+) -> pd.DataFrame:
     """The likeliest class of each sample and how likely it is; its index is the row of `probs`."""
     if probs.shape != (len(sample_ids), len(classes)):
         raise ValueError(

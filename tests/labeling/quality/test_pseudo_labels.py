@@ -15,11 +15,11 @@ from labeling.quality.pseudo_labels import (
     RESERVE,
     SHOWN,
     SoftPolicy,
-    first_guesses,
     head_with_and_without,
     never_pseudo_labelled,
     pre_annotate,
     pseudo_label_rows,
+    with_pre_annotations,
 )
 from labeling.snapshots.table import SOFT_COLUMNS
 from labeling.strategies.pool import Pool
@@ -39,7 +39,9 @@ def soft(names: list[str], probs: np.ndarray, labels: list[str], **policy: float
 
 def test_a_first_guess_stands_only_where_it_is_confident_and_never_on_an_audit_sample():
     batch = pd.DataFrame({"sample_id": ["a", "b", "c"], "reason": ["margin", "audit", "margin"]})
-    shown = first_guesses(batch, ["c", "b", "a"], sure(0.79, 0.99, 0.1), CLASSES, source="prop")
+    shown = with_pre_annotations(
+        batch, ["c", "b", "a"], sure(0.79, 0.99, 0.1), CLASSES, source="prop"
+    )
     assert SHOWN == 0.8
     assert shown["sample_id"].tolist() == ["a", "b", "c"]
     assert shown["pre_annotation"].fillna("").tolist() == ["dog", "", ""]
@@ -95,7 +97,7 @@ def test_the_labels_guess_a_batch_and_audit_samples_stay_without():
     shown = pre_annotate(batch, names, seen, CLASSES, source="features")
     assert shown["sample_id"].tolist() == names[5:25] and pd.isna(shown["pre_annotation"][0])
     assert shown["pre_annotation"][1:].tolist() == [CLASSES[number] for number in truth[66:85]]
-    assert set(shown["pre_annotation_model"].dropna()) == {"propagation-1, features"}
+    assert set(shown["pre_annotation_model"].dropna()) == {"propagation-2, features"}
 
 
 def test_before_the_first_label_a_batch_has_columns_for_guesses_and_none_in_them():
@@ -172,7 +174,7 @@ def test_guesses_that_are_right_help_and_those_that_are_wrong_hurt():
 
     def accuracy(told: np.ndarray) -> tuple[float, float]:
         found = head_with_and_without(
-            rows[:20], truth[:20], rows[20:400], told, np.full(380, 0.5), asked=rows[400:]
+            rows[:20], truth[:20], rows[20:400], told, np.full(380, 0.5), test=rows[400:]
         )
         return tuple(float((each.argmax(axis=1) == truth[400:]).mean()) for each in found)
 

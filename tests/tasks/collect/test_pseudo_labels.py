@@ -89,8 +89,8 @@ def test_confident_guesses_of_the_pool_go_into_the_next_snapshot(world):
     numbers = choice.rows["sample_id"].str[1:].astype(int)
     right = choice.rows["label"] == np.asarray(CLASSES, object)[world.truth[numbers]]
     assert right.mean() > 0.9
-    assert choice.rows["source"].unique().tolist() == ["propagation-1, a network"]
-    assert "of 120 audit samples with them" in choice.why
+    assert choice.rows["source"].unique().tolist() == ["propagation-2, a network"]
+    assert "on 120 audit samples with them" in choice.why
 
 
 def test_the_same_ledger_gives_the_same_guesses(world):
@@ -108,7 +108,7 @@ def test_guesses_that_hurt_on_the_audit_are_left_out_and_it_says_by_how_much(wor
     world.rows = np.hstack([quiet, np.eye(6)[loud] * 6 + noise]).astype(np.float32)
     choice = choose(world, SoftPolicy(enabled=True, share=10.0))
     assert choice.rows is None
-    assert choice.why.startswith("soft labels are left out, they hurt: ")
+    assert choice.why.startswith("pseudo-labels are left out, they hurt: ")
 
 
 def test_too_few_audit_samples_cannot_tell_so_there_are_no_guesses(world):
@@ -122,7 +122,7 @@ def test_guesses_nobody_can_be_sure_of_are_not_made(world):
     world.rows = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
     choice = choose(world)
     assert choice.rows is None
-    assert choice.why == "no soft labels: no guess is 0.9 sure"
+    assert choice.why == "no pseudo-labels: none has a confidence of 0.9"
 
 
 def test_while_another_process_looks_at_the_pool_labels_do_not_wait_for_guesses(world, tmp_path):
@@ -136,14 +136,14 @@ def test_while_another_process_looks_at_the_pool_labels_do_not_wait_for_guesses(
     with open_cache(tmp_path / "scores", outputs=3, width=8):
         choice = choose(world)
     assert choice.rows is None
-    assert choice.why.startswith("no soft labels this time: another process is looking")
+    assert choice.why.startswith("no pseudo-labels this time: another process is scoring")
     assert choose(world).rows is not None
 
 
 @pytest.mark.parametrize(("policy", "weight"), [(SoftPolicy(enabled=False), 0.5), (ON, 0.0)])
 def test_switched_off_nothing_is_looked_at(world, policy, weight):
     choice = choose(world, policy, weight=weight)
-    assert (choice.rows, choice.why) == (None, "soft labels are off")
+    assert (choice.rows, choice.why) == (None, "pseudo-labels are off")
     assert world.looked_at == []
 
 
@@ -183,7 +183,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> context.Context:
 def test_a_model_learnt_from_labels_and_guesses_and_not_from_what_it_was_checked_on(place):
     assert training_samples_of(place, "hone:1") in ({"a", "c"}, {"b", "c"})
     assert training_samples_of(place, None) == set()
-    with pytest.raises(ValueError, match="'hone:2' is no model of ours"):
+    with pytest.raises(ValueError, match="there is no model 'hone:2'"):
         training_samples_of(place, "hone:2")
 
 
