@@ -68,3 +68,27 @@ def status(as_json: AsJson = False) -> None:
         echo_json(status.as_json())
     else:
         show_status(status, f"{ctx.workspace.title}  {ctx.workspace.root}")
+
+
+@app.command(rich_help_panel=PANEL)
+def refused(
+    reason: Annotated[
+        str | None, typer.Option(help="One reason only, as `hone status` names it.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 20,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Answers of annotators instead of files.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the files that were refused, newest first: path, reason, detail."""
+    from tasks.context import open_context
+    from tasks.operate import refused as listing
+
+    ctx = open_context()
+    list_refused = listing.refused_answers if answers else listing.refused_files
+    rows = list_refused(ctx, reason, limit)
+    if as_json:
+        echo_json(rows)
+    else:
+        listing.show_refused(rows, listing.count_refused(ctx, reason=reason, answers=answers))
