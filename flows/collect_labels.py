@@ -10,8 +10,8 @@ from labeling.snapshots.publish import SnapshotConfig
 from tasks.collect.fetch import fetch_answers
 from tasks.collect.freeze import announce_snapshot, freeze_labels
 from tasks.collect.settle import ask_more_annotators, settle_answers
-from tasks.policy_changes import choose_policies
-from tasks.report.annotators import publish_annotators
+from tasks.report.publish import publish_annotators
+from tasks.run_policies import choose_policies
 from tasks.waiting_runs import cancel_covered_runs
 
 

@@ -8,12 +8,12 @@ from labeling.budget.learning_curve import BudgetPolicy
 from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
 from models.training.train import TrainConfig
-from tasks.policy_changes import choose_policies
-from tasks.report.budget import publish_budget
+from tasks.report.publish import publish_budget
 from tasks.retrain.judge import judge
 from tasks.retrain.release import package_release, release_winner
 from tasks.retrain.train import choose_snapshot, train_challenger
 from tasks.run_names import retrain_name
+from tasks.run_policies import choose_policies
 from tasks.waiting_runs import cancel_covered_runs
 
 

@@ -3,8 +3,8 @@
 from prefect import flow
 
 from models.watching.signals import WatchPolicy
-from tasks.policy_changes import choose_policies
 from tasks.run_names import watch_name
+from tasks.run_policies import choose_policies
 from tasks.waiting_runs import cancel_covered_runs
 from tasks.watch.check import act_on, check_window, drain_traffic
 

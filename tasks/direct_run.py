@@ -10,9 +10,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from prefect import Flow, Task
-from prefect.client.schemas.objects import State, StateType
-
 _IS_DIRECT: ContextVar[bool] = ContextVar("hone_direct_run", default=False)
 
 
@@ -28,6 +25,8 @@ def direct_runs() -> Iterator[None]:
     Tasks are retried as they declare, after the same delays. Time limits are left to the person
     who started the command.
     """
+    from prefect import Flow, Task
+
     token = _IS_DIRECT.set(True)
     calls: dict[Any, Any] = {Flow: Flow.__call__, Task: Task.__call__}
     replaced: dict[Any, Any] = {Flow: _call_flow, Task: _call_task}
@@ -47,6 +46,8 @@ def _call_flow(flow: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _call_task(task: Any, *args: Any, **kwargs: Any) -> Any:
     """What the task's function returns, called again after an error that its condition allows."""
+    from prefect.client.schemas.objects import State, StateType
+
     for delay in _delays(task):
         try:
             return task.fn(*args, **kwargs)

@@ -46,7 +46,7 @@ def release(
     why: Annotated[str, typer.Option(help="The reason, kept for good.")],
 ) -> None:
     """Put a version into service by a named person's word, whatever the verdict."""
-    from tasks.retrain.release import release_by_hand
+    from tasks.operate.release import release_by_hand
 
     release_by_hand(version, who=who, why=why)
     typer.echo(f"{version} is in service, by {who}")

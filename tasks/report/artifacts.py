@@ -5,7 +5,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -13,12 +13,6 @@ from uuid import UUID
 
 import pandas as pd
 from PIL import Image
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
 
 from core.images import decode_image
 from core.shards import read_image
@@ -36,28 +30,41 @@ SHOWN = 48  # images in one artifact: enough to judge a batch by, small enough f
 def progress(description: str) -> ShowProgress:
     """Progress in Prefect and on the screen: call it with how much is done, and of how much."""
     on_screen = screen_progress(description)
-    bar = None
-    if not is_direct_run():
-        bar = create_progress_artifact(progress=0.0, description=description)
+    update = None if is_direct_run() else _progress_artifact(description)
 
     def show(done: float, total: float) -> None:
         if on_screen is not None:
             on_screen(done, total)
-        if bar is not None:
-            share = 100.0 * done / total if total else 100.0
-            update_progress_artifact(artifact_id=cast(UUID, bar), progress=min(share, 100.0))
+        if update is not None:
+            update(min(100.0 * done / total if total else 100.0, 100.0))
 
     return show
 
 
+def _progress_artifact(description: str) -> Callable[[float], None]:
+    """Create a progress bar in Prefect; the function that is returned sets its percentage."""
+    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+    bar = cast(UUID, create_progress_artifact(progress=0.0, description=description))
+
+    def update(percent: float) -> None:
+        update_progress_artifact(artifact_id=bar, progress=percent)
+
+    return update
+
+
 def publish_page(*, key: str, markdown: str, description: str) -> None:
     """Publish a page in Prefect; without Prefect there is no place for it."""
+    from prefect.artifacts import create_markdown_artifact
+
     if not is_direct_run():
         create_markdown_artifact(key=key, markdown=markdown, description=description)
 
 
 def publish_table(*, key: str, table: list[dict[str, Any]], description: str) -> None:
     """Publish a table in Prefect; without Prefect there is no place for it."""
+    from prefect.artifacts import create_table_artifact
+
     if not is_direct_run():
         create_table_artifact(key=key, table=table, description=description)
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from prefect import task
 
 from labeling.budget.forecasts import (
     Observations,
@@ -32,25 +31,11 @@ from labeling.strategies import STRATEGIES
 from models.registry import versions
 from tasks.context import Context, open_context
 from tasks.predictions import predict_with
-from tasks.report.artifacts import publish_page
 from tasks.report.batch_accuracy import batch_accuracies
-from tasks.report.budget_view import budget_page, draw_budget
+from tasks.report.budget_view import draw_budget
 
 MAX_ROUNDS = 12  # past rounds, for the curve and for how good forecasts were
 MAX_ROWS = 4000  # labels that the cheap head learns from: minutes of decoding, not hours
-
-
-@task
-def publish_budget(policy: BudgetPolicy = BudgetPolicy()) -> None:  # noqa: B008 - frozen
-    """Show what more labels would bring, and the advice, on a page in Prefect."""
-    try:
-        report = budget_report(policy)
-    except ValueError as error:
-        print(f"no forecast yet: {error}")
-        return
-    advice = f"{report.advice}: {report.reason}"
-    print(advice)
-    publish_page(key="budget", markdown=budget_page(report), description=advice)
 
 
 def budget_report(policy: BudgetPolicy, *, seed: int = 0) -> BudgetReport:

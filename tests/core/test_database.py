@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Engine, Integer, Text, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
-from core.database import connect, metadata, now, upgrade, writing
+from core.database import MIGRATIONS, connect, metadata, newest_revision, now, upgrade, writing
 from core.locks import locks
 from labeling.ledger.tables import snapshots, sources, watermarks
 
@@ -51,6 +52,15 @@ def test_the_migrations_make_exactly_the_tables_that_the_code_uses(engine):
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": differs})
         assert compare_metadata(context, metadata) == []
+
+
+def test_the_newest_revision_is_that_of_alembic() -> None:
+    assert newest_revision() == ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def test_a_database_at_the_newest_schema_is_not_locked_to_open_it(engine):
+    with writing(engine):
+        upgrade(connect(str(engine.url)))
 
 
 def test_upgrading_twice_is_upgrading_once(engine):

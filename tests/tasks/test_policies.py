@@ -19,7 +19,8 @@ from tasks.collect.settle import settle_answers
 from tasks.context import open_context
 from tasks.exchange import import_labels
 from tasks.policies import Policies, load_policies, policies_toml
-from tasks.policy_changes import choose_policies, record_policy_changes
+from tasks.policy_changes import record_policy_changes
+from tasks.run_policies import choose_policies
 from tests.labeling.formats.workspaces import House, make_house, put_pictures
 
 ROOT = Path(__file__).parents[2]

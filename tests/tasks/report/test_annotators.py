@@ -19,7 +19,7 @@ from labeling.consensus.settle import SettlePolicy
 from labeling.ledger.report_queries import LedgerVersion, ledger_version
 from labeling.ledger.tables import answers, assignments, gold, labels, refused_answers, rounds
 from tasks.direct_run import direct_runs
-from tasks.report import annotators, annotators_view
+from tasks.report import annotators, annotators_view, publish
 from tasks.report.annotators_view import agreement_rows, annotator_rows
 from tasks.report.artifacts import escape_markdown
 from tests.labeling.databases import make_engine
@@ -248,7 +248,7 @@ def test_the_tables_in_prefect_show_names_as_they_are(
         image = answers.update().where(answers.c.annotator == HASTY)
         connection.execute(image.values(annotator="<img src=http://far.example/x.png>"))
     published = tables_published(engine, monkeypatch)
-    annotators.publish_annotators.fn(POLICY)
+    publish.publish_annotators.fn(POLICY)
     assert [table["key"] for table in published] == ["annotators", "agreement"]
     cells = [cell for table in published for row in table["table"] for cell in row.values()]
     assert r"\<img src=http\://far.example/x.png\>" in cells
@@ -259,8 +259,8 @@ def tables_published(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[di
     """The tables that are sent to Prefect from now on."""
     published: list[dict[str, Any]] = []
     ctx = SimpleNamespace(engine=engine, workspace=SimpleNamespace(class_names=CLASSES))
-    monkeypatch.setattr(annotators, "open_context", lambda: ctx)
-    monkeypatch.setattr(annotators, "publish_table", lambda **table: published.append(table))
+    monkeypatch.setattr(publish, "open_context", lambda: ctx)
+    monkeypatch.setattr(publish, "publish_table", lambda **table: published.append(table))
     return published
 
 
@@ -268,10 +268,10 @@ def test_a_report_reads_answers_only_where_something_changed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published = tables_published(engine, monkeypatch)
-    annotators.publish_annotators.fn(POLICY)
-    annotators.publish_annotators.fn(POLICY)
+    publish.publish_annotators.fn(POLICY)
+    publish.publish_annotators.fn(POLICY)
     assert len(published) == 2
-    annotators.publish_annotators.fn(replace(POLICY, gold_accuracy=0.9))
+    publish.publish_annotators.fn(replace(POLICY, gold_accuracy=0.9))
     assert len(published) == 4
 
 
@@ -296,9 +296,9 @@ def test_a_withdrawn_answer_makes_another_version_of_the_ledger(engine: Engine) 
 
 
 def test_without_prefect_nothing_is_read_for_its_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(annotators, "open_context")
+    monkeypatch.delattr(publish, "open_context")
     with direct_runs():
-        annotators.publish_annotators.fn(POLICY)
+        publish.publish_annotators.fn(POLICY)
 
 
 def test_the_rows_for_prefect_are_words(engine: Engine) -> None:
