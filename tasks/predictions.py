@@ -1,10 +1,15 @@
-"""A model's predictions for samples: stored ones where there are any, the network for the rest."""
+"""Predictions of a model for samples: stored ones, and the network for the others."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from core.locks import LockBusy
 from models.serving import prediction_store
 from tasks.context import Context
 
@@ -14,6 +19,9 @@ if TYPE_CHECKING:
     from models.registry.model_store import LoadedModel
     from models.scoring.cache import ScoreCache
     from models.scoring.predict import Predictions
+
+
+EXACT = "-exact"  # ends the name of a cache of predictions in fp32; pools may be scored in bf16
 
 
 def load_version(ctx: Context, version: str) -> "LoadedModel":
@@ -32,15 +40,36 @@ def predict_with(
 ) -> "tuple[LoadedModel, Predictions]":
     """The model and its predictions for `rows`, in their order.
 
-    The network runs only for rows whose predictions were not stored with the model.
+    The network runs once for each row: not for rows whose predictions were stored with the model,
+    and not for those of an earlier call.
     """
     from models.scoring.stored import predict_missing
 
     loaded = load_version(ctx, version)
-    predictions = predict_missing(
-        loaded, rows, ctx.workspace.shards, threads=ctx.settings.threads, on_progress=on_progress
-    )
+    with _exact_cache(ctx, loaded) as cache:
+        predictions = predict_missing(
+            loaded,
+            rows,
+            ctx.workspace.shards,
+            cache,
+            threads=ctx.settings.threads,
+            on_progress=on_progress,
+        )
     return loaded, predictions
+
+
+@contextmanager
+def _exact_cache(ctx: Context, loaded: "LoadedModel") -> "Iterator[ScoreCache]":
+    """The cache of the model's predictions in fp32; an empty one while another process has it."""
+    from models.scoring.score_pool import cache_for
+
+    folder = ctx.workspace.scores / f"{loaded.version.replace(':', '-')}{EXACT}"
+    with ExitStack() as stack:
+        try:
+            cache = cache_for(loaded.network, folder)
+        except LockBusy:
+            cache = cache_for(loaded.network, Path(stack.enter_context(TemporaryDirectory())))
+        yield stack.enter_context(cache)
 
 
 def served_predictions(ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame) -> "Predictions":

@@ -1,14 +1,15 @@
 """Predictions that were stored with a model, and the network for the rows that were not."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from models.scoring.predict import Predictions, predict_table
+from models.scoring.cache import ScoreCache
+from models.scoring.predict import Predictions
+from models.scoring.score_pool import score_table
 
 if TYPE_CHECKING:
     from models.registry.model_store import LoadedModel
@@ -18,6 +19,7 @@ def predict_missing(
     loaded: "LoadedModel",
     table: pd.DataFrame,
     shards: Path,
+    cache: ScoreCache,
     *,
     threads: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
@@ -29,11 +31,13 @@ def predict_missing(
     """
     stored = pd.Index(loaded.reference_ids).get_indexer(pd.Index(table["sample_id"]))
     missing = np.flatnonzero(stored < 0)
-    new = predict_table(
+    new = score_table(
         loaded.network,
         table.iloc[missing],
         shards,
         loaded.card.image_size,
+        cache,
+        precision="fp32",
         threads=threads,
         name=loaded.version,
         on_progress=on_progress,
@@ -44,4 +48,4 @@ def predict_missing(
     known = stored >= 0
     outputs[known] = loaded.reference.outputs[stored[known]]
     embeddings[known] = loaded.reference.embeddings[stored[known]]
-    return replace(new, outputs=outputs, embeddings=embeddings)
+    return Predictions(outputs, embeddings)

@@ -10,7 +10,7 @@ import pandas as pd
 from labeling.batches.select import SelectionConfig
 from labeling.strategies.pool import Pool
 from tasks.context import Context
-from tasks.predictions import cache_served, load_version
+from tasks.predictions import EXACT, cache_served, load_version
 from tasks.report.artifacts import progress
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _forget_others(kept: "Path") -> None:
     from models.scoring.cache import forget_cache
 
     for folder in kept.parent.iterdir() if kept.parent.is_dir() else ():
-        if folder.is_dir() and folder.name not in (kept.name, FEATURES):
+        if folder.is_dir() and folder.name not in (kept.name, f"{kept.name}{EXACT}", FEATURES):
             forget_cache(folder)
 
 

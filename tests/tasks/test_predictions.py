@@ -13,14 +13,19 @@ from models.network.network import Network
 from models.registry.model_store import load_model, save_model
 from models.scoring import score_pool
 from models.scoring.predict import predict_table
-from models.scoring.stored import predict_missing
 from models.serving.batcher import Inference
 from models.serving.prediction_store import as_recorded, drain, window
 from models.serving.release_follower import ActiveModel
 from models.serving.segments import SegmentWriter
 from settings import Settings
 from tasks.context import Context
-from tasks.predictions import cache_served, load_version, predict_with, served_predictions
+from tasks.predictions import (
+    EXACT,
+    cache_served,
+    load_version,
+    predict_with,
+    served_predictions,
+)
 from tests.models.saved_models import (
     make_card,
     make_network,
@@ -113,12 +118,41 @@ def test_rows_stored_with_the_model_are_not_predicted_again(
     )
     networks_run.clear()
     loaded, found = predict_with(ctx, version, table)
-    assert sum(networks_run) <= 2 + len(table) - 3  # one batch to look at its size, one to build
+    assert sum(networks_run) == len(table) - 3
     assert loaded.reference_ids == tuple(kept["sample_id"])
     np.testing.assert_allclose(found.outputs, expected.outputs, atol=1e-5)
     networks_run.clear()
-    again = predict_missing(loaded, kept, ctx.workspace.shards)
+    _, again = predict_with(ctx, version, kept)
     assert networks_run == [] and (again.outputs == stored.outputs).all()
+
+
+def test_a_champion_is_judged_again_without_its_network(
+    ctx: Context, networks_run: list[int]
+) -> None:
+    table, version = put_pictures(ctx.workspace.shards), save(ctx.workspace, ctx.engine)
+    networks_run.clear()
+    _, first = predict_with(ctx, version, table.iloc[:8])
+    assert sum(networks_run) == 8
+    networks_run.clear()
+    _, again = predict_with(ctx, version, table.iloc[7::-1])
+    assert networks_run == []
+    assert (again.outputs == first.outputs[::-1]).all()
+    assert (again.embeddings == first.embeddings[::-1]).all()
+    predict_with(ctx, version, table)
+    assert sum(networks_run) == len(table) - 8
+
+
+def test_while_another_process_has_the_cache_open_the_network_runs(
+    ctx: Context, networks_run: list[int]
+) -> None:
+    table, version = put_pictures(ctx.workspace.shards), save(ctx.workspace, ctx.engine)
+    _, expected = predict_with(ctx, version, table)
+    networks_run.clear()
+    folder = ctx.workspace.scores / f"{version.replace(':', '-')}{EXACT}"
+    with score_pool.cache_for(load_version(ctx, version).network, folder):
+        _, outputs = predict_with(ctx, version, table)
+    assert sum(networks_run) == len(table)
+    np.testing.assert_allclose(outputs.outputs, expected.outputs, atol=1e-6)
 
 
 def test_a_model_of_an_older_version_predicts_all_rows(ctx: Context) -> None:
