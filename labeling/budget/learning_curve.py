@@ -165,7 +165,7 @@ def advise(
     price: float | None = None,
     usual_error: float | None = None,
 ) -> tuple[str, str]:
-    """Whether to label on, and why; what is not known never says to stop.
+    """Whether to label on, and why; what is not known is never a reason to stop.
 
     `usual_error` is how far forecasts of past rounds were off.
     """
@@ -199,7 +199,7 @@ def _points(share: float) -> str:
 
 
 def _resampled(evidence: CurveData, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The errors of models and heads, [1 + draws, points]: as seen, and on rows drawn again."""
+    """The errors of models and heads, [1 + draws, points]: as observed, and on rows drawn again."""
     rows, weights = len(evidence.weights), evidence.weights
     drawn = np.vstack([np.ones(rows), rng.multinomial(rows, np.full(rows, 1 / rows), size=DRAWS)])
     drawn = drawn * weights

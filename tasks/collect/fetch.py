@@ -29,9 +29,9 @@ ANNOUNCED = "announced-snapshot"
     timeout_seconds=3600,
 )
 def fetch_answers(annotators: str, settling: SettlePolicy) -> dict[str, int]:
-    """Take over every answer given since the last time; return how many were new, gone, refused.
+    """Record every answer since the last time; return how many were new, withdrawn, refused.
 
-    Idempotent: the watermark moves with the answers, and a version known is not recorded again.
+    Idempotent: the watermark moves with the answers, and a known version is not recorded again.
     """
     ctx = open_context()
     with ctx.engine.connect() as connection:
@@ -39,8 +39,8 @@ def fetch_answers(annotators: str, settling: SettlePolicy) -> dict[str, int]:
     with only_writer(ctx.engine, "answers") as token:
         if annotators == "simulated":
             counts = _simulate(ctx, token, settling)
-        elif _nobody_is_asked(ctx):
-            print("no Label Studio is set and nobody is asked anything: nothing to fetch")
+        elif _has_no_annotators(ctx):
+            print("no Label Studio is set and no assignment is open: nothing to fetch")
             return {}
         else:
             counts = _fetch(ctx, token)
@@ -48,7 +48,7 @@ def fetch_answers(annotators: str, settling: SettlePolicy) -> dict[str, int]:
     return counts
 
 
-def _nobody_is_asked(ctx: Context) -> bool:
+def _has_no_annotators(ctx: Context) -> bool:
     """A workspace of imported labels only needs no Label Studio to cut its snapshots."""
     with ctx.engine.connect() as connection:
         return ctx.settings.label_studio_url is None and overview.count_open(connection) == 0
@@ -94,7 +94,7 @@ def _deleted(ctx: Context, studio: client.Studio) -> set[tuple[str, str]]:
 
 
 def _simulate(ctx: Context, token: Token, settling: SettlePolicy) -> dict[str, int]:
-    """Let the simulated annotators answer what is open; they look again where they disagree."""
+    """Have simulated annotators answer what is open, and again where they disagree."""
     total = {"withdrawn": 0, "new": 0, "refused": 0}
     classes = ctx.workspace.class_names
     for attempt in range(simulation.ATTEMPTS):
@@ -106,17 +106,17 @@ def _simulate(ctx: Context, token: Token, settling: SettlePolicy) -> dict[str, i
             break
         again = asked["reason"].isin(RELABEL_REASONS).rename("again")
         for (round_id, is_again), part in asked.groupby(["round_id", again]):
-            # A second look at a label is a look of its own, not the old mistake again.
-            look = attempt + simulation.ATTEMPTS * rounds.round_number(str(round_id)) * bool(
+            # A review of a label has mistakes of its own, not the old one again.
+            number = attempt + simulation.ATTEMPTS * rounds.round_number(str(round_id)) * bool(
                 is_again
             )
-            counts = _answer_round(ctx, token, str(round_id), part, look)
+            counts = _answer_round(ctx, token, str(round_id), part, number)
             total = {what: total[what] + count for what, count in counts.items()}
     return total
 
 
 def _answer_round(
-    ctx: Context, token: Token, round_id: str, asked: pd.DataFrame, look: int
+    ctx: Context, token: Token, round_id: str, asked: pd.DataFrame, attempt: int
 ) -> dict[str, int]:
     truths, annotators, seed = simulation.load_simulation(ctx.workspace.root)
     given = simulation.simulate_answers(
@@ -124,7 +124,7 @@ def _answer_round(
         ctx.workspace.class_names,
         annotators,
         seed=seed,
-        attempt=look,
+        attempt=attempt,
         round_id=round_id,
     )
     return record_answers(

@@ -1,4 +1,4 @@
-"""Answers become labels, and what is still in doubt goes to one more annotator."""
+"""Answers become labels, and samples still in doubt go to one more annotator."""
 
 from prefect import task
 
@@ -34,9 +34,9 @@ def settle_answers(settling: SettlePolicy) -> dict[str, int]:
     timeout_seconds=3600,
 )
 def ask_more_annotators(annotators: str) -> int:
-    """Bring to Label Studio what one more person is wanted for, or a final word; how many moved.
+    """Send to Label Studio what needs one more annotator or a final word; return how many moved.
 
-    Idempotent: what stands there as it should is left alone.
+    Idempotent: tasks that are as they should be stay as they are.
     """
     ctx = open_context()
     with ctx.engine.connect() as connection:
@@ -44,10 +44,10 @@ def ask_more_annotators(annotators: str) -> int:
     if annotators == "simulated" or asked.empty or ctx.settings.label_studio_url is None:
         return 0
     with only_writer(ctx.engine, "rounds"):
-        # Its round may have been closed, and its image cleared away.
+        # Its round may be closed, and its image unstaged.
         stage_images(ctx, asked[asked["is_open"]])
         with client.connect(**studio_address(ctx)) as studio:
             studio.project(ctx.workspace, bucket=ctx.image_bucket)
             moved = studio.ask_more(asked)
-    print(f"{moved} of {len(asked)} asked of more people or handed to whoever decides")
+    print(f"{moved} of {len(asked)} sent to one more annotator or for a final word")
     return moved

@@ -1,4 +1,4 @@
-"""Answers wake the collecting: the webhook's process, and the event it raises."""
+"""The webhook's process, and the event by which answers start a collect."""
 
 import socket
 
@@ -16,7 +16,7 @@ def serve_webhook(port: int = PORT) -> None:
     """Have Label Studio call this process about every answer, and raise `hone.answers` for them.
 
     Comes back when it is stopped by a signal. One event is raised at the start, for what was
-    answered while nobody listened. What an event does not tell of, the next poll finds.
+    answered while nobody listened. What an event misses, the next poll finds.
     """
     ctx = open_context()
     secret = _secret(ctx)
@@ -41,10 +41,10 @@ def announce_answers(ctx: Context) -> None:
 
 
 def _secret(ctx: Context) -> str:
-    """The shared secret; what is missing for a webhook is an error that says what to set."""
+    """The shared secret; a missing setting is an error with its remedy."""
     if not ctx.settings.prefect_api_url:
         raise ValueError(
-            "PREFECT_API_URL is not set, so nothing would be woken; start a server with `prefect "
+            "PREFECT_API_URL is not set, so no collect would start; start a server with `prefect "
             "server start`, deploy the flows there, and set PREFECT_API_URL to it"
         )
     if ctx.settings.webhook_secret is None:
@@ -56,7 +56,7 @@ def _secret(ctx: Context) -> str:
 
 
 def _bind_socket(port: int) -> socket.socket:
-    """A socket on the loopback interface, taken before Label Studio is told about it."""
+    """A socket on the loopback interface, bound before Label Studio gets its address."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

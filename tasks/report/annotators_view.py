@@ -16,7 +16,7 @@ from labeling.quality.reports import (
 from tasks.report.console import MAX_ROWS, NOTHING, Row, print_line, print_table
 
 QUALITY = ["right on gold", "as the others", "a vote counts"]
-WORK = ["seconds", "fast", "guess taken", "blind the same", "led by the guess"]
+WORK = ["seconds", "fast", "prediction taken", "same when blind", "led by it"]
 AGREEMENT = ["alpha", "samples", "in words"]
 # Columns that wrap on a narrow screen; figures never do.
 WORDS = frozenset({"annotator", "and", "class", "shows", "answered", "round", "in words",
@@ -102,9 +102,9 @@ def _annotator(name: str, row: AnnotatorFigures) -> Row:
         "a vote counts": _share(row.weight),
         "seconds": NOTHING if row.seconds is None else f"{row.seconds:.1f}",
         "fast": NOTHING if row.fast is None else f"{row.fast:.0%}",
-        "guess taken": _of(row.accepted, row.shown),
-        "blind the same": _of(row.agreed, row.blind),
-        "led by the guess": led,
+        "prediction taken": _of(row.accepted, row.shown),
+        "same when blind": _of(row.agreed, row.blind),
+        "led by it": led,
     }
 
 

@@ -1,4 +1,4 @@
-"""What a person reads in the Prefect UI: batches with images, verdicts, drift, as artifacts."""
+"""Artifacts in the Prefect UI: batches with images, verdicts and drift signals."""
 
 import base64
 import html
@@ -17,6 +17,7 @@ from PIL import Image
 from core.images import decode_image
 from core.shards import read_image
 from labeling.ledger.tables import location_of
+from models.judging.verdict import Verdict
 from models.watching.signals import Signal
 from tasks.direct_run import is_direct_run
 from tasks.report.console import ShowProgress, screen_progress
@@ -75,13 +76,13 @@ def escape_markdown(text: str) -> str:
 
 
 def publish_batch_artifact(round_id: str, batch: pd.DataFrame, rule: str, shards: Path) -> None:
-    """The first images of a batch, each with the reason, the score and the model's guess."""
+    """The first images of a batch, each with the reason, the score and the pre-annotation."""
     if is_direct_run():
         return
-    head = ["| image | sample | reason | score | guess |", "|---|---|---|---|---|"]
+    head = ["| image | sample | reason | score | prediction |", "|---|---|---|---|---|"]
     rows = [
         f"| ![{str(row.sample_id)[:8]}]({_thumbnail(shards, row)}) | `{str(row.sample_id)[:12]}` "
-        f"| {row.reason} | {_number(cast(float, row.score))} | {_guess(row)} |"
+        f"| {row.reason} | {_number(cast(float, row.score))} | {_pre_annotation(row)} |"
         for row in batch.head(SHOWN).itertuples()
     ]
     counts = ", ".join(
@@ -90,14 +91,14 @@ def publish_batch_artifact(round_id: str, batch: pd.DataFrame, rule: str, shards
     more = f"\n\n... and {len(batch) - SHOWN} more" if len(batch) > SHOWN else ""
     publish_page(
         key=round_id,
-        description=f"Who is asked in {round_id}, and why",
+        description=f"The images of {round_id}, and why they were chosen",
         markdown=f"# {round_id}: {len(batch)} images ({counts})\n\nChosen by {rule}.\n\n"
         + "\n".join(head + rows)
         + more,
     )
 
 
-def verdict_text(verdict: Any, *, challenger: str, champion: str | None, snapshot: str) -> str:
+def verdict_text(verdict: Verdict, *, challenger: str, champion: str | None, snapshot: str) -> str:
     """A verdict as Markdown: outcome, reasons, and every number it rests on."""
     lines = [
         f"# {verdict.outcome}: {challenger}",
@@ -140,7 +141,7 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _guess(row: Any) -> str:
+def _pre_annotation(row: Any) -> str:
     if not isinstance(row.pre_annotation, str):
         return "-"
     return f"{escape_markdown(row.pre_annotation)} ({row.confidence:.2f})"

@@ -81,7 +81,7 @@ def markdown_table(rows: Sequence[Row], escape: Callable[[str], str]) -> str:
 
 
 def relative_time(moment: str, now: datetime) -> str:
-    """An ISO time as a person says it: "3 minutes ago", "2 days ago"."""
+    """An ISO time relative to now: "3 minutes ago", "2 days ago"."""
     seconds = (now - datetime.fromisoformat(moment)).total_seconds()
     if seconds < 60:
         return "just now"

@@ -52,7 +52,7 @@ def test_a_first_guess_stands_only_where_it_is_confident_and_never_on_an_audit_s
 
 def test_a_confidence_at_the_threshold_is_enough() -> None:
     batch = pd.DataFrame({"sample_id": ["a"], "reason": ["margin"]})
-    shown = first_guesses(batch, ["a"], sure(SHOWN), CLASSES, source="prop")
+    shown = with_pre_annotations(batch, ["a"], sure(SHOWN), CLASSES, source="prop")
     assert shown["pre_annotation"].tolist() == ["cat"]
     names = [name for name in NAMES if not never_pseudo_labelled([name])[0]][:2]
     rows = soft(names, sure(0.9, 0.89999), ["cat"], least_confidence=0.9)
