@@ -1,5 +1,6 @@
 """The deployments on a real server: `prefect deploy --all`, a worker, schedules and events."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,13 @@ def make_two_snapshots_during_a_training(
         def new_runs() -> list[dict[str, Any]]:
             return [run for run in deployed.triggered("retrain") if run["id"] not in before]
 
+        def has_new_runs(count: int) -> bool:
+            return len(new_runs()) == count
+
         for count in (1, 2):
             hone("label", "--annotators", "simulated", "--strategy", "random", "--size", "10")
             hone("collect", "--annotators", "simulated", "--every", "1")
-            wait_for(lambda count=count: len(new_runs()) == count)
+            wait_for(partial(has_new_runs, count))
     wait_for(lambda: all(run["end_time"] for run in new_runs()))
     assert sorted(run["state_name"] for run in new_runs()) == ["Completed", "Covered"]
     with connect(workspace.database).connect() as connection:
@@ -151,6 +155,10 @@ def make_two_snapshots_during_a_training(
 def check_triggers(deployed: Deployed, event: str, names: list[str]) -> None:
     """The event of a decision starts the flows that answer it."""
     before = {name: len(deployed.triggered(name)) for name in names}
+
+    def has_new_run(name: str) -> bool:
+        return len(deployed.triggered(name)) > before[name]
+
     emit_event(deployed.api_url, event)
     for name in names:
-        wait_for(lambda name=name: len(deployed.triggered(name)) > before[name])
+        wait_for(partial(has_new_run, name))
