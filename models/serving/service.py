@@ -30,6 +30,7 @@ from models.serving.batcher import Answer, Inference, Unavailable
 from models.serving.release_follower import ActiveModel, ReleaseFollower, try_out
 from models.serving.requests import RequestError, new_request_id, read_images, request_id_of
 from models.serving.segments import SegmentWriter
+from models.serving.supervisor import end_with_supervisor, name_supervisor
 from settings import Settings
 
 IN_FLIGHT = 32  # requests at a time in one worker; one more gets 429
@@ -137,6 +138,7 @@ class Hone:
     released = ReleasedModel()
 
     def __init__(self) -> None:
+        end_with_supervisor()
         settings = Settings()
         torch.set_num_threads(settings.threads)
         self._began = time.monotonic()
@@ -227,6 +229,7 @@ class Hone:
 
         BentoML's workers run in the folder of the code, not where the command was given.
         """
+        name_supervisor()
         settings = Settings()
         workspace = _workspace(settings)
         if workspace is None and _bento() is None:

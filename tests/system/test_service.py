@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from sqlalchemy import Engine
 
@@ -199,6 +201,45 @@ def test_a_new_champion_is_served_without_a_restart(running: Running) -> None:
     assert (before["release"], found["release"]) == (number - 1, number)
     [answer] = send(running.url, png(1)).json()["predictions"]
     assert answer["model"] == newer
+
+
+def test_workers_end_when_their_supervisor_is_killed(
+    place: tuple[Workspace, Engine], tmp_path: Path
+) -> None:
+    """Else they would go on answering on the port, beside those of the next `bentoml serve`."""
+    port = servers.free_port()
+    url = f"http://127.0.0.1:{port}"
+    words = ["serve", str(REPOSITORY), "--host", "127.0.0.1", "--port", str(port)]
+    with (tmp_path / "bentoml.log").open("wb") as log:
+        supervisor = psutil.Popen(
+            [sys.executable, "-m", "bentoml", *words],
+            env={**os.environ, "HONE_WORKSPACE": str(place[0].root), **TWO_WORKERS},
+            stdout=log,
+            stderr=log,
+        )
+    started: list[psutil.Process] = []
+    try:
+        while not is_ready(url):
+            assert supervisor.poll() is None, (tmp_path / "bentoml.log").read_text()
+            time.sleep(0.1)
+        assert send(url, png(1)).status_code == 200
+        started = supervisor.children(recursive=True)
+        assert status(url)["worker"] in [process.pid for process in started]
+        supervisor.kill()
+        _, alive = psutil.wait_procs(started, timeout=60)
+        assert alive == []
+        assert not is_ready(url)
+    finally:
+        for process in [supervisor, *started]:
+            if process.is_running():
+                process.kill()
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_a_bento_serves_its_model_from_another_folder(
