@@ -65,6 +65,9 @@ def rows_of(root: Path) -> Rows:
     }
 
 
+REMOVED = {"models": ("parent",), "releases": ("challenger", "challenger_share")}  # never written
+
+
 def as_renamed(table: str, row: dict[str, Any]) -> dict[str, Any]:
     """What an old row must look like after the migration."""
     new = {RENAMED.get(table, {}).get(name, name): value for name, value in row.items()}
@@ -79,6 +82,8 @@ def as_renamed(table: str, row: dict[str, Any]) -> dict[str, Any]:
                     new[name] = text.replace(old, VALUES[old])
     if table == "labels":
         new.pop("answers")
+    for name in REMOVED.get(table, ()):
+        assert not new.pop(name)
     return new
 
 

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
-    Float,
     ForeignKey,
     Integer,
     Row,
@@ -43,7 +42,6 @@ models = Table(
     Column("code_commit", Text, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("config", Json, nullable=False),  # the whole ModelCard
-    Column("parent", Text),  # version that its weights started from
     Column("metrics", Json, nullable=False),
     Column("created_at", Text, nullable=False),
 )
@@ -67,8 +65,6 @@ releases = Table(
     metadata,
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("champion", Text, ForeignKey("models.version"), nullable=False),
-    Column("challenger", Text, ForeignKey("models.version")),
-    Column("challenger_share", Float, nullable=False, server_default="0"),
     Column("verdict_id", Text, ForeignKey("verdicts.verdict_id")),
     Column("who", Text, nullable=False),
     Column("why", Text, nullable=False),
@@ -86,8 +82,6 @@ class Release:
 
     number: int
     champion: str
-    challenger: str | None
-    challenger_share: float
     verdict_id: str | None
     who: str
     why: str
@@ -212,7 +206,7 @@ def release(
                 _refuse_nameless(who, version, connection)
             else:
                 _refuse_unjudged(connection, version, verdict_id, current)
-            row = Release(expected + 1, version, None, 0.0, verdict_id, who, why, now())
+            row = Release(expected + 1, version, verdict_id, who, why, now())
             connection.execute(insert(releases).values(**asdict(row)))
     except IntegrityError as error:
         raise Superseded(f"release {expected + 1} was made by another at the same time") from error
