@@ -156,7 +156,7 @@ def oracle(evidence: Votes, confusion: np.ndarray, truth: np.ndarray) -> np.ndar
     """The probabilities of the classes for one who knows all people and how good the model is."""
     probs = np.ones((len(truth), evidence.width)) if evidence.probs is None else evidence.probs
     spoken = np.zeros(probs.shape)
-    said = np.log(confusion[evidence.person, :, evidence.class_index].clip(1e-12))
+    said = np.log(confusion[evidence.annotator, :, evidence.class_index].clip(1e-12))
     np.add.at(spoken, evidence.sample, said)
     leaning = np.log(probs.clip(1e-6)) - np.log(probs.mean(axis=0).clip(1e-6))
     powers = np.linspace(0, 4, 41)

@@ -57,7 +57,7 @@ class BucketImageStore:
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=f"{self.prefix}/"
             )
-            keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+            keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         names = {key.removeprefix(f"{self.prefix}/") for key in keys}
         return {name for name in names if NAME.fullmatch(name)}
 
@@ -74,10 +74,10 @@ class BucketImageStore:
             return None
         with self._explained():
             try:
-                found = self._client.get_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}")
+                answer = self._client.get_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}")
             except self._client.exceptions.NoSuchKey:
                 return None
-            content: bytes = found["Body"].read(limit + 1)
+            content: bytes = answer["Body"].read(limit + 1)
         return content if len(content) <= limit else None
 
     def access(self) -> dict[str, str]:
@@ -85,16 +85,16 @@ class BucketImageStore:
 
         Keys that end by themselves (of a machine's role) are left out: it must have its own.
         """
-        found = {"region_name": self._client.meta.region_name}
+        config = {"region_name": self._client.meta.region_name}
         credentials = self._session.get_credentials()
         if credentials is not None and credentials.token is None:
-            found |= {
+            config |= {
                 "aws_access_key_id": credentials.access_key,
                 "aws_secret_access_key": credentials.secret_key,
             }
         if not urlsplit(self._client.meta.endpoint_url).netloc.endswith("amazonaws.com"):
-            found["s3endpoint"] = self._client.meta.endpoint_url
-        return found
+            config["s3endpoint"] = self._client.meta.endpoint_url
+        return config
 
     @cached_property
     def _session(self) -> Any:

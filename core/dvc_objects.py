@@ -89,14 +89,16 @@ class ObjectStore:
 
     def problems(self, objects: Sequence[DvcObject]) -> list[str]:
         """What is wrong with `objects` on the remote, each read to its end; nothing is changed."""
-        found = []
+        problems = []
         for wanted in objects:
             try:
                 if not self._is_whole(wanted):
-                    found.append(f"{wanted.path} ({wanted.md5}): missing or damaged on the remote")
+                    problems.append(
+                        f"{wanted.path} ({wanted.md5}): missing or damaged on the remote"
+                    )
             except Exception as error:  # each kind of remote has its own
-                found.append(f"{wanted.path} ({wanted.md5}): the remote said {error}")
-        return found
+                problems.append(f"{wanted.path} ({wanted.md5}): the remote answers {error}")
+        return problems
 
     def read(self, wanted: DvcObject) -> bytes:
         """The bytes of an object, from the cache or else the remote; damaged ones are not used."""
@@ -153,13 +155,13 @@ class ObjectStore:
         self._repo.add([str(self.root / note.removesuffix(".dvc")) for note in DVC_FILES])
 
     def _objects(self, read_note: Callable[[str], str]) -> list[DvcObject]:
-        found: list[DvcObject] = []
+        objects: list[DvcObject] = []
         for note in DVC_FILES:
             wanted = self._noted(read_note(note), note)
             if wanted.is_listing:
-                found += self._listed(wanted)
-            found.append(wanted)
-        return found
+                objects += self._listed(wanted)
+            objects.append(wanted)
+        return objects
 
     def _note_here(self, note: str) -> str:
         return (self.root / note).read_text(encoding="utf-8")

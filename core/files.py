@@ -54,10 +54,10 @@ def file_sha256(path: Path) -> str:
 def read_checked(path: Path, sha256: str) -> bytes:
     """The bytes of `path`, refused when they are not those that were written."""
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256:
         raise ValueError(
-            f"{path}: its bytes have SHA-256 {found[:12]}, {sha256[:12]} was written; "
+            f"{path}: its bytes have SHA-256 {actual[:12]}, {sha256[:12]} was written; "
             "the file was changed or damaged, restore it from the DVC remote or a backup"
         )
     return content

@@ -1,4 +1,4 @@
-"""What `hone fsck` reports: promises found broken, each with its remedy."""
+"""What `hone fsck` reports: broken promises, each with its remedy."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ RESTORE = "restore the database from a backup"
 
 @dataclass(frozen=True)
 class Finding:
-    """One promise found broken."""
+    """One broken promise."""
 
     promise: str  # I1 to I15, as in docs/promises.md
     what: str

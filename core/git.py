@@ -19,7 +19,7 @@ LOCK_SECONDS = 10.0  # how long a git that somebody else runs here is waited for
 
 
 def git(root: Path, *arguments: str, when: str | None = None) -> str:
-    """What `git` prints in the repository at `root`; a failure says what git said.
+    """What `git` prints in the repository at `root`; a failure has the reason that git gave.
 
     The user's hooks, signing keys and GIT_ variables have no part in it. `when` is the time the
     commit bears, so that a commit made again after a kill is the same commit.
@@ -37,8 +37,8 @@ def git(root: Path, *arguments: str, when: str | None = None) -> str:
     except FileNotFoundError:
         raise RuntimeError("git is not installed; install it (apt-get install git)") from None
     except subprocess.CalledProcessError as error:
-        said = error.stderr.strip() or f"exit code {error.returncode}"
-        raise RuntimeError(f"git {arguments[0]} in {root}: {said}") from None
+        reason = error.stderr.strip() or f"exit code {error.returncode}"
+        raise RuntimeError(f"git {arguments[0]} in {root}: {reason}") from None
     return done.stdout.strip()
 
 

@@ -48,7 +48,7 @@ def begin_intent(
 
 
 def mark_done(connection: Connection, token: Token, *, kind: str, key: str) -> None:
-    """Write down that the outside act was seen to have happened."""
+    """Write down that the act outside has happened."""
     fence(connection, token)
     row = (intents.c.kind == kind) & (intents.c.key == key) & intents.c.acted_at.is_(None)
     connection.execute(update(intents).where(row).values(acted_at=now()))
@@ -72,9 +72,9 @@ def intent_outcome(connection: Connection, *, kind: str, key: str) -> str | None
 
 def open_intents(connection: Connection, kind: str) -> dict[str, dict[str, Any]]:
     """What was intended and not confirmed, by key, oldest first."""
-    found = connection.execute(
+    rows = connection.execute(
         select(intents.c.key, intents.c.payload)
         .where(intents.c.kind == kind, intents.c.confirmed_at.is_(None))
         .order_by(intents.c.intended_at)
     )
-    return {row.key: row.payload for row in found}
+    return {row.key: row.payload for row in rows}

@@ -60,7 +60,7 @@ class Token:
     _lost: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
 
     def check(self) -> None:
-        """Raise `LockLost` once a renewal has found that the lock passed on; asks no database."""
+        """Raise `LockLost` once a renewal failed because the lock passed on; asks no database."""
         if self._lost.is_set():
             raise LockLost(_lost(self, "another process"))
 

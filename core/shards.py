@@ -59,22 +59,22 @@ class Shard:
 def pack(images: Sequence[tuple[str, bytes]]) -> Shard:
     """The shard of these (name, bytes); the same images in any order give the same shard."""
     blocks: list[bytes] = []
-    found: dict[str, tuple[int, int]] = {}
+    places_of: dict[str, tuple[int, int]] = {}
     at = 0
     for name, content in sorted(images):
-        if name in found:
+        if name in places_of:
             raise ValueError(
                 f"{name!r} stands twice among the images of one shard; names are unique"
             )
-        found[name] = (at + _BLOCK, len(content))
+        places_of[name] = (at + _BLOCK, len(content))
         blocks += [_header(name, len(content)), content, bytes(-len(content) % _BLOCK)]
-        at = found[name][0] + len(content) + len(blocks[-1])
+        at = places_of[name][0] + len(content) + len(blocks[-1])
     blocks.append(bytes(2 * _BLOCK))  # the end of a tar
     digest = hashlib.sha256()
     for block in blocks:
         digest.update(block)
     shard = f"{digest.hexdigest()}.tar"
-    places = [ShardLocation(shard, *found[name], _sha256(content)) for name, content in images]
+    places = [ShardLocation(shard, *places_of[name], _sha256(content)) for name, content in images]
     return Shard(shard, places, blocks)
 
 
@@ -115,11 +115,11 @@ def _opened(folder: Path, place: ShardLocation) -> BinaryIO:
 
 def _read(file: BinaryIO, folder: Path, place: ShardLocation) -> bytes:
     content = os.pread(file.fileno(), place.length, place.offset)
-    found = _sha256(content)
-    if found != place.sha256:
+    actual = _sha256(content)
+    if actual != place.sha256:
         raise ValueError(
             f"{folder / place.shard}: the {place.length} bytes at {place.offset} have SHA-256 "
-            f"{found[:12]}, {place.sha256[:12]} was written; the file was changed or damaged, "
+            f"{actual[:12]}, {place.sha256[:12]} was written; the file was changed or damaged, "
             "restore it from the DVC remote or a backup"
         )
     return content

@@ -87,7 +87,7 @@ class Workspace:
 
     @property
     def scores(self) -> Path:
-        """What models said of samples, kept so that nobody is scored twice; it can be made anew."""
+        """Predictions, cached so that no sample is scored twice; deleting it loses nothing."""
         return self.root / "scores"
 
     @property

@@ -24,10 +24,10 @@ def agreement(votes: Votes) -> pd.DataFrame:
     """The class with the largest sum of weights: how often its voter leads the tally."""
     leading = votes.tally().argmax(axis=1)
     agrees = leading[votes.sample] == votes.class_index
-    count = np.bincount(votes.person, minlength=len(votes.people))
-    weight = np.bincount(votes.person, weights=agrees, minlength=len(votes.people)) / count
+    count = np.bincount(votes.annotator, minlength=len(votes.annotators))
+    weight = np.bincount(votes.annotator, weights=agrees, minlength=len(votes.annotators)) / count
     belief = np.full((len(votes.samples), votes.width), 1e-6)
-    np.add.at(belief, (votes.sample, votes.class_index), weight[votes.person])
+    np.add.at(belief, (votes.sample, votes.class_index), weight[votes.annotator])
     return votes.proposals(belief / belief.sum(axis=1, keepdims=True))
 
 

@@ -1,17 +1,17 @@
-"""Dawid-Skene with manners: a Bayesian consensus of the answers, the model's guess and gold.
+"""A Bayesian variant of Dawid-Skene: a consensus of the answers, the model's prediction and gold.
 
-What makes it sound where the textbook method is not:
-- Nobody is a witness to their own reliability. How somebody answers is learned from all their
-  answers *but the one being weighed* (collapsed variational Bayes, CVB0), so one answer of a person
-  nothing is known about is worth exactly what is assumed of such a person.
-- A person is first one accuracy, shrunk towards the assumed one, with a habit of mistakes (a
-  spammer's favourite class); a row of their confusion matrix departs from that only as answers
-  to that class pile up. With a hundred classes most rows never do.
-- The model's probabilities are one more witness, raised to a power that is fitted, first to people
-  as they are assumed to be: an overconfident model is flattened, a useless one is not heard.
-- An answer that stands alone teaches nothing about its author, unless people differ, by more than
-  chance, in how far the model agrees with them. Of one person alone nobody can say whether they or
-  the model err; of several, the model can say who errs more.
+How it differs from the textbook method:
+- An answer has no part in the estimate by which it is weighed. The reliability of an annotator is
+  learned from all their *other* answers (collapsed variational Bayes, CVB0), so that one answer of
+  an annotator nothing is known about is worth exactly what is assumed of such an annotator.
+- An annotator starts with one accuracy, shrunk towards the assumed one, and a distribution of
+  mistakes (a spammer's favourite class); a row of their confusion matrix departs from that only as
+  answers to that class accumulate. With a hundred classes most rows never do.
+- The model's probabilities count as one more annotator, raised to a power that is fitted, first to
+  annotators as they are assumed to be: an overconfident model is flattened, a useless one ignored.
+- The only answer to a sample teaches nothing about its author, unless annotators differ, by more
+  than chance, in how far the model agrees with them. With one annotator it cannot be decided
+  whether they or the model err; with several, the model shows who errs more.
 
 The strengths below are in answers; benchmarks/crowds.py is where they were chosen.
 """
@@ -21,14 +21,14 @@ import pandas as pd
 
 from labeling.consensus.votes import Votes, softmax
 
-ACCURACY = 20.0  # the assumed accuracy weighs as much: one quarrel does not unsettle a stranger
+ACCURACY = 20.0  # the assumed accuracy weighs as much: one disagreement changes little
 ROW = 64.0  # a class needs about so many answers before its own confusions are believed
-HABIT = 20.0  # mistakes that speak for mistakes being any class alike
-FREQUENCY = 10.0  # samples of each class taken as seen: keeps rare classes alive
-CALIBRATION = 4.0  # how strongly the model's probabilities are first taken at their word
-DOUBT = 0.001  # chance that the model's probabilities mean nothing: a 1.0 does not out-shout all
+HABIT = 20.0  # mistakes by which all wrong classes are equally likely at first
+FREQUENCY = 10.0  # samples added to each class: rare classes stay possible
+CALIBRATION = 4.0  # how strongly the power of the model's probabilities is held at 1
+DOUBT = 0.001  # chance that the model's probabilities mean nothing: a 1.0 does not decide
 SHARPEST = 4.0  # the largest power for them
-CHANCE = 2.0  # differences between people this many times what chance makes are still chance
+CHANCE = 2.0  # differences between annotators this many times what chance makes are still chance
 PATIENCE, ROUNDS = 5, 70  # rounds in which the model alone is fitted, and in all
 CLOSE = 1e-3  # no probability moved further than this: done
 
@@ -38,17 +38,17 @@ def bayes(evidence: Votes) -> pd.DataFrame:
     crowd, model = _Crowd(evidence), _Model(evidence)
     belief = np.zeros((len(evidence.samples), evidence.width))
     frequency = np.full(belief.shape, -np.log(evidence.width))
-    words = crowd.first_words()
+    per_answer = crowd.assumed_per_answer()
     for turn in range(ROUNDS):
-        expected = softmax(frequency + model.says())
-        fresh = softmax(frequency + model.says() + crowd.heard(words))
+        expected = softmax(frequency + model.log_odds())
+        fresh = softmax(frequency + model.log_odds() + crowd.log_likelihood(per_answer))
         moved = np.abs(evidence.settle_known(fresh) - belief).max(initial=0)
         belief = fresh
         if turn > PATIENCE and moved < CLOSE:
             break
-        confirmed = crowd.confirmed(expected, model.speaks)
+        confirmed = crowd.confirmed(expected, model.has_probs)
         if turn >= PATIENCE:
-            words = crowd.words(belief, confirmed)
+            per_answer = crowd.learned_per_answer(belief, confirmed)
         model.fit(belief, expected)
         frequency = _frequency(belief, confirmed)
     return evidence.proposals(belief)
@@ -57,81 +57,81 @@ def bayes(evidence: Votes) -> pd.DataFrame:
 def _frequency(belief: np.ndarray, confirmed: np.ndarray) -> np.ndarray:
     """How frequent each class is among all samples but one's own, as logs; a row per sample."""
     own = confirmed[:, None] * belief
-    seen = FREQUENCY + own.sum(axis=0) - own
-    return np.asarray(np.log(seen / seen.sum(axis=1, keepdims=True)))
+    counts = FREQUENCY + own.sum(axis=0) - own
+    return np.asarray(np.log(counts / counts.sum(axis=1, keepdims=True)))
 
 
 class _Crowd:
-    """What answers say about classes, given how their authors answer elsewhere."""
+    """The likelihood of each class by the answers, given how their authors answer elsewhere."""
 
     def __init__(self, evidence: Votes) -> None:
         from scipy.sparse import csr_matrix
 
         self._evidence = evidence
-        self._person, self._named, self._which = evidence.annotator_class_pairs()
+        self._annotator, self._named, self._which = evidence.annotator_class_pairs()
         count, samples = len(evidence.class_index), len(evidence.samples)
         self._each = np.arange(count)
         places = evidence.sample, self._each
-        self._hear = csr_matrix((np.ones(count), places), (samples, count))
+        self._answers_of_samples = csr_matrix((np.ones(count), places), (samples, count))
         here = self._which, self._each
-        self._place = csr_matrix((np.ones(count), here), (len(self._person), count))
-        self._expected = evidence.expected_accuracy()[evidence.person]
+        self._place = csr_matrix((np.ones(count), here), (len(self._annotator), count))
+        self._expected = evidence.expected_accuracy()[evidence.annotator]
         answers = np.bincount(evidence.sample, minlength=samples)
         self._is_confirmed = (answers > 1) | (evidence.known >= 0)
 
-    def confirmed(self, expected: np.ndarray, speaks: np.ndarray) -> np.ndarray:
-        """Per sample, how far somebody else's word makes its answers a lesson about their authors.
+    def confirmed(self, expected: np.ndarray, has_probs: np.ndarray) -> np.ndarray:
+        """Per sample, how far other evidence makes its answers informative about their authors.
 
-        1 with two people or gold. With a model alone, the share of the differences between people
+        1 with two annotators or gold. With a model alone, the share of the differences between them
         (in what the model `expected` of the class they named) that chance does not explain.
         """
-        alone = (speaks & ~self._is_confirmed)[self._evidence.sample]
-        who, named = self._evidence.person[alone], self._evidence.class_index[alone]
+        alone = (has_probs & ~self._is_confirmed)[self._evidence.sample]
+        who, named = self._evidence.annotator[alone], self._evidence.class_index[alone]
         agreed = expected[self._evidence.sample[alone], named]
-        answers = np.bincount(who, minlength=len(self._evidence.people))
-        people = np.count_nonzero(answers)
-        if people < 2 or len(who) == people:
+        answers = np.bincount(who, minlength=len(self._evidence.annotators))
+        n_annotators = np.count_nonzero(answers)
+        if n_annotators < 2 or len(who) == n_annotators:
             return self._is_confirmed.astype(float)
         mean = np.bincount(who, agreed, minlength=len(answers)) / answers.clip(min=1)
-        within = ((agreed - mean[who]) ** 2).sum() / (len(who) - people)
-        between = (answers * (mean - agreed.mean()) ** 2).sum() / (people - 1)
-        told_apart = 1 - CHANCE * within / between if between > CHANCE * within else 0.0
-        return np.where(self._is_confirmed, 1.0, told_apart * speaks)
+        within = ((agreed - mean[who]) ** 2).sum() / (len(who) - n_annotators)
+        between = (answers * (mean - agreed.mean()) ** 2).sum() / (n_annotators - 1)
+        explained = 1 - CHANCE * within / between if between > CHANCE * within else 0.0
+        return np.where(self._is_confirmed, 1.0, explained * has_probs)
 
-    def first_words(self) -> np.ndarray:
+    def assumed_per_answer(self) -> np.ndarray:
         """Per answer, the log-likelihood of each class by what is expected of its author."""
         width = self._evidence.width
         mistake = (1 - self._expected) / (width - 1)
-        words = np.repeat(np.log(mistake)[:, None], width, axis=1)
-        words[self._each, self._evidence.class_index] = np.log(self._expected)
-        return words
+        per_answer = np.repeat(np.log(mistake)[:, None], width, axis=1)
+        per_answer[self._each, self._evidence.class_index] = np.log(self._expected)
+        return per_answer
 
-    def heard(self, words: np.ndarray) -> np.ndarray:
+    def log_likelihood(self, per_answer: np.ndarray) -> np.ndarray:
         """Per sample, the log-likelihood of each class by all its answers."""
-        return np.asarray(self._hear @ words)
+        return np.asarray(self._answers_of_samples @ per_answer)
 
-    def words(self, belief: np.ndarray, confirmed: np.ndarray) -> np.ndarray:
+    def learned_per_answer(self, belief: np.ndarray, confirmed: np.ndarray) -> np.ndarray:
         """Per answer, the log-likelihood of each class by how its author answers elsewhere."""
         own = confirmed[self._evidence.sample, None] * belief[self._evidence.sample]
-        counts = np.asarray(self._place @ own)  # by (person, class named) and true class
-        totals = self._by_person(counts)  # by person and true class
+        counts = np.asarray(self._place @ own)  # by (annotator, class named) and true class
+        totals = self._by_annotator(counts)  # by annotator and true class
         likely = self._habits(counts, own)
         likely *= ROW
         likely += counts[self._which]
         likely -= own
-        likely /= ROW + totals[self._evidence.person] - own
+        likely /= ROW + totals[self._evidence.annotator] - own
         return np.asarray(np.log(likely, out=likely))
 
     def _habits(self, counts: np.ndarray, own: np.ndarray) -> np.ndarray:
         """Per answer, the likelihood of each class by its author's accuracy and usual mistakes."""
         evidence, width = self._evidence, self._evidence.width
-        person, named = evidence.person, evidence.class_index
+        annotator, named = evidence.annotator, evidence.class_index
         right = counts[np.arange(len(counts)), self._named]
         wrong = counts.sum(axis=1) - right
         own_right = own[self._each, named]
         own_wrong = own.sum(axis=1) - own_right
-        was_right = self._by_person(right)[person] - own_right
-        was_wrong = self._by_person(wrong)[person] - own_wrong
+        was_right = self._by_annotator(right)[annotator] - own_right
+        was_wrong = self._by_annotator(wrong)[annotator] - own_wrong
         accuracy = (ACCURACY * self._expected + was_right) / (ACCURACY + was_right + was_wrong)
         this_one = (HABIT / width + wrong[self._which] - own_wrong) / (HABIT + was_wrong)
         mistake = (1 - accuracy) * this_one * width / (width - 1)
@@ -139,32 +139,32 @@ class _Crowd:
         likely[self._each, named] = accuracy
         return likely
 
-    def _by_person(self, counts: np.ndarray) -> np.ndarray:
-        total = np.zeros((len(self._evidence.people), *counts.shape[1:]))
-        np.add.at(total, self._person, counts)
+    def _by_annotator(self, counts: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(self._evidence.annotators), *counts.shape[1:]))
+        np.add.at(total, self._annotator, counts)
         return total
 
 
 class _Model:
-    """What the model's probabilities say, by a power that is fitted to what turns out."""
+    """The model's probabilities, raised to a power that is fitted to the consensus."""
 
     def __init__(self, evidence: Votes) -> None:
         self._power = 1.0
-        self.speaks = np.zeros(len(evidence.samples), dtype=bool)
+        self.has_probs = np.zeros(len(evidence.samples), dtype=bool)
         self._leaning = np.zeros((len(evidence.samples), evidence.width))
         if evidence.probs is None:
             return
-        self.speaks = ~np.isnan(evidence.probs).any(axis=1)
-        probs = (1 - DOUBT) * evidence.probs[self.speaks] + DOUBT / evidence.width
-        # Against its own mean: what it says beyond how frequent it takes the classes to be.
-        self._leaning[self.speaks] = np.log(probs) - np.log(probs.mean(axis=0))
+        self.has_probs = ~np.isnan(evidence.probs).any(axis=1)
+        probs = (1 - DOUBT) * evidence.probs[self.has_probs] + DOUBT / evidence.width
+        # Against its own mean: what it knows beyond how frequent it takes the classes to be.
+        self._leaning[self.has_probs] = np.log(probs) - np.log(probs.mean(axis=0))
 
-    def says(self) -> np.ndarray:
-        """Per sample, the log-odds of each class by the model; 0 where it is silent."""
+    def log_odds(self) -> np.ndarray:
+        """Per sample, the log-odds of each class by the model; 0 where it has none."""
         return self._power * self._leaning
 
     def fit(self, belief: np.ndarray, expected: np.ndarray) -> None:
-        """Take one Newton step of the power, from what the model made us expect to `belief`."""
+        """Take one Newton step of the power, from what the model predicted to `belief`."""
         mean = (expected * self._leaning).sum(axis=1, keepdims=True)
         slope = ((belief - expected) * self._leaning).sum() - CALIBRATION * (self._power - 1)
         bend = (expected * (self._leaning - mean) ** 2).sum() + CALIBRATION

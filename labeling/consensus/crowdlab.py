@@ -1,7 +1,8 @@
 """CROWDLAB (Goh, Tkachenko, Mueller 2022), by the library of its authors.
 
-A weighted mean of what the model and the annotators say, the weights taken from how often they
-agree. Its trust is an agreement, not a probability: it ranks labels well and is mostly too low.
+A weighted mean of the model's probabilities and the annotators' classes, the weights taken from
+how often they agree. Its trust is an agreement, not a probability: it ranks labels well and is
+mostly too low.
 """
 
 from dataclasses import replace
@@ -18,28 +19,28 @@ def crowdlab(evidence: Votes) -> pd.DataFrame:
     """The class of each sample and its trust.
 
     It needs a model's probabilities and some samples with several answers. A sample without
-    probabilities is settled by majority, and so are all where no two people met.
+    probabilities is settled by majority, and so are all where no two annotators met.
     """
     from labeling.consensus.majority import majority
 
     plain = majority(evidence)
     if evidence.probs is None:
         return plain
-    seen = ~np.isnan(evidence.probs).any(axis=1)
-    answers, probs = _answers(evidence)[seen], evidence.probs[seen]
+    has_probs = ~np.isnan(evidence.probs).any(axis=1)
+    answers, probs = _answers(evidence)[has_probs], evidence.probs[has_probs]
     met = (~np.isnan(answers)).sum(axis=1) > 1
     if not met.any():
         return plain
-    part = replace(evidence, samples=evidence.samples[seen])
-    found = part.proposals(_belief(answers, probs, evidence.weight))
-    plain.loc[found.index, ["label", "trust"]] = found
+    part = replace(evidence, samples=evidence.samples[has_probs])
+    proposed = part.proposals(_belief(answers, probs, evidence.weight))
+    plain.loc[proposed.index, ["label", "trust"]] = proposed
     return plain
 
 
 def _answers(evidence: Votes) -> np.ndarray:
-    """A row per sample, a column per person, and last one for the truth, known for gold alone."""
-    table = np.full((len(evidence.samples), len(evidence.people) + 1), np.nan)
-    table[evidence.sample, evidence.person] = evidence.class_index
+    """A row per sample, a column per annotator, and one for the truth, known for gold alone."""
+    table = np.full((len(evidence.samples), len(evidence.annotators) + 1), np.nan)
+    table[evidence.sample, evidence.annotator] = evidence.class_index
     table[:, -1] = np.where(evidence.known >= 0, evidence.known, np.nan)
     return table
 
@@ -50,7 +51,7 @@ def _belief(answers: np.ndarray, probs: np.ndarray, trusted: np.ndarray) -> np.n
 
     there = ~np.isnan(answers).all(axis=0)
     answers, worth = answers[:, there], np.append(trusted, 1.0)[there]
-    found = get_label_quality_multiannotator(
+    result = get_label_quality_multiannotator(
         answers,
         probs + TILT * np.arange(probs.shape[1]),
         return_detailed_quality=False,
@@ -58,11 +59,11 @@ def _belief(answers: np.ndarray, probs: np.ndarray, trusted: np.ndarray) -> np.n
         return_weights=True,
         verbose=False,
     )
-    quality = found["label_quality"]
+    quality = result["label_quality"]
     agreed = quality["annotator_agreement"][quality["num_annotations"] > 1].mean()
     others = (1 - agreed) / (probs.shape[1] - 1)
-    total = found["model_weight"] * probs
-    for column, weight in enumerate(found["annotator_weight"] * worth):
+    total = result["model_weight"] * probs
+    for column, weight in enumerate(result["annotator_weight"] * worth):
         rows = np.flatnonzero(~np.isnan(answers[:, column]))
         total[rows] += weight * others
         total[rows, answers[rows, column].astype(int)] += weight * (agreed - others)

@@ -1,7 +1,7 @@
-"""Dawid and Skene (1979): everybody's confusion matrix and everything's class, from each other.
+"""Dawid and Skene (1979): confusion matrices of annotators and classes of samples, by EM.
 
-The textbook method, by maximum likelihood, kept to compare with: it needs many answers per person
-and class, and is far too sure with few (an answer that stands alone is believed wholly).
+The textbook method, by maximum likelihood, for comparison: it needs many answers per annotator
+and class, and is far too sure with few (a single answer is trusted entirely).
 """
 
 import numpy as np
@@ -10,23 +10,23 @@ import pandas as pd
 from labeling.consensus.votes import Votes, softmax
 
 ROUNDS = 50
-SMOOTHING = 0.01  # of an answer in each cell: nothing is impossible because it was not seen
+SMOOTHING = 0.01  # of an answer in each cell: what did not occur yet is not impossible
 CLOSE = 1e-3  # no probability moved further than this: done
 
 
 def dawid_skene(evidence: Votes) -> pd.DataFrame:
-    """The class of each sample and its trust; gold is given, the model's guess unused."""
+    """The class of each sample and its trust; gold is given, the model's prediction unused."""
     from scipy.sparse import csr_matrix
 
-    person, _, which = evidence.annotator_class_pairs()
-    shape = len(evidence.samples), len(person)
-    heard = csr_matrix((np.ones(len(which)), (evidence.sample, which)), shape)
+    annotator, _, which = evidence.annotator_class_pairs()
+    shape = len(evidence.samples), len(annotator)
+    answered = csr_matrix((np.ones(len(which)), (evidence.sample, which)), shape)
     tally = evidence.tally()
     belief = evidence.settle_known(tally / tally.sum(axis=1, keepdims=True))
     for _ in range(ROUNDS):
         frequency = (belief.sum(axis=0) + SMOOTHING) / (len(belief) + SMOOTHING * evidence.width)
-        confusion = _confusion(heard.T @ belief, person, len(evidence.people))
-        fresh = softmax(np.log(frequency) + heard @ np.log(confusion))
+        confusion = _confusion(answered.T @ belief, annotator, len(evidence.annotators))
+        fresh = softmax(np.log(frequency) + answered @ np.log(confusion))
         evidence.settle_known(fresh)
         moved = np.abs(fresh - belief).max()
         belief = fresh
@@ -35,8 +35,8 @@ def dawid_skene(evidence: Votes) -> pd.DataFrame:
     return evidence.proposals(belief)
 
 
-def _confusion(counts: np.ndarray, person: np.ndarray, people: int) -> np.ndarray:
-    """For each (person, class named): how likely they say it, by the true class."""
-    total = np.zeros((people, counts.shape[1]))
-    np.add.at(total, person, counts)
-    return np.asarray((counts + SMOOTHING) / (total[person] + SMOOTHING * counts.shape[1]))
+def _confusion(counts: np.ndarray, annotator: np.ndarray, n_annotators: int) -> np.ndarray:
+    """For each (annotator, class named): how likely they name it, by the true class."""
+    total = np.zeros((n_annotators, counts.shape[1]))
+    np.add.at(total, annotator, counts)
+    return np.asarray((counts + SMOOTHING) / (total[annotator] + SMOOTHING * counts.shape[1]))

@@ -20,6 +20,6 @@ def majority(evidence: Votes) -> pd.DataFrame:
     odds = np.log((1 - evidence.assumed_error) / evidence.assumed_error)
     # All is divided by the leader's odds, so that many votes do not overflow.
     named = np.where(votes > 0, np.exp(odds * (votes - most[:, None])), 0.0)
-    found = evidence.proposals(np.where(votes >= most[:, None] - TIE, most[:, None], 0.0))
-    found["trust"] = 1 / (named.sum(axis=1) + np.exp(-odds * most))
-    return found
+    proposals = evidence.proposals(np.where(votes >= most[:, None] - TIE, most[:, None], 0.0))
+    proposals["trust"] = 1 / (named.sum(axis=1) + np.exp(-odds * most))
+    return proposals

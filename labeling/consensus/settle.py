@@ -18,7 +18,7 @@ from labeling.consensus.votes import TIE, Votes, gather_votes, latest_answers
 
 LABEL_COLUMNS = ["sample_id", "label", "trust", "annotators", "answers", "method"]
 VERDICT = "verdict"  # an answer that somebody starred: the final word
-VERDICT_TRUST = 0.999  # people who decide err too
+VERDICT_TRUST = 0.999  # adjudicators err too
 
 
 @configuration("settling")
@@ -39,7 +39,7 @@ class SettlePolicy:
     )
     # benchmarks/crowds.py, 40 crowds with a sloppy or spamming annotator: bayes beats majority in
     # all of them, by 15 points in the mean and within 1 of the best possible, and its trust is
-    # honest where a model speaks (of 0.93, 90 %). With few answers it is majority.
+    # calibrated where there is a model (of 0.93, 90 %). With few answers it is majority.
     method: Annotated[str, OneOf(METHODS)] = Field(
         default="bayes", description="how the answers of several annotators are combined"
     )
@@ -49,7 +49,7 @@ class SettlePolicy:
         description="additional annotators asked where answers disagree, before it is disputed",
     )
     # One in a hundred of those who are right in 95 % fails here by bad luck, and loses little;
-    # three in four of those who are right in 65 % are found out at ten answers, more with each.
+    # three in four of those who are right in 65 % are noticed at ten answers, more with each.
     gold_needed: int = Field(
         default=10, ge=1, description="answers to gold samples before an annotator is judged"
     )
@@ -69,13 +69,14 @@ def settle(
     """The label of each sample with its trust; a missing label means: ask again.
 
     `answers` has seq, sample_id, annotator, value (missing for a skip) and perhaps kind. `probs`
-    (a row per sample_id, a column per class) is what a model said that did not know the answers;
-    `gold` maps sample_id to a known class: it tells about people, and is not in the result.
+    (a row per sample_id, a column per class) is the prediction of a model that did not know the
+    answers; `gold` maps sample_id to a known class: it measures annotators and is not
+    in the result.
 
-    The latest answer of a person counts, once; a sample with skips only is left out. A verdict
-    decides, unless another person's contradicts it. Otherwise a label needs `answers_needed`
-    people, trust, and more votes than any other class: the model and what is known about people
-    may doubt a majority, only people overturn it. Rows come sorted by sample, and `annotators` and
+    The latest answer of an annotator counts, once; a sample with skips only is left out. A verdict
+    decides, unless another annotator's contradicts it. Otherwise a label needs `answers_needed`
+    annotators, trust, and more votes than any other class: the model and the weights of annotators
+    may doubt a majority, only votes overturn it. Rows come sorted by sample, and `annotators` and
     `answers` by annotator; the order of answers never breaks a tie. Trust is of what the method
     proposed, also where it is not enough to settle.
     """
@@ -83,10 +84,10 @@ def settle(
     if votes.empty:
         return pd.DataFrame(columns=LABEL_COLUMNS)
     evidence = weighted_votes(votes, policy, classes=classes, probs=probs, gold=gold)
-    people = votes.groupby("sample_id", sort=True).agg(
+    voters = votes.groupby("sample_id", sort=True).agg(
         annotators=("annotator", list), answers=("seq", list)
     )
-    labels = people.join(METHODS[policy.method](evidence)).assign(method=policy.method)
+    labels = voters.join(METHODS[policy.method](evidence)).assign(method=policy.method)
     enough = (
         (labels["annotators"].map(len) >= policy.answers_needed)
         & (labels["trust"] >= policy.threshold)
@@ -134,15 +135,15 @@ def leading_classes(evidence: Votes) -> pd.Series:
 
 
 def _verdicts(answers: pd.DataFrame) -> pd.Series:
-    """The final word on each sample that has one; None where people's final words differ."""
+    """The final word on each sample that has one; None where they differ."""
     if "kind" not in answers:
         return pd.Series(dtype=object)
     # A later skip takes a verdict back, a later answer does not.
     words = answers[(answers["kind"] == VERDICT) | answers["value"].isna()]
     last = words.sort_values("seq").drop_duplicates(["sample_id", "annotator"], keep="last")
     final = last[(last["kind"] == VERDICT) & last["value"].notna()]
-    said = final.groupby("sample_id")["value"]
-    return said.first().astype(object).where(said.nunique() == 1, None)
+    values = final.groupby("sample_id")["value"]
+    return values.first().astype(object).where(values.nunique() == 1, None)
 
 
 def _decide(labels: pd.DataFrame, verdicts: pd.Series) -> pd.DataFrame:

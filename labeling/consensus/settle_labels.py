@@ -46,8 +46,8 @@ def settle_labels(
     """Turn the answers in force into labels; return how many were settled, changed, withdrawn.
 
     A label that changes is closed and a new row stands beside it; a known truth (gold) is never
-    touched. An assignment ends when its sample has a label and as many people as required
-    answered, or when everybody who saw it skipped it. Where the answers leave it open, one person
+    touched. An assignment ends when its sample has a label and as many annotators as required
+    answered, or when everybody asked skipped it. Where the answers leave it open, one annotator
     more is asked, `policy.ask_again` times; then it is disputed, and the next answer decides.
     """
     with engine.connect() as connection:
@@ -94,8 +94,8 @@ def resolve(
 ) -> pd.DataFrame:
     """The label of each answered sample (`consensus.settle`), none where it must be asked again.
 
-    With one annotator, of `annotators` and those seen here, nobody else could be asked: that
-    person is believed.
+    With one annotator, of `annotators` and those of these answers, nobody else could be asked:
+    that one is believed.
     """
     given = state.answers[state.answers["kind"] != AnswerKind.SKIP]
     if max(annotators, given["annotator"].nunique()) < 2:

@@ -1,4 +1,4 @@
-"""All that bears on the labels, in numbers: the answers, the model's probabilities, gold."""
+"""The evidence for the labels as arrays: the answers, the model's probabilities, gold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ TIE = 1e-9  # two classes closer than this are as likely as each other
 
 @dataclass(frozen=True)
 class Votes:
-    """The answers by number: in answer j `person[j]` calls `sample[j]` `classes[class_index[j]]`.
+    """The answers by number: in answer j annotator[j] calls sample[j] classes[class_index[j]].
 
     Everything is sorted by name, so the order in which answers came has no part in it.
     """
 
     samples: pd.Index
-    people: pd.Index
+    annotators: pd.Index
     classes: list[str]
     sample: np.ndarray
-    person: np.ndarray
+    annotator: np.ndarray
     class_index: np.ndarray
     known: np.ndarray  # per sample: its class where it is gold, else -1
-    weight: np.ndarray  # per person, in (0, 1]; below 1 for somebody who failed on gold
+    weight: np.ndarray  # per annotator, in (0, 1]; below 1 for somebody who failed on gold
     probs: np.ndarray | None  # per sample and class; a row of NaN where the model has none
-    assumed_error: float  # of a person nothing is known about
+    assumed_error: float  # of an annotator nothing is known about
 
     @property
     def width(self) -> int:
@@ -33,19 +33,21 @@ class Votes:
         return max(2, len(self.classes))
 
     def expected_accuracy(self) -> np.ndarray:
-        """Per person, how often they are right by their weight: as assumed, for a weight of 1."""
+        """Per annotator, how often they are right by their weight; as assumed for a weight of 1."""
         odds = (1 - self.assumed_error) / self.assumed_error
         return np.asarray(1 / (1 + odds**-self.weight))
 
     def tally(self) -> np.ndarray:
-        """The votes for each class of each sample, weighted by what the voters' votes are worth."""
+        """The votes for each class of each sample, weighted by the weight of the annotator."""
         votes = np.zeros((len(self.samples), self.width))
-        np.add.at(votes, (self.sample, self.class_index), self.weight[self.person])
+        np.add.at(votes, (self.sample, self.class_index), self.weight[self.annotator])
         return votes
 
     def annotator_class_pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Each distinct (annotator, class named) as two columns, and which one each answer is."""
-        pairs, which = np.unique(self.person * self.width + self.class_index, return_inverse=True)
+        pairs, which = np.unique(
+            self.annotator * self.width + self.class_index, return_inverse=True
+        )
         return pairs // self.width, pairs % self.width, which
 
     def settle_known(self, belief: np.ndarray) -> np.ndarray:
@@ -74,12 +76,12 @@ def gather_votes(
     weights: pd.Series,
     assumed_error: float,
 ) -> Votes:
-    """`votes` (one answer per person and sample, sorted) with all that is known about them.
+    """`votes` (one answer per annotator and sample, sorted) with all that is known about them.
 
-    Classes that `classes` lacks but somebody named are kept; what the model says of classes that
-    nobody knows is left out.
+    Classes that are not in `classes` but were named stay; probabilities of unknown classes are left
+    out.
     """
-    people = pd.Index(votes["annotator"].unique()).sort_values()
+    annotators = pd.Index(votes["annotator"].unique()).sort_values()
     samples = pd.Index(votes["sample_id"].unique(), name="sample_id").sort_values()
     known = pd.Series(dtype=object) if gold is None else gold.reindex(samples).dropna()
     listed = list(dict.fromkeys(classes or []))
@@ -89,20 +91,20 @@ def gather_votes(
     numbers = pd.Index([*listed, *sorted(named - set(listed))], dtype=object)
     return Votes(
         samples=samples,
-        people=people,
+        annotators=annotators,
         classes=numbers.tolist(),
         sample=samples.get_indexer(pd.Index(votes["sample_id"])),
-        person=people.get_indexer(pd.Index(votes["annotator"])),
+        annotator=annotators.get_indexer(pd.Index(votes["annotator"])),
         class_index=numbers.get_indexer(pd.Index(votes["value"])),
         known=numbers.get_indexer(pd.Index(known.reindex(samples))),
-        weight=weights.reindex(people).fillna(1.0).to_numpy(dtype=float),
+        weight=weights.reindex(annotators).fillna(1.0).to_numpy(dtype=float),
         probs=_aligned(probs, samples, numbers),
         assumed_error=assumed_error,
     )
 
 
 def latest_answers(answers: pd.DataFrame) -> pd.DataFrame:
-    """The last word of each person on each sample, skips left out, sorted."""
+    """The last answer of each annotator to each sample, skips left out, sorted."""
     newest = answers.sort_values("seq").drop_duplicates(["sample_id", "annotator"], keep="last")
     given = newest[newest["value"].notna()]
     return given.sort_values(["sample_id", "annotator"], ignore_index=True)

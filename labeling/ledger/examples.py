@@ -19,7 +19,7 @@ def most_trusted_samples(connection: Connection, *, each: int) -> pd.DataFrame:
     ranked = (
         select(labels.c.sample_id, labels.c.label, rank.label("place"))
         .where(labels.c.replaced_at.is_(None))
-        .where(labels.c.sample_id.not_in(select(gold.c.sample_id)))  # nobody is told those
+        .where(labels.c.sample_id.not_in(select(gold.c.sample_id)))  # its label stays secret
         .where(labels.c.sample_id.not_in(select(audit.c.sample_id)))
         .subquery()
     )

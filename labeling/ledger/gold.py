@@ -53,12 +53,12 @@ def add_gold(engine: Engine, token: Token, labels: pd.Series, *, source: str) ->
 
 def audited(connection: Connection, sample_ids: Collection[str]) -> set[str]:
     """Those of these samples that are in the audit."""
-    found: set[str] = set()
+    sample_ids_in_audit: set[str] = set()
     for keys in chunks(sorted(sample_ids)):
-        found |= set(
+        sample_ids_in_audit |= set(
             connection.scalars(select(audit.c.sample_id).where(audit.c.sample_id.in_(keys)))
         )
-    return found
+    return sample_ids_in_audit
 
 
 def _settle(connection: Connection, truths: dict[str, str], source: str) -> None:

@@ -62,7 +62,7 @@ class _Asked:
         return {"skipped": len(skipped), **self._ask_again()}
 
     def _answered_by(self, row: Any) -> int:
-        """How many people answered this assignment."""
+        """How many annotators answered this assignment."""
         if row.reason in ASKED_FOR_ITSELF:
             return int(self._in_round.get((row.sample_id, row.round_id), 0))
         return int(self._annotators.get(row.sample_id, 0))
@@ -81,7 +81,7 @@ class _Asked:
         return row.sample_id in self._skipped
 
     def _ask_again(self) -> dict[str, int]:
-        """Want one person more for what is undecided, or somebody's final word."""
+        """Require one annotator more for what is undecided, or a final word."""
         rows = [row for row in self._newest() if self._answered_by(row) >= row.required_annotators]
         again = [row for row in rows if row.asked_again < self._often]
         rest = [row for row in rows if row.asked_again >= self._often]

@@ -102,7 +102,7 @@ def load_gold(connection: Connection) -> pd.DataFrame:
 
 
 def load_labelled(connection: Connection) -> pd.DataFrame:
-    """Samples whose label people settled, with their place.
+    """Samples whose label annotators settled, with the place of their image.
 
     Left out are gold, what is asked about now, and labels that were looked at again already.
     """
@@ -148,7 +148,7 @@ def recent_rounds(connection: Connection) -> list[tuple[str, bool]]:
 
 
 def load_asked(connection: Connection) -> pd.DataFrame:
-    """Assignments that several people are asked about, or were disputed, with their images' place.
+    """Assignments of several annotators, and disputed ones, with the place of their image.
 
     `disputed` are those that wait for a final word now.
     """
@@ -273,16 +273,16 @@ def round_size(connection: Connection, round_id: str) -> int | None:
 
 def load_rule(connection: Connection, round_id: str) -> str:
     """By which rule the round was chosen, in words."""
-    found = connection.execute(
+    rule = connection.execute(
         select(func.coalesce(rounds.c.rule, rounds.c.strategy)).where(rounds.c.round_id == round_id)
     ).scalar()
-    if found is None:
+    if rule is None:
         raise ValueError(f"there is no {round_id}; `hone status` says which there are")
-    return found
+    return rule
 
 
 def open_assignments(connection: Connection, round_id: str | None = None) -> pd.DataFrame:
-    """Samples before annotators, of one round or of all, with their guess and their place."""
+    """Open assignments, of one round or of all, with the place of their image."""
     query = (
         select(
             assignments,

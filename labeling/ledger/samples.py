@@ -14,7 +14,7 @@ def image_formats(connection: Connection) -> dict[str, str]:
 def original_paths(connection: Connection) -> dict[str, str]:
     """The path from which each sample was first ingested; none for what was served.
 
-    Of several files with the same content it is the first one seen.
+    Of several files with the same content it is the first one ingested.
     """
     query = select(*sources.c["sample_id", "path"]).order_by(
         sources.c.seen_at.desc(), sources.c.path.desc()

@@ -94,11 +94,13 @@ assignments = Table(
     Column("confidence", Float),
     Column("pre_annotation_model", Text),
     Column("probs", Json),  # class -> probability, predicted before the label was known
-    Column("blind", Boolean, nullable=False, server_default=false()),  # shown without the guess
+    Column(
+        "blind", Boolean, nullable=False, server_default=false()
+    ),  # shown without the pre-annotation
     Column("most_similar", Text),  # the sample it resembles most among those chosen or labelled
     Column(
         "required_annotators", Integer, nullable=False, server_default=text("1")
-    ),  # different people
+    ),  # different ones
     Column("asked_again", Integer, nullable=False, server_default=text("0")),
     Column("disputed_at", Text),  # since when it waits for somebody's final word
     Column("external_id", Text),  # what Label Studio calls it

@@ -120,8 +120,8 @@ def fetch_shards(engine: Engine, workspace: Workspace, name: str) -> list[str]:
 def list_snapshots(engine: Engine) -> pd.DataFrame:
     """All snapshots, oldest first."""
     with engine.connect() as connection:
-        found = connection.execute(select(snapshots).order_by(snapshots.c.number))
-        return pd.DataFrame(found.all(), columns=list(found.keys()))
+        result = connection.execute(select(snapshots).order_by(snapshots.c.number))
+        return pd.DataFrame(result.all(), columns=list(result.keys()))
 
 
 def newest_snapshot(connection: Connection) -> str | None:
@@ -299,8 +299,10 @@ def _known(engine: Engine, name: str) -> Row[Any]:
 
 
 def _labels(store: ObjectStore, commit_id: str) -> DvcObject:
-    (found,) = [known for known in store.objects(commit_id) if known.path == "data/labels.parquet"]
-    return found
+    (tracked,) = [
+        known for known in store.objects(commit_id) if known.path == "data/labels.parquet"
+    ]
+    return tracked
 
 
 def _shards(objects: list[DvcObject]) -> list[DvcObject]:

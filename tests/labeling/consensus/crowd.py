@@ -25,10 +25,10 @@ class Crowd:
         given: dict = {"known": np.full(len(self.truth), -1), "weight": np.ones(self.people)}
         return Votes(
             samples=pd.RangeIndex(len(self.truth), name="sample_id"),
-            people=pd.RangeIndex(self.people),
+            annotators=pd.RangeIndex(self.people),
             classes=[f"{k}" for k in range(self.classes)],
             sample=self.sample,
-            person=self.person,
+            annotator=self.person,
             class_index=self.said,
             probs=probs,
             assumed_error=0.05,

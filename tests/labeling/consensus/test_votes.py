@@ -39,7 +39,7 @@ def test_gold_is_known_where_somebody_answered_it() -> None:
 def test_each_distinct_saying_is_there_once_and_every_answer_finds_its_own() -> None:
     evidence = gathered()
     person, said, which = evidence.annotator_class_pairs()
-    assert (person[which] == evidence.person).all()
+    assert (person[which] == evidence.annotator).all()
     assert (said[which] == evidence.class_index).all()
 
 
