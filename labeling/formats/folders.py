@@ -10,7 +10,7 @@ from pathlib import Path
 from core.text import listed, storable
 from labeling.formats.export_rows import Export
 from labeling.formats.rows import LabelFile, Row, plain_name, same_name
-from labeling.ingest.files import FoundFile, files_under
+from labeling.ingest.files import ImageFile, files_under
 from labeling.kinds import Kind
 
 MANIFEST = "files.csv"  # in an exported tree: where each image was ingested from
@@ -74,7 +74,7 @@ def _folder_names(root: Path) -> dict[str, str]:
     return {folder: name for folder, name in entries if isinstance(name, str)}
 
 
-def _file_row(file: FoundFile, root: Path, names: Mapping[str, str]) -> Row:
+def _file_row(file: ImageFile, root: Path, names: Mapping[str, str]) -> Row:
     inside = Path(file.path).relative_to(root)
     folders = list(_upward(inside))
     where = storable(inside.as_posix())

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 from core.files import file_sha256
 from core.text import listed, short, storable
 from core.workspace import Workspace
-from labeling.ingest.files import FoundFile
+from labeling.ingest.files import ImageFile
 from labeling.ingest.intake import ingest
 from labeling.ledger.image_queries import RefusedFile, ingest_outcomes, stored_digests
 
@@ -161,7 +161,7 @@ def _path(folder: Path, name: str, located: dict[str, str | Absent]) -> str:
     """Where the file of a name lies, or would lie."""
     place = located[name]
     path = place if isinstance(place, str) else os.path.realpath(folder / storable(name))
-    return FoundFile(path, 0, 0).name
+    return ImageFile(path, 0, 0).name
 
 
 def _exported(connection: Connection, files: dict[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Image files under folders: found, read once and cleaned, in several processes at a time."""
+"""Image files under folders: listed, read once and cleaned, in several processes at a time."""
 
 import multiprocessing
 import os
@@ -21,7 +21,7 @@ _CHUNK_BYTES = 2**23
 _CHUNKS_AHEAD = 8  # for each process: enough to stay busy while a shard is written, and no more
 
 
-class FoundFile(NamedTuple):
+class ImageFile(NamedTuple):
     """A file as it was when we looked: read again when size or time are others."""
 
     path: str
@@ -45,18 +45,18 @@ class FoundFile(NamedTuple):
 class ReadFile:
     """A file that was read: the image in it, or why there is none."""
 
-    found: FoundFile
+    file: ImageFile
     outcome: CleanImage | ImageRefused
 
 
 def files_under(
     paths: Sequence[Path], *, without: Collection[Path] = ()
-) -> tuple[list[FoundFile], int]:
+) -> tuple[list[ImageFile], int]:
     """Every file under `paths`, each once and in a fixed order, and how many entries were skipped.
 
     Skipped are hidden entries, links, whatever is no regular file, and the folders `without`.
     """
-    found: dict[str, FoundFile] = {}
+    files: dict[str, ImageFile] = {}
     skipped = 0
     for path in paths:
         root = Path(path).expanduser()
@@ -66,22 +66,22 @@ def files_under(
             if entry is None:
                 skipped += 1
             else:
-                found[entry.path] = entry
-    return list(found.values()), skipped
+                files[entry.path] = entry
+    return list(files.values()), skipped
 
 
-def _walk(root: str, without: set[str]) -> Iterator[FoundFile | None]:
+def _walk(root: str, without: set[str]) -> Iterator[ImageFile | None]:
     """The files below `root`; None for an entry that is skipped."""
     if not os.path.isdir(root):  # noqa: PTH112 - text all the way: a Path per file is slow
         status = os.stat(root)  # noqa: PTH116
-        yield FoundFile(root, status.st_size, status.st_mtime_ns)
+        yield ImageFile(root, status.st_size, status.st_mtime_ns)
         return
     folders = [root]
     while folders:
         folder = folders.pop()
         below = []
         for entry in _entries(folder):
-            if isinstance(entry, FoundFile):
+            if isinstance(entry, ImageFile):
                 yield entry
             elif entry.name.startswith(".") or entry.path in without or entry.is_symlink():
                 yield None
@@ -92,26 +92,26 @@ def _walk(root: str, without: set[str]) -> Iterator[FoundFile | None]:
         folders += reversed(below)
 
 
-def _entries(folder: str) -> Iterable[os.DirEntry[str] | FoundFile]:
+def _entries(folder: str) -> Iterable[os.DirEntry[str] | ImageFile]:
     """What is in a folder, by name; one that may not be listed stands for itself, to be refused."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError:
-        return [FoundFile(folder, 0, 0)]
+        return [ImageFile(folder, 0, 0)]
 
 
-def _regular(entry: os.DirEntry[str]) -> FoundFile | None:
+def _regular(entry: os.DirEntry[str]) -> ImageFile | None:
     try:
         status = entry.stat(follow_symlinks=False)
     except OSError:  # gone since the folder was listed
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
-    return FoundFile(entry.path, status.st_size, status.st_mtime_ns)
+    return ImageFile(entry.path, status.st_size, status.st_mtime_ns)
 
 
-def read_files(files: Sequence[FoundFile], *, processes: int) -> Iterator[list[ReadFile]]:
+def read_files(files: Sequence[ImageFile], *, processes: int) -> Iterator[list[ReadFile]]:
     """All of `files` read and cleaned, in their order; a bounded number is under way at a time."""
     chunks = list(_chunks(files))
     if processes <= 1 or len(chunks) <= 1:
@@ -122,7 +122,7 @@ def read_files(files: Sequence[FoundFile], *, processes: int) -> Iterator[list[R
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_end_with_parent,
     )
-    waiting: deque[tuple[list[FoundFile], Future[list[ReadFile]]]] = deque()
+    waiting: deque[tuple[list[ImageFile], Future[list[ReadFile]]]] = deque()
     try:
         for chunk in chunks:
             waiting.append((chunk, pool.submit(_read_chunk, chunk)))
@@ -134,8 +134,8 @@ def read_files(files: Sequence[FoundFile], *, processes: int) -> Iterator[list[R
         pool.shutdown(cancel_futures=True)
 
 
-def _chunks(files: Iterable[FoundFile]) -> Iterator[list[FoundFile]]:
-    chunk: list[FoundFile] = []
+def _chunks(files: Iterable[ImageFile]) -> Iterator[list[ImageFile]]:
+    chunk: list[ImageFile] = []
     size = 0
     for file in files:
         if chunk and (len(chunk) == _CHUNK_FILES or size + file.size > _CHUNK_BYTES):
@@ -147,7 +147,7 @@ def _chunks(files: Iterable[FoundFile]) -> Iterator[list[FoundFile]]:
         yield chunk
 
 
-def _result(chunk: list[FoundFile], future: Future[list[ReadFile]]) -> list[ReadFile]:
+def _result(chunk: list[ImageFile], future: Future[list[ReadFile]]) -> list[ReadFile]:
     try:
         return future.result()
     except BrokenProcessPool as error:
@@ -170,31 +170,31 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _read_chunk(chunk: list[FoundFile]) -> list[ReadFile]:
-    return [read_file(found) for found in chunk]
+def _read_chunk(chunk: list[ImageFile]) -> list[ReadFile]:
+    return [read_file(file) for file in chunk]
 
 
-def read_file(found: FoundFile) -> ReadFile:
+def read_file(file: ImageFile) -> ReadFile:
     """The image in a file, with the size and time of what was read."""
     try:
-        found, content = _read(found)
-        return ReadFile(found, clean_image(content))
+        file, content = _read(file)
+        return ReadFile(file, clean_image(content))
     except ImageRefused as refused:
-        return ReadFile(found, refused)
+        return ReadFile(file, refused)
     except OSError as error:
-        return ReadFile(found, ImageRefused("UNREADABLE", error.strerror or str(error)))
+        return ReadFile(file, ImageRefused("UNREADABLE", error.strerror or str(error)))
 
 
-def _read(found: FoundFile) -> tuple[FoundFile, bytes]:
+def _read(file: ImageFile) -> tuple[ImageFile, bytes]:
     """The bytes of a file that stayed the same meanwhile; a link in its place is not followed."""
-    descriptor = os.open(found.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb", buffering=0) as opened:
         before = os.fstat(descriptor)
         if before.st_size > MAX_BYTES:
             raise too_many_bytes(before.st_size)
-        content = file.read(before.st_size + 1)
+        content = opened.read(before.st_size + 1)
         after = os.fstat(descriptor)
-    read = FoundFile(found.path, before.st_size, before.st_mtime_ns)
+    read = ImageFile(file.path, before.st_size, before.st_mtime_ns)
     if (len(content), after.st_size, after.st_mtime_ns) != (read.size, read.size, read.mtime_ns):
         raise ImageRefused(
             "CHANGED", "the file changed while it was read; it is read again next time"

@@ -21,24 +21,29 @@ from core.database import now, writing
 from core.images import CleanImage, ImageRefused, clean_image
 from core.intents import begin_intent, commit_intent, intents, open_intents
 from core.locks import Token, fence, only_writer
+from core.rows import chunks
 from core.shards import Shard, ShardLocation, pack
 from core.workspace import Workspace
-from labeling.ingest.files import FoundFile, ReadFile, files_under, read_files
-from labeling.ingest.near_duplicates import Lookalikes
+from labeling.ingest.files import ImageFile, ReadFile, files_under, read_files
+from labeling.ingest.near_duplicates import ThumbnailIndex, join_groups
+from labeling.ledger.answers import known_samples
 from labeling.ledger.image_queries import RefusedFile
+from labeling.ledger.overview import ledger_counts
 from labeling.ledger.tables import refusals, samples, sources
+from labeling.ledger.watermarks import save_watermark, watermark_of
 
 SHARD_IMAGES = 2_000
 SHARD_BYTES = 2**28  # held in memory until the shard is written
 _FILES_AT_ONCE = 10_000  # rows that wait for a shard at most: copies and refusals fill none
 _ASKED_AT_ONCE = 1_000
 _LISTED = 100  # refused files that an intake lists
+INDEX = "thumbnails"  # watermark: the last shard whose samples are in the index of thumbnails
 _PASSING = ("UNREADABLE", "CHANGED")  # may be mended without a trace in size or time: look again
 
 
 @dataclass(frozen=True)
 class Intake:
-    """What became of the files seen; added, known and refused sum to all of them."""
+    """What became of the files; added, known and refused sum to all of them."""
 
     added: int  # new samples
     known: int  # files that were here before, and copies of a sample
@@ -65,7 +70,7 @@ def ingest(
     ours = [path for path in workspace.root.iterdir() if path != workspace.inbox]
     files, skipped = files_under(paths, without=ours)
     with only_writer(engine, "intake") as token:
-        store = _Store(engine, workspace.shards, token, origin="ingest")
+        store = _Store(engine, workspace, token, origin="ingest")
         fresh = store.unseen(files)
         done = len(files) - len(fresh)
         for chunk in read_files(fresh, processes=processes):
@@ -91,12 +96,11 @@ def adopt(
     began = time.monotonic()
     rest = iter(received)
     with only_writer(engine, "intake") as token:
-        store = _Store(engine, workspace.shards, token, origin=origin)
-        while some := dict(islice(rest, 256)):
-            found = [FoundFile(f"{origin}:{name}", len(sent), 0) for name, sent in some.items()]
-            content = dict(zip(found, some.values(), strict=True))
-            fresh = store.unseen(found)
-            store.take(ReadFile(one, _cleaned(content[one])) for one in fresh)
+        store = _Store(engine, workspace, token, origin=origin)
+        while part := dict(islice(rest, 256)):
+            files = [ImageFile(f"{origin}:{name}", len(sent), 0) for name, sent in part.items()]
+            content = dict(zip(files, part.values(), strict=True))
+            store.take([ReadFile(file, _cleaned(content[file])) for file in store.unseen(files)])
         store.finish()
     return store.intake(skipped=0, began=began)
 
@@ -113,7 +117,7 @@ class _Store:
     """The one writer of samples: gathers images until a shard is full, then stores them."""
 
     engine: Engine
-    folder: Path
+    workspace: Workspace
     token: Token
     origin: str
     added: int = 0
@@ -122,25 +126,26 @@ class _Store:
     refused: Counter[str] = field(default_factory=Counter)
     refused_files: list[RefusedFile] = field(default_factory=list)
     _stale: set[str] = field(default_factory=set)  # paths whose rows are to be replaced
-    _lookalikes: Lookalikes | None = None  # None until an image makes it worth loading
-    _sample_ids: set[str] = field(default_factory=set)
+    _index: ThumbnailIndex | None = None  # None until an image makes it worth loading
+    _index_version: str = ""  # the last shard whose samples are in it
+    _sample_ids: set[str] = field(default_factory=set)  # of images that wait for a shard
     _images: list[CleanImage] = field(default_factory=list)
     _bytes: int = 0
-    _taken: dict[str, tuple[FoundFile, str]] = field(default_factory=dict)  # by path
-    _turned_away: dict[str, tuple[FoundFile, ImageRefused]] = field(default_factory=dict)
+    _taken: dict[str, tuple[ImageFile, str]] = field(default_factory=dict)  # by path
+    _turned_away: dict[str, tuple[ImageFile, ImageRefused]] = field(default_factory=dict)
 
-    def unseen(self, files: Sequence[FoundFile]) -> list[FoundFile]:
+    def unseen(self, files: Sequence[ImageFile]) -> list[ImageFile]:
         """Those of `files` that must be read; the others are counted as what they were."""
         fresh = []
         for start in range(0, len(files), _ASKED_AT_ONCE):
-            some = {file.name: file for file in files[start : start + _ASKED_AT_ONCE]}
+            part = {file.name: file for file in files[start : start + _ASKED_AT_ONCE]}
             with self.engine.connect() as connection:
-                seen = _seen_before(connection, list(some))
-            on_record = {name for name, *_ in seen}
-            for name, file in some.items():
+                outcomes = _outcomes_before(connection, list(part))
+            on_record = {name for name, *_ in outcomes}
+            for name, file in part.items():
                 key = (name, file.size, file.mtime_ns)
-                refusal = seen.get(key)
-                if key not in seen or (refusal and refusal.reason in _PASSING):
+                refusal = outcomes.get(key)
+                if key not in outcomes or (refusal and refusal.reason in _PASSING):
                     fresh.append(file)
                     self._stale |= {name} & on_record
                 elif refusal is None:
@@ -149,14 +154,18 @@ class _Store:
                     self._count_refused(refusal)
         return fresh
 
-    def take(self, chunk: Iterable[ReadFile]) -> None:
+    def take(self, chunk: Sequence[ReadFile]) -> None:
         """Put what was read with the rest, and store it all when that is enough."""
-        for found, outcome in ((read.found, read.outcome) for read in chunk):
+        outcomes = [read.outcome for read in chunk]
+        images = [image.sample_id for image in outcomes if isinstance(image, CleanImage)]
+        with self.engine.connect() as connection:
+            self._sample_ids |= set(known_samples(connection, images))
+        for file, outcome in zip((read.file for read in chunk), outcomes, strict=True):
             if isinstance(outcome, ImageRefused):
-                self._turned_away[found.name] = found, outcome
-                self._count_refused(RefusedFile(found.name, outcome.reason, outcome.detail))
+                self._turned_away[file.name] = file, outcome
+                self._count_refused(RefusedFile(file.name, outcome.reason, outcome.detail))
             else:
-                self._take_image(found, outcome)
+                self._take_image(file, outcome)
             files = len(self._taken) + len(self._turned_away)
             full = len(self._images) == SHARD_IMAGES or self._bytes >= SHARD_BYTES
             if full or files >= _FILES_AT_ONCE:
@@ -165,14 +174,16 @@ class _Store:
     def finish(self) -> None:
         """Store what is left, and remove what killed runs left behind."""
         self._store()
+        if self._index is not None:
+            self._index.save(self._index_folder, self._index_version)
         with writing(self.engine) as connection:
             fence(connection, self.token)
             for name in open_intents(connection, "shard"):
-                (self.folder / name).unlink(missing_ok=True)
+                (self._folder / name).unlink(missing_ok=True)
                 connection.execute(
                     delete(intents).where(intents.c.kind == "shard", intents.c.key == name)
                 )
-        for part in self.folder.glob(".*.tar.*.part"):
+        for part in self._folder.glob(".*.tar.*.part"):
             part.unlink(missing_ok=True)
 
     def intake(self, *, skipped: int, began: float) -> Intake:
@@ -192,10 +203,8 @@ class _Store:
         if len(self.refused_files) < _LISTED:
             self.refused_files.append(file)
 
-    def _take_image(self, found: FoundFile, image: CleanImage) -> None:
-        if self._lookalikes is None:
-            self._lookalikes = self._load_known()
-        self._taken[found.name] = found, image.sample_id
+    def _take_image(self, file: ImageFile, image: CleanImage) -> None:
+        self._taken[file.name] = file, image.sample_id
         if image.sample_id in self._sample_ids:
             self.known += 1
             return
@@ -204,22 +213,34 @@ class _Store:
         self._bytes += len(image.content)
         self.added += 1
 
-    def _load_known(self) -> Lookalikes:
-        known = Lookalikes()
-        columns = (samples.c.sample_id, samples.c.group_id, samples.c.thumbnail)
-        with self.engine.connect() as connection:
-            streamed = connection.execution_options(yield_per=10_000)
-            for some in streamed.execute(select(*columns)).partitions():
-                self._sample_ids.update(row.sample_id for row in some)
-                known.remember([row.group_id for row in some], [row.thumbnail for row in some])
-        return known
+    @property
+    def _folder(self) -> Path:
+        return self.workspace.shards
+
+    @property
+    def _index_folder(self) -> Path:
+        return self.workspace.scores / "thumbnails"
+
+    def _load_index(self, connection: Connection) -> ThumbnailIndex:
+        """The index of all samples: as it was saved if that was after the last of them, or anew."""
+        self._index_version = watermark_of(connection, INDEX) or ""
+        saved = ThumbnailIndex.load(self._index_folder, self._index_version)
+        if saved is not None and len(saved) == ledger_counts(connection).samples:
+            return saved
+        index = ThumbnailIndex()
+        columns = samples.c["sample_id", "thumbnail"]
+        result = connection.execution_options(yield_per=10_000).execute(select(*columns))
+        for part in result.tuples().partitions():
+            sample_ids, thumbnails = zip(*part, strict=True)
+            index.remember(sample_ids, thumbnails)
+        return index
 
     def _store(self) -> None:
         """Everything gathered into one shard and one transaction."""
         if not self._taken and not self._turned_away:
             return
         shard = self._written_shard() if self._images else None
-        with _room_in(self.folder, "the rows of new images"), writing(self.engine) as connection:
+        with _room_in(self._folder, "the rows of new images"), writing(self.engine) as connection:
             fence(connection, self.token)
             if shard is not None:
                 self._record_samples(connection, shard)
@@ -236,16 +257,20 @@ class _Store:
         with writing(self.engine) as connection:
             payload = {"samples": len(images)}
             begin_intent(connection, self.token, kind="shard", key=shard.name, payload=payload)
-        with _room_in(self.folder, f"a shard of {shard.size:,} bytes"):
-            shard.write(self.folder)
+        with _room_in(self._folder, f"a shard of {shard.size:,} bytes"):
+            shard.write(self._folder)
         self.shards += 1
         return shard
 
     def _record_samples(self, connection: Connection, shard: Shard) -> None:
-        assert self._lookalikes is not None
-        groups, renamed = self._lookalikes.add(
-            [one.sample_id for one in self._images], [one.thumbnail for one in self._images]
-        )
+        if self._index is None:
+            self._index = self._load_index(connection)
+        sample_ids = [one.sample_id for one in self._images]
+        alike = self._index.add(sample_ids, [one.thumbnail for one in self._images])
+        older = {other for _, other in alike} - set(sample_ids)
+        groups, renamed = join_groups(sample_ids, alike, _groups_of(connection, sorted(older)))
+        self._index_version = shard.name
+        save_watermark(connection, INDEX, shard.name)
         same = {"origin": self.origin, "added_at": now()}
         rows = [
             {**_sample_row(image, place), "group_id": group, **same}
@@ -255,6 +280,15 @@ class _Store:
         for old, new in renamed.items():
             in_old = samples.c.group_id == old
             connection.execute(update(samples).where(in_old).values(group_id=new))
+
+
+def _groups_of(connection: Connection, sample_ids: Sequence[str]) -> dict[str, str]:
+    """The group of each of these samples."""
+    groups: dict[str, str] = {}
+    for keys in chunks(sample_ids):
+        query = select(*samples.c["sample_id", "group_id"]).where(samples.c.sample_id.in_(keys))
+        groups |= dict(connection.execute(query).tuples().all())
+    return groups
 
 
 def _sample_row(image: CleanImage, place: ShardLocation) -> dict[str, object]:
@@ -271,7 +305,7 @@ def _sample_row(image: CleanImage, place: ShardLocation) -> dict[str, object]:
     }
 
 
-def _seen_before(
+def _outcomes_before(
     connection: Connection, names: list[str]
 ) -> dict[tuple[str, int, int], RefusedFile | None]:
     """Why each (path, size, time) on record was refused; None for those that were taken."""
@@ -279,8 +313,8 @@ def _seen_before(
     of_refused = refusals.c["path", "size", "mtime_ns", "reason", "detail"]
     taken = connection.execute(select(*of_taken).where(sources.c.path.in_(names)))
     refused = connection.execute(select(*of_refused).where(refusals.c.path.in_(names)))
-    seen: dict[tuple[str, int, int], RefusedFile | None] = dict.fromkeys(map(tuple, taken))
-    return seen | {
+    outcomes: dict[tuple[str, int, int], RefusedFile | None] = dict.fromkeys(map(tuple, taken))
+    return outcomes | {
         (path, size, mtime_ns): RefusedFile(path, reason, detail)
         for path, size, mtime_ns, reason, detail in refused
     }
@@ -294,29 +328,32 @@ def _forget(connection: Connection, *, taken: set[str], refused: set[str]) -> No
         connection.execute(delete(sources).where(sources.c.path.in_(taken)))
 
 
-def _record_sources(connection: Connection, taken: Iterable[tuple[FoundFile, str]]) -> None:
-    seen_at = now()
-    rows = [
-        {**_seen(found), "sample_id": sample_id, "seen_at": seen_at} for found, sample_id in taken
-    ]
+def _record_sources(connection: Connection, taken: Iterable[tuple[ImageFile, str]]) -> None:
+    at = now()
+    rows = [{**_file_row(file), "sample_id": sample_id, "seen_at": at} for file, sample_id in taken]
     if rows:
         connection.execute(insert(sources), rows)
 
 
 def _record_refusals(
-    connection: Connection, refused: Iterable[tuple[FoundFile, ImageRefused]]
+    connection: Connection, refused: Iterable[tuple[ImageFile, ImageRefused]]
 ) -> None:
     refused_at = now()
     rows = [
-        {**_seen(found), "reason": why.reason, "detail": why.detail, "refused_at": refused_at}
-        for found, why in refused
+        {
+            **_file_row(file),
+            "reason": refusal.reason,
+            "detail": refusal.detail,
+            "refused_at": refused_at,
+        }
+        for file, refusal in refused
     ]
     if rows:
         connection.execute(insert(refusals), rows)
 
 
-def _seen(found: FoundFile) -> dict[str, object]:
-    return {"path": found.name, "size": found.size, "mtime_ns": found.mtime_ns}
+def _file_row(file: ImageFile) -> dict[str, object]:
+    return {"path": file.name, "size": file.size, "mtime_ns": file.mtime_ns}
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from PIL import Image
 
 from core.images import MAX_BYTES, ImageRefused
 from labeling.ingest import files
-from labeling.ingest.files import FoundFile, files_under, read_file, read_files
+from labeling.ingest.files import ImageFile, files_under, read_file, read_files
 
 
 def png(seed: int = 0) -> bytes:
@@ -30,7 +30,7 @@ def put(path: Path, content: bytes | None = None) -> Path:
     return path
 
 
-def refused(found: FoundFile) -> ImageRefused:
+def refused(found: ImageFile) -> ImageRefused:
     outcome = read_file(found).outcome
     assert isinstance(outcome, ImageRefused)
     return outcome
@@ -85,7 +85,7 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_two_paths_never_share_a_name() -> None:
     paths = ["/a/\udcff", "/a/\\xff", "/a/\\\\xff", "/a/\udcff\\", "/a/ä", "/a/\n"]
-    names = [FoundFile(path, 0, 0).name for path in paths]
+    names = [ImageFile(path, 0, 0).name for path in paths]
     assert len(set(names)) == len(paths)
     assert all(name.encode() for name in names)
     assert names[-2:] == paths[-2:]
@@ -93,8 +93,8 @@ def test_two_paths_never_share_a_name() -> None:
 
 def test_a_file_is_read_with_the_size_and_time_it_had_then(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png")
-    read = read_file(FoundFile(str(path), 1, 1))
-    assert read.found == files_under([path])[0][0]
+    read = read_file(ImageFile(str(path), 1, 1))
+    assert read.file == files_under([path])[0][0]
 
 
 @pytest.mark.parametrize("step", [1, 2])
@@ -111,7 +111,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         return stat_of(descriptor)
 
     monkeypatch.setattr(os, "fstat", with_a_writer_beside_us)
-    outcome = read_file(FoundFile(str(path), 1, 1)).outcome
+    outcome = read_file(ImageFile(str(path), 1, 1)).outcome
     assert isinstance(outcome, ImageRefused) == (step == 1)
     if step == 1:
         assert (outcome.reason, "while it was read" in outcome.detail) == ("CHANGED", True)
@@ -159,7 +159,7 @@ def test_files_come_back_in_their_order_a_chunk_at_a_time(
     found, _ = files_under([tmp_path])
     chunks = list(read_files(found, processes=processes))
     assert [len(chunk) for chunk in chunks] == [3, 3, 3, 1]
-    assert [read.found for chunk in chunks for read in chunk] == found
+    assert [read.file for chunk in chunks for read in chunk] == found
 
 
 def test_a_chunk_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

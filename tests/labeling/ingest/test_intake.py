@@ -4,10 +4,12 @@ import hashlib
 import io
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -344,9 +346,9 @@ def test_a_writer_that_was_overtaken_stores_nothing(engine, workspace, tmp_path)
     with only_writer(engine, "intake") as old:
         with engine.begin() as connection:  # another process takes over while this one sleeps
             connection.exec_driver_sql("UPDATE locks SET token = token + 1 WHERE name = 'intake'")
-        store = intake._Store(engine, workspace.shards, old, origin="ingest")
+        store = intake._Store(engine, workspace, old, origin="ingest")
         found, _ = files_under([fill(tmp_path / "in", 3)])
-        store.take(map(read_file, found))
+        store.take([read_file(file) for file in found])
         with pytest.raises(LockLost):
             store.finish()
     assert all_rows(engine, samples) == all_rows(engine, sources) == []
@@ -492,3 +494,35 @@ def test_a_file_that_a_killed_run_left_is_removed_and_a_strange_one_is_not(
         "strange.tar"
     }
     assert "strange.tar" in left
+
+
+def test_few_new_images_read_no_thumbnails_of_the_old_ones(engine, workspace, tmp_path) -> None:
+    ingest(engine, workspace, [fill(tmp_path / "in", 30)])
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda c, cursor, sql, *_: statements.append(sql))
+    copy = tmp_path / "late" / "copy.jpg"
+    copy.parent.mkdir()
+    with Image.open(next((tmp_path / "in").rglob("*.png"))) as picture:
+        picture.save(copy, quality=90)
+    assert ingest(engine, workspace, [copy.parent]).added == 1
+    assert not [sql for sql in statements if "SELECT" in sql and "thumbnail" in sql]
+    groups = Counter(group for (group,) in all_rows(engine, samples, samples.c.group_id))
+    assert sorted(groups.values()) == [1] * 29 + [2]
+
+
+def test_an_index_that_lacks_samples_is_made_anew(engine, workspace, tmp_path) -> None:
+    """The database is ahead of the index: another process stored samples, or a run was killed."""
+    folder = fill(tmp_path / "in", 10)
+    ingest(engine, workspace, [folder / "class 0"])
+    saved = tmp_path / "saved"
+    shutil.copytree(workspace.scores / "thumbnails", saved)
+    ingest(engine, workspace, [folder])
+    shutil.rmtree(workspace.scores / "thumbnails")
+    shutil.copytree(saved, workspace.scores / "thumbnails")
+    copy = tmp_path / "late" / "copy.jpg"
+    copy.parent.mkdir()
+    with Image.open(next((folder / "class 1").glob("*.png"))) as picture:
+        picture.save(copy, quality=90)
+    ingest(engine, workspace, [copy.parent])
+    groups = Counter(group for (group,) in all_rows(engine, samples, samples.c.group_id))
+    assert sorted(groups.values()) == [1] * 9 + [2]
