@@ -1,10 +1,10 @@
-"""BADGE (Ash et al., 2020): doubtful rows that differ, by k-means++ on their gradients.
+"""BADGE (Ash et al., 2020): uncertain rows that differ, by k-means++ on their gradients.
 
-The gradient of the last layer, if the model's guess were right, is (probabilities - guess) outer
-embedding: long where the model doubts. It is never written out, for the product of two of them is
-the product of their doubts times the product of their embeddings. Nor is every distance known at
-every draw: rows are proposed by distances that may be old, which bound the new ones from above, and
-accepted with probability new / old. That draws exactly by the new ones.
+The gradient of the last layer, if the predicted class were right, is (probabilities - prediction)
+outer embedding: long where the model is uncertain. It is never written out, because the product of
+two of them is the product of their residuals times that of their embeddings. Nor is every distance
+known at every draw: rows are proposed by distances that may be old, which bound the new ones from
+above, and accepted with probability new / old. That draws exactly by the new ones.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ def badge(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
     """Rows drawn by the squared distance of their gradients to those chosen; scores are distances.
 
     The first is the longest, as in the authors' code; it is where one answer teaches most. Exact
-    in distribution. When all that are left have the gradient of one chosen, the lot decides.
+    in distribution. Rows left that have the gradient of a chosen one are drawn at random.
     """
     if pool.embeddings is None or pool.probs is None:
         raise ValueError("badge was given no probabilities or no embeddings; it needs both")
@@ -31,7 +31,7 @@ def badge(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
     draw = _Draw(pool.probs, pool.embeddings, free, size, rng)
     if size:
         draw.start()
-    while len(draw.chosen) < size and draw.draw_some():
+    while len(draw.chosen) < size and draw.draw_block():
         pass
     draw.fill()
     return Choice(free[draw.chosen], np.array(draw.lengths))
@@ -54,7 +54,7 @@ class _Draw:
     shortest: float = np.inf  # squared length of a chosen gradient, as far as seen
 
     def __post_init__(self) -> None:
-        self.doubts = np.empty((self.size, self.probs.shape[1]), dtype=np.float32)
+        self.residuals = np.empty((self.size, self.probs.shape[1]), dtype=np.float32)
         self.centres = np.empty((self.size, self.embeddings.shape[1]), dtype=np.float32)
         self.squares = np.empty(len(self.free), dtype=np.float32)  # of the gradients' lengths
         self.bound = np.empty(len(self.free), dtype=np.float32)  # zero for those chosen
@@ -64,8 +64,10 @@ class _Draw:
         """Choose the longest gradient."""
         for start in range(0, len(self.free), BLOCK):
             part = slice(start, start + BLOCK)
-            doubts, rows = self.rows(part)
-            squares = np.einsum("ij,ij->i", doubts, doubts) * np.einsum("ij,ij->i", rows, rows)
+            residuals, rows = self.rows(part)
+            squares = np.einsum("ij,ij->i", residuals, residuals) * np.einsum(
+                "ij,ij->i", rows, rows
+            )
             self.squares[part] = squares
         self.bound[:] = np.inf
         first = int(self.squares.argmax())
@@ -73,14 +75,14 @@ class _Draw:
         self.meet_all()
 
     def rows(self, which: np.ndarray | slice | list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """The doubts and the embeddings of rows: the two factors of their gradients."""
-        doubts = np.array(self.probs[self.free[which]], dtype=np.float32)
-        doubts[np.arange(len(doubts)), doubts.argmax(axis=1)] -= 1
-        return doubts, np.asarray(self.embeddings[self.free[which]], dtype=np.float32)
+        """The residuals and the embeddings of rows: the two factors of their gradients."""
+        residuals = np.array(self.probs[self.free[which]], dtype=np.float32)
+        residuals[np.arange(len(residuals)), residuals.argmax(axis=1)] -= 1
+        return residuals, np.asarray(self.embeddings[self.free[which]], dtype=np.float32)
 
-    def take(self, row: int, square: float, doubt: np.ndarray, embedding: np.ndarray) -> None:
+    def take(self, row: int, square: float, residual: np.ndarray, embedding: np.ndarray) -> None:
         """Choose a row."""
-        self.doubts[len(self.chosen)], self.centres[len(self.chosen)] = doubt, embedding
+        self.residuals[len(self.chosen)], self.centres[len(self.chosen)] = residual, embedding
         self.chosen.append(row)
         self.lengths.append(float(np.sqrt(square)))
         self.bound[row] = 0
@@ -91,17 +93,17 @@ class _Draw:
             part = np.arange(start, min(start + BLOCK, len(self.free)))
             self.meet(part, *self.rows(part))
 
-    def meet(self, which: np.ndarray, doubts: np.ndarray, rows: np.ndarray) -> None:
+    def meet(self, which: np.ndarray, residuals: np.ndarray, rows: np.ndarray) -> None:
         """Bring the bounds of some rows up to date."""
         new = slice(int(self.met[which].min()), len(self.chosen))
         if new.start == new.stop:
             return
-        products = (doubts @ self.doubts[new].T) * (rows @ self.centres[new].T)
+        products = (residuals @ self.residuals[new].T) * (rows @ self.centres[new].T)
         apart = distances(self.squares[which], self.squares[self.chosen[new]], products)
         self.bound[which] = np.minimum(self.bound[which], apart.min(axis=1))
         self.met[which] = new.stop
 
-    def draw_some(self) -> bool:
+    def draw_block(self) -> bool:
         """Propose rows and accept some; whether there was anything to propose."""
         self.meet_shortest()
         before, sums = len(self.chosen), np.cumsum(self.bound, dtype=np.float64)
@@ -127,13 +129,13 @@ class _Draw:
 
     def accept(self, which: np.ndarray, order: np.ndarray, lots: np.ndarray) -> None:
         """Go through the proposals: choose those whose lot is under their distance by then."""
-        doubts, rows = self.rows(which)
-        self.meet(which, doubts, rows)
+        residuals, rows = self.rows(which)
+        self.meet(which, residuals, rows)
         squares, bound = self.squares[which], self.bound[which]
         for place, lot in zip(order, lots, strict=True):
             if lot < bound[place] and len(self.chosen) < self.size:
-                self.take(int(which[place]), float(bound[place]), doubts[place], rows[place])
-                products = (doubts @ doubts[place]) * (rows @ rows[place])
+                self.take(int(which[place]), float(bound[place]), residuals[place], rows[place])
+                products = (residuals @ residuals[place]) * (rows @ rows[place])
                 bound = np.minimum(bound, distances(squares, squares[place], products))
                 bound[place] = 0
         self.bound[which], self.met[which] = bound, len(self.chosen)

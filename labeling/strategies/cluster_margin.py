@@ -6,46 +6,46 @@ from labeling.strategies.kmeans import kmeans, main_space, nearest
 from labeling.strategies.pool import Choice, Pool
 from labeling.strategies.uncertainty import margin
 
-BETA = 50  # smallest margins looked at for each one asked: room to spread, and still in doubt
+BETA = 50  # smallest margins looked at for each one asked: room to spread, and still in uncertainty
 BETA_CLUSTERS = 10  # as in the Cluster-Margin paper
 _LEAST = 1e-6  # weight of a certain prediction, so that all-certain ones are still spread
 
 
 def weighted_kmeans(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
-    """The samples nearest to the centres of a k-means weighted by doubt, over the most doubtful.
+    """The samples nearest to the centres of an uncertainty-weighted k-means, of the least certain.
 
-    The score is the doubt that a sample stands for: that of its whole cluster.
+    The score is the uncertainty of the cluster that a sample represents.
     """
-    rows, doubt = _most_doubtful(pool, _doubt(pool), BETA * size, rng)
-    return _one_per_centre(pool, rows, doubt, size, rng)
+    rows, uncertainty = _most_uncertain(pool, _uncertainty(pool), BETA * size, rng)
+    return _one_per_centre(pool, rows, uncertainty, size, rng)
 
 
 def balanced(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
-    """As `weighted_kmeans`, a sample's doubt weighted by how rare its likely classes are.
+    """As `weighted_kmeans`, a sample's uncertainty weighted by how rare its likely classes are.
 
     Rare is what has few labels and is seldom predicted: for long tails.
     """
     assert pool.probs is not None
-    rows, doubt = _most_doubtful(pool, _doubt(pool) * rarity(pool), BETA * size, rng)
-    return _one_per_centre(pool, rows, doubt, size, rng)
+    rows, uncertainty = _most_uncertain(pool, _uncertainty(pool) * rarity(pool), BETA * size, rng)
+    return _one_per_centre(pool, rows, uncertainty, size, rng)
 
 
 def cluster_margin(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
-    """The most doubtful of each cluster in turn, the smallest clusters first (Citovsky 2021).
+    """The most uncertain of each cluster in turn, the smallest clusters first (Citovsky 2021).
 
     The paper cuts a hierarchy of the whole pool, whose cost is quadratic; here k-means groups the
-    doubtful ones. The score is the doubt.
+    uncertain ones. The score is the uncertainty.
     """
-    rows, doubt = _most_doubtful(pool, _doubt(pool), BETA_CLUSTERS * size, rng)
+    rows, uncertainty = _most_uncertain(pool, _uncertainty(pool), BETA_CLUSTERS * size, rng)
     size = min(size, len(rows))
     if size < 1:
-        return Choice(rows[:0], doubt[:0])
+        return Choice(rows[:0], uncertainty[:0])
     which = _clusters(pool, rows, size, rng)[0]
-    chosen = _in_turn(which, doubt)[:size]
-    return Choice(rows[chosen], doubt[chosen])
+    chosen = _in_turn(which, uncertainty)[:size]
+    return Choice(rows[chosen], uncertainty[chosen])
 
 
-def _doubt(pool: Pool) -> np.ndarray:
+def _uncertainty(pool: Pool) -> np.ndarray:
     if pool.probs is None:
         raise ValueError("a strategy by margin needs probabilities and the pool has none")
     return margin(pool.probs)
@@ -63,15 +63,15 @@ def rarity(pool: Pool) -> np.ndarray:
     return np.asarray(pool.probs @ (1 / np.maximum(share, 1e-3)))
 
 
-def _most_doubtful(
-    pool: Pool, doubt: np.ndarray, most: int, rng: np.random.Generator
+def _most_uncertain(
+    pool: Pool, uncertainty: np.ndarray, most: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of the `most` highest doubt and their doubt; the lot decides among equals."""
-    lot = rng.permutation(pool.free)
-    if most < len(lot):
-        lot = lot[np.argpartition(-doubt[lot], most)[:most]]
-    rows = np.sort(lot)
-    return rows, doubt[rows].astype(np.float64)
+    """The rows of the `most` highest uncertainty with it; equal ones are drawn at random."""
+    order = rng.permutation(pool.free)
+    if most < len(order):
+        order = order[np.argpartition(-uncertainty[order], most)[:most]]
+    rows = np.sort(order)
+    return rows, uncertainty[rows].astype(np.float64)
 
 
 def _clusters(
@@ -89,13 +89,13 @@ def _clusters(
 
 
 def _one_per_centre(
-    pool: Pool, rows: np.ndarray, doubt: np.ndarray, size: int, rng: np.random.Generator
+    pool: Pool, rows: np.ndarray, uncertainty: np.ndarray, size: int, rng: np.random.Generator
 ) -> Choice:
     """The row nearest to every centre, the weightiest cluster first; then what weighs most."""
     size = min(size, len(rows))
     if size < 1:
-        return Choice(rows[:0], doubt[:0])
-    weights = np.maximum(doubt, _LEAST)
+        return Choice(rows[:0], uncertainty[:0])
+    weights = np.maximum(uncertainty, _LEAST)
     which, apart = _clusters(pool, rows, size, rng, weights)
     order = np.lexsort((apart, which))
     first = order[np.flatnonzero(np.diff(which[order], prepend=-1))]
@@ -103,14 +103,14 @@ def _one_per_centre(
     first = first[np.argsort(-scores, kind="stable")]
     # Copies of what is asked already: they are here because fewer differ than are wanted.
     rest = np.setdiff1d(np.arange(len(rows)), first)
-    rest = rest[np.argsort(-doubt[rest], kind="stable")][: size - len(first)]
+    rest = rest[np.argsort(-uncertainty[rest], kind="stable")][: size - len(first)]
     scores = np.concatenate([-np.sort(-scores), np.zeros(len(rest))])
     return Choice(rows[np.concatenate([first, rest])], scores)
 
 
-def _in_turn(which: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+def _in_turn(which: np.ndarray, uncertainty: np.ndarray) -> np.ndarray:
     """All rows: the first of every cluster, the smallest cluster first, then the second ones."""
-    order = np.lexsort((-doubt, which))
+    order = np.lexsort((-uncertainty, which))
     sizes = np.bincount(which)
     starts = np.cumsum(sizes) - sizes
     turn = np.arange(len(which)) - starts[which[order]]

@@ -1,7 +1,7 @@
-"""Samples that stand for the rest: greedy coverage of the pool, by balls or by a kernel.
+"""Samples that represent the rest: greedy coverage of the pool, by balls or by a kernel.
 
-What covers is measured on at most 10,000 samples of the pool, drawn at random (by doubt where doubt
-counts), and block by block: it takes up to 200 MB whatever the pool.
+Coverage is measured on at most 10,000 samples of the pool, drawn at random (by uncertainty where
+uncertainty counts), block by block: it takes up to 200 MB whatever the pool.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ PURE = 0.95  # share of balls that must hold one cluster only, as in the ProbCov
 CLASSES = 10  # taken for the number of clusters where neither labels nor predictions tell
 JUDGED = 2_000  # rows that set a radius, a width, a temperature: more change it little
 HALVINGS = 20  # of the radius; then all that is left are copies
-COOLEST = -0.5  # power of ten of a temperature; colder, all doubt but of exact ties would be gone
-AT_ONCE = 64  # stale gains that are looked at anew together
+COOLEST = -0.5  # power of ten of a temperature; colder, only exact ties would stay uncertain
+AT_ONCE = 64  # outdated gains that are computed together
 
 
 def prob_cover(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
@@ -33,8 +33,8 @@ def prob_cover(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
     for _ in range(HALVINGS):
         if len(picks) >= size:
             break
-        seen = np.concatenate([asked, points[picks]])
-        for row, share in _balls(points, seen, picks, size - len(picks), radius):
+        centres = np.concatenate([asked, points[picks]])
+        for row, share in _balls(points, centres, picks, size - len(picks), radius):
             picks.append(row)
             scores.append(share)
         radius /= 2
@@ -59,16 +59,16 @@ def uncertainty_herding(pool: Pool, size: int, rng: np.random.Generator) -> Choi
     With few labels the kernel is wide and the predictions are flattened: it is herding. As labels
     come nearer to each other and predict each other better, it becomes uncertainty.
     """
-    rows, points, asked, weights = _sample(pool, size, calibrated_doubt(pool, rng), rng)
+    rows, points, asked, weights = _sample(pool, size, calibrated_uncertainty(pool, rng), rng)
     width = _distance_among(asked) or _median_distance(points) / 2
     return _herd(rows, points, asked, weights, size, width)
 
 
-def calibrated_doubt(pool: Pool, rng: np.random.Generator) -> np.ndarray:
-    """The margin of each prediction, cooled or heated until the model is as sure as it may be.
+def calibrated_uncertainty(pool: Pool, rng: np.random.Generator) -> np.ndarray:
+    """The margin of each prediction, at the temperature at which confidence matches accuracy.
 
-    That is as often as labelled samples have the class of their nearest labelled neighbour. Without
-    labels to say so, all predictions are worth the same.
+    The accuracy is how often a labelled sample has the class of its nearest labelled neighbour.
+    Without labels to measure it, all samples are equally uncertain.
     """
     if pool.probs is None:
         raise ValueError("uncertainty_herding needs probabilities and the pool has none")
@@ -136,7 +136,7 @@ def _herd(
 ) -> Choice:
     """Rows one after another, each the one by which the covered weight grows most.
 
-    Gains only fall, so only those that might be the largest are looked at anew: exact.
+    Gains only fall, so only those that might be the largest are computed again: exact.
     """
     size, sharp = min(size, len(rows)), 1 / (2 * max(width, 1e-12) ** 2)
     covered = np.zeros(len(points), np.float32)
@@ -198,19 +198,19 @@ def _parts(count: int) -> list[slice]:
 
 def _median_distance(points: np.ndarray) -> float:
     """Between samples: the points come in no order that matters, so the first ones do."""
-    some = points[:JUDGED:2]
-    if len(some) < 2:
+    sample = points[:JUDGED:2]
+    if len(sample) < 2:
         return 1.0
-    apart = squared_distances(some, some)[np.triu_indices(len(some), 1)]
+    apart = squared_distances(sample, sample)[np.triu_indices(len(sample), 1)]
     return float(np.sqrt(np.median(apart))) or 1.0
 
 
 def _distance_among(asked: np.ndarray) -> float:
     """The median distance of a labelled sample to the nearest other; 0 where that says nothing."""
-    some = asked[-JUDGED:]
-    if len(some) < 2:
+    newest = asked[-JUDGED:]
+    if len(newest) < 2:
         return 0.0
-    apart = squared_distances(some, some)
+    apart = squared_distances(newest, newest)
     np.fill_diagonal(apart, np.inf)
     return float(np.sqrt(np.median(apart.min(axis=1))))
 
@@ -230,32 +230,32 @@ def _pure_radius(points: np.ndarray, clusters: int, rng: np.random.Generator) ->
     apart = squared_distances(judged, judged)
     apart[which[:, None] == which] = np.inf
     to_others = np.sqrt(apart.min(axis=1))
-    found = (
+    radius = (
         float(np.quantile(to_others[np.isfinite(to_others)], 1 - PURE, method="lower"))
         if (np.isfinite(to_others).any())
         else _median_distance(points)
     )
-    return found or _median_distance(points) / 2
+    return radius or _median_distance(points) / 2
 
 
 def _balls(
-    points: np.ndarray, seen: np.ndarray, taken: list[int], count: int, radius: float
+    points: np.ndarray, centres: np.ndarray, taken: list[int], count: int, radius: float
 ) -> list[tuple[int, float]]:
     """Centres and the share each newly covers, until all is covered or there are `count`."""
-    bare = np.ones(len(points), dtype=bool)
-    if len(seen):
-        bare = nearest(points, seen)[1] > radius**2
-    bare[taken] = False
+    uncovered = np.ones(len(points), dtype=bool)
+    if len(centres):
+        uncovered = nearest(points, centres)[1] > radius**2
+    uncovered[taken] = False
     inside = np.empty((len(points), len(points)), dtype=bool)
     for part in _parts(len(points)):
         inside[part] = squared_distances(points[part], points) <= radius**2
-    holds = inside[:, bare].sum(axis=1)
-    found: list[tuple[int, float]] = []
-    while len(found) < count and holds.max(initial=0) > 0:
+    holds = inside[:, uncovered].sum(axis=1)
+    balls: list[tuple[int, float]] = []
+    while len(balls) < count and holds.max(initial=0) > 0:
         best = int(holds.argmax())
-        found.append((best, float(holds[best]) / len(points)))
-        new = np.flatnonzero(inside[best] & bare)
+        balls.append((best, float(holds[best]) / len(points)))
+        new = np.flatnonzero(inside[best] & uncovered)
         holds -= inside[:, new].sum(axis=1)
         holds[best] = 0
-        bare[new] = False
-    return found
+        uncovered[new] = False
+    return balls

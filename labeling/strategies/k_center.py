@@ -39,7 +39,7 @@ def k_center(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
     cover = _Cover(pool.embeddings, free, np.asarray(centres, dtype=np.float32), size)
     cover.meet_first(first)
     while len(cover.chosen) < size and cover.is_telling():
-        cover.choose_some()
+        cover.choose_block()
     cover.fill()
     return Choice(free[cover.chosen], np.array(cover.radii))
 
@@ -112,7 +112,7 @@ class _Cover:
         """Whether any row is farther from its centre than rounding."""
         return bool((self.bound > 2 * self.blur).any())
 
-    def choose_some(self) -> None:
+    def choose_block(self) -> None:
         """Choose among those with the highest bounds for as long as no other can be farther."""
         before = len(self.chosen)
         rows, floor = self.candidates()

@@ -33,18 +33,18 @@ class Space:
         rows = np.arange(len(embeddings)) if rows is None else rows
         points = np.empty((len(rows), self.axes.shape[1]), np.float32)
         for block in blocks(len(rows), len(self.mean)):
-            seen = np.asarray(embeddings[rows[block]], np.float32)
-            np.matmul(seen - self.mean, self.axes, out=points[block])
+            part = np.asarray(embeddings[rows[block]], np.float32)
+            np.matmul(part - self.mean, self.axes, out=points[block])
         return points
 
 
 def main_space(embeddings: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> Space:
     """The directions in which a sample of these rows varies most."""
     sample = np.sort(rng.choice(rows, min(len(rows), TO_TURN), replace=False))
-    seen = np.asarray(embeddings[sample], np.float32)
-    mean = seen.mean(axis=0) if len(seen) else np.zeros(embeddings.shape[1], np.float32)
-    seen = seen - mean
-    _, axes = np.linalg.eigh((seen.T @ seen).astype(np.float64))
+    vectors = np.asarray(embeddings[sample], np.float32)
+    mean = vectors.mean(axis=0) if len(vectors) else np.zeros(embeddings.shape[1], np.float32)
+    centred = vectors - mean
+    _, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     return Space(mean, np.ascontiguousarray(axes[:, ::-1][:, :WIDTH], np.float32))
 
 

@@ -39,8 +39,8 @@ def _clusters(
     points: np.ndarray, labelled: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """The cluster of every point, and how many labels every cluster has."""
-    seen = np.concatenate([points, labelled]) if len(labelled) else points
-    which, _ = nearest(seen, kmeans(seen, count, rng))
+    both = np.concatenate([points, labelled]) if len(labelled) else points
+    which, _ = nearest(both, kmeans(both, count, rng))
     return which[: len(points)], np.bincount(which[len(points) :], minlength=count)
 
 
@@ -75,8 +75,8 @@ def _by_typicality(
     points: np.ndarray, rows: np.ndarray, rng: np.random.Generator
 ) -> list[tuple[int, float]]:
     """The members of a cluster and how typical each is, the most typical last; not judged is 0."""
-    lot = rng.permutation(rows)
-    judged, rest = lot[:JUDGED], lot[JUDGED:]
+    order = rng.permutation(rows)
+    judged, rest = order[:JUDGED], order[JUDGED:]
     typical = _typicality(points[judged])
     order = np.argsort(typical, kind="stable")
     ranked = list(zip(judged[order].tolist(), typical[order].tolist(), strict=True))

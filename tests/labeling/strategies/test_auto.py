@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from labeling.strategies.auto import COPIED, EVEN, auto, copied_share, evenness, rule
+from labeling.strategies.auto import MIN_EVENNESS, REDUNDANT, auto, copied_share, evenness, rule
 from labeling.strategies.pool import Pool
 
 CLASSES = 4
@@ -140,7 +140,7 @@ def test_copies_are_seen_and_said() -> None:
 
 
 def test_samples_of_their_own_are_no_copies() -> None:
-    assert copied_share(embeddings(500), np.arange(500)) < COPIED
+    assert copied_share(embeddings(500), np.arange(500)) < REDUNDANT
 
 
 def test_a_pool_of_one_sample_over_and_over_is_all_copies() -> None:
@@ -150,12 +150,12 @@ def test_a_pool_of_one_sample_over_and_over_is_all_copies() -> None:
 def test_only_rows_that_may_be_chosen_are_looked_at() -> None:
     once = embeddings(100)
     twice = np.concatenate([once, once])
-    assert copied_share(twice, np.arange(100)) < COPIED
+    assert copied_share(twice, np.arange(100)) < REDUNDANT
 
 
 def test_all_classes_alike_are_even_and_one_alone_is_not() -> None:
     assert evenness(Pool(probs=np.full((10, CLASSES), 1 / CLASSES))) == pytest.approx(1)
-    assert evenness(Pool(probs=np.eye(CLASSES)[np.zeros(10, int)])) < EVEN
+    assert evenness(Pool(probs=np.eye(CLASSES)[np.zeros(10, int)])) < MIN_EVENNESS
 
 
 def test_without_predictions_what_stands_for_most_is_asked() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from labeling.strategies import herding
 from labeling.strategies.herding import (
-    calibrated_doubt,
+    calibrated_uncertainty,
     max_herding,
     prob_cover,
     uncertainty_herding,
@@ -62,7 +62,7 @@ def test_uncertainty_herding_goes_where_the_model_is_in_doubt() -> None:
 
 def test_without_labels_every_prediction_is_worth_the_same() -> None:
     pool = Pool(probs=np.array([[0.9, 0.1], [0.5, 0.5]]), embeddings=np.eye(2, dtype=np.float32))
-    assert calibrated_doubt(pool, np.random.default_rng(0)).tolist() == [1, 1]
+    assert calibrated_uncertainty(pool, np.random.default_rng(0)).tolist() == [1, 1]
 
 
 def test_a_model_that_is_too_sure_is_heated_until_it_is_as_sure_as_neighbours_are_right() -> None:
@@ -72,7 +72,7 @@ def test_a_model_that_is_too_sure_is_heated_until_it_is_as_sure_as_neighbours_ar
     sure = np.eye(2)[guessed] * 0.98 + 0.01
     pool = Pool(probs=sure, embeddings=points, labelled=points, labels=guessed)
     told = replace(pool, labels=where)
-    assert calibrated_doubt(pool, rng).mean() > 0.5 > calibrated_doubt(told, rng).mean()
+    assert calibrated_uncertainty(pool, rng).mean() > 0.5 > calibrated_uncertainty(told, rng).mean()
 
 
 def test_a_pool_larger_than_the_sample_is_covered_by_a_sample(
