@@ -220,10 +220,9 @@ def modules_and_public_names_have_docstrings() -> Iterator[Offence]:
         if not ast.get_docstring(tree_of(path)):
             yield name_of(path), "has no docstring"
         for node in tree_of(path).body:
-            public = isinstance(
-                node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-            ) and not node.name.startswith("_")
-            if public and not ast.get_docstring(node):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            if not node.name.startswith("_") and not ast.get_docstring(node):
                 yield name_of(path), f"{node.name} has no docstring"
 
 

@@ -116,11 +116,11 @@ def test_every_promise_holds_and_snapshots_and_the_champion_load(root: Path) -> 
     assert fsck.check() == []
     known = list_snapshots(ctx.engine).set_index("name")["fingerprint"].to_dict()
     assert known == {name: row["fingerprint"] for name, row in FACTS["snapshots"].items()}
-    for name in known:
+    for name in map(str, known):
         table = load_snapshot(ctx.engine, ctx.workspace, name)
         assert table["split"].value_counts().to_dict() == count_splits(name)
     champion = versions.champion(ctx.engine)
-    assert champion == FACTS["champion"]
+    assert champion is not None and champion == FACTS["champion"]
     assert model_store.load_model(ctx.engine, ctx.workspace.bento_home, champion)
 
 

@@ -53,7 +53,7 @@ def test_every_setting_is_in_the_example_and_nothing_else():
     from settings import Settings
 
     listed = re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    assert sorted(listed) == sorted(field.alias for field in Settings.model_fields.values())
+    assert sorted(listed) == sorted(str(field.alias) for field in Settings.model_fields.values())
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-studio.lock"])

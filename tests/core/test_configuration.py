@@ -61,12 +61,12 @@ class Brush:
     ],
 )  # fmt: skip
 def test_a_refused_value_is_one_sentence_with_value_bounds_and_help(wrong, sentence):
-    with pytest.raises(HoneError) as error:
+    with pytest.raises(HoneError) as refused:
         Paint(**wrong)
-    assert str(error.value) == sentence
-    with pytest.raises(ValueError) as error:
+    assert str(refused.value) == sentence
+    with pytest.raises(ValueError) as invalid:
         TypeAdapter(Paint).validate_python(wrong)
-    assert error_text(error.value) == sentence
+    assert error_text(invalid.value) == sentence
 
 
 def test_a_name_is_one_that_is_registered_now():

@@ -101,7 +101,7 @@ def test_writers_at_once_wait_for_each_other_and_none_is_lost(engine):
     def count() -> None:
         for _ in range(20):
             with writing(engine) as connection:
-                value = connection.scalar(select(watermarks.c.value).with_for_update())
+                value = connection.scalars(select(watermarks.c.value).with_for_update()).one()
                 connection.execute(watermarks.update().values(value=str(int(value) + 1)))
 
     threads = [threading.Thread(target=count) for _ in range(4)]

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -95,7 +96,7 @@ def test_a_png_that_does_not_begin_with_its_header_is_refused() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0"}])
-def test_the_size_of_a_webp_is_read_from_its_header(options: dict[str, object]) -> None:
+def test_the_size_of_a_webp_is_read_from_its_header(options: dict[str, Any]) -> None:
     whole = written("WEBP", **options)
     assert webp_size(whole) == (40, 24)
     with pytest.raises(ImageRefused, match="header"):

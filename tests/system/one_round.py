@@ -59,7 +59,7 @@ def answer(round_id: str) -> None:
         studio.project(ctx.workspace)
         done = set(studio.answers_since(None).answers["sample_id"])
         for row in waiting[~waiting["sample_id"].isin(done)].itertuples():
-            value = {"choices": [truths[row.sample_id]]}
+            value = {"choices": [truths[str(row.sample_id)]]}
             result = {"from_name": "label", "to_name": "image", "type": "choices", "value": value}
             studio.client.annotations.create(id=int(str(row.external_id)), result=[result])
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -84,7 +84,7 @@ def test_a_round_is_answered_from_an_object_store(
     s3: str, workspace: Workspace, label_studio: LabelStudioServer, browser: "Browser"
 ) -> None:
     bucket = BucketImageStore.at("s3://hone/a team/bucket")
-    seat = {
+    seat: dict[str, Any] = {
         "LABEL_STUDIO_URL": label_studio.url,
         "LABEL_STUDIO_API_KEY": label_studio.api_key,
         "HONE_IMAGE_BUCKET": bucket.address(),

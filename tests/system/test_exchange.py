@@ -193,10 +193,12 @@ def test_a_project_deleted_in_the_middle_of_a_push_is_one_sentence_with_the_reme
     label_studio, workspace, studio, monkeypatch
 ):
     monkeypatch.setattr(exchange, "BATCH", 10)
-    imports = []
+    imports: list[str] = []
 
     def somebody_deletes_it(method: str, path: str) -> Fault:
-        if "/import?" in path and imports.append(path) is None and len(imports) == 2:
+        if "/import?" in path:
+            imports.append(path)
+        if "/import?" in path and len(imports) == 2:
             studio.client.projects.delete(studio.project_id)
         return Fault.NONE
 

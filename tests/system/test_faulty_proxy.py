@@ -89,7 +89,8 @@ def test_a_late_request_is_kept_back_while_the_client_waits(echo):
 
 def test_a_request_held_back_holds_no_other_back(echo):
     url, got = echo
-    release, held = Event(), []
+    release = Event()
+    held: list[int] = []
 
     def hold_the_first(*_: str) -> Fault:
         held.append(len(held))

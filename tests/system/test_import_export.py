@@ -23,8 +23,10 @@ KNOWN, UNKNOWN = "carrier@example.org", "stranger@example.org"
 def snapshot(folder: Path, who: str) -> House:
     """A workspace with a snapshot, one label of each class given by `who` and one by nobody."""
     house = make_house(folder / "workspace", *CLASSES)
-    tree = [{"id": n, "data": {"image": f"{n}.png"}, "annotations": [_said(name, who)]}
-            for n, name in enumerate(CLASSES)]  # fmt: skip
+    tree: list[dict[str, Any]] = [
+        {"id": n, "data": {"image": f"{n}.png"}, "annotations": [_said(name, who)]}
+        for n, name in enumerate(CLASSES)
+    ]
     tree += [{"id": 9, "data": {"image": "9.png"}, "annotations": [_said("cat", None)]}]
     put_pictures(folder, *(task["data"]["image"] for task in tree))
     (folder / "export.json").write_text(json.dumps(tree))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pandas as pd
@@ -299,7 +300,7 @@ def test_a_draft_is_no_answer_until_it_is_submitted(studio, label_studio):
 def test_what_can_be_no_label_is_refused_with_the_reason_and_the_task(studio):
     tasks = studio.assign(batch_of(range(7)))
     box = {"from_name": "box", "to_name": "image", "type": "rectanglelabels", "value": {}}
-    said = {
+    said: dict[str, dict[str, Any]] = {
         "UNKNOWN_CLASS": {"choices": ["zebra"]},
         "TWO_CHOICES": {"choices": ["cat", DOG]},
         "EMPTY": {"choices": None},

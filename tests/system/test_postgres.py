@@ -93,7 +93,7 @@ def count_up(url: str, times: int) -> None:
     for _ in range(times):
         with only_writer(engine, "git") as token:
             with engine.connect() as connection:
-                value = int(connection.scalar(select(watermarks.c.value)))
+                value = int(connection.scalars(select(watermarks.c.value)).one())
             with writing(engine) as connection:
                 fence(connection, token)
                 connection.execute(update(watermarks).values(value=str(value + 1)))

@@ -121,7 +121,7 @@ def test_keys_and_a_skip(studio, workspace, label_studio, browser):
         ada.task()
     answers = found_of(studio)
     assert answers["kind"].to_dict() == {"c": "answer", "b": "skip"}
-    assert answers.loc["c", ["value", "annotator", "round_id"]].tolist() == [
+    assert answers.loc["c", ["value", "annotator", "round_id"]].to_numpy().tolist() == [
         "dog", ADA, "round-0001",
     ]  # fmt: skip
 
@@ -142,7 +142,7 @@ def test_an_overlap_goes_to_two_people_and_the_rest_to_one(
     # those come in any order, then the rest in that of the queue.
     assert seen[BEA][0] == "d"
     assert seen[BEA][1] in "ab", "the other one is on Ada's screen"
-    assert sorted(found_of(studio).loc["d", "annotator"]) == [ADA, BEA]
+    assert sorted(found_of(studio).loc[["d"], "annotator"]) == [ADA, BEA]
 
 
 def test_what_is_asked_again_goes_to_somebody_who_has_not_seen_it(

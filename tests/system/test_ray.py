@@ -27,7 +27,7 @@ def cluster() -> Iterator[Any]:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2])]))
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("OMP_NUM_THREADS", "1")
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         made.workers = [made.add_node(num_cpus=1) for _ in range(2)]
         yield made
         made.shutdown()

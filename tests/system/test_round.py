@@ -39,7 +39,7 @@ class Play:
     ) -> None:
         self.workspace = workspace
         self.studio = studio
-        self.environment = more
+        self.environment: dict[str, Any] = more
         self.hone = hone
         self.engine = connect(more["HONE_DATABASE_URL"])
         self.truths = simulation.load_simulation(workspace.root)[0]
@@ -55,7 +55,8 @@ class Play:
     def answer_by_hand(self, browser: "Browser", count: int) -> None:
         """A person looks at each image and presses the key of its class."""
         keys = {known.name: known.hotkey for known in self.workspace.classes}
-        shown = {row.external_id: row.sample_id for row in self.open().itertuples()}
+        waiting = self.open()
+        shown = dict(zip(waiting["external_id"], waiting["sample_id"], strict=True))
         with annotating(browser, self.studio, self.project(), PERSON) as person:
             for _ in range(count):
                 task = str(person.task())
@@ -71,7 +72,7 @@ class Play:
             for row in self.open().itertuples():
                 if row.sample_id in done:
                     continue
-                value = {"choices": [self.truths[row.sample_id]]}
+                value = {"choices": [self.truths[str(row.sample_id)]]}
                 result = {
                     "from_name": "label",
                     "to_name": "image",
@@ -87,7 +88,7 @@ class Play:
             given = studio.answers_since(None).answers
             for row in self.open().itertuples():
                 seen = set(given.loc[given["sample_id"] == row.sample_id, "annotator"])
-                value = {"choices": [self.truths[row.sample_id]]}
+                value = {"choices": [self.truths[str(row.sample_id)]]}
                 result = {"from_name": "label", "to_name": "image", "type": "choices"}
                 studio.client.annotations.create(
                     id=int(str(row.external_id)),

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import Executable, select, text
 
 from core.database import connect
 from core.workspace import Workspace, init_workspace
@@ -76,7 +76,7 @@ def run_script(
 def ledger(url: str) -> dict[str, Any]:
     """What the ledger says, without what differs between two runs: times, tokens, outside names."""
     engine = connect(url)
-    wanted = {
+    wanted: dict[str, Executable] = {
         "samples": select(samples.c.sample_id, samples.c.stored_sha256, samples.c.group_id),
         "rounds": select(
             rounds.c.round_id,
@@ -108,8 +108,7 @@ def ledger(url: str) -> dict[str, Any]:
     }
     with engine.connect() as connection:
         found = {
-            name: sorted(map(repr, connection.execute(query).tuples()))
-            for name, query in wanted.items()
+            name: sorted(map(repr, connection.execute(query))) for name, query in wanted.items()
         }
     engine.dispose()
     return found

@@ -37,9 +37,10 @@ def draw_round(engine: Engine, *, raised: bool) -> pd.DataFrame:
         rng = np.random.default_rng(rounds.round_number(round_id))
         batch, rule = select_batch(pool, Pool(), config, rng)
         with writing(engine) as connection:
-            about = {"strategy": config.strategy, "config": asdict(config), "rule": rule}
-            about |= {"model": None, "seed": 0, "why": "test"}
-            rounds.open_round(connection, token, round_id, batch, **about)
+            rounds.open_round(
+                connection, token, round_id, batch, strategy=config.strategy,
+                config=asdict(config), rule=rule, model=None, seed=0, why="test",
+            )  # fmt: skip
         rounds.record_sent(engine, token, round_id, {key: key for key in batch["sample_id"]})
     return batch
 

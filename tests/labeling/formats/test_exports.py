@@ -39,9 +39,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
     rows = []
     for number, name in enumerate(NASTY * 3):
         kind = rng.choice(["PNG", "JPEG"])
-        file = f"{number}.{kind.lower()}"
-        (folder / file).write_bytes(picture(number, kind))
-        rows.append([file, name, rng.choice(["", "ann@x.org", "ben"])])
+        image = f"{number}.{kind.lower()}"
+        (folder / image).write_bytes(picture(number, kind))
+        rows.append([image, name, rng.choice(["", "ann@x.org", "ben"])])
     with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["image", "label", "annotator"], *rows])
     assert house.take(folder / "labels.csv")["refused"] == {}
@@ -64,7 +64,7 @@ def file_of(folder: Path) -> Path:
 def stored(house: House) -> dict[str, str]:
     """The labels in force by the bytes of their images."""
     with house.engine.connect() as connection:
-        query = select(samples.c["sample_id", "stored_sha256"])
+        query = select(*samples.c["sample_id", "stored_sha256"])
         known = dict(connection.execute(query).tuples().all())
     return {known[sample_id]: label for sample_id, label in house.labels().items()}
 
@@ -187,7 +187,7 @@ def test_an_unknown_format_snapshot_or_a_full_target_is_a_clear_error(
 ) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    for words, more in (
+    wrong: list[tuple[str, dict[str, Any]]] = [
         ("'yolo'; choose from csv, coco", {"format": "yolo", "target": tmp_path / "a"}),
         ("'snapshot-9' is no snapshot", {"format": "csv", "target": tmp_path / "a",
                                          "name": "snapshot-9"}),
@@ -195,7 +195,8 @@ def test_an_unknown_format_snapshot_or_a_full_target_is_a_clear_error(
         ("not empty; name a new folder", {"format": "csv", "target": tmp_path / "full" / "file"}),
         ("/proc/new cannot be written", {"format": "csv", "target": Path("/proc/new")}),
         ("is its images", {"format": "folders", "target": tmp_path / "a", "images": False}),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for words, more in wrong:
         with pytest.raises(ValueError, match=words):
             export_snapshot(house.engine, house.workspace, **more)
     assert [path.name for path in tmp_path.iterdir()] == ["full"]

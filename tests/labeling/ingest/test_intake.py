@@ -479,7 +479,9 @@ def test_a_file_that_a_killed_run_left_is_removed_and_a_strange_one_is_not(
         os.kill(os.getpid(), signal.SIGKILL)
 
     def killed() -> None:
-        intake._Store._record_samples = die_before_the_rows_are_written
+        pytest.MonkeyPatch().setattr(
+            intake._Store, "_record_samples", die_before_the_rows_are_written
+        )
         ingest(connect(workspace.database), workspace, [folder])
 
     assert forked(killed) == -signal.SIGKILL

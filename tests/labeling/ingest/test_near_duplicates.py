@@ -29,7 +29,7 @@ def scenes(count: int, side: int = 64, seed: int = 0) -> list[Image.Image]:
     for _ in range(count):
         layers = [rng.normal(size=(size, size)) / size**0.6 for size in (2, 4, 8, 16, 32)]
         grown = [np.asarray(Image.fromarray(a).resize((side, side), 3)) for a in layers]
-        whole = sum(grown)
+        whole = np.sum(grown, axis=0)
         scaled = (whole - whole.min()) / np.ptp(whole) * 200 + 20
         pictures.append(Image.fromarray(scaled.astype(np.uint8)))
     return pictures

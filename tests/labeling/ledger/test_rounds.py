@@ -61,9 +61,10 @@ def send(engine: Engine, round_id: str, batch: pd.DataFrame) -> None:
 def answer(engine: Engine, sample_id: str) -> None:
     """Ann says cat, and is believed."""
     given = pd.DataFrame([said(sample_id, "ann", "cat")])
-    known = {"source": "here", "classes": ["cat", "dog"], "read": {sample_id}}
     with only_writer(engine, "answers") as token:
-        record_answers(engine, token, given, **known)
+        record_answers(
+            engine, token, given, source="here", classes=["cat", "dog"], read={sample_id}
+        )
         settle_labels(engine, token, SettlePolicy(), ["cat", "dog"])
 
 
@@ -237,7 +238,7 @@ def test_asked_again_are_open_ones_for_several_and_whatever_was_disputed(engine:
     batch = choose(engine, size=6, audit_share=0.0)
     send(engine, "round-0001", batch)
     several, disputed, decided, closed, usual, unsent = batch["sample_id"]
-    changes = {
+    changes: dict[str, dict[str, object]] = {
         several: {"required_annotators": 2},
         disputed: {"required_annotators": 3, "disputed_at": "1"},
         decided: {"required_annotators": 3, "disputed_at": "1", "closed_at": "2"},

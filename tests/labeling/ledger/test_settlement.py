@@ -1,6 +1,7 @@
 """Incremental settling gives what settling everything would, and looks at no more than it must."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from labeling.consensus.settle_labels import settle_labels
 from labeling.ledger.answers import record_answers
 from labeling.ledger.gold import add_gold
 from labeling.ledger.pending import forget_full_pass, pending_samples
-from labeling.ledger.settlement import last_full_pass
+from labeling.ledger.settlement import LedgerState, last_full_pass
 from labeling.ledger.tables import labels, samples
 from tests.labeling.databases import make_engine
 
@@ -70,11 +71,14 @@ def test_new_answers_are_settled_without_the_old_ones(
     monkeypatch.setattr(module, "NEWEST", 20)
     give(engine, NAMES[:290], "ann", ["cat"] * 290)
     settle(engine)
-    looked_at = []
+    looked_at: list[LedgerState] = []
     resolve = module.resolve
-    monkeypatch.setattr(
-        module, "resolve", lambda state, *a, **k: looked_at.append(state) or resolve(state, *a, **k)
-    )
+
+    def observed(state: LedgerState, *given: Any, **options: Any) -> pd.DataFrame:
+        looked_at.append(state)
+        return resolve(state, *given, **options)
+
+    monkeypatch.setattr(module, "resolve", observed)
     give(engine, NAMES[290:], "ann", ["dog"] * 10)
     assert settle(engine)["settled"] == 10
     assert len(looked_at[0].answers) == 20

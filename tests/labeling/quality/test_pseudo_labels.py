@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.rows import records
 from labeling.quality import pseudo_labels
 from labeling.quality.label_propagation import propagate
 from labeling.quality.pseudo_labels import (
@@ -33,7 +34,7 @@ def sure(*confidences: float) -> np.ndarray:
     return np.array([[each, 1 - each] for each in confidences])
 
 
-def soft(names: list[str], probs: np.ndarray, labels: list[str], **policy: float) -> pd.DataFrame:
+def soft(names: list[str], probs: np.ndarray, labels: list[str], **policy: Any) -> pd.DataFrame:
     return pseudo_label_rows(names, probs, CLASSES, labels, SoftPolicy(**policy), source="here")
 
 
@@ -45,7 +46,7 @@ def test_a_first_guess_stands_only_where_it_is_confident_and_never_on_an_audit_s
     assert SHOWN == 0.8
     assert shown["sample_id"].tolist() == ["a", "b", "c"]
     assert shown["pre_annotation"].fillna("").tolist() == ["dog", "", ""]
-    assert shown.loc[0, ["confidence", "pre_annotation_model"]].tolist() == [0.9, "prop"]
+    assert shown.loc[0, ["confidence", "pre_annotation_model"]].to_numpy().tolist() == [0.9, "prop"]
     assert shown.loc[0, "probs"] == {"cat": 0.1, "dog": 0.9}
     assert shown.loc[1:, ["confidence", "pre_annotation_model", "probs"]].isna().all(axis=None)
 
@@ -117,25 +118,32 @@ def test_a_soft_row_says_what_was_guessed_how_surely_and_by_what():
     names = [name for name in NAMES if not never_pseudo_labelled([name])[0]][:2]
     rows = soft(names, sure(0.97, 0.4), ["cat"])
     assert rows.columns.tolist() == SOFT_COLUMNS and len(rows) == 1
-    assert rows.loc[0, ["sample_id", "label", "trust", "source"]].tolist() == [
+    assert rows.loc[0, ["sample_id", "label", "trust", "source"]].to_numpy().tolist() == [
         names[0], "cat", 0.97, "here",
     ]  # fmt: skip
-    assert json.loads(rows.loc[0, "probs"]) == {"cat": 0.97, "dog": 0.03}
+    assert json.loads(rows["probs"][0]) == {"cat": 0.97, "dog": 0.03}
 
 
 def test_only_guesses_that_are_kept_are_written_out(monkeypatch):
     probs = np.random.default_rng(0).dirichlet([0.2, 0.2], len(NAMES)).astype(np.float32)
     at_once = soft(NAMES, probs, ["cat", "dog"] * 3, least_confidence=0.5)
-    written, dumps = [], json.dumps
-    monkeypatch.setattr(json, "dumps", lambda row: written.append(row) or dumps(row))
+    written: list[object] = []
+    dumps = json.dumps
+
+    def observed(row: object) -> str:
+        written.append(row)
+        return dumps(row)
+
+    monkeypatch.setattr(json, "dumps", observed)
     monkeypatch.setattr(pseudo_labels, "_AT_ONCE", 7)
     rows = soft(NAMES, probs, ["cat", "dog"] * 3, least_confidence=0.5)
     pd.testing.assert_frame_equal(rows, at_once)
     assert len(written) == len(rows) == 18  # the share of six labels; the pool is 200
-    for row in rows.itertuples():
-        said = np.round(probs[NAMES.index(row.sample_id)].astype(float), 5).tolist()
-        assert json.loads(row.probs) == dict(zip(CLASSES, said, strict=True))
-        assert (row.label, row.trust) == (CLASSES[said.index(max(said))], max(said))
+    for row in records(rows):
+        expected = [round(float(one), 5) for one in probs[NAMES.index(row["sample_id"])]]
+        assert json.loads(row["probs"]) == dict(zip(CLASSES, expected, strict=True))
+        best = max(expected)
+        assert (row["label"], row["trust"]) == (CLASSES[expected.index(best)], best)
 
 
 @settings(max_examples=30, deadline=None)
@@ -176,7 +184,8 @@ def test_guesses_that_are_right_help_and_those_that_are_wrong_hurt():
         found = head_with_and_without(
             rows[:20], truth[:20], rows[20:400], told, np.full(380, 0.5), test=rows[400:]
         )
-        return tuple(float((each.argmax(axis=1) == truth[400:]).mean()) for each in found)
+        with_them, without = (float((each.argmax(axis=1) == truth[400:]).mean()) for each in found)
+        return with_them, without
 
     helped, alone = accuracy(probs)
     hurt, same = accuracy(np.roll(probs, 1, axis=1))

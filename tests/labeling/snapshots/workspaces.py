@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from sqlalchemy import Engine, insert, inspect, select, update
 
 import core.git
@@ -142,7 +143,8 @@ def cut_and_die(root: Path, at: int | str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         acts += 1
 
-    core.git.subprocess = _Namespace(subprocess, run=dying(subprocess.run))
+    patched = _Namespace(subprocess, run=dying(subprocess.run))
+    pytest.MonkeyPatch().setattr(core.git, "subprocess", patched)
     for name in ("write_atomically", "begin_intent", "commit_intent"):
         setattr(publish, name, dying(getattr(publish, name), name))
     for name in ("_add", "publish", "_send", "_settle", "_is_whole"):
@@ -162,7 +164,7 @@ def state(house: House) -> dict[str, object]:
     house.engine.dispose()
     with house.engine.connect() as connection:
         rows = [dict(row) for row in connection.execute(select(snapshots)).mappings()]
-        left = connection.execute(select(intents.c["kind", "key", "outcome"])).all()
+        left = connection.execute(select(*intents.c["kind", "key", "outcome"])).all()
     for row in rows:
         del row["created_at"], row["commit"]
     trees = {name: git(house.root, "rev-parse", f"{name}^{{tree}}") for name in tags(house.root)}

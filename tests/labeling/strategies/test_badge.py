@@ -99,6 +99,7 @@ def test_many_rows_are_proposed_in_proportion_over_more_than_one_block(monkeypat
 def test_one_of_each_kind_comes_before_any_copy(seed):
     kinds = pool_of(20, seed)
     order = np.random.default_rng(seed).permutation(np.repeat(np.arange(20), 50))
+    assert kinds.probs is not None and kinds.embeddings is not None
     pool = Pool(probs=kinds.probs[order], embeddings=kinds.embeddings[order])
     rows = badge(pool, 40, np.random.default_rng(seed)).rows
     assert len(set(rows.tolist())) == 40
@@ -125,6 +126,7 @@ def test_of_nothing_but_copies_the_lot_decides(doubt):
 
 def test_what_is_certain_comes_last():
     pool = pool_of(40)
+    assert pool.probs is not None
     pool.probs[10:] = [1, 0, 0, 0]
     rows = badge(pool, 20, np.random.default_rng(0)).rows
     # the first certain one is as good as any row: a zero gradient is far from the others too
@@ -134,6 +136,7 @@ def test_what_is_certain_comes_last():
 
 def test_a_read_only_file_is_enough(tmp_path):
     pool = pool_of(300)
+    assert pool.embeddings is not None
     np.save(tmp_path / "rows.npy", pool.embeddings)
     mapped = Pool(probs=pool.probs, embeddings=np.load(tmp_path / "rows.npy", mmap_mode="r"))
     both = [badge(one, 30, np.random.default_rng(4)).rows.tolist() for one in (pool, mapped)]

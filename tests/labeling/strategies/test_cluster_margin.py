@@ -32,7 +32,7 @@ def test_a_larger_part_of_the_doubt_comes_first() -> None:
     rng = np.random.default_rng(0)
     where = np.repeat([0, 1], [10, 40])
     points = (rng.normal(0, 0.1, (50, 2)) + 9 * where[:, None]).astype(np.float32)
-    pool = Pool(probs=np.tile(np.float32(TORN), (50, 1)), embeddings=points)
+    pool = Pool(probs=np.tile(np.array(TORN, np.float32), (50, 1)), embeddings=points)
     choice = weighted_kmeans(pool, 2, np.random.default_rng(0))
     assert where[choice.rows].tolist() == [1, 0]
     assert choice.scores[0] > choice.scores[1]

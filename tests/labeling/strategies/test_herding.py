@@ -17,7 +17,8 @@ from tests.labeling.strategies.test_typiclust import islands
 def naive_herd(points: np.ndarray, size: int, width: float) -> list[int]:
     """The definition: every gain computed anew for every pick."""
     near = np.exp(-((points[:, None] - points[None]) ** 2).sum(axis=2) / (2 * width**2))
-    covered, picks = np.zeros(len(points)), []
+    covered = np.zeros(len(points))
+    picks: list[int] = []
     for _ in range(size):
         gains = np.maximum(near - covered, 0).sum(axis=1)
         gains[picks] = -1

@@ -13,7 +13,9 @@ class Views:
     """The tabs of one project, kept in memory."""
 
     def __init__(self, *titles: str) -> None:
-        self.kept = {n: {"title": title} for n, title in enumerate(titles)}
+        self.kept: dict[int, dict[str, Any]] = {
+            n: {"title": title} for n, title in enumerate(titles)
+        }
 
     def list(self, project: int) -> list[Any]:
         return [SimpleNamespace(id=n, data=tab) for n, tab in self.kept.items()]

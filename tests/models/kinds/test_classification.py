@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.kinds import DEFAULT, KINDS
 from models.kinds.classification import Classification
-from models.kinds.kind import Answer, Kind
+from models.kinds.kind import Kind
 
 CLASSES = ["cat", "dog", "eel"]
 KIND: Kind = Classification()
@@ -101,7 +101,8 @@ def test_what_are_no_outputs_is_named(outputs: np.ndarray, problem: str) -> None
 
 
 def test_answers_and_served_json_have_the_most_probable_class() -> None:
-    assert KIND.answers(OUTPUTS[:1], CLASSES) == [Answer("cat", pytest.approx(0.7))]
+    [answer] = KIND.answers(OUTPUTS[:1], CLASSES)
+    assert (answer.label, answer.confidence) == ("cat", pytest.approx(0.7))
     assert KIND.answers(OUTPUTS[:0], CLASSES) == []
     assert KIND.served([0.1, 0.3, 0.6], CLASSES) == {
         "label": "eel",

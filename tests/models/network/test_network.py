@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ SMALLEST = {  # of each family that is quick to make
 }
 
 
-def made(backbone: str = "squeezenet1_1", image_size: int = 8, **given: object) -> Network:
+def made(backbone: str = "squeezenet1_1", image_size: int = 8, **given: Any) -> Network:
     return build(NetworkConfig(backbone, **given), classes=3, image_size=image_size)
 
 
@@ -55,10 +56,11 @@ def test_the_small_stem_is_for_images_under_64_px_unless_told_otherwise():
 
 
 def test_the_small_stem_of_a_resnet_keeps_every_pixel():
-    stem = made("resnet18").backbone
+    stem: Any = made("resnet18").backbone
     assert stem.conv1.kernel_size == (3, 3) and stem.conv1.stride == (1, 1)
     assert stem.maxpool(torch.zeros(1, 64, 8, 8)).shape == (1, 64, 8, 8)
-    assert made("resnet18", 64).backbone.conv1.stride == (2, 2)
+    large: Any = made("resnet18", 64).backbone
+    assert large.conv1.stride == (2, 2)
 
 
 def test_normalising_is_part_of_the_network_and_of_its_state():
@@ -86,13 +88,13 @@ def test_a_small_stem_is_refused_where_there_is_none_to_open():
 
 
 def test_weights_of_ours_and_of_torchvision_are_taken_from_either_kind_of_file(tmp_path):
-    ours = made()
+    ours: Any = made()
     save_file(ours.state_dict(), tmp_path / "ours.safetensors")
     torch.save(ours.state_dict(), tmp_path / "ours.pth")
     theirs = zoo.mobilenet_v3_small()
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
     for name in ("ours.safetensors", "ours.pth"):
-        loaded = made(weights=str(tmp_path / name))
+        loaded: Any = made(weights=str(tmp_path / name))
         assert torch.equal(loaded.backbone.features[0].weight, ours.backbone.features[0].weight)
         assert not torch.equal(loaded.head.weight, ours.head.weight)
     loaded = made("mobilenet_v3_small", weights=str(tmp_path / "theirs.pth"))
@@ -169,6 +171,7 @@ def test_torchvisions_own_weights_without_a_network_say_where_to_get_them(monkey
 
 
 def test_a_state_goes_into_a_network_whole_or_not_at_all():
+    one: Any
     one, other = made(), made()
     state = other.state_dict()
     state["head.bias"] = torch.tensor([0.0, float("inf"), 0.0])

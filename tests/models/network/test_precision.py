@@ -1,5 +1,8 @@
 """What "auto", "fp32" and "bf16" mean: fp32 when nothing is gained, and no trace of trying."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -7,9 +10,14 @@ from torch import nn
 from models.network.precision import Precision, choose_precision, threads_set
 
 
-def steps_of(seconds: dict[tuple[bool, bool], float], monkeypatch) -> list[Precision]:
-    """Steps that take as long as told for (bf16, channels_last), on a clock of its own."""
-    clock, taken = [0.0], []
+def steps_of(
+    seconds: dict[tuple[bool, bool], float], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Callable[..., Any], list[Precision]]:
+    """Steps that take these `seconds` for (bf16, channels_last), and the precision of each taken.
+
+    They have a clock of their own.
+    """
+    clock, taken = [0.0], list[Precision]()
     monkeypatch.setattr("models.network.precision.time.perf_counter", lambda: clock[0])
     monkeypatch.setattr("models.network.precision._computes_bf16", lambda: True)
 

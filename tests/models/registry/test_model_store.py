@@ -135,7 +135,7 @@ def test_pickled_arrays_are_not_loaded(tmp_path: Path) -> None:
 
 def test_weights_that_are_not_finite_are_not_saved(place: tuple[Workspace, Engine]) -> None:
     workspace, engine = place
-    network = make_network()
+    network: Any = make_network()
     said = reference(network)
     with torch.no_grad():
         network.head.weight[0, 0] = float("nan")

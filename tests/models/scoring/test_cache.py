@@ -57,7 +57,7 @@ def test_what_was_appended_is_found_again_in_the_order_it_is_asked_for(tmp_path)
 @given(st.lists(st.sets(st.integers(0, 30)), max_size=4), st.lists(st.integers(0, 30)))
 def test_missing_names_each_sample_that_is_not_there_once(tmp_path_factory, blocks, wanted):
     with opened(tmp_path_factory.mktemp("scores")) as cache:
-        known = set()
+        known: set[int] = set()
         for block in blocks:
             put(cache, sorted(block - known))
             known |= block

@@ -1,5 +1,8 @@
 """Predictions do not depend on how the images came, and a damaged model gives none."""
 
+from collections.abc import Generator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +36,7 @@ def test_probabilities_are_the_softmax_of_the_head_on_the_embeddings(network, im
 
 def test_batches_in_order_give_what_one_tensor_gives(network, images):
     whole = predict(network, images)
-    seen = []
+    seen: list[int] = []
     parts = predict(network, iter(images.split(4)), on_progress=seen.append)
     assert np.allclose(whole.outputs, parts.outputs, atol=1e-6)
     assert np.allclose(whole.embeddings, parts.embeddings, rtol=1e-4, atol=1e-5)
@@ -53,7 +56,8 @@ def test_bf16_keeps_the_softmax_in_fp32(network, images):
 
 
 def test_no_images_give_no_rows_of_the_right_width(network, images):
-    for nothing in (images[:0], []):
+    none: list[torch.Tensor] = []
+    for nothing in (images[:0], none):
         found = predict(network, nothing)
         assert found.outputs.shape == (0, 3)
         assert found.embeddings.shape == (0, network.head.in_features)
@@ -66,7 +70,7 @@ def test_a_network_can_be_trained_after_it_was_asked(network, images):
 
 
 def test_an_answer_that_is_no_number_is_an_error_that_names_the_model_and_the_rows(images):
-    broken = build(NetworkConfig("squeezenet1_1"), classes=3, image_size=SIZE)
+    broken: Any = build(NetworkConfig("squeezenet1_1"), classes=3, image_size=SIZE)
     with torch.no_grad():
         broken.head.bias[1] = float("nan")
     with pytest.raises(ValueError, match=r"hone:0003 gave outputs.* 11 of 11 .*row 0"):
@@ -100,11 +104,15 @@ def test_batches_come_in_the_order_of_the_table_whatever_the_threads(
 def test_few_batches_are_in_memory_whatever_the_table(network, tmp_path, monkeypatch):
     monkeypatch.setattr("models.scoring.predict.BATCH", 1)
     table = snapshot(tmp_path, train=40)
-    decode, taken = Images.decode, []
-    monkeypatch.setattr(
-        Images, "decode", lambda images, rows: (taken.append(rows[0]), decode(images, rows))[1]
-    )
+    decode, taken = Images.decode, list[int]()
+
+    def observed(images: Images, rows: Any) -> Any:
+        taken.append(int(rows[0]))
+        return decode(images, rows)
+
+    monkeypatch.setattr(Images, "decode", observed)
     answers = predictions(network, table, tmp_path, SIZE, threads=2)
+    assert isinstance(answers, Generator)
     next(answers)
     assert len(taken) <= 8
     answers.close()

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ def same(one, other) -> bool:
 def test_a_training_learns_and_reports_every_epoch(tmp_path, device):
     table = snapshot(tmp_path, train=60, val=60)
     config = replace(SHORT, epochs=6, min_steps=48, batch_size=16)
-    seen = []
+    seen: list[dict[str, Any]] = []
     trained = run(table, tmp_path, config, on_epoch=seen.append, device=device)
     assert all(row.pop("images_per_second") > 0 for row in seen)
     best = min(seen, key=lambda row: row["val_loss"])["epoch"]
@@ -101,6 +102,7 @@ def test_batchnorm_ends_with_the_statistics_of_images_as_they_are(tmp_path):
     seen = []
     norm.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     predict_table(network, table, tmp_path, SIZE)
+    assert norm.running_mean is not None
     assert torch.allclose(norm.running_mean, seen[0].mean((0, 2, 3)), atol=1e-4)
     assert norm.momentum == 0.1
 

@@ -23,6 +23,7 @@ def table(*rows: tuple[str, str]) -> pd.DataFrame:
 )  # fmt: skip
 def test_what_is_missing_is_one_sentence_with_its_remedy(rows, words):
     missing = missing_for_training(table(*rows))
+    assert missing is not None
     assert words in missing
     assert "cut a new snapshot" in missing
 

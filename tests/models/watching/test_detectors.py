@@ -11,7 +11,7 @@ from models.scoring.predict import Predictions
 from models.watching import DETECTORS
 from models.watching.detectors import decide, signals
 from models.watching.ks import ks_test
-from models.watching.signals import Decision, Shift, Signal, WatchPolicy
+from models.watching.signals import Action, Decision, Shift, Signal, WatchPolicy
 
 POLICY = WatchPolicy()
 CLASSES, WIDTH = 5, 40
@@ -173,17 +173,19 @@ def test_the_swap_named_in_the_licence_note_gives_the_same_numbers() -> None:
 
 
 def test_any_drift_asks_for_labels_and_ignorance_is_never_called_no_drift() -> None:
-    drift = Signal("one", "drift", 0.5, 1e-9, 0.0005, 200, "moved by 0.5")
-    quiet = Signal("two", "no drift", 0.1, 0.8, 0.0005, 200, "moved by 0.1")
-    unsure = Signal("three", "cannot tell", None, None, None, 3, "3 rows")
+    drift = Signal("one", Shift.DRIFT, 0.5, 1e-9, 0.0005, 200, "moved by 0.5")
+    quiet = Signal("two", Shift.NONE, 0.1, 0.8, 0.0005, 200, "moved by 0.1")
+    unsure = Signal("three", Shift.UNKNOWN, None, None, None, 3, "3 rows")
     assert decide([quiet, quiet], POLICY) == Decision(
-        "none", "No drift. two: moved by 0.1; two: moved by 0.1."
+        Action.NONE, "No drift. two: moved by 0.1; two: moved by 0.1."
     )
     assert decide([unsure, drift, quiet], POLICY) == Decision(
-        "label-served",
+        Action.LABEL_SERVED,
         "The traffic has drifted (by chance at most once in 1,000 checks). one: moved by 0.5.",
     )
-    assert decide([quiet, unsure], POLICY) == Decision("cannot-tell", "Cannot tell. three: 3 rows.")
+    assert decide([quiet, unsure], POLICY) == Decision(
+        Action.CANNOT_TELL, "Cannot tell. three: 3 rows."
+    )
     assert decide([], POLICY).action == "cannot-tell"
 
 

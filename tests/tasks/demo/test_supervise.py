@@ -49,10 +49,11 @@ def wait_for_the_end_of(pid: int) -> None:
 
 @pytest.mark.parametrize("script", [STUBBORN, PARENT])
 def test_letting_go_ends_the_command_and_its_children_even_stubborn_ones(tmp_path, script):
-    leash = subprocess.Popen(leashed(script, tmp_path / "pid"), stdin=subprocess.PIPE)
+    supervisor = subprocess.Popen(leashed(script, tmp_path / "pid"), stdin=subprocess.PIPE)
     server = process_in(tmp_path / "pid")
-    leash.stdin.close()
-    leash.wait()
+    assert supervisor.stdin is not None
+    supervisor.stdin.close()
+    supervisor.wait()
     assert not Path(f"/proc/{server}").exists()
 
 

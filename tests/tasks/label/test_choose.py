@@ -134,7 +134,7 @@ def test_the_audit_is_larger_while_a_verdict_lacks_audit_labels(
         "missing (about 3 more rounds of this size)"
     )
     with engine.connect() as connection:
-        assert connection.scalar(select(rounds.c.config))["audit_share"] == 0.5
+        assert connection.scalars(select(rounds.c.config)).one()["audit_share"] == 0.5
 
 
 def test_one_place_stays_for_what_is_new(engine: Engine, eyes: Eyes) -> None:

@@ -61,7 +61,7 @@ def test_a_cluster_reads_shard_by_shard_and_its_answers_go_to_the_right_samples(
 
     monkeypatch.setattr(ray, "predict_on_ray", cluster)
     monkeypatch.setattr(score_pool, "ROWS_PER_RAY_CALL", 5)
-    many = replace(ctx, settings=Settings(ray="local"))
+    many = replace(ctx, settings=Settings(HONE_RAY="local"))
     spread_out, _ = score_pool.embedder(many, version)(table)
     assert [len(part) for part in given] == [5, 5, 2]
     order = pd.concat(given)[["shard", "offset"]].apply(tuple, axis=1).tolist()

@@ -20,7 +20,7 @@ from labeling.snapshots.publish import cut_snapshot
 from models.serving.prediction_store import drain
 from models.serving.segments import SegmentWriter
 from models.watching.decisions import record_decision
-from models.watching.signals import Decision, Signal
+from models.watching.signals import Action, Decision, Shift, Signal
 from tests.labeling.databases import make_engine
 from tests.models.saved_models import CLASSES, put_in_service, save
 from tests.models.serving.test_prediction_store import served
@@ -91,6 +91,6 @@ def _serve(engine: Engine, workspace: Workspace, version: str) -> None:
         model=version,
         first_seq=1,
         last_seq=2,
-        decision=Decision("none", "no drift"),
-        signals=[Signal("ks-probabilities", "no drift", 0.1, 0.5, 0.05, 2, "")],
+        decision=Decision(Action.NONE, "no drift"),
+        signals=[Signal("ks-probabilities", Shift.NONE, 0.1, 0.5, 0.05, 2, "")],
     )

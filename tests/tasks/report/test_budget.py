@@ -143,9 +143,10 @@ def test_each_batch_tells_of_the_model_that_chose_it_by_what_was_drawn_by_chance
     first, second = batch_accuracies(engine)
     assert (first.round, first.model) == ("round-0001", "hone:1")
     assert first.naive.rows == 19  # the gold is no part of the batch
-    assert first.audit.value == 1.0 and first.naive.value == pytest.approx(8 / 19)
-    assert first.lure.value > first.naive.value
-    assert second.lure is None and second.audit.value == 1.0
+    assert first.audit and first.audit.value == 1.0
+    assert first.naive.value == pytest.approx(8 / 19)
+    assert first.lure and first.lure.value > first.naive.value
+    assert second.lure is None and second.audit and second.audit.value == 1.0
     assert first.notes == second.notes == []
 
 
@@ -165,6 +166,7 @@ def test_an_audit_that_answers_drift_counts_each_sample_for_as_many_as_it_stands
     put_in(engine, [_round(2) | {"config": {"served_share": 0.8}}], asked, names[:answered])
     put_on_record(engine, "hone:1")
     (found,) = batch_accuracies(engine)
+    assert found.audit is not None
     assert found.audit.value == pytest.approx(0.997 if answered == 5 else 0)
     assert found.notes == ([] if answered == 5 else ["its audit is of served traffic only"])
 
