@@ -275,7 +275,7 @@ def patterns_that_search() -> Iterator[tuple[str, str | bytes]]:
                 continue
             used = methods.get(named.get(id(call), ""), SEARCHING)
             searches = used & SEARCHING if function == "re.compile" else {function[3:]} & SEARCHING
-            if searches:
+            if searches and isinstance(call.args[0].value, str | bytes):
                 yield name_of(path), call.args[0].value
 
 

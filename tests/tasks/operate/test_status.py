@@ -11,6 +11,7 @@ from core.workspace import init_workspace
 from labeling.ledger.audit_progress import AuditProgress
 from models.registry.overview import Accuracy, LastVerdict
 from models.watching.decisions import DecisionRecord
+from models.watching.signals import Action
 from tasks.context import open_context
 from tasks.operate.next_step import RULES, next_step
 from tasks.operate.status import Status, load_status
@@ -29,7 +30,7 @@ LABELLED = replace(
 )
 TRAINED = replace(LABELLED, trained_snapshots=frozenset({"snapshot-0001"}))
 SERVED = replace(TRAINED, champion="hone:1", champion_since=EMPTY.at, predictions=9)
-DRIFT = DecisionRecord("d", "hone:1", 1, 9, "label-served", "ks: 0.5", EMPTY.at, None)
+DRIFT = DecisionRecord("d", "hone:1", 1, 9, Action.LABEL_SERVED, "ks: 0.5", EMPTY.at, None)
 
 
 @pytest.mark.parametrize(
