@@ -96,9 +96,10 @@ def batch_of(count: int) -> pd.DataFrame:
         "required_annotators": 1,
         "blind": False,
         "stage": "queue",
-        "why": "least sure: 0.51 cat, 0.49 dog",
+        "why": "the model is not sure what it is",
+        "similar": None,
     }
-    return pd.DataFrame(rows)
+    return wire.OUTGOING.check(pd.DataFrame(rows))
 
 
 def answered(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:

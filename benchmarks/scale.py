@@ -26,6 +26,7 @@ from core.database import connect, now, upgrade, writing
 from core.locks import only_writer
 from core.rows import chunks
 from core.workspace import Workspace, init_workspace
+from labeling.batches.candidates import candidates_of
 from labeling.batches.select import SelectionConfig, select_batch
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
@@ -124,7 +125,7 @@ def choose(engine: Engine) -> None:
     predictions = Pool(
         probs=rng.dirichlet(np.ones(3), len(pool)), embeddings=rng.normal(size=(len(pool), 64))
     )
-    select_batch(pool, predictions, SelectionConfig(), rng, classes=CLASSES)
+    select_batch(candidates_of(pool), predictions, SelectionConfig(), rng, classes=CLASSES)
 
 
 def measured(step: Callable[[], object]) -> float:

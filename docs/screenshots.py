@@ -18,7 +18,7 @@ from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
 from core.workspace import LabelClass, Workspace  # noqa: E402
 from labeling.studio import client  # noqa: E402
-from labeling.studio.protocol import BATCH_COLUMNS  # noqa: E402
+from labeling.studio.protocol import OUTGOING  # noqa: E402
 from tasks.demo import digits, servers  # noqa: E402
 from tasks.demo.annotator import find_command  # noqa: E402
 from tests.system.annotators import RENDERED  # noqa: E402
@@ -52,9 +52,19 @@ def batch(workspace: Workspace) -> pd.DataFrame:
         file = root_relative(workspace, digit.name)
         digits.write_digits((workspace.root.parent / file).parent, [digit])
         predicted = "8" if number % 4 == 0 else digit.truth
-        values = [digit.sample_id, file, predicted, 0.3 + number / 20, "hone:0001", "round-0001"]
-        rows.append(dict(zip(BATCH_COLUMNS, values, strict=True)) | {"why": "the model is unsure"})
-    return pd.DataFrame(rows)
+        pre_annotation = {"pre_annotation": predicted, "confidence": 0.3 + number / 20}
+        rows.append({"sample_id": digit.sample_id, "file": file, **pre_annotation})
+    return OUTGOING.check(
+        pd.DataFrame(rows).assign(
+            pre_annotation_model="hone:0001",
+            round_id="round-0001",
+            similar=None,
+            stage="queue",
+            why="the model is unsure",
+            blind=False,
+            required_annotators=1,
+        )
+    )
 
 
 def root_relative(workspace: Workspace, name: str) -> str:

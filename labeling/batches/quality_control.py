@@ -1,7 +1,7 @@
-"""How a batch stands before people: gold mixed in, some without the guess, some for several people.
+"""A batch as annotators get it: gold mixed in, a share blind, a share for several annotators.
 
-The annotator's tool shows the least confident guess first. What was drawn at random (gold, audit,
-the random arm) stands anywhere among the rest, so that a place in the queue tells nothing.
+The annotator's tool shows the least confident pre-annotation first. What was drawn at random (gold,
+audit and random samples) stands anywhere among the rest, so that its place reveals nothing.
 """
 
 import math
@@ -11,24 +11,42 @@ import pandas as pd
 from pydantic import Field
 
 from core.configuration import configuration
+from core.table_schema import Schema, Type
+from labeling.batches.batch import Batch
 from labeling.batches.reasons import sentences
 from labeling.ledger.reasons import RANDOM_REASONS, RELABEL_REASONS, Reason
+
+SHOWN = Schema(
+    "shown to annotators",
+    {
+        "sample_id": Type.TEXT,
+        "stage": Type.TEXT,  # "queue" or "review"
+        "why": Type.TEXT,
+        "pre_annotation": Type.OPTIONAL_TEXT,
+        "confidence": Type.OPTIONAL_NUMBER,
+        "pre_annotation_model": Type.OPTIONAL_TEXT,
+        "most_similar": Type.OPTIONAL_TEXT,
+        "blind": Type.BOOLEAN,
+        "required_annotators": Type.INTEGER,
+    },
+    key=("sample_id",),
+)
 
 
 @configuration("queue")
 class QualityControlConfig:
     """What is added to a batch to learn about the annotators. Shares are rounded up."""
 
-    gold_share: float = Field(  # one in twenty: enough to judge somebody within a few rounds
+    gold_share: float = Field(  # one in twenty: enough to judge an annotator within a few rounds
         default=0.05, ge=0, le=1, description="gold samples mixed in, to check annotators"
     )
-    blind_share: float = Field(  # tells how far the pre-annotation leads people
+    blind_share: float = Field(  # shows how far the pre-annotation leads annotators
         default=0.1, ge=0, le=1, description="share shown without the model's pre-annotation"
     )
     overlap: int = Field(
         default=2, ge=2, description="annotators who see each sample of the overlap"
     )
-    overlap_share: float = Field(  # 0.1 tells how far people agree; needs as many annotators
+    overlap_share: float = Field(  # 0.1 shows how far annotators agree; needs as many of them
         default=0.0, ge=0, le=1, description="share that several annotators label"
     )
 
@@ -36,63 +54,78 @@ class QualityControlConfig:
 def pick_gold(
     gold: pd.DataFrame, batch_size: int, config: QualityControlConfig, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """The gold whose turn it is in a batch of that size: asked least before, by lot among equals.
+    """The gold samples for a batch of that size: asked least before, ties broken at random.
 
-    `gold` has sample_id and `asked`, how often each was asked before.
+    `gold` has sample_id and `asked`, how often each was asked before; its rows come back whole.
     """
     size = math.ceil(round(batch_size * config.gold_share, 9))
     ordered = gold.sort_values("sample_id").assign(lot=rng.permutation(len(gold)))
-    return ordered.sort_values(["asked", "lot"]).head(size).drop(columns=["asked", "lot"])
+    return ordered.sort_values(["asked", "lot"]).head(size).drop(columns="lot")
 
 
 def add_quality_controls(
-    batch: pd.DataFrame, gold: pd.DataFrame, config: QualityControlConfig, rng: np.random.Generator
-) -> pd.DataFrame:
-    """The batch with `gold` among it, how many people each sample is for, and which are blind.
+    batch: Batch, gold: Batch, config: QualityControlConfig, rng: np.random.Generator
+) -> Batch:
+    """The batch with `gold` mixed in, a share of it blind, a share for several annotators.
 
-    The same seed gives the same queue.
+    The same seed gives the same batch.
     """
     mixed = _mix(batch, gold, rng)
-    mixed["blind"] = _drawn(len(mixed), config.blind_share, rng)
-    # Where there is no guess nothing is hidden, and nothing can be learned from it.
-    mixed["blind"] &= mixed["pre_annotation"].notna() if "pre_annotation" in mixed else False
-    mixed["blind"] |= mixed["reason"] == Reason.RELABEL  # nobody is told what to find
+    rows = mixed.rows
+    blind = _drawn(len(mixed), config.blind_share, rng)
+    # Without a pre-annotation nothing is hidden, and nothing can be learned from hiding it.
+    blind &= rows["pre_annotation"].notna().to_numpy()
+    blind |= (rows["reason"] == Reason.RELABEL).to_numpy()  # a second look that nothing leads
     several = _drawn(len(mixed), config.overlap_share, rng)
-    mixed["required_annotators"] = np.where(several, config.overlap, 1)
-    return mixed
+    return mixed.with_columns(blind=blind, required_annotators=np.where(several, config.overlap, 1))
 
 
-def mask_for_annotators(batch: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """The batch as the annotator's tool gets it: the stage, why each was chosen, its place.
+def mask_for_annotators(batch: Batch, rng: np.random.Generator) -> pd.DataFrame:
+    """What annotators may know of the batch, as SHOWN declares: the stage, why, the pre-annotation.
 
-    Gold is told like one of those that a strategy chose, and whatever was drawn at random takes a
+    Gold gets the reason of a sample that a strategy chose, and whatever was drawn at random takes a
     place among the confidences of the rest.
     """
-    shown = batch.copy()
-    shown["stage"] = np.where(shown["reason"] == Reason.REVIEW, "review", "queue")
-    is_drawn, is_gold = shown["reason"].isin(RANDOM_REASONS), shown["reason"] == Reason.GOLD
-    with_confidence = shown["confidence"].notna()
-    doubted = shown.loc[~is_drawn & with_confidence, "confidence"]
-    if len(doubted):
-        moved = is_drawn & with_confidence
-        shown.loc[moved, "confidence"] = rng.uniform(doubted.min(), doubted.max(), moved.sum())
-    others = shown.loc[~is_gold & ~shown["reason"].isin(RELABEL_REASONS), "reason"]
-    chosen = (
-        others[~others.isin(RANDOM_REASONS)] if (~others.isin(RANDOM_REASONS)).any() else others
+    rows = batch.rows
+    return SHOWN.check(
+        rows.assign(
+            stage=np.where(rows["reason"] == Reason.REVIEW, "review", "queue"),
+            why=sentences(_shown_reasons(rows["reason"], rng)),
+            confidence=_shown_confidences(rows, rng),
+        )[list(SHOWN.columns)]
     )
-    like = rng.integers(max(len(chosen), 1), size=int(is_gold.sum()))
-    shown.loc[is_gold, "reason"] = chosen.to_numpy()[like] if len(chosen) else "random"
-    shown["why"] = sentences(shown["reason"])
-    return shown.assign(reason=batch["reason"])
 
 
-def _mix(batch: pd.DataFrame, gold: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Gold at random places; the others keep their order."""
-    if gold.empty:
-        return batch.copy()
-    gold = gold.assign(reason=Reason.GOLD, position=rng.uniform(-1, len(batch), len(gold)))
-    mixed = pd.concat([batch, gold], ignore_index=True).sort_values("position", kind="stable")
-    return mixed.assign(position=np.arange(len(mixed))).reset_index(drop=True)
+def _shown_confidences(rows: pd.DataFrame, rng: np.random.Generator) -> pd.Series:
+    """The confidences, those of what was drawn at random anywhere among the others."""
+    confidences = rows["confidence"].copy()
+    is_drawn, has_one = rows["reason"].isin(RANDOM_REASONS), confidences.notna()
+    others = confidences[~is_drawn & has_one]
+    if len(others):
+        moved = is_drawn & has_one
+        confidences[moved] = rng.uniform(others.min(), others.max(), moved.sum())
+    return confidences
+
+
+def _shown_reasons(reasons: pd.Series, rng: np.random.Generator) -> pd.Series:
+    """The reasons, gold with that of another sample: one that a strategy chose, if there is one."""
+    is_gold = reasons == Reason.GOLD
+    others = reasons[~is_gold & ~reasons.isin(RELABEL_REASONS)]
+    by_strategy = others[~others.isin(RANDOM_REASONS)]
+    models = (by_strategy if len(by_strategy) else others).to_numpy()
+    drawn = rng.integers(max(len(models), 1), size=int(is_gold.sum()))
+    shown = reasons.copy()
+    shown[is_gold] = models[drawn] if len(models) else str(Reason.RANDOM)
+    return shown
+
+
+def _mix(batch: Batch, gold: Batch, rng: np.random.Generator) -> Batch:
+    """Gold at random places; the others stay in their order."""
+    if not len(gold):
+        return batch
+    drawn = gold.rows.assign(position=rng.uniform(-1, len(batch), len(gold)))
+    mixed = pd.concat([batch.rows, drawn]).sort_values("position", kind="stable")
+    return Batch(mixed.assign(position=np.arange(len(mixed))))
 
 
 def _drawn(size: int, share: float, rng: np.random.Generator) -> np.ndarray:

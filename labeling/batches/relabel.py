@@ -1,14 +1,18 @@
 """Labels that compete with new samples for the same answers (ActiveLab: Goh and Mueller 2023)."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from labeling.batches.batch import Batch
+from labeling.ledger.reasons import Reason
 from labeling.quality.label_errors import fit_head, out_of_fold_probs
 
-_AT_ONCE = 16_384  # rows of the pool that the head looks at together
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+_AT_ONCE = 16_384  # rows of the pool that the head predicts together
 
 
 def relabel_candidates(
@@ -20,14 +24,14 @@ def relabel_candidates(
     size: int,
     limit: int,
     seed: int,
-) -> pd.DataFrame:
-    """Of the labelled: those that one more answer teaches more than a new sample would.
+) -> Batch:
+    """The labelled samples of which one more answer teaches more than a new sample would.
 
     `labelled` (sample_id, label, group_id) has a row of `embeddings` each, `given` the answers in
-    force (sample_id, annotator, value). Who is among the `size` that ActiveLab would ask first,
-    pool and labelled together, is here, the one in most doubt first, at most `limit`; the score is
-    cleanlab's, turned so that higher is sooner. Both sides are judged by the same kind of head,
-    none by one that learned its label. Empty while there is too little to learn a head from.
+    force (sample_id, annotator, value). A sample is here if it is among the `size` that ActiveLab
+    would ask first, pool and labelled together; the least trusted comes first, at most `limit`. The
+    score is cleanlab's, turned so that higher is sooner. Both sides are judged by the same kind of
+    head, none by one that learned its label. Empty while there is too little to learn a head from.
     """
     from cleanlab.multiannotator import get_active_learning_scores
 
@@ -36,27 +40,31 @@ def relabel_candidates(
         probs = out_of_fold_probs(embeddings, names, labelled["group_id"].tolist(), seed=seed)
     except ValueError as error:
         print(f"no second looks in this batch: {error}")
-        return _looks([], np.empty(0))
+        return Batch.of([], reason=str(Reason.RELABEL))
     votes = _votes(given, labelled["sample_id"], probs.columns)
     judged = probs.notna().all(axis=1).to_numpy() & votes.notna().any(axis=1).to_numpy()
     if not judged.any():
-        return _looks([], np.empty(0))
+        return Batch.of([], reason=str(Reason.RELABEL))
     head = fit_head(embeddings[judged], labelled["label"].to_numpy()[judged])
-    new = pd.DataFrame(_believed(head, pool_embeddings), columns=head.classes_)
-    told, fresh = get_active_learning_scores(
+    new = pd.DataFrame(_predicted(head, pool_embeddings), columns=head.classes_)
+    trust, trust_of_new = get_active_learning_scores(
         votes[judged].dropna(axis=1, how="all").to_numpy(),
         probs[judged].to_numpy(),
         new.reindex(columns=probs.columns, fill_value=0.0).to_numpy(),
     )
-    least = np.sort(np.concatenate([told, fresh]))[: size + 1]
-    wanted = np.argsort(told, kind="stable")[:limit]
-    # Who ties for the last place leaves it to a new sample.
-    wanted = wanted[told[wanted] < (least[size] if len(least) > size else np.inf)]
-    ids = labelled["sample_id"].to_numpy()[judged][wanted]
-    return _looks(ids.tolist(), 1 - told[wanted])
+    least = np.sort(np.concatenate([trust, trust_of_new]))[: size + 1]
+    rows = np.argsort(trust, kind="stable")[:limit]
+    # A tie for the last place goes to the new sample.
+    rows = rows[trust[rows] < (least[size] if len(least) > size else np.inf)]
+    return Batch.of(
+        labelled["sample_id"].to_numpy()[judged][rows].tolist(),
+        reason=str(Reason.RELABEL),
+        score=1 - trust[rows],
+        confidence=trust[rows],
+    )
 
 
-def _believed(head: Any, embeddings: np.ndarray) -> np.ndarray:
+def _predicted(head: "Pipeline", embeddings: np.ndarray) -> np.ndarray:
     """The head's probabilities, block by block: it copies the rows that it is given."""
     return np.concatenate(
         [
@@ -66,13 +74,11 @@ def _believed(head: Any, embeddings: np.ndarray) -> np.ndarray:
     )
 
 
-def _looks(sample_ids: Sequence[str], scores: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame({"sample_id": pd.Series(sample_ids, dtype=object), "score": scores})
-
-
 def _votes(given: pd.DataFrame, sample_ids: pd.Series, classes: pd.Index) -> pd.DataFrame:
-    """A row per sample, a column per person: the number of the class that each said."""
-    said = given.assign(value=classes.get_indexer(pd.Index(given["value"])))
-    said = said[(said["value"] >= 0) & said["sample_id"].isin(sample_ids)]
-    table = said.pivot_table(index="sample_id", columns="annotator", values="value", aggfunc="last")
+    """A row per sample, a column per annotator: the number of the class that each chose."""
+    numbers = given.assign(value=classes.get_indexer(pd.Index(given["value"])))
+    numbers = numbers[(numbers["value"] >= 0) & numbers["sample_id"].isin(sample_ids)]
+    table = numbers.pivot_table(
+        index="sample_id", columns="annotator", values="value", aggfunc="last"
+    )
     return table.reindex(sample_ids).reset_index(drop=True).astype(float)

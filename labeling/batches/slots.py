@@ -1,4 +1,4 @@
-"""The places of a batch as they fill: what is taken, and what may still be taken."""
+"""The places of a batch while it is made up: what is taken, and what may still be taken."""
 
 from dataclasses import dataclass, field
 
@@ -6,21 +6,22 @@ import numpy as np
 
 
 class GroupLimit:
-    """At most so many of each kind; `kinds` has the number of each row's kind."""
+    """At most `most` rows of each group; `groups` has the number of each row's group."""
 
-    def __init__(self, kinds: np.ndarray, most: int) -> None:
-        self.kinds = kinds
-        self.left = np.full(int(kinds.max(initial=-1)) + 1, most)
+    def __init__(self, groups: np.ndarray, most: int) -> None:
+        self.groups = groups
+        self.left = np.full(int(groups.max(initial=-1)) + 1, most)
 
     def take(self, row: int) -> np.ndarray | None:
-        """Count the row; return which rows are of a kind that is full now, None if none is."""
-        kind = self.kinds[row]
-        self.left[kind] -= 1
-        return self.kinds == kind if self.left[kind] == 0 else None
+        """Count the row; return which rows are of a group that is full now, None if none is."""
+        group = self.groups[row]
+        self.left[group] -= 1
+        return self.groups == group if self.left[group] == 0 else None
 
     @property
     def open(self) -> np.ndarray:
-        return self.left[self.kinds] > 0
+        """Which rows are of a group that is not full."""
+        return self.left[self.groups] > 0
 
 
 @dataclass(frozen=True)
@@ -37,37 +38,39 @@ class Pick:
 
 @dataclass
 class BatchBuilder:
-    """Who is in the batch, and which rows of the pool are `free` to come in.
+    """The rows in the batch so far, and which rows of the pool are `free` to come in.
 
-    `caps` are promises that hold for the free rows; what was taken before one ends counts.
+    The `limits` hold for the free rows; what was taken before a limit ends counts.
     """
 
     size: int
     free: np.ndarray  # [n] bool
-    caps: dict[str, GroupLimit] = field(default_factory=dict)
+    limits: dict[str, GroupLimit] = field(default_factory=dict)
     taken: list[Pick] = field(default_factory=list)
 
     @property
     def left(self) -> int:
+        """Places that are not taken."""
         return self.size - len(self.taken)
 
     @property
     def rows(self) -> list[int]:
-        return [one.row for one in self.taken]
+        """The rows taken, in their order."""
+        return [pick.row for pick in self.taken]
 
-    def take(self, one: Pick) -> None:
-        """Put a row in the batch; what it closes is free no more."""
-        self.taken.append(one)
-        self.free[one.row] = False
-        for cap in self.caps.values():
-            full = cap.take(one.row)
+    def take(self, pick: Pick) -> None:
+        """Put a row in the batch; the rows of a group that is full now are free no more."""
+        self.taken.append(pick)
+        self.free[pick.row] = False
+        for limit in self.limits.values():
+            full = limit.take(pick.row)
             if full is not None:
                 self.free[full] = False
 
     def drop(self, name: str, never: np.ndarray) -> None:
-        """Give up a cap; rows that are `never` to be taken, or full by another cap, stay out."""
-        del self.caps[name]
+        """End a limit; rows that are `never` to be taken, or full by another limit, stay out."""
+        del self.limits[name]
         self.free = ~never
         self.free[self.rows] = False
-        for cap in self.caps.values():
-            self.free &= cap.open
+        for limit in self.limits.values():
+            self.free &= limit.open

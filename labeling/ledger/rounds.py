@@ -1,6 +1,6 @@
 """Rounds: who may be asked, who was chosen and why, and what is still before the annotators."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -20,6 +20,9 @@ from sqlalchemy import (
 from core.database import now, writing
 from core.intents import begin_intent, commit_intent, open_intents
 from core.locks import Token, fence
+from core.rows import records
+from core.table_schema import Schema, Type
+from labeling.batches.batch import BATCH, Batch
 from labeling.ledger.pending import mark_pending
 from labeling.ledger.reasons import RELABEL_REASONS, SampleState
 from labeling.ledger.tables import (
@@ -35,7 +38,28 @@ from labeling.ledger.tables import (
 
 # What a network and a strategy need to know of a sample.
 IMAGE_COLUMNS = ("sample_id", "group_id", "origin", "shard", "offset", "length", "stored_sha256")
-USUAL = {"blind": False, "required_annotators": 1}  # of an assignment that is nothing special
+OPEN_ASSIGNMENTS = Schema(
+    "open assignments",
+    {
+        "round_id": Type.TEXT,
+        "sample_id": Type.TEXT,
+        "reason": Type.TEXT,
+        "external_id": Type.OPTIONAL_TEXT,  # what Label Studio calls it
+        "sent_at": Type.OPTIONAL_TEXT,
+    },
+    key=("sample_id",),
+)
+ASKED = Schema(
+    "asked of several annotators, or disputed",
+    {
+        "round_id": Type.TEXT,
+        "sample_id": Type.TEXT,
+        "required_annotators": Type.INTEGER,
+        "disputed": Type.BOOLEAN,  # waits for a final word now
+        "is_open": Type.BOOLEAN,
+    },
+    key=("round_id", "sample_id"),
+)
 SEND = "send-round"  # kind of the intent that stays open until every assignment is outside
 
 
@@ -148,31 +172,24 @@ def recent_rounds(connection: Connection) -> list[tuple[str, bool]]:
 
 
 def load_asked(connection: Connection) -> pd.DataFrame:
-    """Assignments of several annotators, and disputed ones, with the place of their image.
-
-    `disputed` are those that wait for a final word now.
-    """
+    """Assignments that several annotators are asked about, or that were disputed, as ASKED."""
     key = assignments.c["round_id", "sample_id"]
     is_open, is_disputed = assignments.c.closed_at.is_(None), assignments.c.disputed_at.is_not(None)
     several = select(*key).where(is_open, assignments.c.required_annotators > 1)
     asked = union(several, select(*key).where(is_disputed)).subquery()  # each by an index
     query = (
         select(
-            *assignments.c["round_id", "required_annotators", "disputed_at", "closed_at"],
-            *samples.c[IMAGE_COLUMNS],
-            samples.c.format,
+            *assignments.c["round_id", "sample_id", "required_annotators"],
+            (is_disputed & is_open).label("disputed"),
+            is_open.label("is_open"),
         )
         .select_from(asked)
         .join(assignments, and_(*(column == asked.c[column.name] for column in key)))
-        .join(samples, samples.c.sample_id == assignments.c.sample_id)
         .where(assignments.c.sent_at.is_not(None))
         .order_by(assignments.c.round_id, assignments.c.position)
     )
     table = pd.read_sql(query, connection)
-    return table.assign(
-        disputed=table["disputed_at"].notna() & table["closed_at"].isna(),
-        is_open=table["closed_at"].isna(),
-    )
+    return ASKED.check(table.astype({"disputed": bool, "is_open": bool}))
 
 
 def load_sent(connection: Connection, *, open_only: bool) -> set[tuple[str, str]]:
@@ -215,7 +232,7 @@ def open_round(
     connection: Connection,
     token: Token,
     round_id: str,
-    batch: pd.DataFrame,
+    batch: Batch,
     *,
     strategy: str,
     config: Mapping[str, Any],
@@ -226,7 +243,7 @@ def open_round(
 ) -> None:
     """Write down the round, who is in it and why, before anything is sent; all of it or nothing."""
     number = round_number(round_id)
-    rows = _rows(batch, round_id)
+    rows = [{**row, "round_id": round_id} for row in records(batch.rows)]
     drawn = [
         {
             "sample_id": row["sample_id"],
@@ -282,22 +299,25 @@ def load_rule(connection: Connection, round_id: str) -> str:
 
 
 def open_assignments(connection: Connection, round_id: str | None = None) -> pd.DataFrame:
-    """Open assignments, of one round or of all, with the place of their image."""
+    """Open assignments, of one round or of all, as OPEN_ASSIGNMENTS declares."""
     query = (
-        select(
-            assignments,
-            *[
-                samples.c[name]
-                for name in ("origin", "shard", "offset", "length", "stored_sha256", "format")
-            ],
-        )
-        .join(samples, samples.c.sample_id == assignments.c.sample_id)
+        select(*assignments.c[tuple(OPEN_ASSIGNMENTS.columns)])
         .where(assignments.c.closed_at.is_(None))
         .order_by(assignments.c.round_id, assignments.c.position)
     )
     if round_id is not None:
         query = query.where(assignments.c.round_id == round_id)
-    return pd.read_sql(query, connection)
+    return OPEN_ASSIGNMENTS.check(pd.read_sql(query, connection))
+
+
+def load_batch(connection: Connection, round_id: str) -> Batch:
+    """The samples of a round that are before annotators, as they were chosen."""
+    query = (
+        select(*assignments.c[tuple(BATCH.columns)])
+        .where(assignments.c.closed_at.is_(None), assignments.c.round_id == round_id)
+        .order_by(assignments.c.position)
+    )
+    return Batch(pd.read_sql(query, connection).astype({"blind": bool}))
 
 
 def samples_of_open_rounds(connection: Connection) -> set[str]:
@@ -309,12 +329,6 @@ def samples_of_open_rounds(connection: Connection) -> set[str]:
     query = select(*assignments.c["sample_id", "most_similar"])
     rows = connection.execute(query.where(assignments.c.round_id.in_(busy))).all()
     return {sample_id for row in rows for sample_id in row if sample_id is not None}
-
-
-def load_image_places(connection: Connection, sample_ids: Sequence[str]) -> pd.DataFrame:
-    """Where the images of these samples are stored, and in which format."""
-    columns = samples.c["sample_id", "shard", "offset", "length", "stored_sha256", "format"]
-    return pd.read_sql(select(*columns).where(samples.c.sample_id.in_(sample_ids)), connection)
 
 
 def record_sent(
@@ -335,29 +349,3 @@ def record_sent(
             .values(sent_at=now())
         )
         commit_intent(connection, token, kind=SEND, key=round_id)
-
-
-def _rows(batch: pd.DataFrame, round_id: str) -> list[dict[str, Any]]:
-    columns = [
-        "sample_id",
-        "position",
-        "reason",
-        "score",
-        "inclusion_probability",
-        "draw_probability",
-        "draws_from",
-        "pre_annotation",
-        "confidence",
-        "pre_annotation_model",
-        "probs",
-        "most_similar",
-        "blind",
-        "required_annotators",
-    ]
-    batch = batch.assign(**{name: usual for name, usual in USUAL.items() if name not in batch})
-    plain = batch.reindex(columns=columns).astype(object)
-    plain = plain.where(plain.notna(), None)
-    return [
-        {**{str(k): v for k, v in row.items()}, "round_id": round_id}
-        for row in plain.to_dict("records")
-    ]

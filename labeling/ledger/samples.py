@@ -1,9 +1,26 @@
-"""What is known of each sample beside its labels: its format and where it came from."""
+"""What is known of each sample beside its labels: its image's place, format and origin."""
+
+from collections.abc import Sequence
 
 import pandas as pd
 from sqlalchemy import Connection, select
 
+from core.rows import chunks
+from core.table_schema import Schema, Type
 from labeling.ledger.tables import samples, sources
+
+IMAGE_PLACES = Schema(
+    "image places",
+    {
+        "sample_id": Type.TEXT,
+        "shard": Type.TEXT,
+        "offset": Type.INTEGER,
+        "length": Type.INTEGER,
+        "stored_sha256": Type.TEXT,
+        "format": Type.TEXT,
+    },
+    key=("sample_id",),
+)
 
 
 def image_formats(connection: Connection) -> dict[str, str]:
@@ -25,3 +42,13 @@ def original_paths(connection: Connection) -> dict[str, str]:
 def load_samples(connection: Connection) -> pd.DataFrame:
     """Every sample, with all that is on record of it."""
     return pd.read_sql(select(samples), connection)
+
+
+def load_image_places(connection: Connection, sample_ids: Sequence[str]) -> pd.DataFrame:
+    """Where the images of these samples are stored, and in which format."""
+    columns = samples.c[tuple(IMAGE_PLACES.columns)]
+    parts = [
+        pd.read_sql(select(*columns).where(samples.c.sample_id.in_(keys)), connection)
+        for keys in chunks(sample_ids)
+    ]
+    return IMAGE_PLACES.check(pd.concat(parts)) if parts else IMAGE_PLACES.empty()

@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import Field
 
 from core.configuration import configuration
+from labeling.batches.batch import Batch
 from labeling.ledger.reasons import Reason
 from labeling.quality.label_propagation import GRAPH_ROWS, VERSION, linear_model, propagate
 from labeling.snapshots.table import SOFT_COLUMNS
@@ -60,13 +61,13 @@ def never_pseudo_labelled(sample_ids: Sequence[str]) -> np.ndarray:
 
 
 def pre_annotate(
-    batch: pd.DataFrame,
+    batch: Batch,
     sample_ids: Sequence[str],
     pool: Pool,
     classes: Sequence[str],
     *,
     source: str,
-) -> pd.DataFrame:
+) -> Batch:
     """The batch with the pre-annotations that the labels in `pool` make by propagation.
 
     Row i of `pool` is sample i of `sample_ids`, `source` made the embeddings. Of a large pool an
@@ -77,7 +78,7 @@ def pre_annotate(
     known = pool.labels >= 0
     if not known.any():
         return with_pre_annotations(batch, [], np.empty((0, len(classes))), classes, source=source)
-    chosen = np.flatnonzero(pd.Index(sample_ids).isin(batch["sample_id"]))
+    chosen = np.flatnonzero(pd.Index(sample_ids).isin(batch.sample_ids))
     even = np.linspace(0, len(sample_ids) - 1, min(len(sample_ids), GRAPH_ROWS)).astype(int)
     near = np.union1d(chosen, even)
     probs = propagate(
@@ -92,24 +93,21 @@ def pre_annotate(
 
 
 def with_pre_annotations(
-    batch: pd.DataFrame,
+    batch: Batch,
     sample_ids: Sequence[str],
     probs: np.ndarray,
     classes: Sequence[str],
     *,
     source: str,
-) -> pd.DataFrame:
-    """The batch with pre_annotation, confidence, pre_annotation_model and probs.
-
-    They are missing for an audit sample, and where the confidence is below SHOWN.
-    """
-    audited = batch.loc[batch["reason"] == Reason.AUDIT, "sample_id"]
+) -> Batch:
+    """The batch with pre-annotations: none for an audit sample, none less confident than SHOWN."""
+    audited = batch.rows.loc[batch.rows["reason"] == Reason.AUDIT, "sample_id"]
     likeliest = _likeliest(sample_ids, probs, classes).rename(columns={"label": "pre_annotation"})
     is_shown = (likeliest["confidence"] >= SHOWN) & ~likeliest["sample_id"].isin(audited)
     shown = likeliest[is_shown]
     by_class = pd.Series(_by_class(probs[shown.index], classes), index=shown.index, dtype=object)
     shown = shown.assign(probs=by_class, pre_annotation_model=source)
-    return batch.merge(shown, on="sample_id", how="left")
+    return batch.with_pre_annotations(shown)
 
 
 def pseudo_label_rows(

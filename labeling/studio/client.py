@@ -134,33 +134,35 @@ class Studio:
         found = self._find(sample_ids)
         return {wire.sample_of(task) or "": task["id"] for task in sorted(found, key=_number)}
 
-    def assign(self, batch: pd.DataFrame) -> dict[str, int]:
-        """Put a round's batch before the annotators; return each sample's task.
+    def assign(self, outgoing: pd.DataFrame) -> dict[str, int]:
+        """Send a round's tasks to the annotators; return each sample's task.
 
-        `batch` has sample_id, file (below the document root), pre_annotation, confidence,
-        pre_annotation_model, round_id, and perhaps stage, why, blind (the pre-annotation is not
-        shown) and required_annotators. Idempotent: a sample has one task in a round, however
-        it ended. What an earlier round left unanswered makes room.
+        `outgoing` is as `protocol.OUTGOING` declares. Idempotent: a sample has one task in a round,
+        however it ended. Unanswered tasks of earlier rounds are removed.
         """
-        tasks = wire.tasks_of(batch, self._classes, self.kind)
+        tasks = wire.tasks_of(outgoing, self._classes, self.kind)
         there = self._tidy(tasks)
         missing = [task for task in tasks if _sample(task) not in there]
         for start in range(0, len(missing), BATCH):
             there |= self._send(missing[start : start + BATCH])
-        model = wire.pre_annotation_model(batch)
-        if model is not None:  # or its guesses would not be sorted by, and nobody would be told
+        model = wire.pre_annotation_model(outgoing)
+        if model is not None:  # else the server silently does not sort by its confidence
             self.client.projects.update(self.project_id, model_version=model)
-        if "required_annotators" in batch:
-            self.ask_more(batch[batch["required_annotators"] > 1])
+        several = outgoing[outgoing["required_annotators"] > 1]
+        self._change_tasks(several.assign(disputed=None))
         return {_sample(task): there[_sample(task)] for task in tasks}
 
     def ask_more(self, asked: pd.DataFrame) -> int:
-        """Let each task be for `wanted` people and stand where it belongs; return how many changed.
+        """Let each task be for `required_annotators` and in its tab; return how many changed.
 
-        `asked` has sample_id, round_id, wanted and perhaps `disputed`: those stand in a tab of
-        their own until somebody's final word; without it each stays where it is. Idempotent; a
-        task that was deleted is passed over.
+        `asked` has sample_id, round_id, required_annotators and `disputed`: disputed tasks are in
+        a tab of their own until somebody's final word. Idempotent; a task that was deleted is
+        passed over.
         """
+        return self._change_tasks(asked)
+
+    def _change_tasks(self, asked: pd.DataFrame) -> int:
+        """As `ask_more`; a task stays in its tab where `disputed` is None."""
         wanted: dict[Any, Any] = {(row.sample_id, row.round_id): row for row in asked.itertuples()}
         moved = 0
         for task in self._find(sorted({key for key, _ in wanted})):
@@ -369,10 +371,13 @@ def _change(task: dict[str, Any], asked: Any) -> dict[str, Any]:
     if task["overlap"] < asked.required_annotators:
         # Without the second nobody would be given it again.
         change |= {"overlap": int(asked.required_annotators), "is_labeled": False}
-    disputed = getattr(asked, "disputed", None)
-    if disputed is not None and (task["data"].get("stage") == DISAGREEMENT) != disputed:
-        change["data"] = {**task["data"], "stage": DISAGREEMENT if disputed else QUEUE}
+    if asked.disputed is not None and _is_disputed(task) != asked.disputed:
+        change["data"] = {**task["data"], "stage": DISAGREEMENT if asked.disputed else QUEUE}
     return change
+
+
+def _is_disputed(task: dict[str, Any]) -> bool:
+    return task["data"].get("stage") == DISAGREEMENT
 
 
 def _number(task: dict[str, Any]) -> int:

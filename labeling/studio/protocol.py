@@ -16,18 +16,29 @@ from urllib.parse import quote
 import pandas as pd
 
 from core.hone_toml import LabelClass
+from core.rows import records
+from core.table_schema import Schema, Type
 from labeling.kinds import Kind, UnusableAnswer
 from labeling.ledger.answers import ANSWER_COLUMNS
 
 REFUSED_COLUMNS = ["external_id", "sample_id", "annotator", "reason", "detail", "digest"]
-BATCH_COLUMNS = [
-    "sample_id",
-    "file",
-    "pre_annotation",
-    "confidence",
-    "pre_annotation_model",
-    "round_id",
-]
+OUTGOING = Schema(
+    "tasks for Label Studio",
+    {
+        "sample_id": Type.TEXT,
+        "round_id": Type.TEXT,
+        "file": Type.TEXT,  # below the document root, or an s3:// address
+        "similar": Type.OPTIONAL_TEXT,  # the file of the labelled image that it resembles most
+        "stage": Type.TEXT,
+        "why": Type.TEXT,
+        "pre_annotation": Type.OPTIONAL_TEXT,
+        "confidence": Type.OPTIONAL_NUMBER,
+        "pre_annotation_model": Type.OPTIONAL_TEXT,
+        "blind": Type.BOOLEAN,  # the pre-annotation is not shown
+        "required_annotators": Type.INTEGER,
+    },
+    key=("sample_id",),
+)
 CLOCK = "%Y-%m-%dT%H:%M:%S.%fZ"  # the only form of a time that the server's filters understand
 DELETED_USER = "deleted-user"
 
@@ -72,31 +83,35 @@ def project_description(purpose: str, mark: str) -> str:
     return f"{purpose}\n\nKept by Hone, leave this line: {mark}".strip()
 
 
-def tasks_of(batch: pd.DataFrame, classes: Collection[str], kind: Kind) -> list[dict[str, Any]]:
-    """What to import for a batch, the model's guess beside each image.
+def outgoing_tasks(round_id: str, shown: pd.DataFrame, files: Mapping[str, str]) -> pd.DataFrame:
+    """What annotators are shown of a batch, as OUTGOING declares.
 
-    The annotator's browser sees all of it, so it holds no truth and no score but the guess's own.
+    `shown` is the table of `mask_for_annotators`; `files` has the staged image of each sample.
     """
-    missing = sorted(set(BATCH_COLUMNS) - set(batch.columns))
-    if missing:
-        raise ValueError(
-            f"the batch has no column {missing[0]!r}; it needs {', '.join(BATCH_COLUMNS)}"
-        )
-    twice = batch.loc[batch["sample_id"].duplicated(), "sample_id"]
-    if len(twice):
-        raise ValueError(f"sample {twice.iloc[0]} stands twice in the batch; once is enough")
-    plain = batch.astype(object).where(batch.notna(), None)
-    rows: list[dict[str, Any]] = plain.to_dict("records")  # type: ignore[assignment]
-    return [_task_of(row, classes, kind) for row in rows]
+    rows = shown.assign(
+        round_id=round_id,
+        file=[files[sample_id] for sample_id in shown["sample_id"]],
+        similar=shown["most_similar"].map(files).astype(object),
+    )
+    return OUTGOING.check(rows[list(OUTGOING.columns)])
 
 
-def pre_annotation_model(batch: pd.DataFrame) -> str | None:
-    """The one model whose guesses a batch carries, None for a batch without guesses."""
-    models = batch["pre_annotation_model"].dropna().unique().tolist()
+def tasks_of(outgoing: pd.DataFrame, classes: Collection[str], kind: Kind) -> list[dict[str, Any]]:
+    """The JSON that Label Studio imports for OUTGOING tasks, each with its pre-annotation.
+
+    The annotator's browser gets all of it, so that it holds no truth and no score but the
+    confidence.
+    """
+    return [_task_of(row, classes, kind) for row in records(OUTGOING.check(outgoing))]
+
+
+def pre_annotation_model(outgoing: pd.DataFrame) -> str | None:
+    """The one model whose pre-annotations the tasks carry, None where there are none."""
+    models = outgoing["pre_annotation_model"].dropna().unique().tolist()
     if len(models) > 1:
         raise ValueError(
-            f"the batch carries guesses of {', '.join(sorted(models))}; Label Studio sorts by one "
-            "model's confidence, so send one model's guesses at a time"
+            f"the batch has pre-annotations of {', '.join(sorted(models))}; Label Studio sorts by "
+            "one model's confidence, so send those of one model at a time"
         )
     return models[0] if models else None
 
@@ -229,9 +244,9 @@ def _task_of(row: Mapping[str, Any], classes: Collection[str], kind: Kind) -> di
         "image": address_of(str(row["file"])),
         "sample_id": row["sample_id"],
         "round": row["round_id"],
-        "stage": row.get("stage") or "queue",
-        "why": row.get("why") or "",
-        "similar": address_of(str(row["similar"])) if row.get("similar") else "",
+        "stage": row["stage"],
+        "why": row["why"],
+        "similar": address_of(str(row["similar"])) if row["similar"] else "",
     }
     made: dict[str, Any] = {"data": content, "predictions": []}
     if row["pre_annotation"] is not None:
@@ -240,23 +255,23 @@ def _task_of(row: Mapping[str, Any], classes: Collection[str], kind: Kind) -> di
 
 
 def _prediction(row: Mapping[str, Any], classes: Collection[str], kind: Kind) -> dict[str, Any]:
-    """The guess; its score is the confidence, because Label Studio shows the lowest score first.
+    """The pre-annotation; its score is the confidence: Label Studio shows the lowest one first.
 
     Of a blind one the browser gets the score alone.
     """
     confidence = row["confidence"]
     if row["pre_annotation"] not in classes or not row["pre_annotation_model"]:
         raise ValueError(
-            f"sample {row['sample_id']}: the guess {row['pre_annotation']!r} of "
-            f"{row['pre_annotation_model']!r} "
-            f"cannot be shown; the classes are {', '.join(classes)}, and a guess needs its model"
+            f"sample {row['sample_id']}: the pre-annotation {row['pre_annotation']!r} of "
+            f"{row['pre_annotation_model']!r} cannot be shown; the classes are "
+            f"{', '.join(classes)}, and a pre-annotation needs its model"
         )
     if confidence is None or not math.isfinite(confidence) or not 0 <= confidence <= 1:
         raise ValueError(
             f"sample {row['sample_id']}: the confidence {confidence} is not from 0 to 1"
         )
     # An empty result has its place in the queue like any other, and preselects nothing.
-    result = [] if row.get("blind") else kind.result_of(row["pre_annotation"])
+    result = [] if row["blind"] else kind.result_of(row["pre_annotation"])
     return {
         "model_version": row["pre_annotation_model"],
         "score": float(confidence),

@@ -1,4 +1,4 @@
-"""A model's predictions by sample, kept on disk: no sample is scored twice by the same model."""
+"""A model's predictions by sample, stored on disk: no sample is scored twice by the same model."""
 
 import fcntl
 import json
@@ -54,12 +54,12 @@ class ScoreCache:
 
     def rows_of(self, sample_ids: Sequence[str]) -> np.ndarray:
         """The row of each sample, -1 where it is not known yet."""
-        return self._found(_as_bytes(sample_ids))
+        return self._rows_of(_as_bytes(sample_ids))
 
     def missing(self, sample_ids: Sequence[str]) -> np.ndarray:
         """The positions in `sample_ids`, ascending, of those that are not known yet, each once."""
         wanted = _as_bytes(sample_ids)
-        absent = np.flatnonzero(self._found(wanted) < 0)
+        absent = np.flatnonzero(self._rows_of(wanted) < 0)
         return absent[np.sort(np.unique(wanted[absent], return_index=True)[1])]
 
     def append(
@@ -98,22 +98,25 @@ class ScoreCache:
                 f"outputs {outputs.shape} and embeddings {embeddings.shape} of {len(ids)} "
                 f"samples do not fit {self.folder}, which takes {shapes[0]} and {shapes[1]}"
             )
-        again = np.flatnonzero(self._found(ids) >= 0)
+        again = np.flatnonzero(self._rows_of(ids) >= 0)
         if len(again) or len(np.unique(ids)) < len(ids):
             which = f"{names[int(again[0])]} is" if len(again) else "one stands twice or is"
             raise ValueError(f"{which} in {self.folder} already; append what `missing` names")
         if self._lock < 0:
             raise ValueError(f"{self.folder} was closed; open it again to append")
 
-    def _found(self, wanted: np.ndarray) -> np.ndarray:
-        """Both sides are sorted first: in any other order a search misses the cache every time."""
+    def _rows_of(self, wanted: np.ndarray) -> np.ndarray:
+        """The row of each id, -1 for unknown ones.
+
+        Both sides are sorted first: in any other order a search misses the cache every time.
+        """
         if self._order is None:
             self._order = np.argsort(self._ids, kind="stable")
-        turn, known = np.argsort(wanted, kind="stable"), self._ids[self._order]
+        order, known = np.argsort(wanted, kind="stable"), self._ids[self._order]
         rows = np.full(len(wanted), -1, np.int64)
         if len(known):
-            at = np.minimum(np.searchsorted(known, wanted[turn]), len(known) - 1)
-            rows[turn] = np.where(known[at] == wanted[turn], self._order[at], -1)
+            at = np.minimum(np.searchsorted(known, wanted[order]), len(known) - 1)
+            rows[order] = np.where(known[at] == wanted[order], self._order[at], -1)
         return rows
 
     def _mapped(self, name: str, columns: int) -> np.ndarray:
@@ -162,7 +165,7 @@ def open_cache(folder: Path, *, outputs: int, width: int, model: str = "") -> Sc
         problem = _unfit(folder, shape) or cache._load()
         if problem:
             if problem != _NEW:
-                print(f"the scores kept in {folder} are begun anew: {problem}")
+                print(f"the scores in {folder} are begun anew: {problem}")
             _begin(folder, shape)
     except BaseException:
         os.close(lock)
@@ -171,7 +174,7 @@ def open_cache(folder: Path, *, outputs: int, width: int, model: str = "") -> Sc
 
 
 def forget_cache(folder: Path) -> bool:
-    """Remove what is kept in `folder`; False where another process has it open, and it stays.
+    """Remove the cache in `folder`; False where another process has it open, and it stays.
 
     The lock file stays behind: with a new one in its place, two could hold the lock at once.
     """
@@ -193,11 +196,11 @@ _NEW = "nothing is there yet"
 
 def _unfit(folder: Path, shape: bytes) -> str | None:
     """Why what is in the folder is not a cache of this shape."""
-    kept = folder / "shape.json"
-    if not kept.is_file():
+    stored = folder / "shape.json"
+    if not stored.is_file():
         return _NEW
-    if kept.read_bytes() != shape:
-        return f"they are of {kept.read_text(errors='replace')}, wanted is {shape.decode()}"
+    if stored.read_bytes() != shape:
+        return f"they are of {stored.read_text(errors='replace')}, wanted is {shape.decode()}"
     absent = [name for name in (*_ROWS, _BLOCKS) if not (folder / name).is_file()]
     return f"{' and '.join(absent)} is not there" if absent else None
 
@@ -231,13 +234,13 @@ def _locked(folder: Path) -> int:
 
 def _as_bytes(sample_ids: Sequence[str]) -> np.ndarray:
     try:
-        found = np.frombuffer(bytes.fromhex("".join(sample_ids)), ID)
+        ids = np.frombuffer(bytes.fromhex("".join(sample_ids)), ID)
     except ValueError:
-        found = np.empty(0, ID)
-    if len(found) != len(sample_ids) or any(len(name) != 64 for name in sample_ids):
+        ids = np.empty(0, ID)
+    if len(ids) != len(sample_ids) or any(len(name) != 64 for name in sample_ids):
         strange = next((name for name in sample_ids if not _is_id(name)), "")
         raise ValueError(f"{strange!r} is no sample id; one is the 64 hex digits of a SHA-256")
-    return found
+    return ids
 
 
 def _is_id(name: str) -> bool:

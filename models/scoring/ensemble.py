@@ -26,8 +26,8 @@ def ensemble_predictions(
 ) -> np.ndarray:
     """Outputs [n_members, n, classes] of so many linear heads over the same embeddings; seeded.
 
-    They are mapped, read-only, from a file in `folder` that nobody else sees: 4 bytes for each of
-    them, 4 GB for ten members at a million samples of a hundred classes.
+    They are mapped, read-only, from a temporary file in `folder`: 4 bytes for each of them, 4 GB
+    for ten members at a million samples of a hundred classes.
 
     With labelled embeddings: an ensemble, each head refitted on a bootstrap of them, which differs
     the more the fewer the labels are. Without: the network's own head with other features dropped
@@ -49,8 +49,8 @@ def _thinned(
     """Weights [n_members, classes, width] and biases: the head with features dropped."""
     head = network.head.state_dict()
     weight, bias = (head[part].float().cpu() for part in ("weight", "bias"))
-    kept = torch.from_numpy(rng.random((n_members, 1, weight.shape[1])) >= DROPPED)
-    return weight * kept / (1 - DROPPED), bias.expand(n_members, -1)
+    mask = torch.from_numpy(rng.random((n_members, 1, weight.shape[1])) >= DROPPED)
+    return weight * mask / (1 - DROPPED), bias.expand(n_members, -1)
 
 
 def _refitted(
@@ -64,16 +64,16 @@ def _refitted(
 
     The features are brought to spread one for the fit, and the heads back from it.
     """
-    seen = torch.from_numpy(np.array(labelled, np.float32))
-    mean, spread = seen.mean(0), seen.std(0, correction=0)
+    features = torch.from_numpy(np.array(labelled, np.float32))
+    mean, spread = features.mean(0), features.std(0, correction=0)
     spread = spread.clamp_min(max(1e-6, 1e-2 * float(spread.max())))
     counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), n_members)
     share = torch.from_numpy(counts / len(labels)).float()
     targets = torch.from_numpy(labels).long().repeat(n_members)
-    weight = torch.zeros(n_members, network.classes, seen.shape[1], requires_grad=True)
+    weight = torch.zeros(n_members, network.classes, features.shape[1], requires_grad=True)
     bias = torch.zeros(n_members, network.classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
-    inputs = (seen - mean) / spread
+    inputs = (features - mean) / spread
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()

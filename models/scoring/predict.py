@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +32,27 @@ class Predictions:
 
     outputs: np.ndarray
     embeddings: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that are not as declared."""
+        for name, array in (("outputs", self.outputs), ("embeddings", self.embeddings)):
+            if array.ndim != 2 or array.dtype != np.float32:
+                raise ValueError(
+                    f"{name} are {array.dtype} of shape {array.shape}; float32 [n, numbers] needed"
+                )
+        if len(self.outputs) != len(self.embeddings):
+            raise ValueError(
+                f"there are outputs of {len(self.outputs)} images and embeddings of "
+                f"{len(self.embeddings)}; give a row of both for each image"
+            )
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Predictions]") -> "Predictions":
+        """The predictions of the parts, one after the other; at least one part."""
+        return Predictions(
+            np.concatenate([part.outputs for part in parts]),
+            np.concatenate([part.embeddings for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -70,15 +91,15 @@ def predict(
             device=device,
         )
         chosen.place(network).eval()
-        found: list[tuple[np.ndarray, np.ndarray]] = []
+        parts: list[Predictions] = []
         done = 0
         for batch in chain([first], batches):
-            found.append(_answer(network, chosen.put(batch), chosen))
-            _refuse_broken(name, found[-1], done)
+            parts.append(_predict(network, chosen.put(batch), chosen))
+            _refuse_broken(name, parts[-1], done)
             done += len(batch)
             if on_progress:
                 on_progress(done)
-    return Predictions(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    return Predictions.joined(parts)
 
 
 def predict_table(
@@ -94,18 +115,16 @@ def predict_table(
 ) -> Predictions:
     """The predictions for the images of `table`, in its order; memory holds them all.
 
-    `models.scoring.score_table` is for a pool of any size: it keeps them on the disk.
+    `models.scoring.score_table` is for a pool of any size: it stores them on the disk.
     """
-    found = []
+    parts: list[Predictions] = []
     for batch in predictions(
         network, table, shards, image_size, precision=precision, threads=threads, name=name
     ):
-        found.append((batch.outputs, batch.embeddings))
+        parts.append(batch)
         if on_progress:
-            on_progress(sum(len(outputs) for outputs, _ in found), len(table))
-    if not found:
-        return _empty(network)
-    return Predictions(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+            on_progress(sum(map(len, parts)), len(table))
+    return Predictions.joined(parts) if parts else _empty(network)
 
 
 def predictions(
@@ -142,18 +161,18 @@ def predictions(
         pace = _Pace(size, fixed=precision != "auto" or chosen.device != "cpu")
         room = threading.BoundedSemaphore(threads)
 
-        def answered(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def predicted(rows: np.ndarray) -> Predictions:
             batch = images.decode(rows)
             if not chosen.channels_last:
                 batch = batch.contiguous()
             with room, pace.measured(len(rows)):
-                return _answer(network, chosen.put(batch), chosen)
+                return _predict(network, chosen.put(batch), chosen)
 
         done = 0
-        for found in _ahead(answered, pace.parts(len(images)), threads + 1):
-            _refuse_broken(name, found, done)
-            done += len(found[0])
-            yield Predictions(*found)
+        for part in _ahead(predicted, pace.parts(len(images)), threads + 1):
+            _refuse_broken(name, part, done)
+            done += len(part)
+            yield part
 
 
 class _Pace:
@@ -170,7 +189,7 @@ class _Pace:
         """All the rows, in order."""
         turn, done = cycle(self.seconds), 0
         while done < count:
-            known = all(len(seen) >= TRIES for seen in self.seconds.values())
+            known = all(len(trials) >= TRIES for trials in self.seconds.values())
             best = min(self.seconds, key=lambda size: min(self.seconds[size], default=0.0))
             size = best if known else next(turn)
             yield np.arange(done, min(count, done + size))
@@ -181,18 +200,16 @@ class _Pace:
         """Note what an image costs this thread; what else the machine does is not in it."""
         began = time.thread_time()
         yield
-        seen = self.seconds.get(size)  # the last batch of all may be of no such size
-        if seen is not None and len(seen) < TRIES:
-            seen.append((time.thread_time() - began) / size)
+        trials = self.seconds.get(size)  # the last batch of all may be of no such size
+        if trials is not None and len(trials) < TRIES:
+            trials.append((time.thread_time() - began) / size)
 
 
 def _ahead(
-    work: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-    parts: Iterable[np.ndarray],
-    workers: int,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """What `work` makes of each part, in order, done by so many threads a little ahead."""
-    under_way: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
+    work: Callable[[np.ndarray], Predictions], parts: Iterable[np.ndarray], workers: int
+) -> Iterator[Predictions]:
+    """The results of `work` for each part, in order, computed a little ahead by `workers`."""
+    under_way: deque[Future[Predictions]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for part in parts:
@@ -206,23 +223,21 @@ def _ahead(
 
 
 def _started(network: Network, precision: Precision) -> Callable[[torch.Tensor], object]:
-    return lambda batch: _answer(network, batch, precision)
+    return lambda batch: _predict(network, batch, precision)
 
 
-def _answer(
-    network: Network, batch: torch.Tensor, precision: Precision
-) -> tuple[np.ndarray, np.ndarray]:
+def _predict(network: Network, batch: torch.Tensor, precision: Precision) -> Predictions:
     """Outputs and embeddings of one batch; the head computes in fp32 whatever the rest does."""
     network.eval()
     with torch.inference_mode():
         with precision.autocast():
             embeddings = network.embed(batch)
         outputs = network.outputs(embeddings)
-    return outputs.cpu().numpy(), embeddings.float().cpu().numpy()
+    return Predictions(outputs.float().cpu().numpy(), embeddings.float().cpu().numpy())
 
 
-def _refuse_broken(name: str, found: tuple[np.ndarray, np.ndarray], done: int) -> None:
-    for what, values in zip(("outputs", "embeddings"), found, strict=True):
+def _refuse_broken(name: str, part: Predictions, done: int) -> None:
+    for what, values in (("outputs", part.outputs), ("embeddings", part.embeddings)):
         broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(broken):
             raise ValueError(

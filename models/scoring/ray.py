@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 import pandas as pd
 
 from models.network.network import Network
@@ -37,7 +36,7 @@ def predict_on_ray(
     scored by another; not many more parts are under way than there are processors.
     """
     parts = [table.iloc[start : start + rows] for start in range(0, len(table), rows)]
-    found: dict[int, Predictions] = {}
+    scored: dict[int, Predictions] = {}
     with _ray(cluster) as ray:
         known = ray.put(network)
         score = ray.remote(max_retries=TRIES, num_cpus=1)(_score)
@@ -46,44 +45,41 @@ def predict_on_ray(
         for number in waiting:
             under_way[score.remote(known, parts[number], shards, image_size, name)] = number
             if len(under_way) >= 2 * _processors(ray):
-                _take(ray, under_way, found, on_progress, len(table))
+                _take(ray, under_way, scored, on_progress, len(table))
         while under_way:
-            _take(ray, under_way, found, on_progress, len(table))
+            _take(ray, under_way, scored, on_progress, len(table))
     if not parts:
         return predict_table(network, table, shards, image_size)
-    return Predictions(
-        np.concatenate([found[number].outputs for number in range(len(parts))]),
-        np.concatenate([found[number].embeddings for number in range(len(parts))]),
-    )
+    return Predictions.joined([scored[number] for number in range(len(parts))])
 
 
 def _score(
     network: Network, part: pd.DataFrame, shards: Path, image_size: int, name: str
 ) -> Predictions:
-    """What a worker does: as this process would, on one thread."""
+    """The predictions of a part, by a worker on one thread."""
     return predict_table(network, part, shards, image_size, threads=1, name=name)
 
 
 def _take(
     ray: Any,
     under_way: dict[Any, int],
-    found: dict[int, Predictions],
+    scored: dict[int, Predictions],
     on_progress: Callable[[int, int], None] | None,
     total: int,
 ) -> None:
-    """Wait for one part that is under way, and keep what its worker found."""
+    """Wait for one part that is under way, and take its predictions from the worker."""
     [ready], _ = ray.wait(list(under_way), num_returns=1)
-    found[under_way.pop(ready)] = ray.get(ready)
+    scored[under_way.pop(ready)] = ray.get(ready)
     if on_progress:
-        on_progress(sum(len(part) for part in found.values()), total)
+        on_progress(sum(map(len, scored.values())), total)
 
 
 def _processors(ray: Any) -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-def _knock(cluster: str) -> None:
-    """See that something listens at an address with a port."""
+def _check_reachable(cluster: str) -> None:
+    """Raise an OSError where nothing listens at an address with a port."""
     parts = urlsplit(cluster if "//" in cluster else f"//{cluster}")
     if parts.port is not None and parts.hostname:
         socket.create_connection((parts.hostname, parts.port), timeout=SECONDS).close()
@@ -92,7 +88,7 @@ def _knock(cluster: str) -> None:
 @contextmanager
 def _ray(cluster: str) -> Iterator[Any]:
     """Ray, connected to the cluster as long as the block lasts."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told what runs here
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports nothing to its makers
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -101,7 +97,7 @@ def _ray(cluster: str) -> Iterator[Any]:
             "take HONE_RAY away to score on this machine alone"
         ) from error
     try:
-        _knock(cluster)  # Ray itself waits for minutes
+        _check_reachable(cluster)  # Ray itself waits for minutes
         ray.init(
             address=None if cluster == "local" else cluster,
             log_to_driver=False,

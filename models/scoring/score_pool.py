@@ -14,18 +14,16 @@ from models.network.network import Network
 from models.scoring.cache import ScoreCache, open_cache
 from models.scoring.predict import Predictions, predictions
 
-BLOCK = 2**24  # bytes of scores kept at once, or what came in so many seconds: more than that
+BLOCK = 2**24  # bytes of scores in one write, or what came in so many seconds: more than that
 BLOCK_SECONDS = 3.0  # a kill does not cost, and the disk is not waited for more often
 _MOVED = 2**24  # bytes put in order at a time
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredTable(Predictions):
     """One model's predictions for the rows of a table, mapped from files and read-only."""
 
-    outputs: np.ndarray  # float32 [n, numbers]
-    embeddings: np.ndarray  # float32 [n, width]
-    new: int  # so many of them had to be scored
+    new: int  # rows that had to be scored
 
 
 def cache_for(network: Network, folder: Path) -> ScoreCache:
@@ -51,11 +49,11 @@ def score_table(
     device: str | None = None,
     name: str = "the model",
     on_progress: Callable[[int, int], None] | None = None,
-) -> Scored:
-    """The scores of the rows of `table`, in its order; those the cache has are not made again.
+) -> ScoredTable:
+    """The predictions for the rows of `table`, in its order; rows in the cache are not predicted.
 
     Memory is bounded whatever the pool. Killed anywhere, the next call goes on after the last block
-    that was kept. The arrays stay readable when the cache is closed.
+    that was stored. The arrays stay readable when the cache is closed.
     """
     names = table["sample_id"].tolist()
     rows = cache.missing(names)
@@ -79,7 +77,7 @@ def score_table(
         if on_progress:
             on_progress(known + done, len(table))
     at = cache.rows_of(names)
-    return Scored(
+    return ScoredTable(
         outputs=_in_order(cache.outputs, at, cache.folder),
         embeddings=_in_order(cache.embeddings, at, cache.folder),
         new=len(todo),
@@ -94,26 +92,19 @@ def _blocks(batches: Iterable[Predictions]) -> Iterator[Predictions]:
         held.append(batch)
         size = sum(one.outputs.nbytes + one.embeddings.nbytes for one in held)
         if size >= BLOCK or time.monotonic() - began > BLOCK_SECONDS:
-            yield _joined(held)
+            yield Predictions.joined(held)
             held, began = [], time.monotonic()
     if held:
-        yield _joined(held)
+        yield Predictions.joined(held)
 
 
-def _joined(held: list[Predictions]) -> Predictions:
-    return Predictions(
-        np.concatenate([one.outputs for one in held]),
-        np.concatenate([one.embeddings for one in held]),
-    )
-
-
-def _in_order(kept: np.ndarray, rows: np.ndarray, folder: Path) -> np.ndarray:
-    """The rows of `kept`, as a part of it or put in order in a file that nobody else sees."""
+def _in_order(cached: np.ndarray, rows: np.ndarray, folder: Path) -> np.ndarray:
+    """The rows of `cached`, as a part of it or put in order in a temporary file."""
     if len(rows) == 0 or (rows == rows[0] + np.arange(len(rows))).all():
-        return kept[rows[0] :][: len(rows)] if len(rows) else kept[:0]
-    step = max(1, _MOVED // max(1, kept[0].nbytes))
+        return cached[rows[0] :][: len(rows)] if len(rows) else cached[:0]
+    step = max(1, _MOVED // max(1, cached[0].nbytes))
     with TemporaryFile(dir=folder) as file:
         for start in range(0, len(rows), step):
-            file.write(kept[rows[start : start + step]].tobytes())
+            file.write(cached[rows[start : start + step]].tobytes())
         file.flush()
-        return np.memmap(file, np.float32, "r", shape=(len(rows), kept.shape[1]))
+        return np.memmap(file, np.float32, "r", shape=(len(rows), cached.shape[1]))

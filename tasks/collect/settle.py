@@ -6,6 +6,7 @@ from core.locks import only_writer
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
 from labeling.ledger import rounds
+from labeling.ledger.samples import load_image_places
 from labeling.studio import client
 from tasks.context import open_context
 from tasks.label.choose import studio_address
@@ -41,11 +42,13 @@ def ask_more_annotators(annotators: str) -> int:
     ctx = open_context()
     with ctx.engine.connect() as connection:
         asked = rounds.load_asked(connection)
+        reopened = asked.loc[asked["is_open"], "sample_id"].tolist()
+        places = load_image_places(connection, reopened)
     if annotators == "simulated" or asked.empty or ctx.settings.label_studio_url is None:
         return 0
     with only_writer(ctx.engine, "rounds"):
         # Its round may be closed, and its image unstaged.
-        stage_images(ctx, asked[asked["is_open"]])
+        stage_images(ctx, places)
         with client.connect(**studio_address(ctx)) as studio:
             studio.project(ctx.workspace, bucket=ctx.image_bucket)
             moved = studio.ask_more(asked)

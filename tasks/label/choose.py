@@ -1,6 +1,6 @@
-"""The next batch: the champion looks at the pool, a strategy chooses, annotators get it."""
+"""The next batch: the champion scores the pool, a strategy chooses, annotators get it."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,8 @@ from core.database import writing
 from core.locks import only_writer
 from labeling import simulation
 from labeling.batches.audit_share import raise_audit_share
+from labeling.batches.batch import Batch
+from labeling.batches.candidates import candidates_of
 from labeling.batches.checks import validate_predictions
 from labeling.batches.quality_control import (
     QualityControlConfig,
@@ -24,37 +26,47 @@ from labeling.ledger import overview, rounds
 from labeling.ledger.answers import refuse_lost_classes
 from labeling.ledger.audit_progress import load_audit_progress
 from labeling.ledger.examples import most_similar_labelled
-from labeling.ledger.reasons import Reason
+from labeling.ledger.reasons import AnswerKind, Reason
+from labeling.ledger.samples import load_image_places
 from labeling.ledger.settlement import load_ledger_state
 from labeling.quality.pseudo_labels import never_pseudo_labelled, pre_annotate
 from labeling.snapshots.publish import has_pseudo_labels
 from labeling.strategies.pool import Pool
 from labeling.studio import client
 from labeling.studio.ml_backend import connect_backend
-from labeling.studio.protocol import pre_annotation_model
+from labeling.studio.protocol import outgoing_tasks, pre_annotation_model
 from models.registry import versions
 from models.watching import decisions
 from tasks.context import Context, open_context
-from tasks.label.score_pool import FEATURES, PoolPredictions, embed_cold_pool, predict_pool
+from tasks.label.score_pool import FEATURES, embed_cold_pool, predict_pool
 from tasks.label.stage_images import stage_examples, stage_images
-from tasks.report.artifacts import publish_batch_artifact
+from tasks.report.artifacts import IMAGES_SHOWN, publish_batch_artifact
 from tasks.retries import is_lock_busy, is_transient_error
 
 DRIFT_SHARE = 0.8  # of a batch that answers a drift signal: most of it from the drifted traffic
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A batch, the model whose predictions it was chosen by, and the rule in words."""
+
+    batch: Batch
+    model: str | None
+    rule: str
 
 
 @task
 def name_round(round_id: str | None, annotators: str) -> str:
     """The round this run works on: the one asked for, an unfinished one, or the next.
 
-    Nothing is chosen for annotators who could not be asked: the server is greeted first.
+    Nothing is chosen for annotators who cannot be reached: the server is called first.
     """
     ctx = open_context()
     if annotators == "simulated":
         simulation.load_simulation(ctx.workspace.root)
     else:
         with client.connect(**studio_address(ctx)):
-            pass  # a token that is refused is found out now
+            pass  # a token that is refused is an error now, before anything is chosen
     if round_id is not None:
         rounds.round_number(round_id)
         return round_id
@@ -65,7 +77,7 @@ def name_round(round_id: str | None, annotators: str) -> str:
 
 @task(
     retries=3,
-    retry_delay_seconds=[60, 600, 1800],  # a collect with soft labels may be looking at the pool
+    retry_delay_seconds=[60, 600, 1800],  # a collect with soft labels may be scoring the pool
     retry_condition_fn=is_lock_busy,
     timeout_seconds=6 * 3600,
 )
@@ -76,7 +88,7 @@ def choose_batch(
     seed: int,
     queue_limit: int,
 ) -> int:
-    """Write down who is asked in this round and why; return how many it has.
+    """Record which samples are asked about in this round and why; return how many.
 
     Idempotent: a round that was chosen stays as it was chosen. Nothing is chosen while
     `queue_limit` samples wait for annotators already.
@@ -98,41 +110,42 @@ def choose_batch(
             selection = replace(selection, served_share=max(selection.served_share, DRIFT_SHARE))
         selection = raise_audit_share(selection, missing=progress.missing, pool_size=len(pool))
         rng = np.random.default_rng([seed, rounds.round_number(round_id)])
-        batch, model, rule = _choose(ctx, pool, selection, queueing, rng)
+        chosen = _choose(ctx, pool, selection, queueing, rng)
         with writing(ctx.engine) as connection:
             rounds.open_round(
                 connection,
                 token,
                 round_id,
-                batch,
+                chosen.batch,
                 strategy=selection.strategy,
                 config={**asdict(selection), **asdict(queueing)},
-                model=model,
+                model=chosen.model,
                 seed=seed,
                 why=drift.reason if drift is not None else "scheduled",
-                rule=rule,
+                rule=chosen.rule,
             )
             if drift is not None:
                 decisions.answer_decision(connection, drift.decision_id, round_id)
             progress = load_audit_progress(connection, progress.needed)
     print(
-        f"{round_id}: {len(batch)} of {len(pool)} chosen by {rule}"
-        f"{' with ' + model if model else ', no model yet'}"
+        f"{round_id}: {len(chosen.batch)} of {len(pool)} chosen by {chosen.rule}"
+        f"{' with ' + chosen.model if chosen.model else ', no model yet'}"
     )
     if not progress.verdict_possible:
-        print(progress.sentence(per_round=int((batch["reason"] == Reason.AUDIT).sum())))
-    return len(batch)
+        audit = int((chosen.batch.rows["reason"] == Reason.AUDIT).sum())
+        print(progress.sentence(per_round=audit))
+    return len(chosen.batch)
 
 
 def _worth_choosing(
     pool: pd.DataFrame, waiting: int, queue_limit: int, selection: SelectionConfig
 ) -> bool:
-    """Whether somebody can be asked about anything; what cannot be done is printed."""
+    """Whether there is anything to ask and room for it; prints why not."""
     if waiting >= queue_limit:
         print(f"{waiting} samples wait for annotators (limit {queue_limit}): nothing chosen")
         return False
     if pool.empty:
-        remedy = "`hone collect` when they answered" if waiting else "`hone ingest PATH`"
+        remedy = "`hone collect` when they are answered" if waiting else "`hone ingest PATH`"
         print(f"nothing to choose: the pool is empty, {waiting} wait for annotators; {remedy}")
         return False
     absent = sorted(set(selection.named) - set(pool["sample_id"]))
@@ -148,46 +161,50 @@ def _worth_choosing(
     timeout_seconds=3600,
 )
 def send_batch(round_id: str, annotators: str) -> int:
-    """Put the round before its annotators, the model's guess beside each image.
+    """Send the round to its annotators, each image with the model's pre-annotation.
 
     Idempotent: a retry, or a second run of the round, sends only what is missing.
     """
     ctx = open_context()
     with only_writer(ctx.engine, "rounds") as token:
         with ctx.engine.connect() as connection:
-            batch = rounds.open_assignments(connection, round_id)
-            known = rounds.recent_rounds(connection)
-            similar = batch["most_similar"].dropna().unique().tolist()
-            places = rounds.load_image_places(connection, similar)
-        batch["file"] = stage_images(ctx, batch)
-        files = dict(zip(places["sample_id"], stage_images(ctx, places), strict=True))
-        batch["similar"] = batch["most_similar"].map(files)
-        if annotators == "simulated" or batch.empty:
-            outside = dict(zip(batch["sample_id"], batch["sample_id"], strict=True))
+            batch = rounds.load_batch(connection, round_id)
+            similar = batch.rows["most_similar"].dropna().unique().tolist()
+            places = load_image_places(connection, sorted({*batch.sample_ids, *similar}))
+        files = stage_images(ctx, places)
+        if annotators == "simulated" or not len(batch):
+            external_ids = {sample_id: sample_id for sample_id in batch.sample_ids}
         else:
-            rng = np.random.default_rng(
-                rounds.round_number(round_id)
-            )  # a second run tells the same
-            with client.connect(**studio_address(ctx)) as studio:
-                studio.project(ctx.workspace, stage_examples(ctx), ctx.image_bucket)
-                if ctx.image_bucket is None:
-                    studio.see(batch["file"].iloc[0])
-                sent = studio.assign(mask_for_annotators(batch, rng))
-                studio.show_tabs(known)
-                _connect_backend(ctx, studio, batch)
-            outside = {sample_id: str(number) for sample_id, number in sent.items()}
-        rounds.record_sent(ctx.engine, token, round_id, outside)
-    print(f"{round_id}: {len(outside)} before the annotators")
-    return len(outside)
+            external_ids = _send(ctx, round_id, batch, files)
+        rounds.record_sent(ctx.engine, token, round_id, external_ids)
+    print(f"{round_id}: {len(external_ids)} before the annotators")
+    return len(external_ids)
 
 
-def _connect_backend(ctx: Context, studio: client.Studio, batch: pd.DataFrame) -> None:
-    """Let Label Studio ask the service for guesses; without it annotators work on just as well."""
+def _send(ctx: Context, round_id: str, batch: Batch, files: dict[str, str]) -> dict[str, str]:
+    """Send the batch to Label Studio; return the task of each sample."""
+    rng = np.random.default_rng(rounds.round_number(round_id))  # a second run shows the same
+    outgoing = outgoing_tasks(round_id, mask_for_annotators(batch, rng), files)
+    with ctx.engine.connect() as connection:
+        tabs = rounds.recent_rounds(connection)
+    with client.connect(**studio_address(ctx)) as studio:
+        studio.project(ctx.workspace, stage_examples(ctx), ctx.image_bucket)
+        if ctx.image_bucket is None:
+            studio.see(files[batch.sample_ids[0]])
+        sent = studio.assign(outgoing)
+        studio.show_tabs(tabs)
+        _connect_backend(ctx, studio, outgoing)
+    return {sample_id: str(number) for sample_id, number in sent.items()}
+
+
+def _connect_backend(ctx: Context, studio: client.Studio, outgoing: pd.DataFrame) -> None:
+    """Let Label Studio ask the service for pre-annotations; annotators can work without it."""
     url, secret = ctx.settings.backend_url, ctx.settings.backend_secret
     if url is None or secret is None:
         return
     try:
-        connect_backend(studio, url, secret.get_secret_value(), model=pre_annotation_model(batch))
+        model = pre_annotation_model(outgoing)
+        connect_backend(studio, url, secret.get_secret_value(), model=model)
     except ConnectionError as error:
         print(f"the batch is out, but the model is not connected: {error}")
 
@@ -197,11 +214,12 @@ def publish_batch(round_id: str) -> None:
     """Show the batch, its images and why each was chosen, as an artifact in Prefect."""
     ctx = open_context()
     with ctx.engine.connect() as connection:
-        batch = rounds.open_assignments(connection, round_id)
+        batch = rounds.load_batch(connection, round_id)
         rule = rounds.load_rule(connection, round_id)
-    if batch.empty:
-        return  # an old run, repeated: what it had to show was shown
-    publish_batch_artifact(round_id, batch, rule, ctx.workspace.shards)
+        places = load_image_places(connection, batch.sample_ids[:IMAGES_SHOWN])
+    if not len(batch):
+        return  # an old run, repeated: its artifact is there
+    publish_batch_artifact(round_id, batch, rule, places, ctx.workspace.shards)
 
 
 def studio_address(ctx: Context) -> dict[str, str]:
@@ -222,101 +240,114 @@ def _choose(
     selection: SelectionConfig,
     queueing: QualityControlConfig,
     rng: np.random.Generator,
-) -> tuple[pd.DataFrame, str | None, str]:
-    """The batch as it stands before people, the model whose guesses it has, and by which rule."""
+) -> _Chosen:
+    """The batch as the ledger records it."""
     with ctx.engine.connect() as connection:
-        known = rounds.load_gold(connection)
-        spoken_for = rounds.load_labelled_or_pending(connection)
-        if has_pseudo_labels(connection):
-            pool = pool.assign(
-                never_pseudo_labelled=never_pseudo_labelled(pool["sample_id"].tolist())
-            )
-    pool = pool.assign(has_duplicate_in_train=pool["group_id"].isin(spoken_for["group_id"]))
-    gold = pick_gold(known, min(selection.size, len(pool)), queueing, rng)
+        every_gold = rounds.load_gold(connection)
+        labelled = rounds.load_labelled_or_pending(connection)
+        with_pseudo_labels = has_pseudo_labels(connection)
+    candidates = candidates_of(
+        pool,
+        groups_in_train=set(labelled["group_id"]),
+        never_pseudo_labelled=(
+            never_pseudo_labelled(pool["sample_id"].tolist()) if with_pseudo_labels else True
+        ),
+    )
+    gold = pick_gold(every_gold, min(selection.size, len(pool)), queueing, rng)
     model = versions.champion(ctx.engine)
     if model is None:
-        sight = embed_cold_pool(ctx, pool, spoken_for, selection)
-        batch, rule = select_batch(pool, sight.pool, selection, rng, classes=sight.classes)
-        batch = _first_guesses(batch, pool, sight)
-        gold = gold[["sample_id"]]
+        batch, rule = _choose_cold(ctx, pool, candidates, labelled, selection, rng)
+        gold_batch = Batch.of(gold["sample_id"].tolist(), reason=str(Reason.GOLD))
     else:
-        batch, gold, rule = _with_model(ctx, pool, gold, spoken_for, model, selection, rng)
-    batch = add_quality_controls(batch, gold, queueing, rng)
+        batch, gold_batch, rule = _choose_with_model(
+            ctx, pool, candidates, gold, labelled, model, selection, rng
+        )
+    batch = add_quality_controls(batch, gold_batch, queueing, rng)
     with ctx.engine.connect() as connection:
-        batch["most_similar"] = most_similar_labelled(connection, batch["sample_id"].tolist())
-    return batch, model, rule
+        similar = most_similar_labelled(connection, batch.sample_ids)
+    return _Chosen(batch.with_columns(most_similar=similar), model, rule)
 
 
-def _with_model(
+def _choose_cold(
     ctx: Context,
     pool: pd.DataFrame,
+    candidates: pd.DataFrame,
+    labelled: pd.DataFrame,
+    selection: SelectionConfig,
+    rng: np.random.Generator,
+) -> tuple[Batch, str]:
+    """The batch while there is no model, pre-annotated by similar samples with labels; the rule."""
+    predictions = embed_cold_pool(ctx, pool, labelled, selection)
+    arrays, classes = predictions.pool, predictions.classes
+    batch, rule = select_batch(candidates, arrays, selection, rng, classes=classes)
+    if arrays.labels is None or not (arrays.labels >= 0).any():
+        return batch, rule
+    ids = pool["sample_id"].tolist()
+    return pre_annotate(batch, ids, arrays, classes, source=FEATURES), rule
+
+
+def _choose_with_model(
+    ctx: Context,
+    pool: pd.DataFrame,
+    candidates: pd.DataFrame,
     gold: pd.DataFrame,
-    spoken_for: pd.DataFrame,
+    labelled: pd.DataFrame,
     model: str,
     selection: SelectionConfig,
     rng: np.random.Generator,
-) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """The batch and the gold with the model's guesses, second looks without; and by which rule."""
-    again = pd.DataFrame()
-    if selection.by_chance:  # the model is asked only about those who were drawn
-        batch, rule = select_batch(pool, Pool(), selection, rng)
-        drawn = pool[pool["sample_id"].isin(batch["sample_id"])]
-        sight = predict_pool(ctx, drawn, gold, spoken_for[:0], model, selection)
+) -> tuple[Batch, Batch, str]:
+    """The batch and the gold, pre-annotated by the model except second looks; the rule."""
+    relabel = Batch.of([], reason=str(Reason.RELABEL))
+    if selection.by_chance:  # the model predicts only the samples that were drawn
+        batch, rule = select_batch(candidates, Pool(), selection, rng)
+        drawn = pool[pool["sample_id"].isin(batch.sample_ids)]
+        predictions = predict_pool(ctx, drawn, gold, labelled[:0], model, selection)
     else:
-        sight = predict_pool(ctx, pool, gold, spoken_for, model, selection)
-        again = _second_looks(ctx, pool, sight, spoken_for, selection, rng)
+        predictions = predict_pool(ctx, pool, gold, labelled, model, selection)
+        relabel = _relabel_batch(ctx, candidates, predictions.pool, labelled, selection, rng)
         batch, rule = select_batch(
-            pool, sight.pool, selection, rng, classes=sight.classes, taken=len(again)
+            candidates,
+            predictions.pool,
+            selection,
+            rng,
+            classes=predictions.classes,
+            taken=len(relabel),
         )
-    batch, gold = _with_guesses(batch, sight), _with_guesses(gold[["sample_id"]], sight)
-    again["position"] = range(len(batch), len(batch) + len(again))
-    return pd.concat([batch, again], ignore_index=True) if len(again) else batch, gold, rule
+    gold_batch = Batch.of(gold["sample_id"].tolist(), reason=str(Reason.GOLD))
+    batch, gold_batch = (
+        part.with_pre_annotations(predictions.pre_annotations(part.sample_ids))
+        for part in (batch, gold_batch)
+    )
+    return batch.followed_by(relabel), gold_batch, rule
 
 
-def _with_guesses(rows: pd.DataFrame, sight: PoolPredictions) -> pd.DataFrame:
-    """The rows with what the model says of each; with nothing where it is no probability."""
-    told = sight.guesses(rows["sample_id"].tolist())
-    return rows.merge(told[told["confidence"].between(0, 1)], on="sample_id", how="left")
-
-
-def _first_guesses(batch: pd.DataFrame, pool: pd.DataFrame, sight: PoolPredictions) -> pd.DataFrame:
-    """The batch with what the labels so far say of like samples, while there is no model."""
-    seen = sight.pool
-    if seen.labels is None or not (seen.labels >= 0).any():
-        return batch
-    ids = pool["sample_id"].tolist()
-    return pre_annotate(batch, ids, seen, sight.classes, source=FEATURES)
-
-
-def _second_looks(
+def _relabel_batch(
     ctx: Context,
-    pool: pd.DataFrame,
-    sight: PoolPredictions,
-    spoken_for: pd.DataFrame,
+    candidates: pd.DataFrame,
+    predictions: Pool,
+    labelled: pd.DataFrame,
     selection: SelectionConfig,
     rng: np.random.Generator,
-) -> pd.DataFrame:
-    """Labels that take places of this batch: they teach more than the new samples in their place.
+) -> Batch:
+    """Labels that take places of this batch: one more answer teaches more than a new sample.
 
-    The audit, the named and quotas keep their places, and one stays for what is new.
+    The audit, the named and quotas keep their places, and one stays for new samples.
     """
     spare = selection.size - max(selection.promised, 1)
     limit = min(share_of(selection.size, selection.relabel_share), spare)
-    seen = sight.pool
-    if limit == 0 or seen.embeddings is None or seen.labelled is None:
-        return pd.DataFrame()
-    validate_predictions(pool, seen)  # before a head is fitted to it
+    if limit == 0 or predictions.embeddings is None or predictions.labelled is None:
+        return Batch.of([], reason=str(Reason.RELABEL))
+    validate_predictions(candidates, predictions)  # before a head is fitted to it
     with ctx.engine.connect() as connection:
-        known = rounds.load_labelled(connection)["sample_id"]
-        given = load_ledger_state(connection).answers
-    is_known = (spoken_for["label"].notna() & spoken_for["sample_id"].isin(known)).to_numpy()
-    found = relabel_candidates(
-        seen.embeddings,
-        seen.labelled[is_known],
-        spoken_for[is_known].reset_index(drop=True),
-        given[given["kind"] != "skip"],
+        may_be_asked = rounds.load_labelled(connection)["sample_id"]
+        answers = load_ledger_state(connection).answers
+    rows = (labelled["label"].notna() & labelled["sample_id"].isin(may_be_asked)).to_numpy()
+    return relabel_candidates(
+        predictions.embeddings,
+        predictions.labelled[rows],
+        labelled[rows].reset_index(drop=True),
+        answers[answers["kind"] != AnswerKind.SKIP],
         size=selection.size,
         limit=limit,
         seed=int(rng.integers(2**31)),
     )
-    return found.assign(reason=Reason.RELABEL, confidence=1 - found["score"])

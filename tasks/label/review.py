@@ -1,10 +1,11 @@
-"""Labels that deserve a second look: what the embeddings of all images say against them."""
+"""Labels that deserve a second look, because the embeddings of all images speak against them."""
 
 import pandas as pd
 from prefect import task
 
 from core.database import writing
 from core.locks import only_writer
+from labeling.batches.batch import Batch
 from labeling.ledger import rounds
 from labeling.ledger.reasons import Reason
 from labeling.quality import label_errors
@@ -16,7 +17,7 @@ from tasks.report.artifacts import progress
 
 @task(timeout_seconds=6 * 3600)
 def choose_review(round_id: str, size: int, seed: int) -> int:
-    """Write down whose label is asked about again, worst first; return how many.
+    """Record which labels are asked about again, the least trusted first; return how many.
 
     Idempotent: a round that was chosen stays as it was chosen.
     """
@@ -30,11 +31,11 @@ def choose_review(round_id: str, size: int, seed: int) -> int:
         model = versions.champion(ctx.engine)
         if model is None:
             raise ValueError(
-                "no model is in service yet, and a label is judged by what one sees in its image; "
+                "no model is in service yet, and labels are judged by a model's embeddings; "
                 "`hone retrain` makes and releases one"
             )
-        batch = _suspected(ctx, labelled, model, size=size, seed=seed)
-        if batch.empty:
+        batch = _review_batch(ctx, labelled, model, size=size, seed=seed)
+        if not len(batch):
             print(f"none of {len(labelled)} labels looks wrong: nothing to review")
             return 0
         with writing(ctx.engine) as connection:
@@ -53,24 +54,26 @@ def choose_review(round_id: str, size: int, seed: int) -> int:
     return len(batch)
 
 
-def _suspected(
+def _review_batch(
     ctx: Context, labelled: pd.DataFrame, model: str, *, size: int, seed: int
-) -> pd.DataFrame:
-    """The batch of a review: blind, so that nobody is told what to find."""
-    show = progress("Looking at the labelled images")
-    _, seen = predict_with(ctx, model, labelled, on_progress=show)
+) -> Batch:
+    """The labels that look wrong as a batch, blind: nothing leads the annotator."""
+    show = progress("Predicting the labelled images")
+    _, predictions = predict_with(ctx, model, labelled, on_progress=show)
     show(1, 1)
     names = labelled["label"].tolist()
     probs = label_errors.out_of_fold_probs(
-        seen.embeddings, names, labelled["group_id"].tolist(), seed=seed
+        predictions.embeddings, names, labelled["group_id"].tolist(), seed=seed
     )
-    found = label_errors.find_label_errors(labelled["sample_id"].tolist(), names, probs, limit=size)
-    return found.assign(
-        position=range(len(found)),
-        reason=Reason.REVIEW,
-        score=1 - found["trust"],
-        pre_annotation=found["suggested"],
-        confidence=found["trust"],
+    errors = label_errors.find_label_errors(
+        labelled["sample_id"].tolist(), names, probs, limit=size
+    )
+    return Batch.of(
+        errors["sample_id"].tolist(),
+        reason=str(Reason.REVIEW),
+        score=(1 - errors["trust"]).to_numpy(),
+        pre_annotation=errors["suggested"].to_numpy(),
+        confidence=errors["trust"].to_numpy(),
         pre_annotation_model=model,
         blind=True,
     )

@@ -1,4 +1,4 @@
-"""What is seen of the pool: probabilities and embeddings, as strategies need them, and guesses."""
+"""Predictions for the pool as strategies and annotators need them: probabilities and embeddings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from labeling.batches.batch import PRE_ANNOTATIONS
 from labeling.batches.select import SelectionConfig
 from labeling.strategies.pool import Pool
+from models.kinds import KINDS, Kind
 from tasks.context import Context
 from tasks.predictions import EXACT, cache_served, load_version
 from tasks.report.artifacts import progress
@@ -18,95 +20,113 @@ if TYPE_CHECKING:
 
     from models.registry.model_store import LoadedModel
     from models.scoring.cache import ScoreCache
-    from models.scoring.score_pool import Scored
+    from models.scoring.score_pool import ScoredTable
 
-FEATURES = "features"  # folder of what is seen before any model
+FEATURES = "features"  # folder of the embeddings before any model
 NO_SAMPLES = pd.Index([], dtype=object)
-N_MEMBERS = 10  # opinions of a model, for strategies that compare them
+N_MEMBERS = 10  # heads of an ensemble, for strategies that compare them
 BF16_TRIAL_ROWS = 10_000  # images from which on a faster number format is tried out
-ROWS_PER_RAY_CALL = 200_000  # images that a cluster is given before what it found is kept
+ROWS_PER_RAY_CALL = 200_000  # images that a cluster is given before its predictions are stored
+DIGITS = 5  # of a probability in the ledger
 
 
 @dataclass(frozen=True)
 class PoolPredictions:
-    """What is seen of the pool, and what a model says of everybody who may be asked."""
+    """The pool as strategies take it, and a model's outputs for the samples one may ask about."""
 
     pool: Pool
     classes: list[str]
-    asked: pd.Index  # sample ids, of pool and gold
-    probs: np.ndarray  # of these, by the model
+    sample_ids: pd.Index  # of pool and gold
+    outputs: np.ndarray  # of these, as the kind declares them
     model: str
+    kind: Kind
 
-    def guesses(self, sample_ids: Sequence[str]) -> pd.DataFrame:
-        """What the model says of these samples, as assignments keep it."""
-        probs = self.probs[self.asked.get_indexer(pd.Index(sample_ids))]
-        told = [dict(zip(self.classes, np.round(row, 5).tolist(), strict=True)) for row in probs]
-        return pd.DataFrame(
+    def pre_annotations(self, sample_ids: Sequence[str]) -> pd.DataFrame:
+        """The PRE_ANNOTATIONS of these samples; none of a sample without a usable output."""
+        outputs = self.outputs[self.sample_ids.get_indexer(pd.Index(sample_ids))]
+        answers = self.kind.answers(outputs, self.classes)
+        probs = np.round(self.kind.probabilities(outputs, self.classes), DIGITS).tolist()
+        table = pd.DataFrame(
             {
                 "sample_id": pd.Series(list(sample_ids), dtype=object),
-                "pre_annotation": [self.classes[best] for best in probs.argmax(axis=1)],
-                "confidence": probs.max(axis=1),
+                "pre_annotation": [answer.label for answer in answers],
+                "confidence": [answer.confidence for answer in answers],
                 "pre_annotation_model": self.model,
-                "probs": told,
+                "probs": [dict(zip(self.classes, row, strict=True)) for row in probs],
             }
         )
+        return PRE_ANNOTATIONS.check(table[table["confidence"].between(0, 1)])
 
 
 def predict_pool(
     ctx: Context,
     pool: pd.DataFrame,
     gold: pd.DataFrame,
-    spoken_for: pd.DataFrame,
+    labelled: pd.DataFrame,
     model: str,
     selection: SelectionConfig,
 ) -> PoolPredictions:
-    """The champion's view of the pool, of the gold that is mixed in, and of what has a label."""
+    """The champion's predictions for the pool, for the gold that is mixed in, and for `labelled`.
+
+    `labelled` are the samples that have a label or wait for one.
+    """
     from models.scoring.ensemble import ensemble_predictions
 
     loaded = load_version(ctx, model)
-    scored = _scored(ctx, loaded, pd.concat([pool, gold, spoken_for], ignore_index=True))
-    classes, asked = list(loaded.card.classes), len(pool) + len(gold)
-    labelled, numbers = scored.embeddings[asked:], _numbers(spoken_for, classes)
-    embeddings = scored.embeddings[: len(pool)]
-    opinions = None
+    table = pd.concat([pool, gold, labelled], ignore_index=True)
+    predictions = _scored(ctx, loaded, table)
+    classes, kind = list(loaded.card.classes), loaded.card.label_kind
+    n_pool, n_asked = len(pool), len(pool) + len(gold)
+    labelled_embeddings = predictions.embeddings[n_asked:]
+    numbers = _class_numbers(labelled, classes)
+    embeddings = predictions.embeddings[:n_pool]
+    ensemble = None
     if selection.strategy == "bald":
-        opinions = ensemble_predictions(
+        ensemble = ensemble_predictions(
             loaded.network,
             embeddings,
             n_members=N_MEMBERS,
             seed=0,
-            labelled=labelled,
+            labelled=labelled_embeddings,
             labels=numbers,
             folder=ctx.workspace.scores,
         )
-    seen = Pool(scored.outputs[: len(pool)], embeddings, opinions, labelled, numbers)
-    names = pd.concat([pool["sample_id"], gold["sample_id"]], ignore_index=True)
-    return PoolPredictions(seen, classes, pd.Index(names), scored.outputs[:asked], model)
+    probs = kind.probabilities(predictions.outputs[:n_pool], classes)
+    return PoolPredictions(
+        Pool(probs, embeddings, ensemble, labelled_embeddings, numbers),
+        classes,
+        pd.Index(pd.concat([pool["sample_id"], gold["sample_id"]], ignore_index=True)),
+        predictions.outputs[:n_asked],
+        model,
+        kind,
+    )
 
 
 def embed_cold_pool(
-    ctx: Context, pool: pd.DataFrame, spoken_for: pd.DataFrame, selection: SelectionConfig
+    ctx: Context, pool: pd.DataFrame, labelled: pd.DataFrame, selection: SelectionConfig
 ) -> PoolPredictions:
-    """What can be seen before there is a model; nothing, where chance decides anyway."""
+    """The embeddings of the pool before there is a model; none where chance decides anyway."""
     classes = ctx.workspace.class_names
-    if selection.strategy == "random" or pool.empty:
-        return PoolPredictions(Pool(), classes, NO_SAMPLES, np.empty((0, len(classes))), FEATURES)
-    everybody = pd.concat([pool, spoken_for], ignore_index=True)
-    found = cold_start_embeddings(ctx, everybody, seconds=selection.feature_seconds)
-    seen = Pool(
-        embeddings=found[: len(pool)],
-        labelled=found[len(pool) :],
-        labels=_numbers(spoken_for, classes),
-    )
-    return PoolPredictions(seen, classes, NO_SAMPLES, np.empty((0, len(classes))), FEATURES)
+    arrays = Pool()
+    if selection.strategy != "random" and len(pool):
+        table = pd.concat([pool, labelled], ignore_index=True)
+        embeddings = cold_start_embeddings(ctx, table, seconds=selection.feature_seconds)
+        arrays = Pool(
+            embeddings=embeddings[: len(pool)],
+            labelled=embeddings[len(pool) :],
+            labels=_class_numbers(labelled, classes),
+        )
+    kind = KINDS[ctx.workspace.kind]
+    no_outputs = np.empty((0, kind.output_width(len(classes))), np.float32)
+    return PoolPredictions(arrays, classes, NO_SAMPLES, no_outputs, FEATURES, kind)
 
 
 def cold_start_embeddings(ctx: Context, table: pd.DataFrame, *, seconds: float) -> np.ndarray:
-    """Embeddings of these samples by a network that no label has touched; whose, is printed."""
-    from models.pretraining import cold_start as before
+    """Embeddings of these samples by a network that learnt from no label; prints which network."""
+    from models.pretraining import cold_start
 
-    show = progress("Looking at the pool before there is a model")
-    found, source = before.cold_start_embeddings(
+    show = progress("Embedding the pool before there is a model")
+    embeddings, source = cold_start.cold_start_embeddings(
         table,
         ctx.workspace.shards,
         ctx.workspace.image_size,
@@ -117,25 +137,24 @@ def cold_start_embeddings(ctx: Context, table: pd.DataFrame, *, seconds: float) 
     )
     show(1, 1)
     print(f"embeddings: {source}")
-    return found
+    return embeddings
 
 
 def embedder(ctx: Context, model: str | None) -> Callable[[pd.DataFrame], tuple[np.ndarray, str]]:
-    """What gives the embeddings of samples, by the champion or else by what no label touched."""
+    """A function from samples to their embeddings and to the name of what made them."""
 
     def embedded(table: pd.DataFrame) -> tuple[np.ndarray, str]:
         if model is None:
-            return cold_start_embeddings(
-                ctx, table, seconds=SelectionConfig.feature_seconds
-            ), FEATURES
+            seconds = SelectionConfig.feature_seconds
+            return cold_start_embeddings(ctx, table, seconds=seconds), FEATURES
         loaded = load_version(ctx, model)
         return _scored(ctx, loaded, table).embeddings, model
 
     return embedded
 
 
-def _scored(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame) -> "Scored":
-    """What the model says of a table: kept from before, by this process, or by the cluster."""
+def _scored(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame) -> "ScoredTable":
+    """The model's predictions for a table: from the cache, from this process, or the cluster."""
     from models.scoring.score_pool import cache_for, score_table
 
     show = progress(f"Scoring the pool with {loaded.version}")
@@ -144,7 +163,7 @@ def _scored(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame) -> "Scored
     with cache_for(loaded.network, folder) as cache:
         served = cache_served(ctx, loaded, cache, table)
         if ctx.settings.ray:
-            _spread(ctx, loaded, table, cache, show)
+            _score_on_ray(ctx, loaded, table, cache, show)
         scored = score_table(
             loaded.network,
             table,
@@ -164,21 +183,21 @@ def _scored(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame) -> "Scored
     return scored
 
 
-def _spread(
+def _score_on_ray(
     ctx: Context,
     loaded: "LoadedModel",
     table: pd.DataFrame,
     cache: "ScoreCache",
     show: Callable[[float, float], None],
 ) -> None:
-    """Let the cluster score what is not known yet."""
+    """Let the cluster score the samples that are not in the cache."""
     from models.scoring.ray import predict_on_ray
 
     missing = table.iloc[cache.missing(table["sample_id"].tolist())]
     missing = missing.sort_values(["shard", "offset"])  # else a worker opens all shards for a part
     for start in range(0, len(missing), ROWS_PER_RAY_CALL):
         part = missing.iloc[start : start + ROWS_PER_RAY_CALL]
-        found = predict_on_ray(
+        predictions = predict_on_ray(
             loaded.network,
             part,
             ctx.workspace.shards,
@@ -187,21 +206,22 @@ def _spread(
             name=loaded.version,
             on_progress=show,
         )
-        cache.append(part["sample_id"].tolist(), found.outputs, found.embeddings)
+        cache.append(part["sample_id"].tolist(), predictions.outputs, predictions.embeddings)
 
 
-def _forget_others(kept: "Path") -> None:
-    """Remove what models said that are in service no more: a new one looks at all anew.
+def _forget_others(current: "Path") -> None:
+    """Remove the predictions of models that are no longer in service.
 
-    What another process has open stays: it began when that model was in service.
+    A cache that another process has open stays: it began when that model was in service.
     """
     from models.scoring.cache import forget_cache
 
-    for folder in kept.parent.iterdir() if kept.parent.is_dir() else ():
-        if folder.is_dir() and folder.name not in (kept.name, f"{kept.name}{EXACT}", FEATURES):
+    in_use = (current.name, f"{current.name}{EXACT}", FEATURES)
+    for folder in current.parent.iterdir() if current.parent.is_dir() else ():
+        if folder.is_dir() and folder.name not in in_use:
             forget_cache(folder)
 
 
-def _numbers(spoken_for: pd.DataFrame, classes: list[str]) -> np.ndarray:
-    """The number of each label, -1 where it is not known yet."""
-    return pd.Index(classes).get_indexer(pd.Index(spoken_for["label"]))
+def _class_numbers(labelled: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    """The number of each label's class, -1 where there is no label yet."""
+    return pd.Index(classes).get_indexer(pd.Index(labelled["label"]))

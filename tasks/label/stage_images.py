@@ -1,5 +1,6 @@
 """Staged images: plain images of the open rounds, the one place that Label Studio may read."""
 
+from collections import defaultdict
 from typing import Any
 
 import pandas as pd
@@ -13,19 +14,20 @@ from labeling.ledger.tables import location_of
 from labeling.studio.project import IMAGES
 from tasks.context import Context
 
-SHOWN = f"{IMAGES}/examples"  # of the instructions
+EXAMPLE_IMAGES = f"{IMAGES}/examples"  # of the instructions
 EXAMPLES = 2  # of each class
 ENDINGS = {"JPEG": "jpg", "PNG": "png"}
 
 
-def stage_images(ctx: Context, table: pd.DataFrame) -> list[str]:
-    """Stage the images of these samples; return what Label Studio calls each. Idempotent.
+def stage_images(ctx: Context, places: pd.DataFrame) -> dict[str, str]:
+    """Stage the images at these IMAGE_PLACES; return what Label Studio calls each. Idempotent.
 
     That is the path below its document root, or an address in the object store.
     """
+    rows = list(places.itertuples())
     if ctx.image_bucket is not None:
-        return _stage_in_bucket(ctx, ctx.image_bucket, table)
-    return [_stage_file(ctx, row, IMAGES) for row in table.itertuples()]
+        return _stage_in_bucket(ctx, ctx.image_bucket, rows)
+    return {str(row.sample_id): _stage_file(ctx, row, IMAGES) for row in rows}
 
 
 def stage_examples(ctx: Context) -> dict[str, list[str]]:
@@ -38,23 +40,23 @@ def stage_examples(ctx: Context) -> dict[str, list[str]]:
         return {}
     with ctx.engine.connect() as connection:
         surest = most_trusted_samples(connection, each=EXAMPLES)
-    found: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = defaultdict(list)
     for row in surest.itertuples():
-        found.setdefault(str(row.label), []).append(_stage_file(ctx, row, SHOWN))
-    return found
+        files[str(row.label)].append(_stage_file(ctx, row, EXAMPLE_IMAGES))
+    return dict(files)
 
 
 def unstage_images(ctx: Context) -> int:
     """Take away the images of rounds that are closed; return how many. Idempotent."""
     with ctx.engine.connect() as connection:
-        wanted = rounds.samples_of_open_rounds(connection)
+        needed = rounds.samples_of_open_rounds(connection)
     folder = ctx.workspace.staged / IMAGES
-    spare = [path for path in folder.glob("*.*") if _sample(path.name) not in wanted]
+    spare = [path for path in folder.glob("*.*") if _sample(path.name) not in needed]
     for path in spare:
         path.unlink(missing_ok=True)
     if ctx.image_bucket is None:
         return len(spare)
-    objects = [name for name in ctx.image_bucket.names() if _sample(name) not in wanted]
+    objects = [name for name in ctx.image_bucket.names() if _sample(name) not in needed]
     ctx.image_bucket.remove(objects)
     return len(spare) + len(objects)
 
@@ -74,16 +76,15 @@ def _stage_file(ctx: Context, row: Any, folder: str) -> str:
     return str(path.relative_to(root))
 
 
-def _stage_in_bucket(ctx: Context, bucket: BucketImageStore, table: pd.DataFrame) -> list[str]:
-    there = bucket.names()
-    rows = {_name(row): row for row in table.itertuples()}
-    missing = [name for name in rows if name not in there]
+def _stage_in_bucket(ctx: Context, bucket: BucketImageStore, rows: list[Any]) -> dict[str, str]:
+    stored = bucket.names()
+    rows_by_name = {_name(row): row for row in rows}
+    missing = [name for name in rows_by_name if name not in stored]
     for start in range(0, len(missing), 100):  # so many in memory
-        part = missing[start : start + 100]
-        bucket.put(
-            {name: read_image(ctx.workspace.shards, location_of(rows[name])) for name in part}
-        )
-    return [bucket.address(_name(row)) for row in table.itertuples()]
+        names = missing[start : start + 100]
+        shards = ctx.workspace.shards
+        bucket.put({name: read_image(shards, location_of(rows_by_name[name])) for name in names})
+    return {str(row.sample_id): bucket.address(name) for name, row in rows_by_name.items()}
 
 
 def _name(row: Any) -> str:

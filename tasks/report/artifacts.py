@@ -16,6 +16,7 @@ from PIL import Image
 
 from core.images import decode_image
 from core.shards import read_image
+from labeling.batches.batch import Batch
 from labeling.ledger.tables import location_of
 from models.judging.verdict import Verdict
 from models.watching.signals import Signal
@@ -25,7 +26,7 @@ from tasks.report.console import ShowProgress, screen_progress
 # What means something in Markdown or HTML anywhere, and what does where a line begins.
 _MARKS = re.compile(r"[\\*_\[\]<>#|~&!]|:(?=//)")
 _FIRST = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")
-SHOWN = 48  # images in one artifact: enough to judge a batch by, small enough for the page
+IMAGES_SHOWN = 48  # images in one artifact: enough to judge a batch by, small enough for the page
 
 
 def progress(description: str) -> ShowProgress:
@@ -75,20 +76,26 @@ def escape_markdown(text: str) -> str:
     return _FIRST.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", " ".join(text.split())))
 
 
-def publish_batch_artifact(round_id: str, batch: pd.DataFrame, rule: str, shards: Path) -> None:
-    """The first images of a batch, each with the reason, the score and the pre-annotation."""
+def publish_batch_artifact(
+    round_id: str, batch: Batch, rule: str, places: pd.DataFrame, shards: Path
+) -> None:
+    """The first images of a batch, each with the reason, the score and the pre-annotation.
+
+    `places` are the IMAGE_PLACES of these images.
+    """
     if is_direct_run():
         return
-    head = ["| image | sample | reason | score | prediction |", "|---|---|---|---|---|"]
+    head = ["| image | sample | reason | score | pre-annotation |", "|---|---|---|---|---|"]
     rows = [
         f"| ![{str(row.sample_id)[:8]}]({_thumbnail(shards, row)}) | `{str(row.sample_id)[:12]}` "
         f"| {row.reason} | {_number(cast(float, row.score))} | {_pre_annotation(row)} |"
-        for row in batch.head(SHOWN).itertuples()
+        for row in batch.rows.head(IMAGES_SHOWN).merge(places, on="sample_id").itertuples()
     ]
     counts = ", ".join(
-        f"{count} {reason}" for reason, count in batch["reason"].value_counts().items()
+        f"{count} {reason}" for reason, count in batch.rows["reason"].value_counts().items()
     )
-    more = f"\n\n... and {len(batch) - SHOWN} more" if len(batch) > SHOWN else ""
+    left_out = len(batch) - IMAGES_SHOWN
+    more = f"\n\n... and {left_out} more" if left_out > 0 else ""
     publish_page(
         key=round_id,
         description=f"The images of {round_id}, and why they were chosen",

@@ -29,6 +29,7 @@ from labeling.studio import protocol as wire
 from labeling.studio.project import PROJECT_FILE
 from settings import Settings
 from tests.labeling.databases import make_engine
+from tests.labeling.studio.outgoing import outgoing
 from tests.system.forks import die_after_replies, in_a_fork
 
 CLASSES = [LabelClass("cat", "1"), LabelClass("dog", "2")]
@@ -52,12 +53,10 @@ def batch_of(numbers: range, round_id: str) -> pd.DataFrame:
             "round_id": round_id,
             "required_annotators": 2 if n % 4 == 0 else 1,
             "blind": n % 5 == 0,
-            "stage": "queue",
-            "why": "the model is least sure of it",
         }
         for n in numbers
     ]
-    return pd.DataFrame(rows)
+    return outgoing(rows)
 
 
 def studio_at() -> Any:

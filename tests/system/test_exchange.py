@@ -18,6 +18,7 @@ from core.workspace import Workspace
 from labeling.studio import client as exchange
 from tasks.demo import servers
 from tasks.demo.servers import LabelStudioServer
+from tests.labeling.studio.outgoing import outgoing
 from tests.system.annotators import PASSWORD, personal_access_token, sign_up
 from tests.system.faulty_proxy import Fault, faulty_proxy
 
@@ -86,19 +87,15 @@ def sample(number: int) -> str:
 
 
 def batch_of(count: int, round_id: str = "round-0001") -> pd.DataFrame:
-    rows = {
-        "sample_id": [sample(number) for number in range(count)],
-        "file": [f"images/{number}.png" for number in range(count)],
-        "pre_annotation": "cat",
-        "confidence": [0.5 + number / 2 / count for number in range(count)],
-        "pre_annotation_model": "m1",
-        "round_id": round_id,
-        "required_annotators": 1,
-        "blind": False,
-        "stage": "queue",
-        "why": "the model is least sure of it",
-    }
-    return pd.DataFrame(rows)
+    rows = [
+        {
+            "sample_id": sample(number),
+            "file": f"images/{number}.png",
+            "confidence": 0.5 + number / 2 / count,
+        }
+        for number in range(count)
+    ]
+    return outgoing(rows, pre_annotation="cat", pre_annotation_model="m1", round_id=round_id)
 
 
 def push(url: str, api_key: str, workspace: Workspace, batch: pd.DataFrame) -> dict[str, int]:

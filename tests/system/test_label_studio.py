@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -22,6 +21,7 @@ from labeling.kinds import KINDS
 from labeling.studio import client as exchange
 from labeling.studio.project import PROJECT_FILE
 from tasks.demo.servers import LabelStudioServer, free_port
+from tests.labeling.studio.outgoing import outgoing
 from tests.system.annotators import annotating, personal_access_token, sign_up
 from tests.system.faulty_proxy import Fault, faulty_proxy
 
@@ -66,7 +66,7 @@ def batch_of(numbers, *, round_id="round-0001", model: str | None = "m1", worksp
         for row in rows:
             row["file"] = f"{workspace.root.name}/staged/{row['file']}"
             Image.new("RGB", (32, 32), (200, 90, 30)).save(workspace.root.parent / row["file"])
-    return pd.DataFrame(rows)
+    return outgoing(rows)
 
 
 def annotate(studio, task: int, choices, **more):

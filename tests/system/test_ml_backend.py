@@ -22,6 +22,7 @@ from models.registry.versions import champion
 from models.serving.prediction_store import drain
 from tasks.demo import servers
 from tasks.demo.servers import LabelStudioServer
+from tests.labeling.studio.outgoing import outgoing
 from tests.models.saved_models import make_workspace, png, put_in_service, save
 from tests.system.annotators import annotating, sign_up
 from tests.system.faulty_proxy import Fault, faulty_proxy
@@ -144,14 +145,10 @@ def batch_of(numbers: Any, *, model: str | None, round_id: str = "round-0001") -
             "confidence": 0.9 - n / 1000 if model else None,
             "pre_annotation_model": model,
             "round_id": round_id,
-            "required_annotators": 1,
-            "blind": False,
-            "stage": "queue",
-            "why": "a test",
         }
         for n in numbers
     ]
-    return pd.DataFrame(rows)
+    return outgoing(rows)
 
 
 def add(studio: exchange.Studio, *addresses: str, **more: Any) -> list[int]:

@@ -14,8 +14,12 @@ from PIL import Image
 
 from core.hone_toml import LabelClass
 from core.workspace import Workspace
+from labeling.batches.batch import Batch
+from labeling.batches.quality_control import mask_for_annotators
 from labeling.studio import client as exchange
+from labeling.studio.protocol import outgoing_tasks
 from tasks.demo.servers import LabelStudioServer
+from tests.labeling.studio.outgoing import outgoing
 from tests.system.annotators import PASSWORD, Annotator, annotating, sign_up
 from tests.system.faulty_proxy import Fault, faulty_proxy
 
@@ -58,10 +62,9 @@ def batch_of(workspace: Workspace, names: str, **more: Any) -> pd.DataFrame:
     usual = {
         "pre_annotation": "cat",
         "pre_annotation_model": "m1",
-        "round_id": "round-0001",
         "why": "by margin",
     }
-    return pd.DataFrame(rows).assign(**usual).assign(**more)
+    return outgoing(rows, **(usual | more))
 
 
 def paint(path: Path, size: tuple[int, int]) -> None:
@@ -193,9 +196,11 @@ def test_a_blind_task_keeps_its_place_and_its_guess_never_reaches_the_browser(
 def test_gold_looks_like_any_other_on_the_screen_and_on_the_line(
     studio, workspace, label_studio, browser
 ):
-    batch = batch_of(workspace, "ab")
-    batch["reason"] = ["margin", "gold"]
-    tasks = studio.assign(batch)
+    chosen = Batch.of(["a", "b"], reason=["margin", "gold"], pre_annotation="cat", confidence=0.5,
+                      pre_annotation_model="m1")  # fmt: skip
+    files = batch_of(workspace, "ab").set_index("sample_id")["file"].to_dict()
+    shown = mask_for_annotators(chosen, np.random.default_rng(0))
+    tasks = studio.assign(outgoing_tasks("round-0001", shown, files))
     with looking(browser, label_studio, ADA) as page:
         shown = [
             page.request.get(f"/api/tasks/{task}/").json() for task in (tasks["a"], tasks["b"])

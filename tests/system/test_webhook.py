@@ -16,6 +16,7 @@ from labeling.studio import client as exchange
 from labeling.studio import webhook
 from tasks.demo import servers
 from tasks.demo.servers import LabelStudioServer, Server
+from tests.labeling.studio.outgoing import outgoing
 from tests.system.deployments import call_api, emit_event, wait_for
 from tests.system.world import environment, make_world
 
@@ -76,16 +77,8 @@ def answer(studio: exchange.Studio, task: int, name: str) -> None:
 
 
 def batch(count: int) -> pd.DataFrame:
-    rows = {"sample_id": [f"{n:064x}" for n in range(count)], "file": "images/none.png"}
-    return pd.DataFrame(
-        {
-            **rows,
-            "pre_annotation": None,
-            "confidence": None,
-            "pre_annotation_model": None,
-            "round_id": "round-0001",
-        }
-    )
+    rows = [{"sample_id": f"{n:064x}", "file": "images/none.png"} for n in range(count)]
+    return outgoing(rows, pre_annotation=None, confidence=None, pre_annotation_model=None)
 
 
 def test_an_answer_raises_an_event_and_one_that_no_call_told_of_is_found_by_the_poll(

@@ -23,29 +23,29 @@ SURE = np.array([[0.0] * 64, [4.0] * 64] * 20, dtype=np.float32)  # a pool that 
 
 def test_wrong_labels_take_the_places_of_samples_that_the_model_knows() -> None:
     embeddings, labelled, given = crowd(wrong=4)
-    found = relabel_candidates(SURE, embeddings, labelled, given, size=10, limit=10, seed=0)
+    found = relabel_candidates(SURE, embeddings, labelled, given, size=10, limit=10, seed=0).rows
     assert {"s00", "s01", "s02", "s03"} <= set(found["sample_id"])
     assert found["score"].is_monotonic_decreasing
 
 
 def test_the_limit_holds_and_who_is_in_most_doubt_comes_first() -> None:
     embeddings, labelled, given = crowd(wrong=4)
-    few = relabel_candidates(SURE, embeddings, labelled, given, size=10, limit=2, seed=0)
-    more = relabel_candidates(SURE, embeddings, labelled, given, size=10, limit=10, seed=0)
+    few = relabel_candidates(SURE, embeddings, labelled, given, size=10, limit=2, seed=0).rows
+    more = relabel_candidates(SURE, embeddings, labelled, given, size=10, limit=10, seed=0).rows
     assert few["sample_id"].tolist() == more["sample_id"].tolist()[:2]
 
 
 def test_good_labels_leave_their_places_to_samples_in_doubt() -> None:
     embeddings, labelled, given = crowd(wrong=0)
     torn = np.full((40, 64), 2.0, dtype=np.float32)
-    found = relabel_candidates(torn, embeddings, labelled, given, size=10, limit=10, seed=0)
+    found = relabel_candidates(torn, embeddings, labelled, given, size=10, limit=10, seed=0).rows
     assert found.empty
 
 
 def test_too_little_to_learn_from_is_said_and_asks_nobody_again(capsys) -> None:
     embeddings, labelled, given = crowd(wrong=0)
     found = relabel_candidates(SURE, embeddings[:3], labelled[:3], given, size=5, limit=5, seed=0)
-    assert found.empty
+    assert not len(found)
     assert "no second looks in this batch: 3 labelled samples" in capsys.readouterr().out
 
 
@@ -54,4 +54,4 @@ def test_a_pool_seen_block_by_block_is_the_pool_seen_at_once(monkeypatch) -> Non
     at_once = relabel_candidates(SURE, embeddings, labelled, given, size=10, limit=10, seed=0)
     monkeypatch.setattr(module, "_AT_ONCE", 7)
     in_blocks = relabel_candidates(SURE, embeddings, labelled, given, size=10, limit=10, seed=0)
-    pd.testing.assert_frame_equal(in_blocks, at_once)
+    pd.testing.assert_frame_equal(in_blocks.rows, at_once.rows)

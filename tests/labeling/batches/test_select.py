@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.batches.select import BATCH_COLUMNS, SelectionConfig, select_batch
+from labeling.batches.batch import BATCH
+from labeling.batches.candidates import candidates_of
+from labeling.batches.select import SelectionConfig, select_batch
 from labeling.strategies import STRATEGIES, Choice, Pool, Strategy
 from labeling.strategies.uncertainty import margin
 
@@ -19,13 +21,17 @@ def make_pool(
     size: int, *, groups: int | None = None, served: float = 0.0, seed: int = 0
 ) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    return pd.DataFrame(
-        {
-            "sample_id": [f"sample-{i:04}" for i in range(size)],
-            "group_id": [f"group-{i % (groups or size or 1)}" for i in range(size)],
-            "origin": np.where(rng.random(size) < served, "served", "ingest"),
-        }
+    return candidates(
+        [f"sample-{i:04}" for i in range(size)],
+        group_id=[f"group-{i % (groups or size or 1)}" for i in range(size)],
+        origin=np.where(rng.random(size) < served, "served", "ingest"),
     )
+
+
+def candidates(sample_ids: list[str], **columns: object) -> pd.DataFrame:
+    usual = {"origin": "ingest", "source": "here", "added_at": "2026-01-01T00:00:00+00:00"}
+    pool = pd.DataFrame({"sample_id": pd.Series(sample_ids, dtype=object)})
+    return candidates_of(pool.assign(**({"group_id": sample_ids} | usual | columns)))
 
 
 def make_probs(size: int, seed: int = 0) -> np.ndarray:
@@ -35,7 +41,7 @@ def make_probs(size: int, seed: int = 0) -> np.ndarray:
 def pick(
     pool: pd.DataFrame, probs: np.ndarray | None, config: SelectionConfig, seed: int = 0
 ) -> pd.DataFrame:
-    return select_batch(pool, Pool(probs=probs), config, np.random.default_rng(seed))[0]
+    return select_batch(pool, Pool(probs=probs), config, np.random.default_rng(seed))[0].rows
 
 
 @st.composite
@@ -72,7 +78,7 @@ def test_the_strategy_asks_about_the_highest_scores_first() -> None:
 def test_a_batch_has_its_size_no_sample_twice_and_positions_in_order(situation: tuple) -> None:
     pool, probs, config = situation
     batch = pick(pool, probs, config)
-    assert list(batch.columns) == BATCH_COLUMNS
+    assert list(batch.columns) == list(BATCH.columns)
     assert batch["sample_id"].is_unique
     assert set(batch["sample_id"]) <= set(pool["sample_id"])
     assert batch["position"].tolist() == list(range(len(batch)))
@@ -147,7 +153,7 @@ def test_every_sample_is_as_likely_to_be_audited_whatever_its_score() -> None:
     rng = np.random.default_rng(0)
     drawn = pd.Series(0, index=pool["sample_id"])
     for _ in range(1000):
-        batch = select_batch(pool, Pool(probs=probs), config, rng)[0]
+        batch = select_batch(pool, Pool(probs=probs), config, rng)[0].rows
         audit = batch[batch["reason"] == "audit"]
         assert set(audit["inclusion_probability"]) == {0.25}
         assert batch.loc[batch["reason"] != "audit", "inclusion_probability"].isna().all()
@@ -187,7 +193,7 @@ def test_an_audit_share_of_one_draws_an_audit_set() -> None:
 def test_an_empty_pool_gives_an_empty_batch() -> None:
     for probs in (None, make_probs(0), np.empty(0)):
         batch = pick(make_pool(0), probs, SelectionConfig())
-        assert list(batch.columns) == BATCH_COLUMNS
+        assert list(batch.columns) == list(BATCH.columns)
         assert batch.empty
 
 
@@ -247,7 +253,7 @@ def test_a_bad_setting_is_named_with_its_choices(wrong: dict, words: str) -> Non
 def test_a_batch_that_answers_drift_audits_the_served_samples_with_their_own_probability() -> None:
     ids = [f"{number:03d}" for number in range(100)]
     origin = ["served" if number < 20 else "ingest" for number in range(100)]
-    pool = pd.DataFrame({"sample_id": ids, "group_id": ids, "origin": origin})
+    pool = candidates(ids, origin=origin)
     config = SelectionConfig(strategy="random", size=20, audit_share=0.5, served_share=0.8)
     batch = pick(pool, None, config)
     audit = batch[batch["reason"] == "audit"]
@@ -324,7 +330,8 @@ def test_a_quota_is_met_from_those_predicted_so() -> None:
     batch, _ = select_batch(
         pool, Pool(probs=probs), config, np.random.default_rng(0), classes=["a", "b", "c"]
     )
-    quota = batch[batch["reason"] == "quota"].merge(pool.reset_index(), on="sample_id")
+    rows = batch.rows
+    quota = rows[rows["reason"] == "quota"].merge(pool.reset_index(), on="sample_id")
     assert len(quota) == 8
     assert (probs[quota["index"]].argmax(axis=1) == 1).all()
     with pytest.raises(ValueError, match="quotas names b; the classes are x, y, z"):
@@ -377,7 +384,7 @@ def test_a_strategy_without_what_it_needs_gives_way_and_the_rule_says_so() -> No
         pool, seen, SelectionConfig("bald", random_share=0), np.random.default_rng(0)
     )
     assert rule == "margin, because bald needs ensemble and the pool has none"
-    assert set(batch["reason"]) == {"audit", "margin"}
+    assert set(batch.rows["reason"]) == {"audit", "margin"}
 
 
 @given(situations(), st.floats(0, 1))
@@ -387,7 +394,7 @@ def test_places_that_are_taken_already_change_nobody_in_the_audit(
     pool, probs, config = situation
     seen, taken = Pool(probs=probs), int(share * (config.size - config.promised))
     alone, beside = (
-        select_batch(pool, seen, config, np.random.default_rng(0), taken=count)[0]
+        select_batch(pool, seen, config, np.random.default_rng(0), taken=count)[0].rows
         for count in (0, taken)
     )
     assert len(beside) <= config.size - taken
@@ -402,7 +409,7 @@ def test_places_that_are_taken_already_are_none_of_a_quota_or_of_who_is_named() 
     assert config.promised == 46
     seen, rng = Pool(probs=probs), np.random.default_rng(0)
     batch, _ = select_batch(pool, seen, config, rng, classes=["a", "b", "c"], taken=4)
-    assert batch["reason"].value_counts().to_dict() == {"quota": 40, "audit": 5, "named": 1}
+    assert batch.rows["reason"].value_counts().to_dict() == {"quota": 40, "audit": 5, "named": 1}
 
 
 def test_where_chance_decides_nothing_that_is_seen_can_be_in_the_way() -> None:
@@ -410,7 +417,7 @@ def test_where_chance_decides_nothing_that_is_seen_can_be_in_the_way() -> None:
     config = SelectionConfig("random", size=10)
     seen = Pool(probs=broken, embeddings=broken[:7])
     batch, rule = select_batch(pool, seen, config, np.random.default_rng(0))
-    pd.testing.assert_frame_equal(batch, pick(pool, None, config))
+    pd.testing.assert_frame_equal(batch.rows, pick(pool, None, config))
     assert rule == "random"
     for needs in ({"balance": True}, {"quotas": {"a": 1}}, {"relabel_share": 0.1}):
         words = "or choose at random .strategy random, without balance, quotas and relabel_share"
@@ -476,8 +483,8 @@ def test_beside_any_promise_no_draw_of_a_strategy_is_recorded(promise: dict[str,
     batch, _ = select_batch(
         pool, Pool(make_probs(100)), config, np.random.default_rng(0), classes=["a", "b", "c"]
     )
-    assert {"margin", "random"} <= set(batch["reason"])
-    assert batch["draw_probability"].isna().all()
+    assert {"margin", "random"} <= set(batch.rows["reason"])
+    assert batch.rows["draw_probability"].isna().all()
 
 
 def test_a_named_sample_that_the_audit_drew_is_in_the_batch_once() -> None:
@@ -522,7 +529,7 @@ def test_a_strategy_takes_what_is_chosen_for_training_for_labelled_but_no_audit_
     seen = Pool(embeddings=embeddings, labelled=np.full((1, 1), -1.0), labels=np.array([2]))
     pool = make_pool(40).assign(origin=["served"] * 20 + ["ingest"] * 20)
     config = SelectionConfig("first", size=10, audit_share=0.2, random_share=0, served_share=0.25)
-    batch, _ = select_batch(pool, seen, config, np.random.default_rng(0))
+    batch = select_batch(pool, seen, config, np.random.default_rng(0))[0].rows
     served = batch.loc[batch["reason"] == "served", "sample_id"].str[-4:].astype(float).tolist()
     assert len(served) == 2 and len(pools) == 2
     before, after = (given.labelled for given in pools)

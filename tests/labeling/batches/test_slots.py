@@ -27,7 +27,7 @@ def test_a_cap_that_is_given_up_frees_all_but_the_taken_and_those_never_to_be() 
 
 def test_giving_up_one_cap_keeps_the_others() -> None:
     places = places_of(0, 1, 2, 3)
-    places.caps["sources"] = GroupLimit(np.array([0, 0, 1, 1]), 1)
+    places.limits["sources"] = GroupLimit(np.array([0, 0, 1, 1]), 1)
     places.take(Pick(0, "margin"))
     places.drop("groups", np.zeros(4, dtype=bool))
     assert places.free.tolist() == [False, False, True, True]

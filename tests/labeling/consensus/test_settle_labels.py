@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 
 from core.database import writing
 from core.locks import only_writer
+from labeling.batches.batch import Batch
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels, unanswered
 from labeling.ledger import overview, rounds
@@ -32,11 +33,11 @@ def choose(
     engine: Engine, *samples: str, reason: str = "margin", number: int = 1, **more: Any
 ) -> str:
     """Open a round with these samples."""
-    batch = pd.DataFrame({"sample_id": samples, "position": range(len(samples)), "reason": reason})
+    batch = Batch.of(samples, reason=reason, **more)
     round_id = rounds.round_name(number)
     with only_writer(engine, "rounds") as token, writing(engine) as connection:
         rounds.open_round(
-            connection, token, round_id, batch.assign(**more),
+            connection, token, round_id, batch,
             strategy=reason, config={}, model=None, seed=0, why="test",
         )  # fmt: skip
     return round_id

@@ -10,6 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from core.database import writing
 from core.intents import open_intents
 from core.locks import only_writer
+from labeling.batches.batch import Batch
+from labeling.batches.candidates import candidates_of
 from labeling.batches.select import SelectionConfig, select_batch
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
@@ -35,7 +37,8 @@ def choose(engine: Engine, size: int = 6, audit_share: float = 0.5, seed: int = 
     with only_writer(engine, "rounds") as token:
         with engine.connect() as connection:
             round_id, pool = rounds.next_round(connection), rounds.load_pool(connection)
-        batch = select_batch(pool, Pool(), config, np.random.default_rng(seed))[0]
+        rng = np.random.default_rng(seed)
+        batch = select_batch(candidates_of(pool), Pool(), config, rng)[0]
         with writing(engine) as connection:
             rounds.open_round(
                 connection,
@@ -48,7 +51,7 @@ def choose(engine: Engine, size: int = 6, audit_share: float = 0.5, seed: int = 
                 seed=seed,
                 why="test",
             )
-    return batch
+    return batch.rows
 
 
 def send(engine: Engine, round_id: str, batch: pd.DataFrame) -> None:
@@ -81,9 +84,7 @@ def test_a_round_that_was_not_sent_is_the_next_round(engine: Engine) -> None:
 def test_of_two_rounds_that_were_not_sent_the_older_is_the_next(engine: Engine) -> None:
     with only_writer(engine, "rounds") as token, writing(engine) as connection:
         for number in (2, 1):
-            batch = pd.DataFrame(
-                {"sample_id": [IDS[number]], "position": [0], "reason": ["random"]}
-            )
+            batch = Batch.of([IDS[number]], reason="random")
             rounds.open_round(
                 connection, token, rounds.round_name(number), batch,
                 strategy="random", config={}, model=None, seed=0, why="test",
@@ -133,6 +134,35 @@ def test_who_is_asked_is_not_in_the_pool(engine: Engine) -> None:
     assert overview.count_open(engine.connect()) == len(batch)
 
 
+def test_a_batch_comes_back_as_it_was_chosen(engine: Engine) -> None:
+    batch = Batch.of(
+        [IDS[3], IDS[2]],
+        reason=["margin", "audit"],
+        score=[0.5, None],
+        inclusion_probability=[None, 0.1],
+        pre_annotation=["cat", None],
+        confidence=[0.9, None],
+        pre_annotation_model=["m1", None],
+        probs=[{"cat": 0.9, "dog": 0.1}, None],
+        most_similar=[None, IDS[5]],
+        blind=[True, False],
+        required_annotators=[2, 1],
+    )
+    with only_writer(engine, "rounds") as token, writing(engine) as connection:
+        rounds.open_round(
+            connection, token, "round-0001", batch,
+            strategy="margin", config={}, model="m1", seed=0, why="test",
+        )  # fmt: skip
+    with engine.connect() as connection:
+        again = rounds.load_batch(connection, "round-0001")
+        waiting = rounds.open_assignments(connection)
+        assert list(rounds.load_asked(connection)) == list(rounds.ASKED.columns)
+        assert not len(rounds.load_batch(connection, "round-0002"))
+    pd.testing.assert_frame_equal(again.rows, batch.rows, check_dtype=False)
+    assert waiting["sample_id"].tolist() == batch.sample_ids
+    assert list(waiting) == list(rounds.OPEN_ASSIGNMENTS.columns)
+
+
 def test_audit_samples_are_kept_with_their_probability(engine: Engine) -> None:
     batch = choose(engine)
     with engine.connect() as connection:
@@ -148,8 +178,9 @@ def test_near_duplicates_of_audit_samples_leave_the_pool(engine: Engine) -> None
         config = SelectionConfig(strategy="random", size=2, audit_share=1.0)
         with engine.connect() as connection:
             pool = rounds.load_pool(connection)
-        batch = select_batch(pool, Pool(), config, np.random.default_rng(seed))[0]
-        if {"sample-00", "sample-01"} & set(batch["sample_id"]):
+        rng = np.random.default_rng(seed)
+        batch = select_batch(candidates_of(pool), Pool(), config, rng)[0]
+        if {"sample-00", "sample-01"} & set(batch.sample_ids):
             break
     choose(engine, size=2, audit_share=1.0, seed=seed)
     with engine.connect() as connection:
@@ -168,7 +199,7 @@ def test_a_sample_cannot_be_asked_in_two_rounds_at_once(engine: Engine) -> None:
             connection,
             token,
             "round-0002",
-            batch,
+            Batch(batch),
             strategy="random",
             config={},
             model=None,

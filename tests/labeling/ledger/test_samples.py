@@ -9,8 +9,7 @@ from core.database import writing
 from core.locks import only_writer
 from labeling.ledger.examples import most_similar_labelled
 from labeling.ledger.gold import add_gold
-from labeling.ledger.rounds import load_image_places
-from labeling.ledger.samples import image_formats, original_paths
+from labeling.ledger.samples import image_formats, load_image_places, original_paths
 from labeling.ledger.tables import sources
 from tests.labeling.databases import make_engine
 from tests.labeling.ledger.test_gold import label

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.rows import records
+from labeling.batches.batch import Batch
 from labeling.quality import pseudo_labels
 from labeling.quality.label_propagation import propagate
 from labeling.quality.pseudo_labels import (
@@ -39,10 +40,9 @@ def soft(names: list[str], probs: np.ndarray, labels: list[str], **policy: Any) 
 
 
 def test_a_first_guess_stands_only_where_it_is_confident_and_never_on_an_audit_sample():
-    batch = pd.DataFrame({"sample_id": ["a", "b", "c"], "reason": ["margin", "audit", "margin"]})
-    shown = with_pre_annotations(
-        batch, ["c", "b", "a"], sure(0.79, 0.99, 0.1), CLASSES, source="prop"
-    )
+    batch = Batch.of(["a", "b", "c"], reason=["margin", "audit", "margin"])
+    probs = sure(0.79, 0.99, 0.1)
+    shown = with_pre_annotations(batch, ["c", "b", "a"], probs, CLASSES, source="prop").rows
     assert SHOWN == 0.8
     assert shown["sample_id"].tolist() == ["a", "b", "c"]
     assert shown["pre_annotation"].fillna("").tolist() == ["dog", "", ""]
@@ -52,8 +52,8 @@ def test_a_first_guess_stands_only_where_it_is_confident_and_never_on_an_audit_s
 
 
 def test_a_confidence_at_the_threshold_is_enough() -> None:
-    batch = pd.DataFrame({"sample_id": ["a"], "reason": ["margin"]})
-    shown = with_pre_annotations(batch, ["a"], sure(SHOWN), CLASSES, source="prop")
+    batch = Batch.of(["a"], reason="margin")
+    shown = with_pre_annotations(batch, ["a"], sure(SHOWN), CLASSES, source="prop").rows
     assert shown["pre_annotation"].tolist() == ["cat"]
     names = [name for name in NAMES if not never_pseudo_labelled([name])[0]][:2]
     rows = soft(names, sure(0.9, 0.89999), ["cat"], least_confidence=0.9)
@@ -82,7 +82,7 @@ def test_of_a_large_pool_an_even_choice_takes_part_beside_the_batch(
     rows = np.random.default_rng(0).normal(size=(102, 4)).astype(np.float32)
     seen = Pool(embeddings=rows[2:], labelled=rows[:2], labels=np.array([0, 1]))
     names = [f"s{number:03d}" for number in range(100)]
-    batch = pd.DataFrame({"sample_id": ["s001", "s002"], "reason": ["margin", "margin"]})
+    batch = Batch.of(["s001", "s002"], reason="margin")
     pre_annotate(batch, names, seen, CLASSES, source="features")
     assert sizes == [2 + 10 + 2]  # labelled, the even choice (of rows 0, 11, 22, ...), the batch
 
@@ -94,8 +94,8 @@ def test_the_labels_guess_a_batch_and_audit_samples_stay_without():
     labels = np.where(np.arange(60) < 50, truth[:60], -1)  # the others are being asked about
     seen = Pool(embeddings=rows[60:], labelled=rows[:60], labels=labels)
     names = [f"s{number:03d}" for number in range(240)]
-    batch = pd.DataFrame({"sample_id": names[5:25], "reason": ["audit", *["margin"] * 19]})
-    shown = pre_annotate(batch, names, seen, CLASSES, source="features")
+    batch = Batch.of(names[5:25], reason=["audit", *["margin"] * 19])
+    shown = pre_annotate(batch, names, seen, CLASSES, source="features").rows
     assert shown["sample_id"].tolist() == names[5:25] and pd.isna(shown["pre_annotation"][0])
     assert shown["pre_annotation"][1:].tolist() == [CLASSES[number] for number in truth[66:85]]
     assert set(shown["pre_annotation_model"].dropna()) == {"propagation-2, features"}
@@ -103,8 +103,8 @@ def test_the_labels_guess_a_batch_and_audit_samples_stay_without():
 
 def test_before_the_first_label_a_batch_has_columns_for_guesses_and_none_in_them():
     seen = Pool(embeddings=np.ones((2, 3)), labelled=np.ones((1, 3)), labels=np.array([-1]))
-    batch = pd.DataFrame({"sample_id": ["a"], "reason": ["margin"]})
-    shown = pre_annotate(batch, ["a", "b"], seen, CLASSES, source="features")
+    batch = Batch.of(["a"], reason="margin")
+    shown = pre_annotate(batch, ["a", "b"], seen, CLASSES, source="features").rows
     assert (
         shown[["pre_annotation", "confidence", "pre_annotation_model", "probs"]]
         .isna()

@@ -3,15 +3,19 @@
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.hone_toml import LabelClass
+from labeling.batches.batch import Batch
+from labeling.batches.quality_control import mask_for_annotators
 from labeling.kinds import KINDS
 from labeling.ledger.answers import ANSWER_COLUMNS
 from labeling.studio import protocol as wire
+from tests.labeling.studio.outgoing import outgoing
 
 CLASSES = ["cat", "dog"]
 KIND = KINDS["classification"]
@@ -20,8 +24,8 @@ USERS = {1: "ann@example.com", 2: "ben@example.com"}
 
 def batch(**more) -> pd.DataFrame:
     row = {"sample_id": "aa", "file": "images/a b.png", "pre_annotation": "cat", "confidence": 0.25,
-           "pre_annotation_model": "m1", "round_id": "round-0001"}  # fmt: skip
-    return pd.DataFrame([{**row, **more}])
+           "pre_annotation_model": "m1"}  # fmt: skip
+    return outgoing([{**row, **more}])
 
 
 def chosen(*names, **more) -> dict:
@@ -51,12 +55,15 @@ def test_a_project_title_has_3_to_50_characters(title):
 
 
 def test_a_task_shows_the_image_and_the_guess_and_nothing_that_gives_the_truth_away():
-    (made,) = wire.tasks_of(
-        batch(truth="dog", score=0.9, reason="gold", why="by margin"), CLASSES, KIND
-    )
+    chosen_for = {"reason": "gold", "score": 0.9, "probs": [{"dog": 1.0}]}
+    gold = Batch.of(["aa"], pre_annotation="cat", confidence=0.25, pre_annotation_model="m1",
+                    **chosen_for)  # fmt: skip
+    shown = mask_for_annotators(gold, np.random.default_rng(0))
+    rows = wire.outgoing_tasks("round-0001", shown, {"aa": "images/a b.png"})
+    (made,) = wire.tasks_of(rows, CLASSES, KIND)
     assert made["data"] == {
         "image": "/data/local-files/?d=images/a%20b.png", "sample_id": "aa", "round": "round-0001",
-        "stage": "queue", "why": "by margin", "similar": "",
+        "stage": "queue", "why": "drawn at random", "similar": "",
     }  # fmt: skip
     assert made["predictions"] == [
         {"model_version": "m1", "score": 0.25, "result": [chosen("cat")]}
@@ -65,12 +72,21 @@ def test_a_task_shows_the_image_and_the_guess_and_nothing_that_gives_the_truth_a
 
 
 def test_a_task_of_gold_has_the_shape_of_any_other():
-    rows = pd.concat(
-        [batch(reason="gold", source="someone"), batch(sample_id="bb", reason="margin")]
-    )
+    both = Batch.of(["aa", "bb"], reason=["gold", "margin"], pre_annotation="cat", confidence=0.25,
+                    pre_annotation_model="m1")  # fmt: skip
+    shown = mask_for_annotators(both, np.random.default_rng(0))
+    rows = wire.outgoing_tasks("round-0001", shown, dict.fromkeys(["aa", "bb"], "a.png"))
     gold, other = wire.tasks_of(rows, CLASSES, KIND)
     other["data"]["sample_id"] = "aa"
     assert gold == other
+
+
+def test_the_most_similar_image_is_shown_by_its_file():
+    chosen_now = Batch.of(["aa", "bb"], reason="margin", most_similar=["cc", None])
+    shown = mask_for_annotators(chosen_now, np.random.default_rng(0))
+    rows = wire.outgoing_tasks("round-0001", shown, {"aa": "a.png", "bb": "b.png", "cc": "c.png"})
+    similar = [task["data"]["similar"] for task in wire.tasks_of(rows, CLASSES, KIND)]
+    assert similar == ["/data/local-files/?d=c.png", ""]
 
 
 def test_a_blind_task_has_its_place_in_the_queue_and_no_guess():
@@ -97,8 +113,8 @@ def test_a_cold_start_has_no_guesses():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"pre_annotation": "zebra"}, "the guess 'zebra' of 'm1'"),
-        ({"pre_annotation_model": None}, "a guess needs its model"),
+        ({"pre_annotation": "zebra"}, "the pre-annotation 'zebra' of 'm1'"),
+        ({"pre_annotation_model": None}, "a pre-annotation needs its model"),
         ({"confidence": 1.5}, "the confidence 1.5"),
         ({"confidence": float("inf")}, "the confidence inf"),
         ({"confidence": None}, "the confidence None"),
@@ -110,13 +126,15 @@ def test_a_guess_that_cannot_be_shown_is_named_with_its_sample(wrong, words):
 
 
 def test_a_batch_names_each_sample_once_and_one_model():
-    twice = pd.concat([batch(), batch(pre_annotation_model="m2")])
-    with pytest.raises(ValueError, match="sample aa stands twice"):
-        wire.tasks_of(twice, CLASSES, KIND)
-    with pytest.raises(ValueError, match="guesses of m1, m2"):
-        wire.pre_annotation_model(twice)
-    with pytest.raises(ValueError, match="no column 'file'"):
+    doubled = pd.concat([batch(), batch(pre_annotation_model="m2")])
+    with pytest.raises(ValueError, match=r"two rows with the key .*'aa'"):
+        wire.tasks_of(doubled, CLASSES, KIND)
+    with pytest.raises(ValueError, match="pre-annotations of m1, m2"):
+        wire.pre_annotation_model(doubled)
+    with pytest.raises(ValueError, match="lacks file"):
         wire.tasks_of(batch().drop(columns="file"), CLASSES, KIND)
+    with pytest.raises(ValueError, match="has truth, not declared"):
+        wire.tasks_of(batch().assign(truth="dog"), CLASSES, KIND)
 
 
 def test_an_answer_comes_in_with_who_when_and_what():

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.intervals import Interval, share_bounds
+from labeling.batches.candidates import candidates_of
 from labeling.batches.select import SelectionConfig, select_batch
 from labeling.strategies.pool import Pool
 from models.judging.lure import is_sequential_draw, lure_accuracy, naive_accuracy
@@ -60,7 +61,7 @@ def test_the_interval_of_lure_holds_as_often_as_it_says(wrong):
 
 def pool_of(rows, twins=1):
     """A pool in which so many samples are near-duplicates of one another."""
-    return pd.DataFrame(
+    pool = pd.DataFrame(
         {
             "sample_id": [f"s{row:04d}" for row in range(rows)],
             "group_id": [f"g{row // twins:04d}" for row in range(rows)],
@@ -69,6 +70,7 @@ def pool_of(rows, twins=1):
             "added_at": "2026-01-01T00:00:00+00:00",
         }
     )
+    return candidates_of(pool)
 
 
 def test_what_select_batch_wrote_down_is_what_lure_needs():
@@ -82,7 +84,7 @@ def test_what_select_batch_wrote_down_is_what_lure_needs():
     truths = pd.Series(right, pool["sample_id"])
     values = []
     for seed in range(150):
-        batch, _ = select_batch(pool, seen, config, np.random.default_rng(seed))
+        batch = select_batch(pool, seen, config, np.random.default_rng(seed))[0].rows
         found = lure_accuracy(
             truths[batch["sample_id"]].to_numpy(),
             draw_probability=batch["draw_probability"].to_numpy(dtype=float),
@@ -137,7 +139,7 @@ def test_near_duplicates_that_leave_with_what_was_drawn_make_lure_wrong_and_are_
     config = SelectionConfig(strategy="margin", size=90)
     off = []
     for seed in range(60):
-        batch, _ = select_batch(pool, seen, config, np.random.default_rng(seed))
+        batch = select_batch(pool, seen, config, np.random.default_rng(seed))[0].rows
         taken = batch["sample_id"].str[1:].astype(int).to_numpy()
         drawn, left = (batch[name].to_numpy() for name in ("draw_probability", "draws_from"))
         assert is_sequential_draw(left) is told

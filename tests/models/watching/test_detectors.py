@@ -95,7 +95,9 @@ def test_clean_windows_alarm_no_oftener_than_the_policy_says() -> None:
 def test_an_embedding_wider_than_the_reference_is_long_is_no_false_alarm() -> None:
     def wide(rows: int, seed: int) -> Predictions:
         narrow = traffic(rows, seed=seed)
-        return Predictions(narrow.outputs, np.random.default_rng(seed).normal(size=(rows, 512)))
+        return Predictions(
+            narrow.outputs, np.random.default_rng(seed).normal(size=(rows, 512)).astype("f")
+        )
 
     found = [outcomes(wide(200, 2 * i), wide(200, 2 * i + 1)) for i in range(10)]
     assert found == [["no drift", "no drift"]] * 10

@@ -13,9 +13,10 @@ from core.database import now, writing
 from core.workspace import init_workspace
 from labeling.batches.quality_control import QualityControlConfig
 from labeling.batches.select import SelectionConfig
-from labeling.ledger.rounds import open_assignments
+from labeling.ledger.rounds import load_batch
 from labeling.ledger.tables import answers, label_answers, labels, rounds, samples
 from labeling.strategies.pool import Pool
+from models.kinds import KINDS
 from models.registry.versions import models, releases
 from tasks.context import Context
 from tasks.label import choose
@@ -44,17 +45,18 @@ class Eyes:
         ctx: Context,
         pool: pd.DataFrame,
         gold: pd.DataFrame,
-        spoken_for: pd.DataFrame,
+        labelled: pd.DataFrame,
         model: str,
         selection: SelectionConfig,
     ) -> PoolPredictions:
-        known, asked = self._rows(spoken_for), self._rows(pd.concat([pool, gold]))
+        known, asked = self._rows(labelled), self._rows(pd.concat([pool, gold]))
         self.asked = [NAMES[row] for row in asked]
-        said = pd.Index(CLASSES).get_indexer(pd.Index(spoken_for["label"]))
-        shown = self.embeddings[asked[: len(pool)]]
+        numbers = pd.Index(CLASSES).get_indexer(pd.Index(labelled["label"]))
+        embeddings = self.embeddings[asked[: len(pool)]]
         probs = self.probs[asked]
-        seen = Pool(probs[: len(pool)], shown, None, self.embeddings[known], said)
-        return PoolPredictions(seen, CLASSES, pd.Index(self.asked), probs, model)
+        arrays = Pool(probs[: len(pool)], embeddings, None, self.embeddings[known], numbers)
+        kind = KINDS["classification"]
+        return PoolPredictions(arrays, CLASSES, pd.Index(self.asked), probs, model, kind)
 
     def _rows(self, table: pd.DataFrame) -> np.ndarray:
         return table["sample_id"].str[1:].astype(int).to_numpy()
@@ -100,7 +102,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
 def chosen(engine: Engine, **about: Any) -> pd.DataFrame:
     choose.choose_batch.fn("round-0001", SelectionConfig(**about), QUEUE, 0, 500)
     with engine.connect() as connection:
-        return open_assignments(connection, "round-0001")
+        return load_batch(connection, "round-0001").rows
 
 
 def test_second_looks_take_no_place_of_the_audit(engine: Engine, eyes: Eyes) -> None:
