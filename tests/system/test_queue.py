@@ -198,9 +198,10 @@ def test_gold_looks_like_any_other_on_the_screen_and_on_the_line(
 ):
     chosen = Batch.of(["a", "b"], reason=["margin", "gold"], pre_annotation="cat", confidence=0.5,
                       pre_annotation_model="m1")  # fmt: skip
-    files = batch_of(workspace, "ab").set_index("sample_id")["file"].to_dict()
-    shown = mask_for_annotators(chosen, np.random.default_rng(0))
-    tasks = studio.assign(outgoing_tasks("round-0001", shown, files))
+    staged = batch_of(workspace, "ab")
+    files: dict[str, str] = dict(zip(staged["sample_id"], staged["file"], strict=True))
+    masked = mask_for_annotators(chosen, np.random.default_rng(0))
+    tasks = studio.assign(outgoing_tasks("round-0001", masked, files))
     with looking(browser, label_studio, ADA) as page:
         shown = [
             page.request.get(f"/api/tasks/{task}/").json() for task in (tasks["a"], tasks["b"])

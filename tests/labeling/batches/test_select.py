@@ -28,8 +28,12 @@ def make_pool(
     )
 
 
-def candidates(sample_ids: list[str], **columns: object) -> pd.DataFrame:
-    usual = {"origin": "ingest", "source": "here", "added_at": "2026-01-01T00:00:00+00:00"}
+def candidates(sample_ids: list[str], **columns: Any) -> pd.DataFrame:
+    usual: dict[str, Any] = {
+        "origin": "ingest",
+        "source": "here",
+        "added_at": "2026-01-01T00:00:00+00:00",
+    }
     pool = pd.DataFrame({"sample_id": pd.Series(sample_ids, dtype=object)})
     return candidates_of(pool.assign(**({"group_id": sample_ids} | usual | columns)))
 
