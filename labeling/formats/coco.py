@@ -81,11 +81,12 @@ def _coco_row(
         image=_text(image.get("file_name")) or _text(image.get("path")),
         sample_id=_text(image.get("sample_id")),
     )
-    unknown = [key for key in category_ids if not isinstance(names.get(key), str)]
-    chosen = list(dict.fromkeys(names[key] for key in category_ids if key not in unknown))
     if times[number] > 1:
         detail = f"{times[number]} images have this id; give each its own"
         return row._replace(reason="MALFORMED", detail=detail)
+    unknown = [key for key in category_ids if not isinstance(names.get(key), str)]
+    named = (names.get(key) for key in category_ids)
+    chosen = list(dict.fromkeys(name for name in named if isinstance(name, str)))
     if unknown:
         detail = f"category {short(unknown[0])} is not in categories; add it there"
         return row._replace(reason="NO_SUCH_CATEGORY", detail=detail)

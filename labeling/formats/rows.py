@@ -75,11 +75,12 @@ def text_of(path: Path) -> str:
 
 def load_json(path: Path) -> Any:
     """The content of a JSON file; one that is cut short is an error with its remedy."""
+    text = text_of(path)
     try:
-        return json.loads(text_of(path))
+        return json.loads(text)
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply for a label file") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # also of numbers with thousands of digits
         raise ValueError(
             f"{path} is no JSON: {error}; was it cut short? Export it again, or name another "
             "format with --format"
@@ -91,7 +92,10 @@ def moment(value: Any) -> str | None:
     if value is None or not str(value).strip():
         return None
     time = datetime.fromisoformat(str(value).strip())
-    time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    try:
+        time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{value} is before or after the years that a time can have") from error
     return time.isoformat(timespec="microseconds")
 
 
@@ -99,7 +103,7 @@ def seconds(value: Any) -> float | None:
     """A duration, None for whatever is none."""
     try:
         duration = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return duration if math.isfinite(duration) and duration >= 0 else None
 

@@ -138,12 +138,14 @@ def _value_field(
     tasks: Sequence[Mapping[str, Any]], classes: Sequence[str], value_fields: Sequence[str]
 ) -> str | None:
     """The field that holds the value: one of the usual names, else the one with classes."""
-    fields = list(dict.fromkeys(key for task in tasks for key in task if key not in ABOUT))
-    usual = [name for name in value_fields if name in fields]
-    with_classes = [
-        name for name in fields
-        if any(isinstance(task.get(name), str) and task[name] in classes for task in tasks)
-    ]  # fmt: skip
+    known, has_class = frozenset(classes), dict[str, bool]()
+    for task in tasks:
+        for key, value in task.items():
+            if key not in ABOUT:
+                named = isinstance(value, str) and value in known
+                has_class[key] = has_class.get(key, False) or named
+    usual = [name for name in value_fields if name in has_class]
+    with_classes = [name for name, holds in has_class.items() if holds]
     return next(iter([*usual, *with_classes]), None)
 
 

@@ -203,3 +203,13 @@ for chunk in folders.read_files(files, processes=2):
     for descriptor in watched:
         assert select.select([descriptor], [], [], 60)[0], "a reader outlived its parent"
         os.close(descriptor)
+
+
+def test_a_jpeg_of_fill_bytes_is_refused_and_holds_up_no_other_file(tmp_path: Path) -> None:
+    hostile = put(tmp_path / "a.jpg", b"\xff\xd8" + b"\xff" * 300_000)
+    put(tmp_path / "b.png")
+    found, _ = files_under([tmp_path])
+    first, second = (read_file(one).outcome for one in found)
+    assert found[0].path == str(hostile)
+    assert isinstance(first, ImageRefused) and first.reason == "TRUNCATED"
+    assert not isinstance(second, ImageRefused)
