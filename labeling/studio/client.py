@@ -113,12 +113,12 @@ class Studio:
         Idempotent, also when two processes are the first at once.
         """
         with folder_lock(workspace.staged):
-            found = find_or_create(self.client, self.url, workspace)
-            self._project, self._classes = int(found.id), workspace.class_names
+            project = find_or_create(self.client, self.url, workspace)
+            self._project, self._classes = int(project.id), workspace.class_names
             self._kind = KINDS[workspace.kind]
-            update_screen(self.client, self.url, found, workspace, self._classes_chosen)
+            update_screen(self.client, self.url, project, workspace, self._classes_chosen)
             if examples is not None:
-                update_instructions(self.client, found, workspace, examples)
+                update_instructions(self.client, project, workspace, examples)
             if bucket is None:
                 connect_folder(self.client, self.project_id, workspace.staged / IMAGES)
             else:
@@ -131,14 +131,14 @@ class Studio:
 
     def present(self, sample_ids: Sequence[str]) -> dict[str, int]:
         """The newest task of each of these samples that has one."""
-        found = self._find(sample_ids)
-        return {wire.sample_of(task) or "": task["id"] for task in sorted(found, key=_number)}
+        tasks = self._find(sample_ids)
+        tasks.sort(key=lambda task: int(task["id"]))
+        return {wire.sample_of(task) or "": task["id"] for task in tasks}
 
     def assign(self, outgoing: pd.DataFrame) -> dict[str, int]:
         """Send a round's tasks to the annotators; return each sample's task.
 
-        `outgoing` is as `protocol.OUTGOING` declares. Idempotent: a sample has one task in a round,
-        however it ended. Unanswered tasks of earlier rounds are removed.
+        They are as `protocol.OUTGOING` declares. Idempotent: a sample has one task in a round.
         """
         tasks = wire.tasks_of(outgoing, self._classes, self.kind)
         there = self._tidy(tasks)
@@ -148,8 +148,7 @@ class Studio:
         model = wire.pre_annotation_model(outgoing)
         if model is not None:  # else the server silently does not sort by its confidence
             self.client.projects.update(self.project_id, model_version=model)
-        several = outgoing[outgoing["required_annotators"] > 1]
-        self._change_tasks(several.assign(disputed=None))
+        self._change_tasks(outgoing.query("required_annotators > 1").assign(disputed=None))
         return {_sample(task): there[_sample(task)] for task in tasks}
 
     def ask_more(self, asked: pd.DataFrame) -> int:
@@ -191,8 +190,8 @@ class Studio:
 
     def answers_to(self, sample_ids: Sequence[str]) -> wire.Collected:
         """Every answer that now stands to these samples, whatever changed when."""
-        found = self._collect(self._find(sample_ids, ANSWERED_TASK), watermark=None)
-        return replace(found, read=set(sample_ids))
+        collected = self._collect(self._find(sample_ids, ANSWERED_TASK), watermark=None)
+        return replace(collected, read=set(sample_ids))
 
     def answers_since(self, watermark: str | None) -> wire.Collected:
         """Every answer to the samples that changed since `watermark` (None: to all samples).
@@ -278,17 +277,17 @@ class Studio:
         the server finished after we had stopped waiting for it.
         """
         rounds = {_sample(task): task["data"]["round"] for task in tasks}
-        kept: dict[str, int] = {}
+        ids: dict[str, int] = {}
         spare: list[dict[str, Any]] = []
         # Answered ones first, so that those are kept.
         for task in sorted(self._find(list(rounds)), key=lambda t: (not _answered(t), t["id"])):
             ours = task["data"].get("round") == rounds[_sample(task)]
-            if ours and _sample(task) not in kept:
-                kept[_sample(task)] = task["id"]
+            if ours and _sample(task) not in ids:
+                ids[_sample(task)] = task["id"]
             elif not _answered(task):
                 spare.append(task)
         self._delete(spare)
-        return kept
+        return ids
 
     def _delete(self, tasks: list[dict[str, Any]]) -> None:
         """Delete tasks, those excepted that somebody answered meanwhile.
@@ -298,11 +297,11 @@ class Studio:
         """
         for start in range(0, len(tasks), BATCH):
             part = tasks[start : start + BATCH]
-            seen = wire.unchanged_since(max(task["updated_at"] for task in part))
+            unchanged = wire.unchanged_since(max(task["updated_at"] for task in part))
             self.client.actions.create(
                 id="delete_tasks",
                 project=self.project_id,
-                filters={"conjunction": "and", "items": [*wire.without_answers(), seen]},
+                filters={"conjunction": "and", "items": [*wire.without_answers(), unchanged]},
                 selected_items={"all": False, "included": [task["id"] for task in part]},
             )
 
@@ -380,23 +379,19 @@ def _is_disputed(task: dict[str, Any]) -> bool:
     return task["data"].get("stage") == DISAGREEMENT
 
 
-def _number(task: dict[str, Any]) -> int:
-    return int(task["id"])
-
-
 def _answered(task: dict[str, Any]) -> bool:
     return bool(task["answers"])
 
 
 def _copies(tasks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The unanswered tasks whose sample has another task in the same round."""
-    kept: set[tuple[Any, Any]] = set()
+    keys: set[tuple[Any, Any]] = set()
     copies = []
     for task in sorted(tasks, key=lambda task: (not _answered(task), task["id"])):
         key = wire.sample_of(task), task["data"].get("round")
-        if key[0] and key in kept and not _answered(task):
+        if key[0] and key in keys and not _answered(task):
             copies.append(task)
-        kept.add(key)
+        keys.add(key)
     return copies
 
 

@@ -83,22 +83,22 @@ def refused_token(response: "httpx.Response") -> None:
 
 
 def _sentence(error: Any, url: str, api_key: str) -> Exception:
-    status, said = error.status_code or 0, detail(error.body)
+    status, reason = error.status_code or 0, detail(error.body)
     if status in {401, 403}:
         return ValueError(
             f"Label Studio at {url} does not accept LABEL_STUDIO_API_KEY, a {token_kind(api_key)} "
-            f"({said}); {_remedy(api_key)}"
+            f"({reason}); {_remedy(api_key)}"
         )
     if 300 <= status < 400:
         target = (error.headers or {}).get("location", "another address")
         return ValueError(f"{url} sends us on to {target}; set LABEL_STUDIO_URL to what is meant")
     if status in {429, 408} or (status >= 500 and status != 501):  # 501: it never was one
         return ConnectionError(
-            f"Label Studio at {url} failed with status {status} ({said}); wait if it is still "
+            f"Label Studio at {url} failed with status {status} ({reason}); wait if it is still "
             "starting or migrating its database, and try again; if that does not help, its log "
             "says what is wrong"
         )
-    if status == 404 and "No Project" in said:
+    if status == 404 and "No Project" in reason:
         return ValueError(
             f"Label Studio at {url} does not have this workspace's project any more: somebody "
             "deleted it; if that is meant, remove label-studio.json from the workspace and the "
@@ -108,7 +108,7 @@ def _sentence(error: Any, url: str, api_key: str) -> Exception:
         return ValueError(
             f"{url} answers, but not as Label Studio does (status {status}); check LABEL_STUDIO_URL"
         )
-    return ValueError(f"Label Studio at {url} refused a request with status {status}: {said}")
+    return ValueError(f"Label Studio at {url} refused a request with status {status}: {reason}")
 
 
 def _remedy(api_key: str) -> str:
@@ -118,18 +118,18 @@ def _remedy(api_key: str) -> str:
 
 
 def detail(body: Any) -> str:
-    """What the server said, short; a page of HTML says nothing."""
+    """The reason that the server gives, short; a page of HTML has none."""
     if not isinstance(body, dict):
         return "no reason given"
-    said = " ".join(str(body[key]) for key in ("detail", "validation_errors") if body.get(key))
-    return re.sub(r"\s+", " ", said or json.dumps(body))[:300]
+    reason = " ".join(str(body[key]) for key in ("detail", "validation_errors") if body.get(key))
+    return re.sub(r"\s+", " ", reason or json.dumps(body))[:300]
 
 
 def _claims(token: str) -> dict[str, Any] | None:
     """What a JWT says about itself, None for anything else."""
     parts = token.split(".")
     try:
-        found = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (IndexError, binascii.Error, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return claims if isinstance(claims, dict) else None

@@ -33,11 +33,11 @@ def connect_backend(studio: Studio, url: str, secret: str, *, model: str | None)
         there = studio.client.ml.list(project=studio.project_id)
         ours = [known.id for known in there if _same(known.url, url)]
         if ours:
-            found = studio.client.ml.update(min(ours), **wanted)
+            backend = studio.client.ml.update(min(ours), **wanted)
         else:
-            found = studio.client.ml.create(**wanted)
+            backend = studio.client.ml.create(**wanted)
             _stop_events(studio, url)
-    return int(found.id)
+    return int(backend.id)
 
 
 def _stop_events(studio: Studio, url: str) -> None:
@@ -68,8 +68,8 @@ def _plain_words(studio: Studio, url: str) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        said = _said(error.body)
-        if error.status_code == 403 and "network address" in said:
+        reason = _plain_text(error.body)
+        if error.status_code == 403 and "network address" in reason:
             raise ValueError(
                 f"Label Studio at {studio.url} calls no local or private address such as {url}; "
                 "start it with LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS=false and "
@@ -77,7 +77,7 @@ def _plain_words(studio: Studio, url: str) -> Iterator[None]:
             ) from error
         if error.status_code != 400:
             raise
-        if "authentication parameters" in said:
+        if "authentication parameters" in reason:
             raise ValueError(
                 f"the service at {url} does not know this HONE_BACKEND_SECRET; set the same for "
                 "the service and here, and start the service again"
@@ -85,7 +85,7 @@ def _plain_words(studio: Studio, url: str) -> Iterator[None]:
         raise ConnectionError(
             f"Label Studio at {studio.url} does not get through to the service at {url}: start "
             "`bentoml serve` with HONE_BACKEND_SECRET set, or correct HONE_BACKEND_URL, which is "
-            f"the address as Label Studio sees it ({said.rpartition('info: ')[2][:200]})"
+            f"the address as Label Studio sees it ({reason.rpartition('info: ')[2][:200]})"
         ) from error
 
 
@@ -93,5 +93,5 @@ def _same(one: str, other: str) -> bool:
     return one.rstrip("/") == other.rstrip("/")
 
 
-def _said(body: Any) -> str:
+def _plain_text(body: Any) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^<>]*>", "", str(body)))

@@ -31,9 +31,9 @@ def find_or_create(client: Any, url: str, workspace: Workspace) -> Any:
     is not written to. The caller holds `folder_lock(workspace.staged)`.
     """
     note = _Note(workspace.root / PROJECT_FILE)
-    found = _known(client, url, note) if note.project else _marked(client, note.mark)
-    if found is None:
-        found = client.projects.create(
+    project = _known(client, url, note) if note.project else _marked(client, note.mark)
+    if project is None:
+        project = client.projects.create(
             title=wire.project_title(workspace.title),
             description=wire.project_description(workspace.purpose, note.mark),
             label_config=KINDS[workspace.kind].screen(workspace.classes),
@@ -41,34 +41,36 @@ def find_or_create(client: Any, url: str, workspace: Workspace) -> Any:
             show_instruction=True,
             sampling="Uncertainty sampling",
         )
-    note.remember(int(found.id))
-    return found
+    note.remember(int(project.id))
+    return project
 
 
 def update_screen(
-    client: Any, url: str, found: Any, workspace: Workspace, chosen: Callable[[], set[str]]
+    client: Any, url: str, project: Any, workspace: Workspace, chosen: Callable[[], set[str]]
 ) -> None:
     """Let the project have the screen of `hone.toml`; a class in `chosen` cannot leave it."""
     kind = KINDS[workspace.kind]
     config = kind.screen(workspace.classes)
-    if found.label_config == config:
+    if project.label_config == config:
         return
-    removed = kind.classes_on_screen(found.parsed_label_config or {}) - set(workspace.class_names)
+    removed = kind.classes_on_screen(project.parsed_label_config or {}) - set(workspace.class_names)
     used = removed & chosen() if removed else set()
     if used:
         raise ValueError(
             f"the class {sorted(used)[0]!r} is gone from hone.toml, but annotators chose it in "
-            f"project {found.id} at {url}; put it back, or start a new project by removing "
+            f"project {project.id} at {url}; put it back, or start a new project by removing "
             f"{workspace.root / PROJECT_FILE}"
         )
-    client.projects.update(found.id, label_config=config)
+    client.projects.update(project.id, label_config=config)
 
 
-def update_instructions(client: Any, found: Any, workspace: Workspace, examples: Examples) -> None:
+def update_instructions(
+    client: Any, project: Any, workspace: Workspace, examples: Examples
+) -> None:
     """Let the project explain its classes, by a line and by example images."""
     text = wire.instructions(workspace.purpose, workspace.classes, examples)
-    if found.expert_instruction != text or not found.show_instruction:
-        client.projects.update(found.id, expert_instruction=text, show_instruction=True)
+    if project.expert_instruction != text or not project.show_instruction:
+        client.projects.update(project.id, expert_instruction=text, show_instruction=True)
 
 
 def connect_folder(client: Any, project: int, folder: Path) -> None:
@@ -123,7 +125,7 @@ def connect_bucket(client: Any, project: int, bucket: BucketImageStore) -> None:
         "presign_ttl": 60,  # minutes: as long as somebody may look at one image
         **bucket.access(),
     }
-    there = {(found.bucket, found.prefix): found.id for found in storage.list(project=project)}
+    there = {(stored.bucket, stored.prefix): stored.id for stored in storage.list(project=project)}
     known = there.get((bucket.bucket, bucket.prefix))
     with _reached(bucket):
         if known is not None:
@@ -155,8 +157,8 @@ def _reached(bucket: BucketImageStore) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        said = detail(error.body)
-        if "network address" in said:
+        reason = detail(error.body)
+        if "network address" in reason:
             raise ValueError(
                 f"Label Studio calls no local or private address, and HONE_IMAGE_BUCKET "
                 f"{bucket.address()} "
@@ -168,7 +170,7 @@ def _reached(bucket: BucketImageStore) -> Iterator[None]:
             raise
         raise ValueError(
             f"Label Studio does not get at HONE_IMAGE_BUCKET {bucket.address()}, though Hone "
-            f"does ({said}); "
+            f"does ({reason}); "
             "see that AWS_ENDPOINT_URL is an address that holds on its machine too, and that the "
             "keys may list there; its log says more"
         ) from error
@@ -182,7 +184,7 @@ def _known(client: Any, url: str, note: "_Note") -> Any:
         "if not, bring the server's database back"
     )
     try:
-        found = client.projects.get(note.project)
+        project = client.projects.get(note.project)
     except ApiError as error:
         if error.status_code != 404:
             raise
@@ -190,18 +192,18 @@ def _known(client: Any, url: str, note: "_Note") -> Any:
             f"Label Studio at {url} has no project {note.project} any more, the one this "
             f"workspace's batches went to: it was deleted, or this is another server; {remedy}"
         ) from error
-    if note.mark not in (found.description or ""):
+    if note.mark not in (project.description or ""):
         raise ValueError(
             f"project {note.project} at {url} is not this workspace's: its description "
             f"lacks the line with {note.mark}; put it back if somebody removed it; {remedy}"
         )
-    return found
+    return project
 
 
 def _marked(client: Any, mark: str) -> Any:
     """The project with our mark, if a run was killed between making and remembering it."""
     every = client.projects.list(include="id,description", page_size=1000)
-    ours = [found.id for found in every if mark in (found.description or "")]
+    ours = [project.id for project in every if mark in (project.description or "")]
     return client.projects.get(min(ours)) if ours else None
 
 
@@ -212,8 +214,8 @@ class _Note:
         self.path = path
         if not path.exists():
             self._write(f"hone-{uuid.uuid4()}", None)
-        found = json.loads(path.read_text())
-        self.mark, self.project = str(found["mark"]), found["project"]
+        content = json.loads(path.read_text())
+        self.mark, self.project = str(content["mark"]), content["project"]
 
     def remember(self, project: int) -> None:
         """Keep the project's id."""

@@ -61,7 +61,7 @@ def instructions(
     purpose: str, classes: Sequence[LabelClass], examples: Mapping[str, Sequence[str]]
 ) -> str:
     """What annotators read: what it is for, a line and example images for each class."""
-    lines = [f"<li>{_told(known, examples.get(known.name, ()))}</li>" for known in classes]
+    lines = [f"<li>{_class_line(known, examples.get(known.name, ()))}</li>" for known in classes]
     return (
         (f"<h3>{escape(purpose, quote=False)}</h3>" if purpose else "")
         + f"<ul>{''.join(lines)}</ul>"
@@ -118,10 +118,10 @@ def pre_annotation_model(outgoing: pd.DataFrame) -> str | None:
 
 def query(*filters: Mapping[str, Any], order: str | None = None) -> str:
     """A Data Manager query: tasks that pass every filter, in the order of one column."""
-    found: dict[str, Any] = {"filters": {"conjunction": "and", "items": list(filters)}}
+    content: dict[str, Any] = {"filters": {"conjunction": "and", "items": list(filters)}}
     if order is not None:
-        found["ordering"] = [order]
-    return json.dumps(found)
+        content["ordering"] = [order]
+    return json.dumps(content)
 
 
 def of_samples(sample_ids: Sequence[str]) -> dict[str, Any]:
@@ -194,15 +194,15 @@ def collect(
     given: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     read: set[str] = set()
-    for found in tasks:
-        sample_id = sample_of(found)
+    for task in tasks:
+        sample_id = sample_of(task)
         read |= {sample_id} if sample_id else set()
-        for annotation in found.get("annotations") or []:
+        for annotation in task.get("annotations") or []:
             who = _annotator(annotation, users)
             try:
-                given.append(_answer(annotation, found, classes, kind) | {"annotator": who})
+                given.append(_answer(annotation, task, classes, kind) | {"annotator": who})
             except UnusableAnswer as error:
-                refused.append(_refusal(annotation, found, error) | {"annotator": who})
+                refused.append(_refusal(annotation, task, error) | {"annotator": who})
     rows = [{**row, "source": source} for row in given]
     table = pd.DataFrame(rows, columns=ANSWER_COLUMNS, dtype=object)  # so that None stays None
     return Collected(
@@ -220,7 +220,7 @@ def sample_of(task: Mapping[str, Any]) -> str | None:
     return sample_id if isinstance(sample_id, str) and sample_id else None
 
 
-def _told(known: LabelClass, images: Sequence[str]) -> str:
+def _class_line(known: LabelClass, images: Sequence[str]) -> str:
     key = f" (key {escape(known.hotkey, quote=False)})" if known.hotkey else ""
     hint = f": {escape(known.hint, quote=False)}" if known.hint else ""
     # The classes are the page's own, for no style gets there: side by side and all equally high.
@@ -306,13 +306,13 @@ def _refusal(
     annotation: Mapping[str, Any], task: Mapping[str, Any], error: UnusableAnswer
 ) -> dict[str, Any]:
     sample_id, number = sample_of(task), task.get("id")
-    said = [annotation.get(key) for key in ("result", "completed_by", "ground_truth")]
+    content = [annotation.get(key) for key in ("result", "completed_by", "ground_truth")]
     return {
         "external_id": f"{sample_id or f'task-{number}'}:{annotation.get('id')}",
         "sample_id": sample_id,
         "reason": error.reason,
         "detail": f"task {number}: {error.detail}",
-        "digest": hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest(),
+        "digest": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
     }
 
 

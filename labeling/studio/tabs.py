@@ -10,7 +10,7 @@ from typing import Any
 
 EVERYTHING, DISAGREEMENTS = "Everything", "Disagreements"
 QUEUE, DISAGREEMENT = "queue", "disagreement"  # stages of a task; in a review it is "review"
-KEPT = 8  # rounds with a tab; more would hide the others
+ROUNDS_WITH_TAB = 8  # rounds with a tab; more would hide the others
 OURS = re.compile(rf"round-\d{{4,}}|Review round-\d{{4,}}|{DISAGREEMENTS}")
 # What is of no use to somebody who looks at a list of images.
 HIDDEN = [
@@ -42,7 +42,7 @@ def show_tabs(client: Any, project: int, rounds: Sequence[tuple[str, bool]]) -> 
     there = client.views.list(project=project)
     titles = {_title(view): view.id for view in there}
     wanted = {} if there else {EVERYTHING: _tab(EVERYTHING)}
-    for name, is_review in sorted(rounds)[-KEPT:]:
+    for name, is_review in sorted(rounds)[-ROUNDS_WITH_TAB:]:
         title = f"Review {name}" if is_review else name
         wanted[title] = _tab(title, round=name)
     wanted[DISAGREEMENTS] = _tab(DISAGREEMENTS, stage=DISAGREEMENT)
@@ -76,5 +76,5 @@ def _tab(title: str, **fields: str) -> dict[str, Any]:
 
 
 def _title(view: Any) -> str:
-    found = view.data
-    return str((found if isinstance(found, dict) else dict(found or {})).get("title", ""))
+    content = view.data
+    return str((content if isinstance(content, dict) else dict(content or {})).get("title", ""))

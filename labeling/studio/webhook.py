@@ -40,7 +40,7 @@ def receiver(secret: str, wake: Callable[[], None], *, pause: float = PAUSE) -> 
     However many calls come, `wake` begins once more after the last of them; one that fails is
     repeated. `wake` may block: it runs in a thread, one at a time.
     """
-    bell = _Bell(wake, pause)
+    caller = _BackgroundCaller(wake, pause)
 
     async def called(request: Request) -> Response:
         given = request.headers.get(HEADER, "").encode("latin-1")
@@ -51,52 +51,52 @@ def receiver(secret: str, wake: Callable[[], None], *, pause: float = PAUSE) -> 
             size += len(part)
             if size > EVENT_BYTES:
                 return Response(status_code=413)
-        bell.ring()
+        caller.request()
         return Response(status_code=204)
 
     @asynccontextmanager
     async def living(_: Starlette) -> AsyncIterator[None]:
         yield
-        await bell.rest()
+        await caller.close()
 
     return Starlette(
         routes=[Route("/label-studio/{rest:path}", called, methods=["POST"])], lifespan=living
     )
 
 
-class _Bell:
-    """Wakes in the background, and again as long as somebody rings meanwhile."""
+class _BackgroundCaller:
+    """Calls `wake` in the background, and again as long as calls come in meanwhile."""
 
     def __init__(self, wake: Callable[[], None], pause: float) -> None:
         self._wake, self._pause = wake, pause
-        self._rung = False
-        self._waking: asyncio.Task[None] | None = None
+        self._requested = False
+        self._task: asyncio.Task[None] | None = None
 
-    def ring(self) -> None:
-        """Have somebody woken soon."""
-        self._rung = True
-        if self._waking is None or self._waking.done():
-            self._waking = asyncio.create_task(self._keep_waking())
+    def request(self) -> None:
+        """Have `wake` called soon."""
+        self._requested = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
 
-    async def rest(self) -> None:
-        """End; who rang and was not heard yet is heard now."""
-        if self._waking is not None:
-            self._waking.cancel()
-            await asyncio.wait([self._waking])
-        if self._rung:
+    async def close(self) -> None:
+        """End; a call that was not passed on yet is passed on now."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._requested:
             await self._wake_once()
 
-    async def _keep_waking(self) -> None:
-        while self._rung:
+    async def _run(self) -> None:
+        while self._requested:
             await self._wake_once()
             await asyncio.sleep(self._pause)
 
     async def _wake_once(self) -> None:
-        self._rung = False
+        self._requested = False
         try:
             await asyncio.to_thread(self._wake)
         except Exception as error:
-            self._rung = True
+            self._requested = True
             logger.warning("nobody was woken, another try follows: %s", error)
 
 
@@ -123,12 +123,12 @@ def register(studio: "Studio", url: str, secret: str) -> int:
 
     try:
         if ours:
-            found = hooks.update(ours[0], **wanted)
+            hook = hooks.update(ours[0], **wanted)
         else:
-            found = hooks.create(project=studio.project_id, **wanted)
+            hook = hooks.create(project=studio.project_id, **wanted)
     except ApiError as error:
         raise _in_words(error, studio.url, url) from error
-    return int(found.id)
+    return int(hook.id)
 
 
 def _check(url: str, secret: str) -> None:
@@ -146,16 +146,16 @@ def _check(url: str, secret: str) -> None:
 
 def _in_words(error: "ApiError", at: str, url: str) -> Exception:
     """Why Label Studio does not take the hook; other errors as they are."""
-    said = detail(error.body)
-    if error.status_code == 403 and "network address" in said:
+    reason = detail(error.body)
+    if error.status_code == 403 and "network address" in reason:
         return ValueError(
             f"Label Studio at {at} calls no local or private address such as {url}; start it with "
             "LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS=false and "
             "LABEL_STUDIO_USER_ADDITIONAL_BANNED_SUBNETS=<the networks it still must not call>"
         )
-    if error.status_code == 400 or "resolve" in said:
+    if error.status_code == 400 or "resolve" in reason:
         return ValueError(
-            f"Label Studio at {at} takes no webhook to {url} ({said}); correct HONE_WEBHOOK_URL, "
+            f"Label Studio at {at} takes no webhook to {url} ({reason}); correct HONE_WEBHOOK_URL, "
             "which is the address as Label Studio sees it"
         )
     return error

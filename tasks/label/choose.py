@@ -54,6 +54,16 @@ class _Chosen:
     model: str | None
     rule: str
 
+    @property
+    def rule_and_model(self) -> str:
+        """How it was chosen, for people."""
+        return f"{self.rule}{f' with {self.model}' if self.model else ', no model yet'}"
+
+    @property
+    def audit_size(self) -> int:
+        """How many of the samples are audit samples."""
+        return int((self.batch.rows["reason"] == Reason.AUDIT).sum())
+
 
 @task
 def name_round(round_id: str | None, annotators: str) -> str:
@@ -127,13 +137,9 @@ def choose_batch(
             if drift is not None:
                 decisions.answer_decision(connection, drift.decision_id, round_id)
             progress = load_audit_progress(connection, progress.needed)
-    print(
-        f"{round_id}: {len(chosen.batch)} of {len(pool)} chosen by {chosen.rule}"
-        f"{' with ' + chosen.model if chosen.model else ', no model yet'}"
-    )
+    print(f"{round_id}: {len(chosen.batch)} of {len(pool)} chosen by {chosen.rule_and_model}")
     if not progress.verdict_possible:
-        audit = int((chosen.batch.rows["reason"] == Reason.AUDIT).sum())
-        print(progress.sentence(per_round=audit))
+        print(progress.sentence(per_round=chosen.audit_size))
     return len(chosen.batch)
 
 

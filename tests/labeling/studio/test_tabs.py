@@ -49,7 +49,7 @@ def test_only_the_newest_rounds_have_a_tab():
     views = Views()
     shown(views, *rounds[:5])
     titles = shown(views, *rounds)
-    assert len([title for title in titles if "round-" in title]) == tabs.KEPT
+    assert len([title for title in titles if "round-" in title]) == tabs.ROUNDS_WITH_TAB
     assert titles[-1] == "Review round-0020"
 
 
