@@ -30,6 +30,7 @@ def demo(
     os.environ["HONE_WORKSPACE"] = str(home / "workspace")
     os.environ |= {"PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_LEVEL": "WARNING"}
     os.environ.pop("PREFECT_API_URL", None)  # the demo leaves nothing in anybody's server
+    typer.echo("starting a temporary Prefect server; it takes some seconds, longer when busy")
     from flows.run_demo import run_demo
 
     with quick_flows():

@@ -28,21 +28,23 @@ def label_random(
     asked: pd.DataFrame, root: Path, classes: list[str], policy: SettlePolicy
 ) -> pd.DataFrame:
     """`asked` with the labels that the simulated annotators settle on, as in a round."""
-    truths, people, seed = simulation.load_simulation(root)
-    found: dict[str, str] = {}
+    truths, annotators, seed = simulation.load_simulation(root)
+    labels: dict[str, str] = {}
     trust: dict[str, float] = {}
-    left = truths[truths.index.isin(asked["sample_id"])]
+    unlabelled = truths[truths.index.isin(asked["sample_id"])]
     for attempt in range(simulation.ATTEMPTS):
-        given = simulation.simulate_answers(left, classes, people, seed=seed, attempt=attempt)
+        given = simulation.simulate_answers(
+            unlabelled, classes, annotators, seed=seed, attempt=attempt
+        )
         settled = settle(given.assign(seq=range(len(given))), policy)
         settled = settled[settled["label"].notna()]
-        found |= dict(zip(settled["sample_id"], settled["label"], strict=True))
+        labels |= dict(zip(settled["sample_id"], settled["label"], strict=True))
         trust |= dict(zip(settled["sample_id"], settled["trust"], strict=True))
-        left = left[~left.index.isin(list(found))]
-        if left.empty:
+        unlabelled = unlabelled[~unlabelled.index.isin(list(labels))]
+        if unlabelled.empty:
             break
-    table = asked[asked["sample_id"].isin(list(found))].copy()
-    table["label"] = table["sample_id"].map(found)
+    table = asked[asked["sample_id"].isin(list(labels))].copy()
+    table["label"] = table["sample_id"].map(labels)
     table["trust"] = table["sample_id"].map(trust)
     return table
 
