@@ -82,7 +82,7 @@ def quick_flows() -> Iterator[None]:
 
 def _print_own_lines_only() -> None:
     """Print what flows print as plain lines; the log itself goes to the Prefect server only."""
-    import prefect  # sets up the console that is then silenced
+    import prefect.main  # sets up the console that is then silenced
     from prefect.logging.handlers import PrefectConsoleHandler
 
     package = str(Path(prefect.__file__).parent)
@@ -90,13 +90,19 @@ def _print_own_lines_only() -> None:
     def is_own_line(record: logging.LogRecord) -> bool:
         return not record.pathname.startswith(package) or record.funcName == "handle_retry"
 
+    def is_for_the_screen(record: logging.LogRecord) -> bool:
+        waits = record.pathname.startswith(package) and record.levelno < logging.ERROR
+        return not (
+            record.name.startswith("prefect") or waits
+        )
+
     lines = _PlainLines()
     lines.addFilter(is_own_line)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addHandler(lines)
     for handler in [*logging.getLogger().handlers, *logging.getLogger("prefect").handlers]:
         if isinstance(handler, PrefectConsoleHandler):
-            handler.addFilter(lambda record: not record.name.startswith("prefect"))
+            handler.addFilter(is_for_the_screen)
 
 
 class _PlainLines(logging.Handler):
