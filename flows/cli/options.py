@@ -92,9 +92,7 @@ def _print_own_lines_only() -> None:
 
     def is_for_the_screen(record: logging.LogRecord) -> bool:
         waits = record.pathname.startswith(package) and record.levelno < logging.ERROR
-        return not (
-            record.name.startswith("prefect") or waits
-        )
+        return not (record.name.startswith("prefect") or waits)
 
     lines = _PlainLines()
     lines.addFilter(is_own_line)
