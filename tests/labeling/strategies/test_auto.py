@@ -103,7 +103,7 @@ def test_a_long_tail_among_copies_is_a_long_tail() -> None:
 
 
 def test_the_rule_looks_only_at_samples_that_may_be_chosen() -> None:
-    even, uneven = np.full((100, CLASSES), 1 / CLASSES), np.tile([0.9, 0.1, 0.0, 0.0], (100, 1))
+    even, uneven = np.full((100, CLASSES), 1 / CLASSES), np.tile([1.0, 0, 0, 0], (100, 1))
     once, labels = embeddings(100), np.arange(40) % CLASSES
     beside = Pool(
         probs=np.concatenate([even, uneven]),
