@@ -37,11 +37,10 @@ def publish_annotators(settling: SettlePolicy) -> None:
         if not version.needs_report(queries.reported_version(connection)):
             return
     report = annotators_report(ctx.engine, settling, classes)
-    if not report.annotators:
-        return
-    quality = quality_report(ctx.engine, settling, classes)
-    _publish("annotators", annotator_rows(report), report.remarks)
-    _publish("agreement", agreement_rows(quality), quality.remarks)
+    if report.annotators:
+        quality = quality_report(ctx.engine, settling, classes)
+        _publish("annotators", annotator_rows(report), report.remarks)
+        _publish("agreement", agreement_rows(quality), quality.remarks)
     with writing(ctx.engine) as connection:
         queries.save_reported_version(connection, version)
 

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, insert
 
 from core.database import writing
 from labeling.consensus.settle import SettlePolicy
-from labeling.ledger.report_queries import LedgerVersion, ledger_version
+from labeling.ledger.report_queries import LedgerVersion, ledger_version, reported_version
 from labeling.ledger.tables import answers, assignments, gold, labels, refused_answers, rounds
 from tasks.direct_run import direct_runs
 from tasks.report import annotators, annotators_view, publish
@@ -273,6 +273,19 @@ def test_a_report_reads_answers_only_where_something_changed(
     assert len(published) == 2
     publish.publish_annotators.fn(replace(POLICY, gold_accuracy=0.9))
     assert len(published) == 4
+
+
+def test_a_ledger_without_answers_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = make_engine(tmp_path, ["s"])
+    assert tables_published(empty, monkeypatch) == []
+    publish.publish_annotators.fn(POLICY)
+    with empty.connect() as connection:
+        reported = reported_version(connection)
+        assert reported is not None
+        now = ledger_version(connection, settings=reported.settings)
+    assert not now.needs_report(reported)
 
 
 @pytest.mark.parametrize(("new", "hours", "is_due"), [
