@@ -15,16 +15,16 @@ def test_a_successful_command_prints_its_own_lines_only(
 ) -> None:
     workspace = make_world(tmp_path, images=30)
     images = workspace.root.parent / "images"
-    server = {"PREFECT_API_URL": prefect_server.url}
-    ingested = hone(workspace, "ingest", str(images), **server)
+    url = prefect_server.url
+    ingested = hone(workspace, "ingest", str(images), PREFECT_API_URL=url)
     assert ingested.stdout.splitlines() == [f"{images}: 30 added, 0 known, refused: none"], (
         ingested.stderr
     )
     simulated = ("--annotators", "simulated")
     labelled = hone(
-        workspace, "label", "--size", "10", "--audit-share", "0.5", *simulated, **server
+        workspace, "label", "--size", "10", "--audit-share", "0.5", *simulated, PREFECT_API_URL=url
     )
-    collected = hone(workspace, "collect", *simulated, **server)
+    collected = hone(workspace, "collect", *simulated, PREFECT_API_URL=url)
     for done in (ingested, labelled, collected):
         assert done.stderr == ""
         for of_prefect in (
