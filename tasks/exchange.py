@@ -22,6 +22,7 @@ def import_labels(
     format: str | None = None,
     images: Path | None = None,
     gold: bool = False,
+    allow_outside: bool = False,
 ) -> ImportResult:
     """Import the labels in a file or a tree, their images first; return what became of them.
 
@@ -33,7 +34,14 @@ def import_labels(
     with ctx.engine.connect() as connection:  # or the same file again would withdraw its answers
         refuse_lost_classes(connection, classes, kind)
     file = read_labels(path, classes, kind, format)
-    matched = match(ctx.engine, ctx.workspace, file, folder=images, processes=os.cpu_count() or 1)
+    matched = match(
+        ctx.engine,
+        ctx.workspace,
+        file,
+        folder=images,
+        allow_outside=allow_outside,
+        processes=os.cpu_count() or 1,
+    )
     record = record_gold if gold else record_import
     with only_writer(ctx.engine, "answers") as token:
         recorded = record(ctx.engine, token, matched, classes)

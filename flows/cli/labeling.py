@@ -100,18 +100,25 @@ def quality(as_json: AsJson = False) -> None:
 def import_(
     path: Annotated[Path, typer.Argument(help="CSV, COCO or Label Studio JSON, or folders.")],
     format: Annotated[
-        str | None, typer.Option(help="csv, coco, folders or label-studio; default: as it looks.")
+        str | None, typer.Option(help="csv, coco, folders or label-studio; default: detected.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Where its images lie; default: beside it.")
+        Path | None, typer.Option(help="Folder with its images; default: that of the file.")
     ] = None,
-    gold: Annotated[bool, typer.Option("--gold", help="Known truths, to check people.")] = False,
+    gold: Annotated[
+        bool, typer.Option("--gold", help="Known truths, to check annotators.")
+    ] = False,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Also take images outside that folder.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Take in labels that exist already, and the images they are about."""
     from tasks.exchange import import_labels
 
-    facts = import_labels(path, format=format, images=images, gold=gold)
+    facts = import_labels(
+        path, format=format, images=images, gold=gold, allow_outside=allow_outside
+    )
     if as_json:
         echo_json(facts)
 

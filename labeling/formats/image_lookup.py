@@ -46,14 +46,16 @@ def take_images(
     names: Sequence[str],
     *,
     folder: Path,
+    allow_outside: bool = False,
     processes: int = 1,
 ) -> IngestedImages:
     """Ingest the images of these names, relative to `folder`; one without a file stays out.
 
-    An image that was ingested before needs no file any more. Our own exported images are known by
+    A file outside `folder`, by its path or through a link, is taken only with `allow_outside`. An
+    image that was ingested before needs no file any more. Our own exported images are known by
     name and content: they are the samples they were made of, not new ones.
     """
-    located = find_files(names, folder)
+    located = find_files(names, folder, allow_outside=allow_outside)
     files = {name: path for name, path in located.items() if isinstance(path, str)}
     with engine.connect() as connection:
         exported = _exported(connection, files)
@@ -68,13 +70,16 @@ def take_images(
     return IngestedImages({**located, **lost, **outcomes, **exported}, added)
 
 
-def find_files(names: Iterable[str], folder: Path) -> dict[str, str | Absent]:
+def find_files(
+    names: Iterable[str], folder: Path, *, allow_outside: bool = False
+) -> dict[str, str | Absent]:
     """The file that each name means; two names may mean one file only when both are exact.
 
     A path counts from `folder`. A bare file name, and what Label Studio makes of a path, may lie
-    anywhere below it. Addresses are not fetched.
+    anywhere below it. Addresses are not fetched, and what leaves `folder` is not opened unless
+    `allow_outside`.
     """
-    below = _Below(folder.resolve())
+    below = _Below(folder.resolve(), allow_outside)
     located: dict[str, str | Absent] = {}
     inexact: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(names):
@@ -99,14 +104,21 @@ class _Below:
     """The files below a folder."""
 
     folder: Path
+    allow_outside: bool
 
-    def exact(self, name: str) -> str | None:
+    def exact(self, name: str) -> str | Absent | None:
         """The file at exactly this path."""
         if _FAR.match(name):
             return None
         path = unquote(urlsplit(name).path) if name.startswith("file://") else name
         ways = (path, path.strip(), path.replace("\\", "/"))
-        return next(filter(None, map(self._file, ways)), None)
+        if file := next(filter(None, map(self._file, ways)), None):
+            return file
+        if not (self.allow_outside or _served(name)) and any(map(self._leaves, ways)):
+            detail = f"{short(name)} leads out of {self.folder}"
+            return Absent("OUTSIDE", f"{detail}; name a folder above it with --images, or "
+                          "--allow-outside if you trust the file")  # fmt: skip
+        return None
 
     def similar(self, name: str) -> str | Absent:
         """The one file that a bare file name or a path of Label Studio's can mean."""
@@ -130,8 +142,22 @@ class _Below:
         return Absent("AMBIGUOUS", f"{detail}; write its path in full")
 
     def _file(self, path: str) -> str | None:
+        """The file at this path, links resolved; None where there is none that may be opened."""
         whole = os.path.join(self.folder, path)  # noqa: PTH118 - a Path per name is slow
-        return os.path.realpath(whole) if path and os.path.isfile(whole) else None  # noqa: PTH113
+        if not path or not os.path.isfile(whole):  # noqa: PTH113
+            return None
+        real = os.path.realpath(whole)
+        return real if self.allow_outside or self._is_inside(real) else None
+
+    def _leaves(self, path: str) -> bool:
+        """Whether a path leads out of the folder, by its parts or through a link."""
+        whole = os.path.join(self.folder, path)  # noqa: PTH118
+        if not self._is_inside(os.path.normpath(whole)):
+            return True
+        return os.path.isfile(whole) and not self._is_inside(os.path.realpath(whole))  # noqa: PTH113
+
+    def _is_inside(self, whole: str) -> bool:
+        return whole == str(self.folder) or whole.startswith(os.path.join(self.folder, ""))  # noqa: PTH118
 
     @cached_property
     def _by_name(self) -> dict[str, set[str]]:
@@ -141,6 +167,8 @@ class _Below:
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in files:
                 path = os.path.realpath(os.path.join(folder, name))  # noqa: PTH118
+                if not (self._is_inside(path) or self.allow_outside):
+                    continue
                 paths[name].add(path)
                 paths[re.sub(r"[^-\w.]", "", name.replace(" ", "_"))].add(path)
         return dict(paths)

@@ -73,6 +73,7 @@ def match(
     file: LabelFile,
     *,
     folder: Path | None = None,
+    allow_outside: bool = False,
     processes: int = 1,
 ) -> Matched:
     """Ingest the images that the file names, relative to `folder` or else to its own folder."""
@@ -85,6 +86,7 @@ def match(
         workspace,
         [name for name in names if name],
         folder=_image_folder(file, folder),
+        allow_outside=allow_outside,
         processes=processes,
     )
     rows = [_with_sample(row, ours, ingested.samples) for row in file.rows]

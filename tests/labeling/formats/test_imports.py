@@ -353,7 +353,23 @@ def test_what_label_studio_calls_an_image_is_found_below_the_folder(tmp_path: Pa
                                                "in/d.png")]  # fmt: skip
     assert list(found.values())[:4] == there
     reasons = [fate.reason for fate in found.values() if isinstance(fate, Absent)]
-    assert reasons == ["AMBIGUOUS", "NOT_FETCHED", "NOT_FETCHED", "NO_SUCH_IMAGE", "NO_SUCH_IMAGE"]
+    assert reasons == ["AMBIGUOUS", "NOT_FETCHED", "NOT_FETCHED", "NO_SUCH_IMAGE", "OUTSIDE"]
+
+
+def test_no_name_leads_out_of_the_folder_unless_that_is_allowed(tmp_path: Path) -> None:
+    put_pictures(tmp_path, "outside/secret.png", "labels/a.png")
+    folder, secret = tmp_path / "labels", tmp_path / "outside" / "secret.png"
+    (folder / "link.png").symlink_to(secret)
+    (folder / "linked").symlink_to(secret.parent)
+    names = ["../outside/secret.png", str(secret), f"file://{secret}", "link.png", "a.png",
+             "linked/secret.png", "..\\outside\\secret.png", "x/../../outside/secret.png",
+             "/data/local-files/?d=link.png", "secret.png"]  # fmt: skip
+    places = find_files(names, folder)
+    assert places.pop("a.png") == str(folder / "a.png")
+    assert not any(isinstance(place, str) for place in places.values())
+    assert [one.reason for one in places.values() if isinstance(one, Absent)][:3] == ["OUTSIDE"] * 3
+    allowed = find_files(names[:6], folder, allow_outside=True)
+    assert {allowed[name] for name in names[:4]} == {str(secret)}
 
 
 def test_two_names_never_mean_one_file_by_a_guess(tmp_path: Path) -> None:
@@ -368,7 +384,7 @@ def test_names_that_no_file_can_have_stop_nothing(house: House, folder: Path) ->
     found = [task(n, name, choice("cat"), key="v") for n, name in enumerate(names)]
     done = house.take(write(folder / "export.json", found))
     assert done["new"] == 1
-    assert done["refused"] == {"NO_SUCH_IMAGE": 6, "NO_SUCH_SAMPLE": 1}
+    assert done["refused"] == {"NO_SUCH_IMAGE": 5, "OUTSIDE": 1, "NO_SUCH_SAMPLE": 1}
 
 
 def test_images_may_lie_elsewhere(house: House, folder: Path, tmp_path: Path) -> None:
