@@ -108,7 +108,10 @@ def unanswered(
     connection: Connection, asked: pd.DataFrame, policy: SettlePolicy, classes: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Of `asked`: the assignments nobody answered, and those whose answers do not settle."""
-    state = settlement.load_ledger_state(connection)
+    relevant: set[str] | None = None
+    if settlement.last_answer(connection) > NEWEST:
+        relevant = settlement.newest_answered(connection, NEWEST) | set(asked["sample_id"])
+    state = settlement.load_ledger_state(connection, relevant)
     answered = set(zip(state.answers["sample_id"], state.answers["round_id"], strict=True))
     is_answered = [
         key in answered for key in zip(asked["sample_id"], asked["round_id"], strict=True)

@@ -248,7 +248,12 @@ def test_one_person_alone_is_believed_whatever_the_model_said(engine):
         assert overview.count_open(connection) == 0, "nobody could be asked for a second opinion"
 
 
-def test_simulated_people_see_what_nobody_answered_in_its_round_and_what_is_undecided(engine):
+@pytest.mark.parametrize("newest", [2_000, 1])
+def test_simulated_people_see_what_nobody_answered_in_its_round_and_what_is_undecided(
+    engine, monkeypatch, newest
+):
+    """Also beside a large ledger, of which only the newest answers and the asked are read."""
+    monkeypatch.setattr("labeling.consensus.settle_labels.NEWEST", newest)
     ask(engine, "a", "b", "c", required_annotators=2)
     answer(engine, "a", "ann", "cat")
     answer(engine, "a", "ben", "dog")
