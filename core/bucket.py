@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 NOTE = "hone.txt"  # Label Studio takes no prefix under which there is nothing
-SAID = b"Images that annotators are asked about. Hone puts them here and takes them away.\n"
+NOTE_TEXT = b"Images that annotators are asked about. Hone puts them here and takes them away.\n"
 NAME = re.compile(r"[0-9a-f]{64}\.(jpg|png)")  # what we put there; all else is somebody else's
 AT_ONCE = 8  # puts under way: each waits for the network, not for the processor
 NO_BUCKET, NO_KEY = ("NoSuchBucket",), ("404", "NoSuchKey")
@@ -44,7 +44,7 @@ class BucketImageStore:
     def open(self) -> None:
         """See that the bucket takes what we put there. Idempotent."""
         with self._explained():
-            self._client.put_object(Bucket=self.bucket, Key=f"{self.prefix}/{NOTE}", Body=SAID)
+            self._client.put_object(Bucket=self.bucket, Key=f"{self.prefix}/{NOTE}", Body=NOTE_TEXT)
 
     def put(self, images: Mapping[str, bytes]) -> None:
         """Have these images there, by their names."""
