@@ -1,7 +1,6 @@
 """The rules of docs/architecture about the code, read from the code itself.
 
-Each rule is one test that lists every place where it is broken. Places that are still to be
-mended stand in `allowed_for_now.py`; an entry there that is no longer needed fails as well.
+Each rule is one test that lists every place where it is broken.
 """
 
 import ast
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests import source_code
-from tests.allowed_for_now import ALLOWED_FOR_NOW, WORDS_FOR_NOW
 from tests.source_code import (
     LAYERS,
     calls,
@@ -269,7 +267,7 @@ def identifiers_are_words_of_the_field() -> Iterator[Offence]:
     for path in sources():
         used = {word for name in identifiers(path) for word in words(name)}
         for word in sorted(BANNED_WORDS & used):
-            if not is_migration(path) and word not in WORDS_FOR_NOW.get(name_of(path), set()):
+            if not is_migration(path):
                 yield name_of(path), f"an identifier has the word {word!r}"
 
 
@@ -300,22 +298,7 @@ RULES: tuple[Rule, ...] = (
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_rule_holds(rule: Rule) -> None:
-    allowed = ALLOWED_FOR_NOW.get(rule.__name__, set())
-    offences = list(rule())
-    assert [f"{file}: {what}" for file, what in offences if file not in allowed] == []
-    mended = allowed - {file for file, _ in offences}
-    assert not mended, "mended: take them out of tests/allowed_for_now.py"
-
-
-def test_the_list_of_words_for_now_only_shrinks() -> None:
-    used = {
-        name_of(path): {word for name in identifiers(path) for word in words(name)}
-        for path in sources()
-    }
-    mended = {file: words - used.get(file, set()) for file, words in WORDS_FOR_NOW.items()}
-    assert {file: sorted(words) for file, words in mended.items() if words} == {}, (
-        "mended: take them out of tests/allowed_for_now.py"
-    )
+    assert [f"{file}: {what}" for file, what in rule()] == []
 
 
 # For each rule a module that breaks it, and where that would stand.
