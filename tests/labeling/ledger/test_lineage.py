@@ -16,8 +16,8 @@ def test_a_sample_leads_to_its_files_and_to_the_label_in_force(tmp_path: Path) -
             row = {"path": path, "sample_id": "a", "size": 1, "mtime_ns": 1, "seen_at": now()}
             connection.execute(insert(sources).values(**row))
         for name, replaced_at in (("cat", now()), ("dog", None)):
-            row = insert(labels).values(label=name, settled_at=now(), replaced_at=replaced_at)
-            connection.execute(row.values(**label))
+            times = {"settled_at": now(), "replaced_at": replaced_at}
+            connection.execute(insert(labels).values(**label, **times, label=name))
         origin, settled = sample_origin(connection, "a"), label_origin(connection, "a")
         assert sample_origin(connection, "b") is None and label_origin(connection, "b") is None
         assert find_snapshot(connection, "snapshot-0001") is None
