@@ -1,4 +1,4 @@
-"""Choose the next batch and put it before the annotators."""
+"""Choose the next batch and send it to the annotators."""
 
 from typing import Literal
 

@@ -19,7 +19,7 @@ def demo(
     studio: Annotated[
         bool, typer.Option("--studio", help="A person answers in Label Studio.")
     ] = False,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Repeats the same random choices.")] = 0,
     folder: Annotated[Path | None, typer.Option(help="Default: a new folder hone-demo-...")] = None,
 ) -> None:
     """Run the whole loop on scikit-learn's handwritten digits."""

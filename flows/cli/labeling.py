@@ -16,19 +16,29 @@ def label(
     strategy: Annotated[str, typer.Option(help="How to choose; a wrong name lists them.")] = "auto",
     size: Annotated[int, typer.Option(help="Samples in the batch.")] = 50,
     audit_share: Annotated[float, typer.Option(help="Share for the audit, at least.")] = 0.1,
-    random_share: Annotated[float, typer.Option(help="Chance of a place to be drawn.")] = 0.05,
-    relabel_share: Annotated[float, typer.Option(help="At most, for labels in doubt.")] = 0.0,
+    random_share: Annotated[
+        float, typer.Option(help="Probability that a place is filled at random.")
+    ] = 0.05,
+    relabel_share: Annotated[
+        float, typer.Option(help="Share, at most, for doubtful labels.")
+    ] = 0.0,
     balance: Annotated[bool, typer.Option(help="Predicted classes in equal parts.")] = False,
     named: Annotated[list[str] | None, typer.Option(help="A sample id that comes first.")] = None,
-    gold_share: Annotated[float, typer.Option(help="Known ones mixed in, to check people.")] = 0.05,
-    blind_share: Annotated[float, typer.Option(help="Share shown without the guess.")] = 0.1,
-    overlap_share: Annotated[float, typer.Option(help="Share that several people see.")] = 0.0,
-    overlap: Annotated[int, typer.Option(help="How many people that is.")] = 2,
-    seed: int = 0,
+    gold_share: Annotated[
+        float, typer.Option(help="Share with a known label, to check annotators.")
+    ] = 0.05,
+    blind_share: Annotated[
+        float, typer.Option(help="Share shown without the pre-annotation.")
+    ] = 0.1,
+    overlap_share: Annotated[
+        float, typer.Option(help="Share that several annotators answer.")
+    ] = 0.0,
+    overlap: Annotated[int, typer.Option(help="How many annotators that is.")] = 2,
+    seed: Annotated[int, typer.Option(help="Repeats the same random choices.")] = 0,
     round_id: Annotated[str | None, typer.Option("--round", help="Default: the next.")] = None,
     annotators: Answering = Annotators.label_studio,
 ) -> None:
-    """Choose the next batch and put it before the annotators."""
+    """Choose the next batch and send it to the annotators."""
     with single_run():
         from flows.label_round import label_round
         from labeling.batches.quality_control import QualityControlConfig
@@ -61,11 +71,11 @@ def collect(
 
 @app.command(rich_help_panel=PANEL)
 def review(
-    size: Annotated[int, typer.Option(min=1, help="Labels to look at again, at most.")] = 20,
-    seed: int = 0,
+    size: Annotated[int, typer.Option(min=1, help="Labels to ask again about, at most.")] = 20,
+    seed: Annotated[int, typer.Option(help="Repeats the same random choices.")] = 0,
     annotators: Answering = Annotators.label_studio,
 ) -> None:
-    """Put the labels that look wrong before annotators a second time."""
+    """Send the labels that look wrong to the annotators again."""
     with single_run():
         from flows.review_labels import review_labels
 
@@ -74,7 +84,7 @@ def review(
 
 @app.command(rich_help_panel=PANEL)
 def annotators(as_json: AsJson = False) -> None:
-    """Say how good and how fast each annotator is, and how far the guesses lead them."""
+    """Report how accurate and fast each annotator is, and how pre-annotations influence them."""
     from tasks.report import annotators, annotators_view
 
     report = annotators.annotators_report(*_ledger())
@@ -86,7 +96,7 @@ def annotators(as_json: AsJson = False) -> None:
 
 @app.command(rich_help_panel=PANEL)
 def quality(as_json: AsJson = False) -> None:
-    """Say how far annotators agree, and what is disputed or refused."""
+    """Report how far annotators agree, and what is disputed or refused."""
     from tasks.report import annotators, annotators_view
 
     report = annotators.quality_report(*_ledger())
@@ -130,7 +140,7 @@ def export(
     snapshot: Annotated[str | None, typer.Option(help="Default: the newest.")] = None,
     images: Annotated[bool, typer.Option(help="Write the images, too.")] = True,
 ) -> None:
-    """Write a snapshot in a form that other tools read."""
+    """Write a snapshot in a format that other tools read."""
     from tasks.exchange import export_labels
 
     export_labels(target, format=format, snapshot=snapshot, images=images)
@@ -154,7 +164,7 @@ def snapshots(as_json: AsJson = False) -> None:
 def webhook(
     port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1.")] = 3001,
 ) -> None:
-    """Wake `collect` as soon as somebody answered: Label Studio calls this when it happens."""
+    """Receive the calls of Label Studio's webhook: `collect` starts as soon as somebody answers."""
     from tasks.collect.webhook import serve_webhook
 
     serve_webhook(port)

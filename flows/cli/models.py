@@ -19,7 +19,7 @@ def retrain(
         str | None, typer.Option(help="'default', a weights file, or nothing.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: the configuration's.")] = None,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Repeats the same random choices.")] = 0,
     approval: Annotated[bool, typer.Option(help="Wait for `hone release` by a person.")] = False,
 ) -> None:
     """Train a challenger, judge it against the champion, release the winner."""
@@ -45,7 +45,7 @@ def release(
     who: Annotated[str, typer.Option(help="The person who takes responsibility.")],
     why: Annotated[str, typer.Option(help="The reason, kept for good.")],
 ) -> None:
-    """Put a version into service by a named person's word, whatever the verdict."""
+    """Put a version into service on a named person's decision, whatever the verdict."""
     from tasks.operate.release import release_by_hand
 
     release_by_hand(version, who=who, why=why)
@@ -68,14 +68,15 @@ def watch(
 @app.command(rich_help_panel=PANEL)
 def budget(
     worth: Annotated[
-        float | None, typer.Option(help="What a point of accuracy may cost; default: no limit.")
+        float | None,
+        typer.Option(help="Most to pay for a percentage point of accuracy; default: no limit."),
     ] = None,
     least_gain: Annotated[
         float, typer.Option(help="Accuracy that 500 labels must add to be worth asking for.")
     ] = 0.01,
     as_json: AsJson = False,
 ) -> None:
-    """Say what the next labels would add and cost, and whether to go on."""
+    """Report what the next labels would add and cost, and whether to go on."""
     from labeling.budget.learning_curve import BudgetPolicy
     from tasks.report.budget import budget_report
     from tasks.report.budget_view import show_budget

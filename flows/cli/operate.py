@@ -14,7 +14,7 @@ app = typer.Typer()
 def fsck(
     as_json: AsJson = False,
     mend: Annotated[
-        bool, typer.Option("--repair", help="First mend what copies can mend.")
+        bool, typer.Option("--repair", help="First restore what a copy still has.")
     ] = False,
 ) -> None:
     """Check every promise over database, stores and remotes; exit 1 when one is broken."""

@@ -21,9 +21,9 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
     """The name and the text of each line."""
     yield "Images", _images(status)
     skipped = f", {status.skipped:,} skipped" if status.skipped else ""
-    yield "Pool", f"{status.pool:,} that may be asked about{skipped}"
-    unsettled = f", new answers to {status.unsettled:,}" if status.unsettled else ""
-    yield "Annotators", f"{status.assigned:,} images wait for them{unsettled}"
+    yield "Pool", f"{status.pool:,} can be chosen{skipped}"
+    unsettled = f", {status.unsettled:,} with new answers" if status.unsettled else ""
+    yield "Annotators", f"{status.assigned or 'none'} open{unsettled}"
     newest = f", {status.snapshots[-1]} is the newest snapshot" if status.snapshots else ""
     refused = f", {status.refused_answers:,} answers refused" if status.refused_answers else ""
     yield "Labels", f"{status.labels:,}{newest}{refused}"
@@ -41,19 +41,22 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
 def _images(status: Status) -> str:
     served = f", {status.served_samples:,} of them from traffic" if status.served_samples else ""
     count = sum(status.refused.values())
-    refused = f"; {count:,} files refused (hone refused)" if count else ""
+    refused = f"; {counted(count, 'file')} refused (`hone refused`)" if count else ""
     return f"{status.samples:,}{served}{refused}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "no files", "1 file", "1,200 files"."""
+    return f"{f'{count:,}' if count else 'no'} {noun}{'' if count == 1 else 's'}"
 
 
 def _audit(status: Status) -> str:
     progress = status.audit_progress
     if progress.verdict_possible:
-        return f"{progress.labelled:,} labelled, a verdict needs {progress.needed:,}"
-    missing = f"{progress.missing:,} more are to be drawn" if progress.missing else "none to draw"
-    return (
-        f"{progress.labelled:,} labelled of {progress.needed:,} that a verdict needs; "
-        f"{progress.open:,} before annotators, {missing}"
-    )
+        return f"{progress.labelled:,} labels, a verdict needs {progress.needed:,}"
+    open_ = f"; {progress.open:,} open" if progress.open else ""
+    missing = f"; {progress.missing:,} to be drawn by the next rounds" if progress.missing else ""
+    return f"{progress.labelled:,} of the {progress.needed:,} labels for a verdict{open_}{missing}"
 
 
 def _champion(status: Status, now: datetime) -> str:
@@ -71,10 +74,10 @@ def _champion(status: Status, now: datetime) -> str:
 
 def _traffic(status: Status, now: datetime) -> str:
     unchecked = ", newer ones are not checked yet" if status.undrained_segments else ""
-    text = f"{status.predictions:,} predictions{unchecked}"
+    text = f"{counted(status.predictions, 'prediction')}{unchecked}"
     decision = status.last_decision
     if decision is None:
-        return f"{text}; no decision yet"
+        return text
     return (
         f"{text}; last decision {relative_time(decision.decided_at, now)}: {decision.action}, "
         f"{decision.reason}"

@@ -15,7 +15,7 @@ from labeling.quality.reports import (
 )
 from tasks.report.console import MAX_ROWS, NOTHING, Row, print_line, print_table
 
-QUALITY = ["right on gold", "as the others", "a vote counts"]
+QUALITY = ["right on gold", "as the others", "weight of a vote"]
 WORK = ["seconds", "fast", "prediction taken", "same when blind", "led by it"]
 AGREEMENT = ["alpha", "samples", "in words"]
 # Columns that wrap on a narrow screen; figures never do.
@@ -99,7 +99,7 @@ def _annotator(name: str, row: AnnotatorFigures) -> Row:
         "skips": str(row.skips),
         "right on gold": on_gold,
         "as the others": _of(row.with_others, row.others),
-        "a vote counts": _share(row.weight),
+        "weight of a vote": _share(row.weight),
         "seconds": NOTHING if row.seconds is None else f"{row.seconds:.1f}",
         "fast": NOTHING if row.fast is None else f"{row.fast:.0%}",
         "prediction taken": _of(row.accepted, row.shown),
@@ -136,7 +136,7 @@ def _summary(report: QualityReport) -> list[str]:
         f"{assignments.overlap} for several annotators; {report.gold} gold samples",
         f"asked again  {assignments.asked_again}; disputed {assignments.disputed}, waiting for a "
         f"final word {assignments.waiting_for_a_final_word}",
-        f"refused      {refused or 'no answer'}",
+        f"refused      {refused or 'none'}",
     ]
 
 

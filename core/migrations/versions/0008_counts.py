@@ -88,8 +88,10 @@ def _triggers() -> list[tuple[str, str, str, list[str]]]:
     changed = "OLD.{0} IS DISTINCT FROM NEW.{0}".format
     return [
         ("samples", "INSERT", "", [
+            # A new sample has no labels and assignments yet: their rows refer to it.
             "INSERT INTO sample_states VALUES (NEW.sample_id, NEW.group_id, NEW.origin, false, "
-            "'pool')", _settle("NEW.sample_id"),
+            "CASE WHEN EXISTS (SELECT 1 FROM sample_states AS audited WHERE audited.group_id = "
+            "NEW.group_id AND audited.is_audit) THEN 'held' ELSE 'pool' END)",
         ]),
         ("samples", "UPDATE OF group_id", changed("group_id"), [
             "UPDATE sample_states SET group_id = NEW.group_id WHERE sample_id = NEW.sample_id",

@@ -102,11 +102,11 @@ def test_the_page_has_a_line_for_each_part_and_the_next_step() -> None:
     lines = [line.rstrip() for line in page(status).strip().splitlines()]
     assert lines == [
         "Cats  /srv/cats",
-        "  Images      500, 12 of them from traffic; 3 files refused (hone refused)",
-        "  Pool        400 that may be asked about, 3 skipped",
-        "  Annotators  0 images wait for them",
+        "  Images      500, 12 of them from traffic; 3 files refused (`hone refused`)",
+        "  Pool        400 can be chosen, 3 skipped",
+        "  Annotators  none open",
         "  Labels      100, snapshot-0001 is the newest snapshot",
-        "  Audit       60 labelled, a verdict needs 50",
+        "  Audit       60 labels, a verdict needs 50",
         "  Champion    hone:1, accuracy 0.900 [0.850, 0.940] on 60 audit images, "
         "in service since 3 days ago",
         "  Verdict     HOLD for hone:2, 1 day ago: no gain",
@@ -118,9 +118,8 @@ def test_the_page_has_a_line_for_each_part_and_the_next_step() -> None:
 
 def test_the_audit_says_how_many_labels_are_missing() -> None:
     status = replace(LABELLED, audit_progress=AuditProgress(50, 12, 20))
-    assert (
-        "12 labelled of 50 that a verdict needs; 20 before annotators, 18 more are to be drawn"
-        in page(status)
+    assert "12 of the 50 labels for a verdict; 20 open; 18 to be drawn by the next rounds" in page(
+        status
     )
 
 
