@@ -80,6 +80,7 @@ def cold_start_embeddings(
     seed: int = 0,
     seconds: float = SECONDS,
     threads: int = 1,
+    on_training: Callable[[int, int], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, str]:
     """Embeddings of the rows of `table`, float32 [n, width], and a sentence about their source.
@@ -99,7 +100,7 @@ def cold_start_embeddings(
         if kind == "texture":
             encoder = _by_texture(images)
         elif kind == "simclr":
-            encoder = _by_simclr(images, seconds=seconds, seed=seed)
+            encoder = _by_simclr(images, seconds=seconds, seed=seed, on_training=on_training)
         else:
             encoder = _by_weights(images, kind, Path(str(weights)))
         _save_encoder(folder, encoder)
@@ -171,9 +172,17 @@ def _by_texture(images: _Images) -> ColdStartEncoder:
     )
 
 
-def _by_simclr(images: _Images, *, seconds: float, seed: int) -> ColdStartEncoder:
+def _by_simclr(
+    images: _Images,
+    *,
+    seconds: float,
+    seed: int,
+    on_training: Callable[[int, int], None] | None,
+) -> ColdStartEncoder:
     crops = images.sample(MAX_IMAGES, simclr.SIDE)
-    body, epochs = simclr.train_simclr(crops, seconds=seconds, seed=seed, threads=images.threads)
+    body, epochs = simclr.train_simclr(
+        crops, seconds=seconds, seed=seed, threads=images.threads, on_progress=on_training
+    )
     return _standard(
         Encoder([body, texture.Texture()], simclr.SIDE),
         images,

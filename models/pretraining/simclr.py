@@ -81,9 +81,16 @@ class SimCLR(nn.Module):
 
 
 def train_simclr(
-    images: torch.Tensor, *, seconds: float, seed: int, threads: int = 1
+    images: torch.Tensor,
+    *,
+    seconds: float,
+    seed: int,
+    threads: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[nn.Module, float]:
     """An encoder trained on these images (uint8 [n, 3, s, s]), and the number of epochs.
+
+    `on_progress` gets the steps done and the steps that are expected, within `seconds`.
 
     It stops after EPOCHS (for a small pool, MIN_STEPS) or `seconds`, whichever comes first, with a
     rate near zero either way. Seeded; reproducible only when the seconds suffice and the same
@@ -105,6 +112,8 @@ def train_simclr(
             if share >= 1:
                 total = step
                 break
+            if on_progress and step:
+                on_progress(step, max(round(step / share), step + 1))
             for group in optimizer.param_groups:
                 group["lr"] = RATE * rate_share(int(1000 * share), 1000, WARMUP)
             rows = rows if len(rows) >= size else rng.permutation(len(images))

@@ -14,6 +14,7 @@ from models.kinds import KINDS, Kind
 from tasks.context import Context
 from tasks.predictions import EXACT, cache_served, load_version
 from tasks.report.artifacts import progress
+from tasks.report.console import ShowProgress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +126,16 @@ def cold_start_embeddings(ctx: Context, table: pd.DataFrame, *, seconds: float) 
     """Embeddings of these samples by a network that learnt from no label; prints which network."""
     from models.pretraining import cold_start
 
-    show = progress("Embedding the pool before there is a model")
+    show_training = progress("Training an embedding network on the pool, in steps")
+    show: ShowProgress | None = None
+
+    def show_embedding(done: float, total: float) -> None:
+        nonlocal show
+        if show is None:  # its rate counts from here on
+            show_training(1, 1)
+            show = progress("Embedding the pool before there is a model")
+        show(done, total)
+
     embeddings, source = cold_start.cold_start_embeddings(
         table,
         ctx.workspace.shards,
@@ -133,9 +143,10 @@ def cold_start_embeddings(ctx: Context, table: pd.DataFrame, *, seconds: float) 
         folder=ctx.workspace.scores / FEATURES,
         seconds=seconds,
         threads=ctx.settings.threads,
-        on_progress=show,
+        on_training=show_training,
+        on_progress=show_embedding,
     )
-    show(1, 1)
+    show_embedding(1, 1)
     print(f"embeddings: {source}")
     return embeddings
 

@@ -72,3 +72,12 @@ def test_what_is_alike_to_the_eye_comes_to_lie_together(images):
         )
     near = (rows @ rows.T).fill_diagonal_(-1).argmax(1)
     assert (near % 2 == torch.arange(64) % 2).float().mean() > 0.9
+
+
+def test_a_training_reports_its_steps_and_how_many_are_expected(images: torch.Tensor) -> None:
+    shown: list[tuple[int, int]] = []
+    train_simclr(
+        images, seconds=2, seed=0, on_progress=lambda done, total: shown.append((done, total))
+    )
+    assert [done for done, _ in shown] == list(range(1, len(shown) + 1))
+    assert all(done < total for done, total in shown)
