@@ -67,14 +67,15 @@ def _load(engine: Engine, workspace: Workspace, name: str, *, in_tree: bool) -> 
     table = table[table["split"] != Split.SOFT]  # an import would take them for annotators' labels
     with engine.connect() as connection:
         formats, paths = image_formats(connection), original_paths(connection)
-    since_removed = sorted(set(table["label"]) - set(workspace.class_names))
-    classes = [*workspace.class_names, *since_removed]
+    kind = KINDS[workspace.kind]
+    labelled = {name for value in table["label"].unique() for name in kind.classes_of(value)}
+    classes = [*workspace.class_names, *sorted(labelled - set(workspace.class_names))]
     rows = table.astype(object).where(table.notna(), None)
     named = rows["sample_id"] + "." + rows["sample_id"].map(formats).map(ENDINGS)
     inside = rows["split"] + "/" + rows["label"].map(folder_names(classes))
     rows["image"] = (inside if in_tree else "images") + "/" + named
     rows["file_name"] = [paths.get(sample_id) for sample_id in rows["sample_id"]]
-    return Export(name, rows, classes, KINDS[workspace.kind])
+    return Export(name, rows, classes, kind)
 
 
 def _write_images(export: Export, folder: Path, shards: Path) -> None:

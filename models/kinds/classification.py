@@ -20,6 +20,7 @@ class Classification:
     """Softmax over a linear head, cross-entropy, credit 1 for the right class and else 0."""
 
     name = "classification"
+    screen_tag, choice_tag = "Choices", "Choice"
 
     def head(self, width: int, classes: int) -> "nn.Module":
         """A linear layer."""
@@ -37,7 +38,7 @@ class Classification:
         """Class numbers; rows of probabilities [n, classes] as soon as one row is soft."""
         import torch.nn.functional as F
 
-        numbers = class_numbers(rows["label"], classes)
+        numbers = target_numbers(rows["label"], classes)
         if soft is None or not soft.any():
             return numbers
         targets = F.one_hot(numbers, len(classes)).float()
@@ -111,6 +112,15 @@ class Classification:
         """The probability of each class."""
         return {"probabilities": outputs}
 
+    def class_numbers(self, truths: Truths, classes: Sequence[str]) -> np.ndarray:
+        """The number of each class."""
+        numbers = {name: number for number, name in enumerate(classes)}
+        return np.array([numbers.get(truth, -1) for truth in truths], np.int64)
+
+    def annotation(self, label: str) -> dict[str, Any]:
+        """A single choice."""
+        return {"type": "choices", "value": {"choices": [label]}}
+
     def served(self, output: Sequence[float], classes: Sequence[str]) -> dict[str, Any]:
         """Label, confidence and the probability of every class."""
         best = int(np.argmax(output))
@@ -121,7 +131,7 @@ class Classification:
         }
 
 
-def class_numbers(labels: "pd.Series", classes: Sequence[str]) -> "torch.Tensor":
+def target_numbers(labels: "pd.Series", classes: Sequence[str]) -> "torch.Tensor":
     """The class number of each label; a label that is no class is an error that names it."""
     import torch
 

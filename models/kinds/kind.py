@@ -31,6 +31,8 @@ class Kind(Protocol):
     """
 
     name: str
+    screen_tag: str  # of the control in a labelling screen that takes a pre-annotation
+    choice_tag: str  # of each class within it
 
     def head(self, width: int, classes: int) -> "nn.Module":
         """The trainable part on embeddings of this width."""
@@ -77,6 +79,12 @@ class Kind(Protocol):
 
     def views(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """The columns that drift detectors test beside the embeddings, by view."""
+
+    def class_numbers(self, truths: Truths, classes: Sequence[str]) -> np.ndarray:
+        """The class of each truth that strategies count, as its number; -1 where there is none."""
+
+    def annotation(self, label: str) -> dict[str, Any]:
+        """The type and the value of a region in Label Studio that says `label`."""
 
     def served(self, output: Sequence[float], classes: Sequence[str]) -> dict[str, Any]:
         """The JSON of one prediction as clients of the service get it."""

@@ -81,7 +81,8 @@ class Backend:
         model = self._active().model
         if model is None:
             return self._none(tasks, "NO_MODEL")
-        screen = await asyncio.to_thread(screen_of, config, model.card.classes)
+        card = model.card
+        screen = await asyncio.to_thread(screen_of, config, card.classes, card.label_kind)
         if screen is None:
             return self._none(tasks, "NO_CHOICE")
         until, results = time.monotonic() + SECONDS, list[list[PreAnnotation]]()
@@ -129,8 +130,7 @@ class Backend:
         chosen = {
             "from_name": screen.control,
             "to_name": screen.image,
-            "type": "choices",
-            "value": {"choices": [label]},
+            **screen.kind.annotation(label),
         }
         result = [] if is_blind(task) else [chosen]
         return [{"model_version": answer["model"], "score": answer["confidence"], "result": result}]

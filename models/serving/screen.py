@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import cast
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser
 
+from models.kinds import Kind
+
 LENGTH = 2**20  # characters of a labelling config; one of 10,000 classes has half of that
 DEPTH = 64  # of nested tags; screens have about ten
 _PART = 2**14  # characters parsed at a time, so that the depth is checked early
@@ -12,16 +14,17 @@ _PART = 2**14  # characters parsed at a time, so that the depth is checked early
 
 @dataclass(frozen=True)
 class Screen:
-    """The control of a labelling screen that takes a pre-annotation: a choice about an image."""
+    """The control of a labelling screen that takes a pre-annotation of an image."""
 
     control: str
     image: str
     field: str  # of a task's `data`, with the image's address
     classes: frozenset[str]
+    kind: Kind
 
 
-def screen_of(config: str, classes: Sequence[str]) -> Screen | None:
-    """The choice about an image that names most of `classes`; None when there is none.
+def screen_of(config: str, classes: Sequence[str], kind: Kind) -> Screen | None:
+    """The control of this kind of label that names most of `classes`; None when there is none.
 
     The config is untrusted: a document type (which expands entities), a config that is too long or
     too deep, and text that is no XML give None, in work proportional to its length.
@@ -37,10 +40,13 @@ def screen_of(config: str, classes: Sequence[str]) -> Screen | None:
             control=tag.get("name", ""),
             image=tag.get("toName", ""),
             field=images[tag.get("toName")],
-            classes=frozenset(one.get("value", "") for one in tag.iter("Choice")),
+            classes=frozenset(one.get("value", "") for one in tag.iter(kind.choice_tag)),
+            kind=kind,
         )
         for tag in tags
-        if tag.tag == "Choices" and tag.get("toName") in images and tag.get("perRegion") != "true"
+        if tag.tag == kind.screen_tag
+        and tag.get("toName") in images
+        and tag.get("perRegion") != "true"
     ]
     fitting = [screen for screen in screens if screen.classes & set(classes)]
     return max(fitting, key=lambda screen: len(screen.classes & set(classes)), default=None)

@@ -79,7 +79,7 @@ def predict_pool(
     classes, kind = list(loaded.card.classes), loaded.card.label_kind
     n_pool, n_asked = len(pool), len(pool) + len(gold)
     labelled_embeddings = predictions.embeddings[n_asked:]
-    numbers = _class_numbers(labelled, classes)
+    numbers = kind.class_numbers(list(labelled["label"]), classes)
     embeddings = predictions.embeddings[:n_pool]
     ensemble = None
     if selection.strategy == "bald":
@@ -107,7 +107,7 @@ def embed_cold_pool(
     ctx: Context, pool: pd.DataFrame, labelled: pd.DataFrame, selection: SelectionConfig
 ) -> PoolPredictions:
     """The embeddings of the pool before there is a model; none where chance decides anyway."""
-    classes = ctx.workspace.class_names
+    classes, kind = ctx.workspace.class_names, KINDS[ctx.workspace.kind]
     arrays = Pool()
     if selection.strategy != "random" and len(pool):
         table = pd.concat([pool, labelled], ignore_index=True)
@@ -115,9 +115,8 @@ def embed_cold_pool(
         arrays = Pool(
             embeddings=embeddings[: len(pool)],
             labelled=embeddings[len(pool) :],
-            labels=_class_numbers(labelled, classes),
+            labels=kind.class_numbers(list(labelled["label"]), classes),
         )
-    kind = KINDS[ctx.workspace.kind]
     no_outputs = np.empty((0, kind.output_width(len(classes))), np.float32)
     return PoolPredictions(arrays, classes, NO_SAMPLES, no_outputs, FEATURES, kind)
 
@@ -231,8 +230,3 @@ def _forget_others(current: "Path") -> None:
     for folder in current.parent.iterdir() if current.parent.is_dir() else ():
         if folder.is_dir() and folder.name not in in_use:
             forget_cache(folder)
-
-
-def _class_numbers(labelled: pd.DataFrame, classes: list[str]) -> np.ndarray:
-    """The number of each label's class, -1 where there is no label yet."""
-    return pd.Index(classes).get_indexer(pd.Index(labelled["label"]))

@@ -110,3 +110,8 @@ def test_answers_and_served_json_have_the_most_probable_class() -> None:
         "probabilities": {"cat": 0.1, "dog": 0.3, "eel": 0.6},
     }
     assert list(KIND.views(OUTPUTS)) == ["probabilities"]
+
+
+def test_strategies_get_the_number_of_each_class_and_none_for_a_class_that_is_unknown() -> None:
+    assert KIND.class_numbers(["dog", "eel", "cat"], ["cat", "dog"]).tolist() == [1, -1, 0]
+    assert KIND.class_numbers([], ["cat"]).tolist() == []

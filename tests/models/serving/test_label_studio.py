@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from core.database import connect
 from core.workspace import Workspace, load_workspace
+from models.kinds import KINDS
 from models.registry.versions import champion
 from models.serving import batcher, label_studio, service
 from models.serving.label_studio import Backend, is_blind
@@ -38,6 +39,8 @@ CONFIG = (
     '<Choice value="cat"/><Choice value="dog"/><Choice value="eel"/></Choices></View>'
 )
 PROTOCOL = [("GET", "health"), ("POST", "setup"), ("POST", "predict"), ("GET", "versions")]
+
+KIND = KINDS["classification"]
 
 
 @pytest.fixture(scope="module")
@@ -234,8 +237,8 @@ def test_another_projects_screen_gets_the_guess_where_it_belongs(client: TestCli
       <Choices name="one" toName="photo"><Choice value="cat"/></Choices>
       <Choices name="beast" toName="photo"><Choice value="eel"/><Choice value="cat"/>
         <Choice value="dog"/><Choice value="none of them"/></Choices></View>"""
-    assert screen_of(config, CLASSES) == Screen(
-        "beast", "photo", "picture", frozenset({"eel", "cat", "dog", "none of them"})
+    assert screen_of(config, CLASSES, KIND) == Screen(
+        "beast", "photo", "picture", frozenset({"eel", "cat", "dog", "none of them"}), KIND
     )
     address = task(5)["data"]["image"]
     [result] = ask(client, {"id": 1, "data": {"picture": address}}, config=config)

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.kinds import KINDS
 from models.serving import screen
 from models.serving.screen import DEPTH, LENGTH, screen_of
 
 CLASSES = ["cat", "dog"]
+KIND = KINDS["classification"]
 CHOICES = (
     '<Image name="image" value="$image"/><Choices name="label" toName="image">'
     '<Choice value="cat"/><Choice value="dog"/></Choices>'
@@ -35,14 +37,14 @@ def lines_run(config: str) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        screen_of(config, CLASSES)
+        screen_of(config, CLASSES, KIND)
     finally:
         sys.settrace(before)
     return count
 
 
 def test_a_screen_is_known_by_its_choice_about_an_image() -> None:
-    found = screen_of(nested(10), CLASSES)
+    found = screen_of(nested(10), CLASSES, KIND)
     assert found is not None
     assert (found.control, found.image, found.field) == ("label", "image", "image")
     assert found.classes == {"cat", "dog"}
@@ -50,20 +52,20 @@ def test_a_screen_is_known_by_its_choice_about_an_image() -> None:
 
 def test_a_config_of_many_tags_is_read_in_parts() -> None:
     texts = '<Text name="a" value="b"/>' * 2_000
-    assert screen_of(nested(1, texts + CHOICES + texts), CLASSES) is not None
+    assert screen_of(nested(1, texts + CHOICES + texts), CLASSES, KIND) is not None
 
 
 @pytest.mark.parametrize("depth", [DEPTH, 1_000, 100_000])
 def test_a_config_deeper_than_any_screen_is_none(depth: int) -> None:
-    assert screen_of(nested(depth), CLASSES) is None
+    assert screen_of(nested(depth), CLASSES, KIND) is None
     choices = "<Choices toName='image'>" * depth + CHOICES + "</Choices>" * depth
-    assert screen_of(choices, CLASSES) is None
+    assert screen_of(choices, CLASSES, KIND) is None
     assert lines_run(nested(depth)) <= 100 * DEPTH + screen._PART
 
 
 def test_a_config_longer_than_any_screen_is_none() -> None:
     padding = " " * LENGTH
-    assert screen_of(nested(1, CHOICES + padding), CLASSES) is None
+    assert screen_of(nested(1, CHOICES + padding), CLASSES, KIND) is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_a_config_longer_than_any_screen_is_none() -> None:
      '<?xml version="1.0" encoding="nonsense"?><View/>', "<View", "</View>"],
 )  # fmt: skip
 def test_text_that_is_no_xml_is_none(config: str) -> None:
-    assert screen_of(config, CLASSES) is None
+    assert screen_of(config, CLASSES, KIND) is None
 
 
 tags = st.sampled_from(
