@@ -229,7 +229,7 @@ class _Store:
             return saved
         index = ThumbnailIndex()
         columns = samples.c["sample_id", "thumbnail"]
-        result = connection.execution_options(yield_per=10_000).execute(select(*columns))
+        result = connection.execute(select(*columns).execution_options(yield_per=10_000))
         for part in result.tuples().partitions():
             sample_ids, thumbnails = zip(*part, strict=True)
             index.remember(sample_ids, thumbnails)

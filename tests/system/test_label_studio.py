@@ -205,7 +205,7 @@ def test_a_batch_that_arrived_twice_shrinks_to_one_task_a_sample(studio):
 def test_a_guess_of_an_unknown_class_is_refused_before_anything_is_sent(studio):
     batch = batch_of(range(3))
     batch.loc[1, "pre_annotation"] = "zebra"
-    with pytest.raises(ValueError, match=f"sample {sample(1)}: the guess 'zebra'"):
+    with pytest.raises(ValueError, match=f"sample {sample(1)}: the pre-annotation 'zebra'"):
         studio.assign(batch)
     assert stored(studio) == []
 

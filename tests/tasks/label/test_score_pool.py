@@ -1,5 +1,6 @@
 """What models say is kept as long as somebody needs it, and a cluster says it of the right ones."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +13,17 @@ from models.scoring.cache import open_cache
 from models.scoring.predict import predict_table
 from settings import Settings
 from tasks.context import Context
+from tasks.direct_run import direct_runs
 from tasks.label import score_pool
 from tests.models import pictures
 from tests.models.saved_models import make_workspace, save
 
 
 @pytest.fixture
-def ctx(tmp_path: Path) -> Context:
+def ctx(tmp_path: Path) -> Iterator[Context]:
     workspace, engine = make_workspace(tmp_path / "workspace")
-    return Context(Settings(), workspace, engine)
+    with direct_runs():  # progress is no artifact of a Prefect server, which would be started
+        yield Context(Settings(), workspace, engine)
 
 
 def put_pictures(shards: Path) -> pd.DataFrame:
