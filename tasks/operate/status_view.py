@@ -62,7 +62,7 @@ def _audit(status: Status) -> str:
 def _champion(status: Status, now: datetime) -> str:
     if status.champion is None or status.champion_since is None:
         return "none yet"
-    since = f"in service since {relative_time(status.champion_since, now)}"
+    since = f"released {relative_time(status.champion_since, now)}"
     accuracy = status.champion_accuracy
     if accuracy is None:
         return f"{status.champion}, never measured, {since}"

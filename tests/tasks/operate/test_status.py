@@ -108,7 +108,7 @@ def test_the_page_has_a_line_for_each_part_and_the_next_step() -> None:
         "  Labels      100, snapshot-0001 is the newest snapshot",
         "  Audit       60 labels, a verdict needs 50",
         "  Champion    hone:1, accuracy 0.900 [0.850, 0.940] on 60 audit images, "
-        "in service since 3 days ago",
+        "released 3 days ago",
         "  Verdict     HOLD for hone:2, 1 day ago: no gain",
         "  Traffic     9 predictions; last decision just now: label-served, ks: 0.5",
         "",
