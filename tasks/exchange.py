@@ -45,7 +45,7 @@ def import_labels(
     record = record_gold if gold else record_import
     with only_writer(ctx.engine, "answers") as token:
         recorded = record(ctx.engine, token, matched, classes)
-        settled = settle_labels(ctx.engine, token, ctx.policies.settling, classes)
+        settled = settle_labels(ctx.engine, token, ctx.policies.settling, classes, kind)
     result = ImportResult(
         source=file.source,
         images=matched.images,

@@ -8,6 +8,7 @@ from core.configuration import CONFIGURATIONS, fields_of
 from core.database import writing
 from core.policy_log import PolicyChange, last_policy, record_policy
 from labeling.consensus.preview import preview_settling
+from labeling.kinds import KINDS
 from tasks.context import Context
 from tasks.policies import Policies, changed_fields
 
@@ -43,7 +44,8 @@ def _restore(section: str, values: Mapping[str, Any]) -> Any:
 def _effect(ctx: Context, section: str, old: Any, new: Any) -> str:
     """What the change does to what is there, in words."""
     if section == "settling":
-        labels = preview_settling(ctx.engine, old, new, ctx.workspace.class_names)
+        kind = KINDS[ctx.workspace.kind]
+        labels = preview_settling(ctx.engine, old, new, ctx.workspace.class_names, kind)
         return (
             f"the answers that are there settle {labels.settled} more labels, change "
             f"{labels.changed} and withdraw {labels.withdrawn}"

@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import resolve
+from labeling.kinds import DEFAULT, KINDS, Kind
 from labeling.ledger.settlement import load_ledger_state
 
 
@@ -20,12 +21,18 @@ class LabelChanges:
 
 
 def preview_settling(
-    engine: Engine, old: SettlePolicy, new: SettlePolicy, classes: Sequence[str]
+    engine: Engine,
+    old: SettlePolicy,
+    new: SettlePolicy,
+    classes: Sequence[str],
+    kind: Kind = KINDS[DEFAULT],
 ) -> LabelChanges:
     """The labels of the answers in force under both policies, compared; nothing is written."""
     with engine.connect() as connection:
         state = load_ledger_state(connection)
-    before, after = (resolve(state, policy, classes)["label"].dropna() for policy in (old, new))
+    before, after = (
+        resolve(state, policy, classes, kind)["label"].dropna() for policy in (old, new)
+    )
     both = before.index.intersection(after.index)
     return LabelChanges(
         settled=len(after) - len(both),

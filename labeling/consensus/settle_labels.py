@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Engine
 from core.database import writing
 from core.locks import Token, fence
 from core.rows import records
-from labeling.consensus.settle import SettlePolicy, settle
+from labeling.consensus.settle import SettlePolicy
+from labeling.kinds import DEFAULT, KINDS, Kind
 from labeling.ledger import open_assignments, settlement
 from labeling.ledger.gold import METHOD as GOLD
 from labeling.ledger.pending import clear_pending, pending_samples
@@ -41,7 +42,11 @@ class _Pass:
 
 
 def settle_labels(
-    engine: Engine, token: Token, policy: SettlePolicy, classes: Sequence[str]
+    engine: Engine,
+    token: Token,
+    policy: SettlePolicy,
+    classes: Sequence[str],
+    kind: Kind = KINDS[DEFAULT],
 ) -> dict[str, int]:
     """Turn the answers in force into labels; return how many were settled, changed, withdrawn.
 
@@ -58,7 +63,7 @@ def settle_labels(
         state = settlement.load_ledger_state(connection, planned.sample_ids)
         in_force = settlement.labels_in_force(connection, planned.sample_ids)
         cited = settlement.cited_answers(connection, [row.seq for row in in_force.values()])
-    consensus = resolve(state, policy, classes, annotators=planned.annotators)
+    consensus = resolve(state, policy, classes, kind, annotators=planned.annotators)
     settled = {row["sample_id"]: row for row in records(consensus[consensus["label"].notna()])}
     known = {key for key, row in in_force.items() if row.method == GOLD}
     new = [
@@ -90,9 +95,14 @@ _COUNTS = ("settled", "changed", "withdrawn", "skipped", "asked again", "dispute
 
 
 def resolve(
-    state: LedgerState, policy: SettlePolicy, classes: Sequence[str], *, annotators: int = 0
+    state: LedgerState,
+    policy: SettlePolicy,
+    classes: Sequence[str],
+    kind: Kind = KINDS[DEFAULT],
+    *,
+    annotators: int = 0,
 ) -> pd.DataFrame:
-    """The label of each answered sample (`consensus.settle`), none where it must be asked again.
+    """The label of each answered sample, as its kind resolves them; none: ask again.
 
     With one annotator, of `annotators` and those of these answers, nobody else could be asked:
     that one is believed.
@@ -100,12 +110,18 @@ def resolve(
     given = state.answers[state.answers["kind"] != AnswerKind.SKIP]
     if max(annotators, given["annotator"].nunique()) < 2:
         policy = replace(policy, method="majority")
-    consensus = settle(given, policy, classes=list(classes), probs=state.probs, gold=state.gold)
+    consensus = kind.resolve(
+        given, policy, classes=list(classes), probs=state.probs, gold=state.gold
+    )
     return consensus.set_index("sample_id", drop=False)
 
 
 def unanswered(
-    connection: Connection, asked: pd.DataFrame, policy: SettlePolicy, classes: Sequence[str]
+    connection: Connection,
+    asked: pd.DataFrame,
+    policy: SettlePolicy,
+    classes: Sequence[str],
+    kind: Kind = KINDS[DEFAULT],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Of `asked`: the assignments nobody answered, and those whose answers do not settle."""
     relevant: set[str] | None = None
@@ -116,7 +132,7 @@ def unanswered(
     is_answered = [
         key in answered for key in zip(asked["sample_id"], asked["round_id"], strict=True)
     ]
-    consensus = resolve(state, policy, classes)
+    consensus = resolve(state, policy, classes, kind)
     undecided = set(consensus.loc[consensus["label"].isna(), "sample_id"])
     fresh = ~pd.Series(is_answered, index=asked.index, dtype=bool)
     return asked[fresh], asked[~fresh & asked["sample_id"].isin(undecided)]

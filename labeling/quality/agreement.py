@@ -19,6 +19,7 @@ import pandas as pd
 from core.intervals import share_difference, wilson
 from labeling.consensus.annotator_weights import gold_accuracy_of, vote_weights
 from labeling.consensus.settle import SettlePolicy, latest_answers
+from labeling.kinds import DEFAULT, KINDS, Kind
 
 ENOUGH = 30  # samples with two answers; with fewer, alpha and kappa are off by tenths
 RELIABLE, TENTATIVE = 0.8, 0.667  # Krippendorff's own marks
@@ -74,15 +75,15 @@ def alpha(counts: np.ndarray) -> float:
     return float(1 - (1 - (counts * (counts - 1) / others).sum() / size) / differ_by_chance)
 
 
-def kappas(answers: pd.DataFrame) -> pd.DataFrame:
+def kappas(answers: pd.DataFrame, kind: Kind = KINDS[DEFAULT]) -> pd.DataFrame:
     """Cohen's kappa of each two annotators, over the samples that both answered.
 
-    Columns: one, other, samples, agreed (the plain share), kappa, interpretation. Two annotators
-    without a sample in common are left out.
+    Columns: one, other, samples, agreed (as the kind of label measures it), kappa, interpretation.
+    Two annotators without a sample in common are left out.
     """
     pairs = _pairs(latest_answers(answers))
     rows = [
-        (one, other, len(both), *_kappa(both["value"], both["other_value"]))
+        (one, other, len(both), *_kappa(both["value"], both["other_value"], kind))
         for (one, other), both in pairs[pairs["annotator"] < pairs["other"]].groupby(
             ["annotator", "other"], sort=True
         )
@@ -194,10 +195,10 @@ def _figures(rows: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _kappa(values: pd.Series, other_values: pd.Series) -> tuple[float, float]:
+def _kappa(values: pd.Series, other_values: pd.Series, kind: Kind) -> tuple[float, float]:
     """The share on which two annotators agree, and kappa (as scikit-learn's, ten times faster)."""
     own, theirs = Counter(values), Counter(other_values)
-    agreed = float((values == other_values).mean())
+    agreed = math.fsum(map(kind.agreement, values, other_values)) / len(values)
     by_chance = sum(times * theirs[name] for name, times in own.items()) / len(values) ** 2
     return agreed, (agreed - by_chance) / (1 - by_chance) if by_chance < 1 else math.nan
 

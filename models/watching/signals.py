@@ -66,7 +66,7 @@ class Signal:
 
     name: str
     outcome: Shift
-    statistic: float | None  # largest KS distance of a column
+    statistic: float | None  # the detector's own measure: of `ks` the largest distance of a column
     p_value: float | None  # corrected for the number of columns
     threshold: float | None  # of p_value
     rows: int  # of the window, as tested

@@ -96,11 +96,11 @@ def _deleted(ctx: Context, studio: client.Studio) -> set[tuple[str, str]]:
 def _simulate(ctx: Context, token: Token, settling: SettlePolicy) -> dict[str, int]:
     """Have simulated annotators answer what is open, and again where they disagree."""
     total = {"withdrawn": 0, "new": 0, "refused": 0}
-    classes = ctx.workspace.class_names
+    classes, kind = ctx.workspace.class_names, KINDS[ctx.workspace.kind]
     for attempt in range(simulation.ATTEMPTS):
         with ctx.engine.connect() as connection:
             sent = rounds.open_assignments(connection).dropna(subset="sent_at")
-            fresh, disputed = unanswered(connection, sent, settling, classes)
+            fresh, disputed = unanswered(connection, sent, settling, classes, kind)
         asked = disputed if attempt else fresh
         if asked.empty and attempt:
             break

@@ -5,6 +5,7 @@ from prefect import task
 from core.locks import only_writer
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
+from labeling.kinds import KINDS
 from labeling.ledger import rounds
 from labeling.ledger.samples import load_image_places
 from labeling.studio import client
@@ -22,7 +23,9 @@ def settle_answers(settling: SettlePolicy) -> dict[str, int]:
     """
     ctx = open_context()
     with only_writer(ctx.engine, "answers") as token:
-        counts = settle_labels(ctx.engine, token, settling, ctx.workspace.class_names)
+        counts = settle_labels(
+            ctx.engine, token, settling, ctx.workspace.class_names, KINDS[ctx.workspace.kind]
+        )
         counts["images unstaged"] = unstage_images(ctx)
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
     return counts

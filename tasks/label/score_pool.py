@@ -9,6 +9,7 @@ import pandas as pd
 
 from labeling.batches.batch import PRE_ANNOTATIONS
 from labeling.batches.select import SelectionConfig
+from labeling.strategies import STRATEGIES
 from labeling.strategies.pool import Pool
 from models.kinds import KINDS, Kind
 from tasks.context import Context
@@ -82,7 +83,7 @@ def predict_pool(
     numbers = kind.class_numbers(list(labelled["label"]), classes)
     embeddings = predictions.embeddings[:n_pool]
     ensemble = None
-    if selection.strategy == "bald":
+    if "ensemble" in STRATEGIES[selection.strategy].needs:
         ensemble = ensemble_predictions(
             loaded.network,
             embeddings,

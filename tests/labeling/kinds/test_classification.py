@@ -1,5 +1,6 @@
 """One class for the whole image, in Label Studio's terms and in ours."""
 
+from typing import Any
 from xml.etree.ElementTree import fromstring
 
 import pandas as pd
@@ -9,9 +10,13 @@ from hypothesis import strategies as st
 
 from core.hone_toml import LABEL_KINDS, LabelClass
 from labeling.consensus.settle import SettlePolicy
+from labeling.consensus.settle_labels import resolve
 from labeling.formats import READERS, WRITERS
 from labeling.kinds import KINDS
+from labeling.kinds.classification import Classification
 from labeling.kinds.kind import UnusableAnswer
+from labeling.ledger.settlement import LedgerState
+from labeling.quality.agreement import kappas
 
 KIND = KINDS["classification"]
 CLASSES = ["cat", "dog"]
@@ -81,3 +86,25 @@ def test_answers_are_resolved_or_asked_again():
     )  # fmt: skip
     labels = KIND.resolve(answers, SettlePolicy(), classes=CLASSES)
     assert labels.set_index("sample_id")["label"].to_dict() == {"a": "cat", "b": None}
+
+
+class Other(Classification):
+    """A kind that settles and compares in a way of its own."""
+
+    def resolve(self, answers: pd.DataFrame, policy: SettlePolicy, **given: Any) -> pd.DataFrame:
+        return super().resolve(answers, policy, **given).assign(label="dog")
+
+    def agreement(self, one: str, other: str) -> float:
+        return 0.25
+
+
+def test_settling_and_agreement_are_those_of_the_kind():
+    answers = pd.DataFrame(
+        {"seq": [1, 2], "sample_id": ["a", "a"], "annotator": ["x", "y"], "kind": "answer",
+         "value": ["cat", "cat"]}
+    )  # fmt: skip
+    nothing = pd.Series(dtype=object)
+    state = LedgerState(answers, probs=pd.DataFrame(columns=CLASSES), gold=nothing)
+    assert resolve(state, SettlePolicy(), CLASSES, Other())["label"].to_dict() == {"a": "dog"}
+    assert resolve(state, SettlePolicy(), CLASSES)["label"].to_dict() == {"a": "cat"}
+    assert kappas(answers, Other())["agreed"].tolist() == [0.25]

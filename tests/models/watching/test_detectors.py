@@ -2,17 +2,19 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
 from models.scoring.predict import Predictions
-from models.watching import DETECTORS
-from models.watching.detectors import decide, signals
-from models.watching.ks import ks_test
+from models.watching.detectors import decide
+from models.watching.detectors import signals as signals_of
+from models.watching.ks import ks_signal, ks_test
 from models.watching.signals import Action, Decision, Shift, Signal, WatchPolicy
 
+signals = partial(signals_of, detectors={"ks": ks_signal})  # whatever else is registered
 POLICY = WatchPolicy()
 CLASSES, WIDTH = 5, 40
 AXES = np.random.default_rng(99).normal(size=(WIDTH, CLASSES))
@@ -71,7 +73,7 @@ def test_every_detector_tests_every_view_and_they_share_the_false_alarms() -> No
     ) -> Signal:
         return Signal(name, Shift.NONE, 0.0, 1.0, threshold, len(window), "no difference")
 
-    both = signals(REFERENCE, CLEAN, POLICY, detectors={**DETECTORS, "mean": mean})
+    both = signals_of(REFERENCE, CLEAN, POLICY, detectors={"ks": ks_signal, "mean": mean})
     assert [signal.name for signal in both] == [
         "ks-probabilities",
         "ks-embeddings",
@@ -79,7 +81,7 @@ def test_every_detector_tests_every_view_and_they_share_the_false_alarms() -> No
         "mean-embeddings",
     ]
     assert {signal.threshold for signal in both} == {POLICY.false_alarms / 4}
-    unsure = signals(REFERENCE, traffic(3, seed=1), POLICY, detectors={"mean": mean})
+    unsure = signals_of(REFERENCE, traffic(3, seed=1), POLICY, detectors={"mean": mean})
     assert [signal.name for signal in unsure] == ["mean-probabilities", "mean-embeddings"]
 
 

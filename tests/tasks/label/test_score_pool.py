@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from labeling.batches.select import SelectionConfig
+from labeling.strategies import STRATEGIES, Strategy
 from models.scoring import ray
 from models.scoring.cache import open_cache
 from models.scoring.predict import predict_table
@@ -75,3 +77,16 @@ def test_a_cluster_reads_shard_by_shard_and_its_answers_go_to_the_right_samples(
     alone, _ = score_pool.embedder(ctx, version)(table)
     np.testing.assert_allclose(spread_out, alone, rtol=1e-4, atol=1e-5)
     assert len(np.unique(alone.round(4), axis=0)) == len(table)
+
+
+def test_any_strategy_that_needs_an_ensemble_gets_one(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, version = put_pictures(ctx.workspace.shards), save(ctx.workspace, ctx.engine)
+    table = table.assign(label=ctx.workspace.class_names[0])
+    own = Strategy(STRATEGIES["bald"].choose, needs=("ensemble",))
+    monkeypatch.setitem(STRATEGIES, "own", own)
+    parts = table[:6], table[6:8], table[8:]
+    for name, has_ensemble in (("own", True), ("margin", False)):
+        predictions = score_pool.predict_pool(ctx, *parts, version, SelectionConfig(strategy=name))
+        assert (predictions.pool.ensemble is not None) == has_ensemble
