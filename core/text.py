@@ -16,6 +16,11 @@ def listed(names: Sequence[str]) -> str:
     return storable(", ".join(names[:LISTED])) + more
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "no files", "1 file", "1,200 files"."""
+    return f"{f'{count:,}' if count else 'no'} {noun}{'' if count == 1 else 's'}"
+
+
 def short(value: object) -> str:
     """What a value looks like, in one line."""
     words = repr(value)

@@ -27,7 +27,7 @@ FEW = 0.01  # of the pool may be left out of the audit: it moves an estimate by 
 
 @configuration("selection")
 class SelectionConfig:
-    """How a batch is made up. Shares are rounded up, so that one asked for is never nothing."""
+    """How a batch is made up. Shares are rounded up: one above 0 gives at least one sample."""
 
     strategy: Annotated[str, OneOf(STRATEGIES)] = Field(
         default="auto", description="how to choose; auto decides by the model and the embeddings"
@@ -43,7 +43,7 @@ class SelectionConfig:
         "until there are enough audit labels for a verdict",
     )
     random_share: float = Field(  # checks the claim that choosing pays for life
-        default=0.05, ge=0, le=1, description="chance of each place to be drawn at random"
+        default=0.05, ge=0, le=1, description="probability that a place is filled at random"
     )
     served_share: float = Field(
         default=0.0,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from core.text import counted
 from labeling.ledger.overview import ledger_counts
 
 
@@ -39,7 +40,7 @@ class AuditProgress:
         if per_round == 0:
             return f"{text}, and rounds like this one ask for none"
         rounds = math.ceil(self.missing / per_round)
-        return f"{text} (about {rounds} more round{'s' if rounds > 1 else ''} of this size)"
+        return f"{text} (about {counted(rounds, 'more round')} of this size)"
 
 
 def load_audit_progress(connection: Connection, needed: int) -> AuditProgress:

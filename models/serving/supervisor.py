@@ -19,7 +19,7 @@ GRACE_SECONDS = 1.0  # for answers that are on their way; then the process ends
 
 
 def name_supervisor() -> None:
-    """Tell the workers that this process is about to start whose they are."""
+    """Record this process as the supervisor of the workers that it is about to start."""
     os.environ[SUPERVISOR] = str(os.getpid())
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from core.text import counted
+
 if TYPE_CHECKING:
     from tasks.operate.status import Status
 
@@ -34,7 +36,7 @@ def _settle(status: "Status") -> NextStep | None:
     if not status.unsettled:
         return None
     return NextStep(
-        "hone collect", f"new answers to {_images(status.unsettled)} wait to be settled"
+        "hone collect", f"new answers to {counted(status.unsettled, 'image')} wait to be settled"
     )
 
 
@@ -56,14 +58,16 @@ def _watch(status: "Status") -> NextStep | None:
 def _wait_for_annotators(status: "Status") -> NextStep | None:
     if not _busy(status):
         return None
-    reason = f"once annotators have answered; they have {_images(status.assigned)} open"
+    reason = f"once annotators have answered; they have {counted(status.assigned, 'image')} open"
     return NextStep("hone collect", reason)
 
 
 def _first_label(status: "Status") -> NextStep | None:
     if status.labels or not status.pool:
         return None
-    return NextStep("hone label", f"{_images(status.pool)} are in the pool and none has a label")
+    return NextStep(
+        "hone label", f"{counted(status.pool, 'image')} are in the pool and none has a label"
+    )
 
 
 def _retrain(status: "Status") -> NextStep | None:
@@ -102,7 +106,7 @@ def _serve(status: "Status") -> NextStep | None:
 def _label_more(status: "Status") -> NextStep | None:
     if not status.pool:
         return None
-    return NextStep("hone label", f"{_images(status.pool)} are in the pool")
+    return NextStep("hone label", f"{counted(status.pool, 'image')} are in the pool")
 
 
 def _find_images(status: "Status") -> NextStep:
@@ -117,7 +121,3 @@ RULES: tuple[Callable[["Status"], NextStep | None], ...] = (
 
 def _busy(status: "Status") -> bool:
     return status.assigned > 0
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image" if count == 1 else f"{count:,} images"

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from rich.console import Console
 
+from core.text import counted
 from tasks.operate.status import Status
 from tasks.report.console import print_fields, print_line, relative_time
 
@@ -43,11 +44,6 @@ def _images(status: Status) -> str:
     count = sum(status.refused.values())
     refused = f"; {counted(count, 'file')} refused (`hone refused`)" if count else ""
     return f"{status.samples:,}{served}{refused}"
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with its noun: "no files", "1 file", "1,200 files"."""
-    return f"{f'{count:,}' if count else 'no'} {noun}{'' if count == 1 else 's'}"
 
 
 def _audit(status: Status) -> str:

@@ -4,10 +4,8 @@ import ast
 import io
 import re
 import struct
-import sys
 import zlib
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -26,6 +24,7 @@ from core.image_formats import (
     webp_size,
 )
 from core.images import MAX_RLE_PIXELS, CleanImage, clean_image
+from tests.counted_work import lines_run
 from tests.source_code import name_of, sources, tree_of
 
 HOSTILE_JPEG = b"\xff\xd8" + b"\xff" * 300_000
@@ -221,23 +220,6 @@ WHOLES = [
     written("TIFF", compression="tiff_lzw"),
     written("TIFF", compression="tiff_adobe_deflate"),
 ]
-
-
-def lines_run(act: Callable[[], object]) -> tuple[object, int]:
-    """The result of `act`, and how many lines of Python it ran."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        return act(), count
-    finally:
-        sys.settrace(before)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about the tags of a TIFF

@@ -1,11 +1,8 @@
 """A label file is untrusted: any content ends in rows or a named refusal, in linear work."""
 
 import json
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -15,26 +12,10 @@ from hypothesis import strategies as st
 from labeling.formats import READERS
 from labeling.formats.rows import LabelFile, moment, seconds
 from labeling.kinds import KINDS
+from tests.counted_work import lines_run
 
 CLASSES = ["cat", "dog"]
 LINES_PER_BYTE, LINES = 30, 5_000  # of Python that a reader runs
-
-
-def lines_run(act: Callable[[], object]) -> tuple[object, int]:
-    """The result of `act`, and how many lines of Python it ran."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        return act(), count
-    finally:
-        sys.settrace(before)
 
 
 def read(name: str, content: bytes) -> tuple[LabelFile | ValueError, int]:

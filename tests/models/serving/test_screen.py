@@ -1,9 +1,5 @@
 """The labelling config of Label Studio is untrusted text: a screen or none, in linear work."""
 
-import sys
-from types import FrameType
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +7,7 @@ from hypothesis import strategies as st
 from models.kinds import KINDS
 from models.serving import screen
 from models.serving.screen import DEPTH, LENGTH, screen_of
+from tests.counted_work import lines_run
 
 CLASSES = ["cat", "dog"]
 KIND = KINDS["classification"]
@@ -25,22 +22,9 @@ def nested(depth: int, inner: str = CHOICES, tag: str = "View") -> str:
     return f"<{tag}>" * depth + inner + f"</{tag}>" * depth
 
 
-def lines_run(config: str) -> int:
-    """How many lines of this module `screen_of` runs."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace if frame.f_code.co_filename == screen.__file__ else None
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        screen_of(config, CLASSES, KIND)
-    finally:
-        sys.settrace(before)
-    return count
+def screen_lines(config: str) -> int:
+    """How many lines of its module `screen_of` runs."""
+    return lines_run(lambda: screen_of(config, CLASSES, KIND), file=screen.__file__)[1]
 
 
 def test_a_screen_is_known_by_its_choice_about_an_image() -> None:
@@ -60,7 +44,7 @@ def test_a_config_deeper_than_any_screen_is_none(depth: int) -> None:
     assert screen_of(nested(depth), CLASSES, KIND) is None
     choices = "<Choices toName='image'>" * depth + CHOICES + "</Choices>" * depth
     assert screen_of(choices, CLASSES, KIND) is None
-    assert lines_run(nested(depth)) <= 100 * DEPTH + screen._PART
+    assert screen_lines(nested(depth)) <= 100 * DEPTH + screen._PART
 
 
 def test_a_config_longer_than_any_screen_is_none() -> None:
@@ -86,4 +70,4 @@ tags = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(tags, st.text(max_size=10)), max_size=80).map("".join))
 def test_any_text_is_a_screen_or_none_in_linear_work(config: str) -> None:
-    assert lines_run(config) <= LINES_PER_CHARACTER * len(config) + 200
+    assert screen_lines(config) <= LINES_PER_CHARACTER * len(config) + 200

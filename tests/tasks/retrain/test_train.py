@@ -1,12 +1,18 @@
 """Which snapshot is trained on, and what is printed when none can be."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from core.locks import LockBusy, only_writer
+from core.locks import LockBusy, LockLost, only_writer
 from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots.table import SnapshotConfig
+from models.network.network import NetworkConfig
+from models.training.train import TrainConfig
 from tasks.collect import freeze
 from tasks.context import open_context
 from tasks.retrain import train
@@ -57,3 +63,31 @@ def test_the_newest_is_chosen_once_no_other_training_is_under_way(tmp_path: Path
     assert cut() == "snapshot-0002"
     assert train.choose_snapshot.fn(None) == "snapshot-0002"
     assert train.choose_snapshot.fn("snapshot-0001") == "snapshot-0001"
+
+
+def test_a_training_ends_at_the_next_epoch_once_its_lock_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_images(tmp_path / "first", cat=3, dog=3)
+    assert cut() == "snapshot-0001"
+    epochs: list[int] = []
+
+    def training(
+        *given: object, on_epoch: Callable[[dict[str, Any]], None], **options: object
+    ) -> None:
+        for epoch in range(1, 4):
+            on_epoch({"epoch": epoch})
+            epochs.append(epoch)
+            token.mark_lost()  # as the renewal does when another process has taken the lock
+
+    monkeypatch.setattr("models.training.train.train", training)
+    monkeypatch.setattr(
+        "models.training.tracking.tracked_run", lambda *_, **__: nullcontext(Mock())
+    )
+    ctx, recipe = open_context(), (NetworkConfig(), TrainConfig())
+    with (
+        only_writer(ctx.engine, train.LOCK) as token,
+        pytest.raises(LockLost, match="run it again"),
+    ):
+        train._train(ctx, token, "snapshot-0001", *recipe, key="k", commit="c")
+    assert epochs == [1]
