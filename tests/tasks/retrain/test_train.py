@@ -15,6 +15,7 @@ from models.network.network import NetworkConfig
 from models.training.train import TrainConfig
 from tasks.collect import freeze
 from tasks.context import open_context
+from tasks.direct_run import direct_runs
 from tasks.retrain import train
 from tests.tasks.labelled_folders import import_images, new_workspace
 
@@ -86,6 +87,7 @@ def test_a_training_ends_at_the_next_epoch_once_its_lock_is_lost(
     )
     ctx, recipe = open_context(), (NetworkConfig(), TrainConfig())
     with (
+        direct_runs(),
         only_writer(ctx.engine, train.LOCK) as token,
         pytest.raises(LockLost, match="run it again"),
     ):
