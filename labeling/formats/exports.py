@@ -22,6 +22,7 @@ from labeling.formats.folders import folder_names
 from labeling.kinds import KINDS
 from labeling.ledger.reasons import Split
 from labeling.ledger.samples import image_formats, original_paths
+from labeling.ledger.settlement import settled_times
 from labeling.ledger.tables import location_of
 from labeling.snapshots.publish import fetch_shards, list_snapshots, load_snapshot
 
@@ -65,8 +66,10 @@ def _newest(engine: Engine) -> str:
 def _load(engine: Engine, workspace: Workspace, name: str, *, in_tree: bool) -> Export:
     table = load_snapshot(engine, workspace, name)
     table = table[table["split"] != Split.SOFT]  # an import would take them for annotators' labels
+    cut_at = list_snapshots(engine).set_index("name")["created_at"][name]
     with engine.connect() as connection:
         formats, paths = image_formats(connection), original_paths(connection)
+        settled = settled_times(connection, cut_at)
     kind = KINDS[workspace.kind]
     labelled = {name for value in table["label"].unique() for name in kind.classes_of(value)}
     classes = [*workspace.class_names, *sorted(labelled - set(workspace.class_names))]
@@ -74,6 +77,7 @@ def _load(engine: Engine, workspace: Workspace, name: str, *, in_tree: bool) -> 
     named = rows["sample_id"] + "." + rows["sample_id"].map(formats).map(ENDINGS)
     inside = rows["split"] + "/" + rows["label"].map(folder_names(classes))
     rows["image"] = (inside if in_tree else "images") + "/" + named
+    rows["settled_at"] = rows["sample_id"].map(settled).fillna(cut_at)  # none: a clock was set back
     rows["file_name"] = [paths.get(sample_id) for sample_id in rows["sample_id"]]
     return Export(name, rows, classes, kind)
 

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+PROJECT = "label-studio:"  # begins the source of a Label Studio project's answers; its id follows
+
 
 class Reason(StrEnum):
     """Why a sample is in a batch, beside the name of the strategy that chose it."""

@@ -100,6 +100,13 @@ def labels_in_force(
     return {row.sample_id: row for row in _rows(connection, query, labels.c.sample_id, sample_ids)}
 
 
+def settled_times(connection: Connection, until: str) -> dict[str, str]:
+    """When the label that each sample had at the moment `until` was settled."""
+    query = select(labels.c.sample_id, func.max(labels.c.settled_at))
+    query = query.where(labels.c.settled_at <= until).group_by(labels.c.sample_id)
+    return dict(connection.execute(query).tuples().all())
+
+
 def cited_answers(connection: Connection, label_seqs: Sequence[int]) -> dict[int, list[int]]:
     """The answers that each of these labels rests on, sorted."""
     cited: dict[int, list[int]] = {seq: [] for seq in label_seqs}

@@ -1,5 +1,8 @@
 """The labelled table: what is trained on and what is measured on, in bytes that never differ.
 
+No time and no number that another system gave is in it: who has the same answers has the same
+table, whenever and on whichever server they were given. The ledger knows both.
+
 Beside the labels it may hold soft rows: pseudo-labels of samples that nobody labelled. Their split
 is "soft", so that a reader of another split never gets one. A table without soft rows has no column
 for them.
@@ -19,6 +22,7 @@ from sqlalchemy import Connection, Engine, Select, Text, cast, func, or_, select
 from core.rows import chunks
 from core.table_schema import Schema, Type
 from labeling.kinds import DEFAULT, KINDS, Kind
+from labeling.ledger.reasons import PROJECT
 from labeling.ledger.rounds import pool_ids
 from labeling.ledger.tables import answers, audit, gold, label_answers, labels, samples
 from labeling.snapshots.split import SnapshotConfig, split
@@ -30,7 +34,6 @@ _TYPES = {  # of the columns beside the label's, in arrow's words
     "source": pa.string(),  # where the answers came from
     "round_id": pa.string(),
     "split": pa.string(),
-    "settled_at": pa.string(),
     "group_id": pa.string(),
     "inclusion_probability": pa.float64(),  # audit samples only
     "origin": pa.string(),
@@ -41,7 +44,8 @@ _TYPES = {  # of the columns beside the label's, in arrow's words
     "width": pa.int64(),
     "height": pa.int64(),
 }
-_OPTIONAL = ("round_id", "settled_at", "inclusion_probability", "probs")
+_OPTIONAL = ("round_id", "inclusion_probability", "probs")
+_FORMER = ("settled_at",)  # columns of tables that older versions froze; not read
 SOFT = "soft"  # the split of rows with a pseudo-label in place of a label
 SOFT_COLUMNS = ["sample_id", "label", "trust", "source", "probs"]
 
@@ -100,7 +104,7 @@ def _pseudo_labelled(
     apart = rows.loc[rows["split"] != "train", "group_id"]
     is_free = ~rows_of_pool["group_id"].isin(apart)
     pseudo = rows_of_pool[is_free].merge(soft[SOFT_COLUMNS], on="sample_id")
-    empty = dict.fromkeys(("round_id", "settled_at", "inclusion_probability"))
+    empty = dict.fromkeys(("round_id", "inclusion_probability"))
     nobody: list[Any] = [[] for _ in range(len(pseudo))]
     return pseudo.assign(**empty, split=SOFT, annotators=nobody)
 
@@ -126,7 +130,7 @@ def _rows(connection: Connection) -> pd.DataFrame:
         select(
             *samples.c["sample_id", "group_id", "origin", "shard", "offset", "length"],
             *samples.c["stored_sha256", "width", "height"],
-            *labels.c["seq", "label", "trust", "method", "round_id", "settled_at"],
+            *labels.c["seq", "label", "trust", "method", "round_id"],
             cast(labels.c.annotators, Text).label("annotators"),
             audit.c.inclusion_probability,
         )
@@ -151,22 +155,29 @@ def _fetch(connection: Connection, query: Select[Any]) -> pd.DataFrame:
 
 
 def _sources(connection: Connection) -> dict[int, str]:
-    """Where the answers that each label rests on came from, by label."""
+    """Where the answers that each label rests on came from, by label.
+
+    Of a project in Label Studio without its number, which is the server's to give.
+    """
     cited = label_answers.join(answers, answers.c.seq == label_answers.c.answer_seq)
     number, source = label_answers.c.label_seq, answers.c.source
     query = select(number, func.min(source), func.max(source)).select_from(cited).group_by(number)
     first, several = {}, []
     for seq, low, high in connection.execute(query).tuples():
-        first[seq] = low
+        first[seq] = _without_project(low)
         if low != high:
             several.append(seq)
     for part in chunks(several):
         each: dict[int, set[str]] = {}
         query = select(number, source).select_from(cited).where(number.in_(part))
         for seq, name in connection.execute(query).tuples():
-            each.setdefault(seq, set()).add(name)
+            each.setdefault(seq, set()).add(_without_project(name))
         first |= {seq: ",".join(sorted(names)) for seq, names in each.items()}
     return first
+
+
+def _without_project(source: str) -> str:
+    return PROJECT.rstrip(":") if source.startswith(PROJECT) else source
 
 
 def snapshot_schema(kind: Kind, *, soft: bool = False) -> pa.Schema:
@@ -239,6 +250,7 @@ def read_parquet(content: bytes) -> pa.Table:
 def from_parquet(content: bytes, kind: Kind = KINDS[DEFAULT]) -> pd.DataFrame:
     """The rows of a parquet file that `to_parquet` made (`label_table`); annotators are lists."""
     table = read_parquet(content)
-    frame: pd.DataFrame = table.drop_columns("annotators").to_pandas()
+    unread = ["annotators", *(name for name in _FORMER if name in table.column_names)]
+    frame: pd.DataFrame = table.drop_columns(unread).to_pandas()
     frame["annotators"] = pd.Series(table["annotators"].to_pylist(), dtype=object)
     return label_table(kind, soft="probs" in frame).check(frame)

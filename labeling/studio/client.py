@@ -98,7 +98,7 @@ class Studio:
     @property
     def source(self) -> str:
         """The name under which the ledger keeps this project's answers."""
-        return f"label-studio:{self.project_id}"
+        return wire.source_of(self.project_id)
 
     def project(
         self,

@@ -20,6 +20,7 @@ from core.rows import records
 from core.table_schema import Schema, Type
 from labeling.kinds import Kind, UnusableAnswer
 from labeling.ledger.answers import ANSWER_COLUMNS
+from labeling.ledger.reasons import PROJECT
 
 REFUSED_COLUMNS = ["external_id", "sample_id", "annotator", "reason", "detail", "digest"]
 OUTGOING = Schema(
@@ -55,6 +56,11 @@ class Collected:
     read: set[str]
     refused: pd.DataFrame
     watermark: str | None
+
+
+def source_of(project: int) -> str:
+    """The name under which the ledger keeps a project's answers."""
+    return f"{PROJECT}{project}"
 
 
 def instructions(

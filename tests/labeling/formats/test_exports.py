@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from labeling.formats import READERS, WRITERS, exports
 from labeling.formats.exports import export_snapshot
 from labeling.formats.folders import folder_names
-from labeling.ledger.tables import samples
+from labeling.ledger.tables import labels, samples, snapshots
 from labeling.snapshots.publish import load_snapshot
 from tests.labeling.formats.workspaces import House, make_house, picture
 from tests.labeling.snapshots.workspaces import in_a_child
@@ -147,6 +147,17 @@ def test_label_studio_gets_one_answer_for_each_label_and_who_gave_it(
         assert annotation.get("completed_by") == known
         assert (annotation["ground_truth"], annotation["was_cancelled"]) == (False, False)
         assert (folder / task["data"]["image"].removeprefix("/data/local-files/?d=")).is_file()
+
+
+def test_each_row_says_when_its_label_was_settled(house: House, tmp_path: Path) -> None:
+    folder = export(house, "csv", tmp_path / "out", images=False)
+    with (folder / "snapshot-0001.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["sample_id"]: row["settled_at"] for row in csv.DictReader(file)}
+    with house.engine.connect() as connection:
+        cut_at = connection.scalar(select(snapshots.c.created_at))
+        until = labels.c.settled_at <= cut_at  # other tests settle later
+        first = select(*labels.c["sample_id", "settled_at"]).where(until)
+        assert rows == dict(connection.execute(first).tuples().all())
 
 
 def test_a_class_that_is_no_more_in_the_workspace_is_still_exported(

@@ -67,6 +67,15 @@ def test_the_same_content_twice_is_one_snapshot(house):
     assert list(tags(house.root)) == ["snapshot-0001"]
 
 
+def test_labels_that_changed_and_changed_back_are_no_new_snapshot(house):
+    house.cut()
+    house.label("s0000", value="dog")
+    house.label("s0000", value="cat")
+    with writing(house.engine) as connection:
+        connection.execute(update(labels).values(settled_at="2031-01-01"))
+    assert house.cut() is None
+
+
 def test_a_changed_label_makes_a_new_snapshot_and_leaves_the_old_one_as_it_was(house):
     house.cut()
     before = house.load("snapshot-0001")
