@@ -49,6 +49,8 @@ _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"  # no de
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
+_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # codes of a JPEG's frame headers
+
 Reason = Literal[
     "EMPTY",
     "NOT_AN_IMAGE",
@@ -114,6 +116,26 @@ def webp_size(received: bytes) -> tuple[int, int]:
         bits = int.from_bytes(head[1:5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     raise ImageRefused("TRUNCATED", "the WebP's header is cut short or damaged")
+
+
+def png_size(bare: bytes) -> tuple[int, int]:
+    """Width and height that the header of a bare PNG claims."""
+    width, height = struct.unpack_from(">II", bare, 16)
+    return width, height
+
+
+def jpeg_size(bare: bytes) -> tuple[int, int]:
+    """The largest width and height that a frame header of a bare JPEG claims."""
+    width, height, at = 0, 0, 2
+    for _ in range(MAX_SEGMENTS):
+        code, at = _next_marker(bare, at)
+        if code in _FRAMES and at + 7 <= len(bare):
+            claimed = struct.unpack_from(">HH", bare, at + 3)
+            width, height = max(width, claimed[1]), max(height, claimed[0])
+        if code in (0xD9, 0xDA):
+            break
+        at += int.from_bytes(bare[at : at + 2], "big")
+    return width, height
 
 
 def strip_jpeg(received: bytes) -> tuple[bytes, bytes | None, bool]:

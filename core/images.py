@@ -25,6 +25,8 @@ from core.image_formats import (
     Reason,
     check_rows,
     detect_format,
+    jpeg_size,
+    png_size,
     strip_jpeg,
     strip_png,
     webp_size,
@@ -32,12 +34,23 @@ from core.image_formats import (
 
 MAX_PIXELS = 2**26  # 8192 x 8192: a quarter of a GiB decoded
 MAX_RLE_PIXELS = 2**22  # of a run-length encoded BMP, which Pillow decodes byte by byte in Python
+USUAL_SCANS = 10  # of a progressive JPEG; each goes over the whole picture
 MAX_BYTES = 2**27  # 128 MiB, read whole into memory
 THUMBNAIL_SIDE = 16
 JPEG_QUALITY = 95  # for a JPEG that must be rotated: the loss is invisible to people and models
 PNG_LEVEL = 1  # of a photo: 2.4 times as fast as the usual 6 for a seventh more bytes
 
-__all__ = ["CleanImage", "ImageRefused", "Reason", "clean_image", "decode_image", "too_many_bytes"]
+__all__ = [
+    "CleanImage",
+    "ImageRefused",
+    "InspectedImage",
+    "Reason",
+    "clean_image",
+    "decode_image",
+    "decode_inspected",
+    "inspect_image",
+    "too_many_bytes",
+]
 
 # Opened by class, not through Pillow's registry of 70 formats: other formats are never parsed.
 _OPENERS: dict[str, Callable[[BytesIO], ImageFile]] = {
@@ -57,6 +70,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 274  # EXIF
+_SCAN = b"\xff\xda"  # begins a scan of a JPEG; rare by chance anywhere else
 _BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF
 
 
@@ -73,32 +87,57 @@ class CleanImage:
     thumbnail: bytes  # 16x16 grey, row by row
 
 
+@dataclass(frozen=True)
+class InspectedImage:
+    """Bytes of an image whose container was read; none of its pixels were decoded yet."""
+
+    kind: str
+    bare: bytes  # what a decoder needs of the bytes received
+    exif: bytes | None
+    plain: bool  # whether `bare` may be stored as it is
+    work: int  # of decoding, in pixels; scans and run lengths that take longer count as more
+
+
+def inspect_image(received: bytes) -> InspectedImage:
+    """What the container of an image claims; `ImageRefused` when it cannot be an accepted image."""
+    kind = _allowed(received)
+    bare, exif, plain = _without_metadata(kind, received)
+    with _refusing_damage(kind):
+        return InspectedImage(kind, bare, exif, plain, _claimed_work(kind, bare))
+
+
 def clean_image(received: bytes) -> CleanImage:
     """The image in `received`, decoded to its last pixel; `ImageRefused` has the reason if not.
 
     Deterministic, and cleaning a cleaned image changes no pixel.
     """
-    kind = _allowed(received)
-    bare, exif, plain = _without_metadata(kind, received)
-    with _refusing_damage(kind):
-        picture = _decoded(kind, bare)
-        turn = _TURNS.get(_orientation(exif or picture.info.get("exif")))
-        upright: Image.Image = picture
-        stored_format = "JPEG" if kind == "JPEG" else "PNG"
-        if not plain or turn is not None or picture.mode not in ("L", "RGB"):
-            upright = _flat(picture)
-            upright = upright if turn is None else upright.transpose(turn)
-            bare = _encoded(upright, stored_format)
+    inspected = inspect_image(received)
+    with _refusing_damage(inspected.kind):
+        upright, changed = _upright(inspected)
+        stored_format = _stored_format(inspected)
+        content = _encoded(upright, stored_format) if changed else inspected.bare
         thumbnail = _thumbnail(upright)
     return CleanImage(
         sample_id=hashlib.sha256(received).hexdigest(),
-        content=bare,
-        sha256=hashlib.sha256(bare).hexdigest(),
+        content=content,
+        sha256=hashlib.sha256(content).hexdigest(),
         format=stored_format,
         width=upright.width,
         height=upright.height,
         thumbnail=thumbnail,
     )
+
+
+def decode_inspected(inspected: InspectedImage) -> np.ndarray:
+    """The pixels that `decode_image` gives of the image once it is clean, decoded only once.
+
+    Never at a reduced scale: a model would get other pixels than those it was trained on.
+    """
+    with _refusing_damage(inspected.kind):
+        upright, changed = _upright(inspected)
+        if changed and inspected.kind == "JPEG":  # stored with a loss
+            return decode_image(_encoded(upright, "JPEG"))
+        return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
 
 
 def _jpeg_decoder() -> Callable[[bytes], np.ndarray] | None:
@@ -150,8 +189,6 @@ def _without_metadata(kind: str, received: bytes) -> tuple[bytes, bytes | None, 
         return strip_jpeg(received)
     if kind == "PNG":
         return strip_png(received)
-    if kind == "WebP":  # its decoder reserves the whole canvas as soon as it is opened
-        _check_pixels(*webp_size(received))
     return received, None, False
 
 
@@ -169,14 +206,50 @@ def _refusing_damage(kind: str) -> Iterator[None]:
         raise ImageRefused("TRUNCATED", f"the {kind} is cut short or damaged: {cause}") from error
 
 
-def _decoded(kind: str, bare: bytes) -> ImageFile:
+def _opened(kind: str, bare: bytes) -> ImageFile:
+    if kind == "WebP":  # its decoder reserves the whole canvas as soon as it is opened
+        _check_pixels(*webp_size(bare))
     picture = _OPENERS[kind](BytesIO(bare))
     _check_pixels(*picture.size)
     _check_parts(picture)
-    if kind == "PNG":
-        check_rows(bare)
-    picture.load()
     return picture
+
+
+def _claimed_work(kind: str, bare: bytes) -> int:
+    """The pixels to decode: of the picture for each ten scans, or of a tile that is larger."""
+    if kind == "PNG":
+        width, height = png_size(bare)
+        return width * height
+    if kind == "JPEG":
+        width, height = jpeg_size(bare)
+        return width * height * max(1, bare.count(_SCAN) // USUAL_SCANS)
+    if kind == "WebP":  # its decoder reserves the whole canvas as soon as it is opened
+        width, height = webp_size(bare)
+        return width * height
+    picture = _opened(kind, bare)
+    size = picture.width * picture.height
+    if isinstance(picture, TiffImageFile):
+        tags = picture.tag_v2
+        return max(size, int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0)))
+    slow = isinstance(picture, BmpImageFile) and _is_run_length_encoded(picture)
+    return size * (MAX_PIXELS // MAX_RLE_PIXELS) if slow else size
+
+
+def _upright(inspected: InspectedImage) -> tuple[Image.Image, bool]:
+    """The decoded picture as people see it, and whether it differs from the bytes received."""
+    picture = _opened(inspected.kind, inspected.bare)
+    if inspected.kind == "PNG":
+        check_rows(inspected.bare)
+    picture.load()
+    turn = _TURNS.get(_orientation(inspected.exif or picture.info.get("exif")))
+    if inspected.plain and turn is None and picture.mode in ("L", "RGB"):
+        return picture, False
+    upright = _flat(picture)
+    return upright if turn is None else upright.transpose(turn), True
+
+
+def _stored_format(inspected: InspectedImage) -> str:
+    return "JPEG" if inspected.kind == "JPEG" else "PNG"
 
 
 def _check_pixels(width: int, height: int, *, most: int = MAX_PIXELS) -> None:
@@ -195,12 +268,16 @@ def _check_parts(picture: ImageFile) -> None:
         covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
         if covered < picture.width * picture.height:  # Pillow would leave the rest black
             raise ImageRefused("TRUNCATED", "the TIFF has strips for a part of its picture only")
-    if isinstance(picture, BmpImageFile) and picture.tile and picture.tile[0][0] == "bmp_rle":
+    if isinstance(picture, BmpImageFile) and _is_run_length_encoded(picture):
         _check_pixels(*picture.size, most=MAX_RLE_PIXELS)
     if getattr(picture, "is_animated", False):
         raise ImageRefused(
             "ANIMATED", "several frames or pages; save the one that counts by itself"
         )
+
+
+def _is_run_length_encoded(picture: BmpImageFile) -> bool:
+    return bool(picture.tile) and picture.tile[0][0] == "bmp_rle"
 
 
 def _orientation(exif: bytes | None) -> int:

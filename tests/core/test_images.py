@@ -6,8 +6,17 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from PIL.ImageFile import ImageFile
 
-from core.images import MAX_BYTES, MAX_PIXELS, ImageRefused, clean_image, decode_image
+from core.images import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    ImageRefused,
+    clean_image,
+    decode_image,
+    decode_inspected,
+    inspect_image,
+)
 
 FORMATS = {"JPEG": "JPEG", "PNG": "PNG", "WebP": "WEBP", "BMP": "BMP", "TIFF": "TIFF"}
 
@@ -388,6 +397,41 @@ def test_cleaning_again_changes_no_pixel(format: str, mode: str) -> None:
     once = clean_image(received)
     assert clean_image(received) == once
     assert clean_image(once.content).content == once.content
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    ("format", "mode"),
+    [("JPEG", "L"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "1"), ("PNG", "P"), ("PNG", "L"),
+     ("PNG", "RGBA"), ("PNG", "I;16"), ("WEBP", "RGB"), ("WEBP", "RGBA"), ("BMP", "RGB"),
+     ("TIFF", "CMYK"), ("TIFF", "RGBA")],
+)  # fmt: skip
+def test_an_inspected_image_has_the_pixels_of_the_clean_one(
+    format: str, mode: str, orientation: int
+) -> None:
+    """What a model is served is what it was trained on, to the bit."""
+    turned = {} if format == "BMP" else {"exif": exif(orientation)}
+    picture = photo(65, 47, mode="L" if mode == "I;16" else mode).convert(mode)
+    received = written(picture, format, **turned)
+    expected = decode_image(clean_image(received).content)
+    assert np.array_equal(decode_inspected(inspect_image(received)), expected)
+
+
+@pytest.mark.parametrize("format", FORMATS.values())
+def test_the_work_of_decoding_is_known_without_decoding(
+    format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = written(photo(64, 48), format)
+    monkeypatch.setattr(ImageFile, "load", None)
+    assert inspect_image(received).work == 64 * 48
+
+
+def test_scans_and_tiles_count_as_the_work_they_are() -> None:
+    whole = written(photo(64, 48), "JPEG", progressive=True)
+    scan = whole[whole.rindex(b"\xff\xda") : -2]
+    assert inspect_image(whole).work == 64 * 48
+    assert inspect_image(whole[:-2] + scan * 85 + b"\xff\xd9").work == 64 * 48 * 9
+    assert inspect_image(tiff_of(tag322=512, tag323=256)).work == 512 * 256
 
 
 @pytest.mark.parametrize("side", [160, 96, 40, 16, 8])

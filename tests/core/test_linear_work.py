@@ -23,7 +23,7 @@ from core.image_formats import (
     strip_png,
     webp_size,
 )
-from core.images import MAX_RLE_PIXELS, CleanImage, clean_image
+from core.images import MAX_RLE_PIXELS, CleanImage, clean_image, inspect_image
 from tests.counted_work import lines_run
 from tests.source_code import name_of, sources, tree_of
 
@@ -160,6 +160,7 @@ def test_a_png_of_endless_chunks_is_refused() -> None:
 
 def test_a_run_length_encoded_bmp_is_small_or_refused() -> None:
     assert (clean_image(bmp_rle(300, 64)).width, MAX_RLE_PIXELS) == (300, 2**22)
+    assert inspect_image(bmp_rle(300, 64)).work == 300 * 64 * 16  # decoded in Python
     with pytest.raises(ImageRefused) as refused:
         clean_image(bmp_rle(2**20, 64))
     assert refused.value.reason == "TOO_MANY_PIXELS"
