@@ -1,16 +1,26 @@
 """The one relational database: SQLite in the workspace by default, PostgreSQL by address."""
 
+import logging
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import JSON, Connection, Engine, MetaData, create_engine, event, inspect
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DisconnectionError
+
+from core.database_faults import LOCKED, DatabaseFault, fault_of, gone, is_away, writer_of
+
+log = logging.getLogger(__name__)
 
 Json = JSON(none_as_null=True)  # of every JSON column: None is NULL, not the word "null"
 MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_SECONDS = 30  # how long a writer waits for another one before it gives up
+BUSY_SECONDS = 30  # how long a writer waits for another one, or for a server that restarts
+QUIET_SECONDS = 2  # of these, before a person is told why nothing happens
 
 metadata = MetaData(
     naming_convention={
@@ -23,25 +33,98 @@ metadata = MetaData(
 
 
 def connect(url: str) -> Engine:
-    """An engine on `url`; SQLite is put in WAL mode with full sync and a busy time-out."""
-    if not url.startswith("sqlite"):
-        return create_engine(
-            url.replace("postgresql://", "postgresql+psycopg://", 1), pool_pre_ping=True
-        )
+    """An engine on `url` that waits for a while, and says so, when the database is away or locked.
+
+    A transaction that had begun is never begun again here: whoever began it knows whether that is
+    safe. An error that comes from outside is a `DatabaseFault`.
+    """
+    if url.startswith("sqlite"):
+        engine = _connect_sqlite(url)
+    else:
+        address = url.replace("postgresql://", "postgresql+psycopg://", 1)
+        engine = create_engine(address, pool_pre_ping=True)
+        event.listen(engine, "do_connect", _connect_patiently)
+    event.listen(engine, "handle_error", _name_fault, retval=True)
+    return engine
+
+
+def _connect_sqlite(url: str) -> Engine:
+    """SQLite in WAL mode with full sync; its file is never made anew once it was there."""
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    path = Path(engine.url.database or "")
+    opened: set[int] = set()  # inodes of the file
+
+    @event.listens_for(engine, "do_connect")
+    def refuse_lost_file(*_: object) -> None:
+        if opened and not path.exists():
+            raise gone(path)  # else SQLite would make an empty database
 
     @event.listens_for(engine, "connect")
-    def prepare(raw: sqlite3.Connection, _: object) -> None:
+    def prepare(raw: sqlite3.Connection, record: Any) -> None:
         raw.isolation_level = None  # we say BEGIN ourselves: the driver would say it too late
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             raw.execute(f"PRAGMA {pragma}")
+        record.info["inode"] = path.stat().st_ino
+        opened.add(path.stat().st_ino)
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    @event.listens_for(engine, "checkout")
+    def refuse_deleted_file(_: object, record: Any, __: object) -> None:
+        if not path.exists():
+            raise gone(path)  # what is written to a deleted file is lost
+        if path.stat().st_ino != record.info["inode"]:
+            raise DisconnectionError("the file was replaced: open the new one")
 
+    event.listen(engine, "begin", _begin)
     return engine
+
+
+def _begin(connection: Connection) -> None:
+    if not connection.get_execution_options().get("writes", False):
+        connection.exec_driver_sql("BEGIN")
+    elif not _is_begun(connection):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _is_begun(connection: Connection) -> bool:
+    """Begin to write; after a short time say who stands in the way, before the long wait."""
+    raw: Any = connection.connection.dbapi_connection
+    raw.execute(f"PRAGMA busy_timeout = {QUIET_SECONDS * 1000:.0f}")
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == LOCKED:
+            path = Path(str(connection.engine.url.database))
+            log.warning(
+                "waiting up to %d s for the database %s, locked by %s; end that one if it hangs",
+                BUSY_SECONDS, path, writer_of(path),
+            )  # fmt: skip
+        return False
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+    return True
+
+
+def _connect_patiently(dialect: Any, _: object, given: Any, named: Any) -> Any:
+    """A connection to a server; one that restarts is waited for, since nothing has begun yet."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    is_announced = False
+    while True:
+        try:
+            return dialect.connect(*given, **named)
+        except dialect.loaded_dbapi.OperationalError as error:
+            if not is_away(error) or time.monotonic() > deadline:
+                raise
+            if not is_announced:
+                first = str(error).splitlines()[0]
+                log.warning("waiting up to %d s for the database: %s", BUSY_SECONDS, first)
+                is_announced = True
+        time.sleep(0.2)
+
+
+def _name_fault(context: ExceptionContext) -> DatabaseFault | None:
+    if context.is_pre_ping or context.engine is None:
+        return None
+    return fault_of(context.engine.url, context.original_exception, context.is_disconnect)
 
 
 @contextmanager

@@ -2,20 +2,21 @@
 
 from typing import Any
 
-from sqlalchemy.exc import OperationalError
-
+from core.database_faults import DatabaseFault
 from core.locks import LockBusy
 
-TRANSIENT_ERRORS = (
-    OSError,
-    LockBusy,
-    OperationalError,
-)  # ConnectionError and TimeoutError are OSErrors
+TRANSIENT_ERRORS = (OSError, LockBusy)  # ConnectionError and TimeoutError are OSErrors
 
 
 def is_transient_error(task: Any, run: Any, state: Any) -> bool:
-    """Whether the error of a task is one that waiting can mend."""
+    """Whether the error of a task is one that waiting can mend.
+
+    A task that lost its database in the middle of a transaction is run again as a whole: what it
+    had stored before, it finds.
+    """
     error = state.data
+    if isinstance(error, DatabaseFault):
+        return error.passes
     if isinstance(error, TRANSIENT_ERRORS):
         return True
     return type(error).__module__.partition(".")[0] in ("httpx", "httpcore")

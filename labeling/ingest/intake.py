@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
-from sqlalchemy.exc import OperationalError
 
 from core.database import now, writing
 from core.images import CleanImage, ImageRefused, clean_image
@@ -240,7 +239,7 @@ class _Store:
         if not self._taken and not self._turned_away:
             return
         shard = self._written_shard() if self._images else None
-        with _room_in(self._folder, "the rows of new images"), writing(self.engine) as connection:
+        with writing(self.engine) as connection:
             fence(connection, self.token)
             if shard is not None:
                 self._record_samples(connection, shard)
@@ -358,12 +357,11 @@ def _file_row(file: ImageFile) -> dict[str, object]:
 
 @contextmanager
 def _room_in(folder: Path, what: str) -> Iterator[None]:
-    """Say it clearly when the disk is full, whoever notices."""
+    """Say it clearly when the disk is full."""
     try:
         yield
-    except (OSError, OperationalError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        if not full and not any(word in str(error) for word in ("disk is full", "No space left")):
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         there = next(path for path in (folder, *folder.parents) if path.exists())
         raise OSError(

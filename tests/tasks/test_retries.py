@@ -3,14 +3,19 @@ import pytest
 from prefect.states import Failed
 from sqlalchemy.exc import OperationalError
 
+from core.database_faults import DatabaseFault
 from core.locks import LockBusy, LockLost
 from tasks.retries import is_lock_busy, is_transient_error
 
 PASSING = [
     ConnectionError("gone"), TimeoutError("slow"), httpx.ReadTimeout("slow"), LockBusy("held"),
-    OperationalError("select", {}, Exception("locked")),
+    DatabaseFault("locked", passes=True),
 ]  # fmt: skip
-LASTING = [ValueError("wrong class"), LockLost("overtaken"), KeyError("missing")]
+LASTING = [
+    ValueError("wrong class"), LockLost("overtaken"), KeyError("missing"),
+    DatabaseFault("read-only", passes=False),
+    OperationalError("select", {}, Exception("no such table")),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("error", PASSING, ids=repr)

@@ -24,6 +24,7 @@ from sqlalchemy import Engine, event, select
 from core import database, locks, shards
 from core import files as core_files
 from core.database import connect, upgrade
+from core.database_faults import DatabaseFault
 from core.hone_toml import LabelClass
 from core.images import decode_image
 from core.intents import open_intents
@@ -406,7 +407,7 @@ def test_a_database_that_finds_no_room_says_so_and_nothing_is_lost(
         pages = raw.execute("PRAGMA page_count").fetchone()[0]
         raw.execute(f"PRAGMA max_page_count = {pages + 2}")
 
-    with pytest.raises(OSError, match=r"no room in .* for the rows of new images"):
+    with pytest.raises(DatabaseFault, match=r"hone.sqlite did not fit on the disk"):
         ingest(full, workspace, [folder])
     full.dispose()
     assert all_rows(engine, samples) == []
