@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Self
 
 import yaml
 
+from core.dvc_config import use_private_site_cache
 from core.files import sync_folder, write_atomically
 from core.git import show
 
@@ -120,6 +121,7 @@ class ObjectStore:
         if self._opened is None:
             from dvc.repo import Repo
 
+            use_private_site_cache(self.root)
             self._opened = Repo(str(self.root))
             staging = self._opened.scm_context
             staging.autostage = False  # `commit` does: git's locks can be told from living ones

@@ -2,21 +2,24 @@
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from core.access import SHARED
 
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> str:
     """Put `content` (bytes, or a function that writes them) at `path`; return its SHA-256.
 
     A reader sees the old file or the new one, also after a power cut: temporary name in the same
-    folder, fsync of the file, rename, fsync of the folder.
+    folder, fsync of the file, rename, fsync of the folder. Whatever the umask, users outside the
+    group get no right to it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    part = Path(name)
+    part = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SHARED)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             if callable(content):
@@ -27,7 +30,6 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) 
             os.fsync(file.fileno())
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        part.chmod(0o644)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from core.access import keep_others_out
 from core.database import now
+from core.dvc_config import DVC_GITIGNORE, DVCIGNORE, dvc_config, use_private_site_cache
 from core.files import write_atomically
 from core.git import commit, git, has_commits, start_repository
 from core.hone_toml import LABEL_KINDS, LabelClass, hone_toml_text, parse_hone_toml
@@ -15,21 +16,6 @@ GITIGNORE = (
     "/hone.sqlite*\n/desk/\n/staged/\n/traffic/\n/bento/\n/runs/\n/scores/\n/remote/\n/inbox/\n/.env\n"
     "/label-studio.json\n/simulated-annotators.json\n"
 )
-DVCIGNORE = "# What is being written just now, or was when it was killed.\n.*.part\n"
-DVC_GITIGNORE = "/config.local\n/tmp\n/cache\n"
-DVC_CONFIG = """\
-[core]
-    analytics = false
-    check_update = false
-    autostage = true
-    remote = storage
-[cache]
-    # Never links: editing a linked file would change the object under its old name.
-    type = "reflink,copy"
-['remote "storage"']
-    url = "{url}"
-"""
-S3_LIMITS = "    connect_timeout = 10\n    read_timeout = 60\n"  # no network is waited for for ever
 
 
 @dataclass(frozen=True)
@@ -113,6 +99,7 @@ def init_workspace(
     address that DVC knows, such as s3://bucket/folder; without one it is the folder `remote`.
     `policies` is the text of the sections of `hone.toml` that hold the policies.
     """
+    keep_others_out()
     root = root.expanduser().resolve()
     toml = hone_toml_text(
         classes,
@@ -122,8 +109,8 @@ def init_workspace(
         policies=policies,
     )
     wanted = Workspace.read(toml, root)
-    dvc_config = _dvc_config(remote)
-    _refuse_conflict(wanted, dvc_config if remote else None)
+    config = dvc_config(remote)
+    _refuse_conflict(wanted, config if remote else None)
     for folder in (root, wanted.shards, wanted.staged, wanted.traffic, wanted.inbox):
         folder.mkdir(parents=True, exist_ok=True)
     start_repository(root)
@@ -131,12 +118,13 @@ def init_workspace(
         ".gitignore": GITIGNORE,
         ".dvcignore": DVCIGNORE,
         ".dvc/.gitignore": DVC_GITIGNORE,
-        ".dvc/config": dvc_config,
+        ".dvc/config": config,
         "hone.toml": toml,
     }
     for name, text in texts.items():
         if not (root / name).exists():
             write_atomically(root / name, text.encode())
+    use_private_site_cache(root)
     if not has_commits(root):
         commit(root, list(texts), message="A workspace of Hone", when=now())
     return load_workspace(root)
@@ -154,20 +142,7 @@ def load_workspace(root: Path) -> Workspace:
     return Workspace.read(config.read_text(encoding="utf-8"), root)
 
 
-def _dvc_config(remote: str | None) -> str:
-    if remote is None:
-        return DVC_CONFIG.format(url="../remote")
-    if "://" not in remote:
-        return DVC_CONFIG.format(url=Path(remote).expanduser().resolve())
-    if "@" in urlsplit(remote).netloc:
-        raise ValueError(
-            f"remote {remote.split('://')[0]}://...: it holds a user or a key, and git would keep "
-            "it; give the address alone, credentials by the environment (AWS_ACCESS_KEY_ID, ...)"
-        )
-    return DVC_CONFIG.format(url=remote) + (S3_LIMITS if remote.startswith("s3://") else "")
-
-
-def _refuse_conflict(wanted: Workspace, dvc_config: str | None) -> None:
+def _refuse_conflict(wanted: Workspace, remote_config: str | None) -> None:
     root = wanted.root
     if not (root / "hone.toml").exists():
         return _refuse_foreign(root)
@@ -179,7 +154,7 @@ def _refuse_conflict(wanted: Workspace, dvc_config: str | None) -> None:
             "its hone.toml"
         )
     config = root / ".dvc" / "config"
-    if dvc_config and config.exists() and dvc_config != config.read_text(encoding="utf-8"):
+    if remote_config and config.exists() and remote_config != config.read_text(encoding="utf-8"):
         raise ValueError(
             f"{root} is a workspace already and {config} names a DVC remote; change it there, or "
             "with `dvc remote modify storage url ...`"

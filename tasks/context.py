@@ -6,8 +6,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from core.access import keep_others_out
 from core.bucket import BucketImageStore
 from core.database import connect, upgrade
+from core.dvc_config import use_private_site_cache
 from core.workspace import Workspace, load_workspace
 from settings import Settings
 from tasks.policies import Policies, load_policies
@@ -36,11 +38,13 @@ class Context:
 
 def open_context() -> Context:
     """The workspace that `HONE_WORKSPACE` names, its database at the newest schema."""
+    keep_others_out()
     settings = Settings()
     workspace = load_workspace(settings.workspace or Path.cwd())
     if settings.database_url is None:
         _refuse_lost_database(workspace)
     url = settings.database_url.get_secret_value() if settings.database_url else workspace.database
+    use_private_site_cache(workspace.root)  # also of a workspace made by an earlier version
     load_policies(workspace)  # an unsound policy stops every command, not only the one it is for
     return Context(settings, workspace, _engine(url))
 

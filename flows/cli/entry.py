@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from core.access import keep_others_out
 from core.configuration import error_text
 from flows.cli import config, demo, labeling, models, operate, workspace
 
@@ -51,6 +52,7 @@ def choose_workspace(
 
 def main() -> None:
     """Run a command; a user's error is one line on standard error and exit code 1."""
+    keep_others_out()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     wants_traceback = bool(os.environ.get("HONE_TRACEBACK"))

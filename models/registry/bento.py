@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.access import close_to_others
 from core.files import sync_folder, write_atomically
 from core.workspace import Workspace
 from models.registry.model_store import NAME, entry
@@ -67,6 +68,7 @@ def _build(workspace: Workspace, version: str, number: str, bento: Path) -> None
             output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
             command = " ".join(["bentoml", *arguments])
             raise RuntimeError(f"`{command}` failed ({done.returncode}):\n{output}")
+        close_to_others(built)  # BentoML copies the modes of the repository's files
         _sync(built)
         bento.parent.mkdir(parents=True, exist_ok=True)
         built.rename(bento)

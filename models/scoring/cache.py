@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.access import SHARED
 from core.files import sync_folder, write_atomically
 from core.locks import LockBusy
 
@@ -218,7 +219,7 @@ def _begin(folder: Path, shape: bytes) -> None:
 def _locked(folder: Path) -> int:
     """The open lock file, held as long as it stays open: the kernel lets go for a dead process."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SHARED)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

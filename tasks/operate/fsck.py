@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from core.checks import tokens_only_rise
+from core.access import close_to_others
+from core.checks import others_have_no_access, tokens_only_rise
 from core.database import writing
 from core.findings import MEND, RESTORE, Finding
 from core.locks import only_writer
@@ -52,6 +53,7 @@ def repair() -> None:
     from models.registry.model_store import finish_saves
 
     ctx = open_context()
+    close_to_others(ctx.workspace.root)
     with writing(ctx.engine) as connection:
         recount(connection)
     with only_writer(ctx.engine, "workspace-git") as token:
@@ -91,4 +93,5 @@ CHECKS: dict[str, Check] = {
     ),
     "signals_are_three_valued": Check("I12", signals_are_three_valued),
     "models_hold_data_only": Check("I14", registry.models_hold_data_only),
+    "others_have_no_access": Check("I14", others_have_no_access),
 }

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 
 import pytest
 
@@ -13,6 +14,16 @@ def test_what_was_written_is_there_with_its_digest(tmp_path):
     assert (tmp_path / "new" / "a").read_bytes() == b"content"
     assert file_sha256(tmp_path / "new" / "a") == digest
     assert read_checked(tmp_path / "new" / "a", digest) == b"content"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o000, 0o660), (0o022, 0o640), (0o077, 0o600)])
+def test_whatever_the_umask_others_get_no_right(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_atomically(tmp_path / "a", b"content")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
 
 
 def test_a_function_may_write_in_pieces(tmp_path):

@@ -4,20 +4,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+SHARED_BY_DVC = Path("/var/tmp/dvc/repo")
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(800)]
 
 
 def test_the_demo_goes_round_and_says_so(tmp_path: Path) -> None:
+    shared = set(SHARED_BY_DVC.glob("*"))
     done = subprocess.run(
         [sys.executable, "-m", "flows", "demo", "--json", "--folder", str(tmp_path / "demo")],
         capture_output=True,
         text=True,
         check=False,
-        env=dict(os.environ),
+        env={name: value for name, value in os.environ.items() if name != "DVC_SITE_CACHE_DIR"},
+        umask=0,  # a user's who keeps nobody out
         timeout=580,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -35,6 +40,8 @@ def test_the_demo_goes_round_and_says_so(tmp_path: Path) -> None:
     assert facts["trace"]["annotators"] == ["ada", "ben"]
     assert (Path(facts["workspace"]).parent / "learning-curves.png").stat().st_size > 10_000
     assert "random's" in done.stdout
+    assert list(open_to_others(tmp_path / "demo")) == []
+    assert set(SHARED_BY_DVC.glob("*")) == shared
     budget = subprocess.run(
         [sys.executable, "-m", "flows", "--workspace", facts["workspace"], "budget", "--json"],
         capture_output=True, text=True, check=True, timeout=200,
@@ -43,3 +50,11 @@ def test_the_demo_goes_round_and_says_so(tmp_path: Path) -> None:
     assert (told["labels"], told["models"], len(told["past"])) == (300, 5, 4)
     assert [row["more"] for row in told["forecasts"]] == [100, 500, 1000]
     assert told["advice"] in ("GO ON", "STOP", "UNSURE") and Path(told["picture"]).is_file()
+
+
+def open_to_others(home: Path) -> Iterator[Path]:
+    """What users outside the group may open. DVC makes its objects readable, in closed folders."""
+    for path in (home, *home.rglob("*")):
+        cached = ".dvc/cache/" in str(path) and path.is_file()
+        if not path.is_symlink() and not cached and path.stat().st_mode & 0o007:
+            yield path

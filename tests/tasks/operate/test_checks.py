@@ -253,6 +253,8 @@ BREAKS = (
     Break("signals_are_three_valued", "I12",
           statements("UPDATE signals SET outcome = 'cannot tell'"), "the decision is 'none'"),
     Break("models_hold_data_only", "I14", put_code_beside_the_weights, "hook.py"),
+    Break("others_have_no_access", "I14",
+          lambda ctx: ctx.workspace.root.chmod(0o755), "is open to every user"),
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from core.access import is_open_to_others
 from core.database import connect, upgrade, writing
 from core.git import git
 from core.locks import only_writer
@@ -46,6 +47,15 @@ def objects(workspace: Workspace) -> list[Path]:
 
 def test_nothing_is_wrong_with_a_sound_workspace(workspace: Workspace) -> None:
     assert fsck.check() == []
+
+
+def test_a_workspace_that_is_open_to_others_is_named_and_closed(workspace: Workspace) -> None:
+    for path in (workspace.root, workspace.root / "data", workspace.root / "hone.sqlite"):
+        path.chmod(path.stat().st_mode | 0o007)
+    assert promises() == {"I14"}
+    fsck.repair()
+    assert fsck.check() == []
+    assert not [path for path in workspace.root.rglob("*") if is_open_to_others(path)]
 
 
 @pytest.mark.parametrize("how", ["delete", "damage"])
