@@ -37,6 +37,10 @@ class Settings(BaseSettings):
     )
     label_studio_command: Path | None = Field(default=None, alias="HONE_LABEL_STUDIO_COMMAND")
 
+    # What clients of the service send as `Authorization: Bearer ...`; it opens to no other machine
+    # without one.
+    service_token: SecretStr | None = Field(default=None, alias="HONE_SERVICE_TOKEN")
+
     # The service as a model inside Label Studio: where Label Studio reaches it, and the password.
     backend_url: str | None = Field(default=None, alias="HONE_BACKEND_URL")
     backend_secret: SecretStr | None = Field(default=None, alias="HONE_BACKEND_SECRET")

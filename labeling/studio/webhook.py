@@ -8,16 +8,17 @@ at most. So it is answered first, and whoever is to be woken is woken afterwards
 import asyncio
 import logging
 import re
-import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from core.http_access import RateLimit, SecurityHeaders, TokenCheck, client_of
 from labeling.studio.errors import detail
 
 if TYPE_CHECKING:
@@ -41,11 +42,15 @@ def receiver(secret: str, wake: Callable[[], None], *, pause: float = PAUSE) -> 
     repeated. `wake` may block: it runs in a thread, one at a time.
     """
     caller = _BackgroundCaller(wake, pause)
+    check, limit = TokenCheck("HONE_WEBHOOK_SECRET", secret), RateLimit()
 
     async def called(request: Request) -> Response:
         given = request.headers.get(HEADER, "").encode("latin-1")
-        if not secrets.compare_digest(given, secret.encode()):
+        if not check.accepts(given, client_of(request.scope)):
             return Response(status_code=403)
+        if not limit.allows():
+            caller.request()  # its body is not read, but no answer goes unnoticed
+            return Response(status_code=429)
         size = 0
         async for part in request.stream():
             size += len(part)
@@ -60,7 +65,9 @@ def receiver(secret: str, wake: Callable[[], None], *, pause: float = PAUSE) -> 
         await caller.close()
 
     return Starlette(
-        routes=[Route("/label-studio/{rest:path}", called, methods=["POST"])], lifespan=living
+        routes=[Route("/label-studio/{rest:path}", called, methods=["POST"])],
+        middleware=[Middleware(SecurityHeaders)],
+        lifespan=living,
     )
 
 

@@ -11,7 +11,6 @@ import asyncio
 import base64
 import json
 import logging
-import secrets
 import time
 import uuid
 from collections import Counter
@@ -22,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from core.http_access import RateLimit, TokenCheck, client_of
 from models.serving.batcher import AT_ONCE, Answer, Inference, Unavailable
 from models.serving.release_follower import ActiveModel
 from models.serving.requests import RequestError
@@ -52,7 +52,8 @@ class Backend:
         read_image: ReadImage,
         secret: str | None,
     ) -> None:
-        self.secret = secret
+        self.check = TokenCheck("HONE_BACKEND_SECRET", secret) if secret else None
+        self.limit = RateLimit()
         self._inference = inference
         self._active = active
         self._read_image = read_image
@@ -68,7 +69,7 @@ class Backend:
     def status(self) -> dict[str, Any]:
         """Counts since the start: pre-annotations, and tasks without one by reason."""
         return {
-            "enabled": self.secret is not None,
+            "enabled": self.check is not None,
             "pre_annotations": self._given,
             "without_pre_annotation": dict(self._omitted),
         }
@@ -188,14 +189,8 @@ async def versions(request: Request) -> Response:
 
 
 async def webhook(request: Request) -> Response:
-    """200 for any event: `hone collect` collects the answers, so nothing is done here.
-
-    Label Studio sends its events without the password, so the answer is empty.
-    """
-    try:
-        await _read(request, EVENT_BYTES)
-    except RequestError as problem:
-        return _refusal(problem)
+    """200 for any event: `hone collect` collects the answers, so nothing is done here."""
+    await _read(request, EVENT_BYTES)
     return JSONResponse({})
 
 
@@ -203,12 +198,15 @@ def _guarded(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
     """`answer` for requests with the password; others get 401."""
 
     async def guarded(request: Request) -> Response:
-        secret = _backend(request).secret
-        if secret is None:
+        backend = _backend(request)
+        if backend.check is None:
             return _refusal(RequestError(503, "NO_SECRET", UNSET))
-        if not secrets.compare_digest(_password(request), secret.encode()):
+        if not backend.check.accepts(_password(request), client_of(request.scope)):
             problem = RequestError(401, "WRONG_PASSWORD", "the password is HONE_BACKEND_SECRET's")
             return _refusal(problem, {"WWW-Authenticate": 'Basic realm="hone"'})
+        if not backend.limit.allows():
+            problem = RequestError(429, "TOO_MANY_REQUESTS", "ask for several tasks in one request")
+            return _refusal(problem, {"Retry-After": "1"})
         try:
             response: Response = await answer(request)
         except RequestError as problem:
@@ -267,7 +265,7 @@ ROUTES = [
         ("/setup", _guarded(setup), "POST"),
         ("/predict", _guarded(predict), "POST"),
         ("/versions", _guarded(versions), "GET"),
-        ("/webhook", webhook, "POST"),
+        ("/webhook", _guarded(webhook), "POST"),
     )
     for spelling in (path, f"{path}/")
 ]

@@ -13,15 +13,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import bentoml
+import click
 import torch
 from _bentoml_sdk.models import BentoModel, Model  # BentoML's reference to a model, to derive from
+from bentoml._internal.configuration.containers import BentoMLContainer
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
+from core.access import keep_others_out
 from core.bucket import BucketImageStore
 from core.database import connect
+from core.http_access import BearerGuard, refuse_open_address
 from core.workspace import Workspace, load_workspace
 from models.registry.model_store import LoadedModel, read_model
 from models.registry.versions import champion
@@ -33,6 +38,7 @@ from models.serving.segments import SegmentWriter
 from models.serving.supervisor import end_with_supervisor, name_supervisor
 from settings import Settings
 
+TOKEN = "HONE_SERVICE_TOKEN"  # noqa: S105  (the name of a setting)
 IN_FLIGHT = 32  # requests at a time in one worker; one more gets 429
 SECONDS = 60  # then the client gets 504; a retry still gets the answer
 REMEMBERED = 512  # requests whose answers a worker stores for retries
@@ -126,7 +132,7 @@ class ReleasedModel(Model[None]):
 
 @bentoml.service(
     name="hone",
-    http={"host": "127.0.0.1"},  # `--host` opens it to others
+    http={"host": "127.0.0.1"},  # `--host` opens it to others, who need HONE_SERVICE_TOKEN
     traffic={"timeout": SECONDS, "max_concurrency": IN_FLIGHT},
     logging={"access": {"enabled": False}},  # the prediction store is the log
     envs=[{"name": "OTEL_SDK_DISABLED", "value": "true"}],  # tracing takes a quarter of a request
@@ -139,6 +145,7 @@ class Hone:
 
     def __init__(self) -> None:
         end_with_supervisor()
+        keep_others_out()
         settings = Settings()
         torch.set_num_threads(settings.threads)
         self._began = time.monotonic()
@@ -162,7 +169,7 @@ class Hone:
             self._inference,
             lambda: self.active,
             read_image=_images(settings, workspace),
-            secret=settings.backend_secret.get_secret_value() if settings.backend_secret else None,
+            secret=_plain(settings.backend_secret),
         )
         self._asked: OrderedDict[str, tuple[str, asyncio.Future[list[Answer]]]] = OrderedDict()
         app.state.hone = self
@@ -230,6 +237,7 @@ class Hone:
         BentoML's workers run in the folder of the code, not where the command was given.
         """
         name_supervisor()
+        keep_others_out()
         settings = Settings()
         workspace = _workspace(settings)
         if workspace is None and _bento() is None:
@@ -238,11 +246,13 @@ class Hone:
             _bundled(settings.threads)
         else:
             os.environ["HONE_WORKSPACE"] = str(workspace.root)
-        root, secret = settings.label_studio_document_root, settings.backend_secret
+        root = settings.label_studio_document_root
         if root is not None:
             os.environ["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] = str(root.resolve())
-        if secret is not None:  # from the .env of where the command was given
-            os.environ["HONE_BACKEND_SECRET"] = secret.get_secret_value()
+        tokens = {TOKEN: _token(), "HONE_BACKEND_SECRET": _plain(settings.backend_secret)}
+        refuse_open_address(_bind_address(), tokens, needed=TOKEN)
+        # from the .env of where the command was given
+        os.environ.update({name: token for name, token in tokens.items() if token is not None})
         os.environ["HONE_TRAFFIC"] = str(_traffic(settings, workspace).resolve())
 
     @bentoml.on_shutdown
@@ -251,6 +261,27 @@ class Hone:
         if self._follower:
             self._follower.stop()
         self._inference.close()
+
+
+def _token() -> str | None:
+    return _plain(Settings().service_token)
+
+
+# Around all that BentoML serves: ours, its metrics and its pages about the API.
+cast(Any, Hone).add_asgi_middleware(
+    BearerGuard, name=TOKEN, token=_token, open_below="/label-studio/"
+)
+
+
+def _bind_address() -> str:
+    """The address that this `bentoml serve` will listen on."""
+    context = click.get_current_context(silent=True)
+    given = context.params.get("host") if context else None
+    return str(given or _configured_address())
+
+
+def _configured_address() -> str:
+    return str(BentoMLContainer.http.host.get())
 
 
 def _bento() -> Any:
@@ -266,6 +297,10 @@ def _bundled(threads: int) -> LoadedModel:
     model = read_model(Path(stored.path), str(packed.tag), sha256)
     try_out(model, threads=threads)
     return model
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
 
 
 def _workspace(settings: Settings) -> Workspace | None:

@@ -10,6 +10,8 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from core.http_access import RateLimit
+from labeling.studio import webhook
 from labeling.studio.webhook import EVENT_BYTES, HEADER, PATH, receiver
 
 SECRET = "a-secret-of-ours"
@@ -112,3 +114,24 @@ def test_there_is_nothing_else_to_see(method, path, status):
     with listening(lambda: None) as client:
         reply: httpx.Response = client.request(method, path)
     assert reply.status_code == status
+
+
+def test_more_calls_than_annotators_make_are_refused_and_still_wake(monkeypatch):
+    monkeypatch.setattr(webhook, "RateLimit", lambda: RateLimit(0.001, burst=1))
+    woken = Queue[int]()
+    with listening(lambda: woken.put(1)) as client:
+        assert client.post(PATH, json=CALL).status_code == 204
+        assert woken.get(timeout=60) == 1
+        assert client.post(PATH, content=bytes(EVENT_BYTES + 1)).status_code == 429
+        assert woken.get(timeout=60) == 1
+
+
+def test_every_answer_has_the_security_headers():
+    with listening(lambda: None) as client:
+        for reply in (
+            client.post(PATH, json=CALL),
+            client.get("/"),
+            client.post(PATH, headers={HEADER: ""}),
+        ):
+            assert reply.headers["X-Content-Type-Options"] == "nosniff"
+            assert reply.headers["Cache-Control"] == "no-store"

@@ -30,7 +30,7 @@ DISTRIBUTIONS = {
 }
 # They come with the packages that the bento names, or with BentoML itself.
 IMPLIED = {
-    "bentoml", "_bentoml_sdk", "starlette", "pydantic", "pydantic_core",
+    "bentoml", "_bentoml_sdk", "click", "starlette", "pydantic", "pydantic_core",
     "annotated_types", "botocore",
 }  # fmt: skip
 OPTIONAL = {"simplejpeg"}  # faster decoding where it is installed

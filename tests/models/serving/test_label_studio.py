@@ -17,6 +17,7 @@ import torch
 from sqlalchemy import Engine
 
 from core.database import connect
+from core.http_access import RateLimit
 from core.workspace import Workspace, load_workspace
 from models.kinds import KINDS
 from models.registry.versions import champion
@@ -38,7 +39,10 @@ CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="label" toName="image">'
     '<Choice value="cat"/><Choice value="dog"/><Choice value="eel"/></Choices></View>'
 )
-PROTOCOL = [("GET", "health"), ("POST", "setup"), ("POST", "predict"), ("GET", "versions")]
+PROTOCOL = [
+    ("GET", "health"), ("POST", "setup"), ("POST", "predict"), ("GET", "versions"),
+    ("POST", "webhook"),
+]  # fmt: skip
 
 KIND = KINDS["classification"]
 
@@ -366,13 +370,14 @@ def test_what_the_env_file_says_reaches_the_workers_in_their_folder(
     (tmp_path / ".env").write_text(
         "HONE_BACKEND_SECRET=from-the-file\nLABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=workspace/staged\n"
     )
+    cast(Any, service.Hone).inject_config()  # as `bentoml serve` does
     cast(Any, service.Hone).inner.check_before_serving()
     assert os.environ["HONE_BACKEND_SECRET"] == "from-the-file"
     assert os.environ["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] == str(place[0].staged)
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
-@pytest.mark.parametrize(("method", "path"), [*PROTOCOL, ("POST", "webhook")])
+@pytest.mark.parametrize(("method", "path"), PROTOCOL)
 def test_both_spellings_answer_without_a_redirect(
     client: TestClient, method: str, path: str, ending: str
 ) -> None:
@@ -421,10 +426,9 @@ def test_without_a_password_set_it_is_closed_and_says_what_to_set(
         assert client.get("/status").json()["label_studio"]["enabled"] is False
 
 
-def test_an_event_is_taken_without_a_password_and_does_nothing(
+def test_an_event_is_taken_and_does_nothing(
     client: TestClient, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client.auth = None
     before = client.get("/status").json()["label_studio"]
     event = {"action": "ANNOTATION_CREATED", "project": {"token": "t"}, "task": task(1)}
     for body in (json.dumps(event).encode(), b"", b"nonsense", json.dumps({
@@ -484,3 +488,14 @@ def test_text_that_no_json_can_hold_is_answered(client: TestClient) -> None:
     body = f'{{"tasks": [{unknown}], "label_config": {json.dumps(CONFIG)}}}'
     response = client.post("/label-studio/predict", content=body)
     assert (response.status_code, response.json()) == (200, {"results": [[]]})
+
+
+def test_more_calls_than_annotators_make_are_refused(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.app.state.hone.backend, "limit", RateLimit(0.001, burst=2))
+    wrong = client.get("/label-studio/health", auth=("anybody", "wrong"))
+    replies = [wrong, *(client.get("/label-studio/health") for _ in range(3))]
+    assert [reply.status_code for reply in replies] == [401, 200, 200, 429]
+    assert reason(replies[-1]) == "TOO_MANY_REQUESTS"
+    assert replies[-1].headers["Retry-After"] == "1"

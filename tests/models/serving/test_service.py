@@ -1,6 +1,7 @@
 """The service, in this process: each answer is recorded, and one bad image spoils no other."""
 
 import hashlib
+import os
 import shutil
 import threading
 import warnings
@@ -9,12 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import click
 import httpx
 import pytest
 import torch
+from click.testing import CliRunner
 from sqlalchemy import Engine
 
 from core.database import connect
+from core.http_access import BearerGuard
 from core.workspace import Workspace, load_workspace
 from models.registry.model_store import entry, load_model
 from models.registry.versions import champion
@@ -422,3 +426,47 @@ def test_what_waits_is_answered_before_the_threads_end(place: Place, tmp_path: P
     asked = [loops.ask(str(number), [png(number)]) for number in range(20)]
     loops.close()
     assert all(answers.result()[0]["label"] in CLASSES for answers in asked)
+
+
+@pytest.mark.parametrize(
+    ("words", "configured", "token", "refused"),
+    [
+        (["--host", "0.0.0.0"], None, None, "HONE_SERVICE_TOKEN is not set"),
+        ([], "0.0.0.0", None, "HONE_SERVICE_TOKEN is not set"),
+        (["--host", "127.0.0.1"], "0.0.0.0", None, None),
+        (["--host", "0.0.0.0"], None, "short", "HONE_SERVICE_TOKEN has 5 characters"),
+        (["--host", "::"], None, "long-enough-for-others", None),
+        ([], None, None, None),
+    ],
+)
+def test_the_service_opens_to_other_machines_with_a_token_only(
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    configured: str | None,
+    token: str | None,
+    refused: str | None,
+) -> None:
+    """The command of BentoML has the option; its configuration has the address without it."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    if token:
+        os.environ["HONE_SERVICE_TOKEN"] = token
+    if configured:
+        monkeypatch.setattr(service, "_configured_address", lambda: configured)
+    cast(Any, service.Hone).inject_config()  # as the command does
+
+    @click.command()
+    @click.option("--host")
+    def serve(host: str | None) -> None:
+        cast(Any, service.Hone).inner.check_before_serving()
+
+    done = CliRunner().invoke(serve, words)
+    assert (str(done.exception) if refused else "")[: len(refused or "")] == (refused or "")
+    assert (done.exception is None) is (refused is None)
+
+
+def test_all_that_bentoml_serves_is_behind_the_token() -> None:
+    guards = cast(Any, service.Hone).middlewares
+    [options] = [options for guard, options in guards if guard is BearerGuard]
+    assert options["name"] == "HONE_SERVICE_TOKEN"
+    assert options["token"]() is None
