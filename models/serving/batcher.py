@@ -1,10 +1,9 @@
 """Images in, recorded predictions out: waiting requests share a forward pass and an fsync."""
 
-import hashlib
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +14,17 @@ import torch
 from core.database import now
 from core.images import ImageRefused, clean_image, decode_image
 from models.network.images import prepare
+from models.registry.model_card import ModelCard
 from models.registry.model_store import LoadedModel
 from models.scoring.predict import Predictions, predict
 from models.serving.release_follower import ActiveModel
-from models.serving.segments import DIGITS, SegmentWriter, Served, half_precision
+from models.serving.segments import (
+    DIGITS,
+    SegmentWriter,
+    Served,
+    half_precision,
+    prediction_id,
+)
 
 AT_ONCE = 64  # images of one forward pass; further waiting images go into the next one
 LOOPS = 2  # one decodes images or waits for the disk while the other computes
@@ -37,17 +43,18 @@ class _Request:
     request_id: str
     images: Sequence[bytes]
     recorded: bool = True
+    known: Mapping[int, Answer] = field(default_factory=dict)
     answers: "Future[list[Answer]]" = field(default_factory=Future)
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """One image of a request: pixels for the network, or a refusal."""
+    """One image of a request: pixels for the network, or an answer that needs none."""
 
     received: bytes
     sample_id: str
     pixels: torch.Tensor | None
-    refusal: Answer | None = None
+    answer: Answer | None = None
 
 
 class Inference:
@@ -70,14 +77,20 @@ class Inference:
             threading.Thread(target=self._work, name=f"hone-loop-{number}", daemon=True).start()
 
     def ask(
-        self, request_id: str, images: Sequence[bytes], *, recorded: bool = True
+        self,
+        request_id: str,
+        images: Sequence[bytes],
+        *,
+        recorded: bool = True,
+        known: Mapping[int, Answer] | None = None,
     ) -> "Future[list[Answer]]":
         """One answer for each image, in order; a bad image has an `error` and affects no other.
 
         The future raises `Unavailable` when there is no model or recording fails. Only
-        pre-annotations go unrecorded: they are no traffic.
+        pre-annotations go unrecorded: they are no traffic. `known` are answers, by position, that
+        were recorded before.
         """
-        request = _Request(request_id, images, recorded)
+        request = _Request(request_id, images, recorded, known or {})
         self._waiting.put(request)
         return request.answers
 
@@ -128,7 +141,7 @@ class Inference:
         if active.model is None:
             raise Unavailable(active.problem or "no model is loaded")
         size = active.model.card.image_size
-        pictures = [[_prepared(received, size) for received in r.images] for r in requests]
+        pictures = [_pictures(request, size) for request in requests]
         rows = self._predict(active.model, [p for row in pictures for p in row])
         results = iter(zip(rows.outputs, rows.embeddings, strict=True))
         records: list[tuple[Served, bytes]] = []
@@ -136,13 +149,13 @@ class Inference:
         for request, row in zip(requests, pictures, strict=True):
             answers.append([])
             for position, picture in enumerate(row):
-                if picture.refusal:
-                    answers[-1].append(picture.refusal)
+                if picture.answer:
+                    answers[-1].append(picture.answer)
                     continue
                 served = self._served(active.model, request, position, picture, *next(results))
                 if request.recorded:
                     records.append((served, picture.received))
-                answers[-1].append(_client_json(served, active.model))
+                answers[-1].append(client_json(vars(served), active.model.card))
         self._record(records)
         return answers
 
@@ -167,12 +180,12 @@ class Inference:
         output: np.ndarray,
         embedding: np.ndarray,
     ) -> Served:
-        identity = [request.request_id, str(position), picture.sample_id, model.version]
         [answer] = model.card.label_kind.answers(output[None], model.card.classes)
         confidence = round(answer.confidence, DIGITS)
         return Served(
-            # The same image under the same request id is the same prediction, also after a retry.
-            prediction_id=hashlib.sha256("\n".join(identity).encode()).hexdigest()[:32],
+            prediction_id=prediction_id(
+                request.request_id, position, picture.sample_id, model.version
+            ),
             request_id=request.request_id,
             model=model.version,
             sample_id=picture.sample_id,
@@ -183,6 +196,15 @@ class Inference:
             served_at=now(),
             embedding=half_precision(embedding),
         )
+
+
+def _pictures(request: _Request, size: int) -> list[_Picture]:
+    return [
+        _Picture(received, "", None, request.known[position])
+        if position in request.known
+        else _prepared(received, size)
+        for position, received in enumerate(request.images)
+    ]
 
 
 def _prepared(received: bytes, size: int) -> _Picture:
@@ -198,12 +220,10 @@ def _prepared(received: bytes, size: int) -> _Picture:
     return _Picture(received, "", None, {"error": error})
 
 
-def _client_json(served: Served, model: LoadedModel) -> Answer:
-    """The JSON of a prediction as the client gets it."""
+def client_json(served: Mapping[str, Any], card: ModelCard) -> Answer:
+    """The JSON of a prediction as the client gets it, from the fields of `Served`."""
+    names = ("prediction_id", "sample_id", "model", "needs_review")
     return {
-        "prediction_id": served.prediction_id,
-        "sample_id": served.sample_id,
-        "model": served.model,
-        "needs_review": served.needs_review,
-        **model.card.label_kind.served(served.probabilities, model.card.classes),
+        **{name: served[name] for name in names},
+        **card.label_kind.served(served["probabilities"], card.classes),
     }

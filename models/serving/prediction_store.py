@@ -119,12 +119,14 @@ class SegmentState:
 def segment_states(engine: Engine, folder: Path) -> Iterator[SegmentState]:
     """The state of each segment, by reading all of it but the images."""
     for path, size, done in _progress(engine, folder):
-        damage, waiting, drained = [], [], []
+        damage: list[Damage] = []
+        waiting: list[str] = []
+        drained: set[str] = set()  # a retry may have recorded a prediction twice
         for part in scan(path):
             if isinstance(part, Damage):
                 damage.append(part)
             elif part.end <= done:
-                drained.append(str(part.fields["prediction_id"]))
+                drained.add(str(part.fields["prediction_id"]))
             else:
                 waiting.append(str(part.fields["served_at"]))
         yield SegmentState(
@@ -132,7 +134,7 @@ def segment_states(engine: Engine, folder: Path) -> Iterator[SegmentState]:
             damage,
             len(waiting),
             min(waiting, default=None),
-            len(set(drained)) - _count_stored(engine, drained),
+            len(drained) - _count_stored(engine, sorted(drained)),
             max(done - size, 0),
         )
 

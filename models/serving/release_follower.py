@@ -72,11 +72,15 @@ class ReleaseFollower:
         self._activate(current.champion, current.number)
         return None
 
+    def load(self, version: str) -> LoadedModel:
+        """A model of the workspace, released or not."""
+        return load_model(self._engine, self._bento_home, version)
+
     def _activate(self, version: str, number: int) -> None:
         model = self.active.model
         try:
             if model is None or model.version != version:
-                model = load_model(self._engine, self._bento_home, version)
+                model = self.load(version)
                 try_out(model, threads=self._threads)
         except Exception as error:  # any failure of the new model leaves the old one active
             self._failed = (number, time.monotonic() + RETRY_SECONDS)

@@ -148,6 +148,12 @@ class _Segment:
         self._file.close()
 
 
+def prediction_id(request_id: str, position: int, sample_id: str, model: str) -> str:
+    """The id of a prediction: the same image under the same request id is the same prediction."""
+    identity = [request_id, str(position), sample_id, model]
+    return hashlib.sha256("\n".join(identity).encode()).hexdigest()[:32]
+
+
 def half_precision(embedding: np.ndarray) -> bytes | None:
     """The embedding as float16 bytes; None where float16 cannot represent its numbers."""
     with np.errstate(over="ignore"):

@@ -18,6 +18,7 @@ import torch
 from _bentoml_sdk.models import BentoModel, Model  # BentoML's reference to a model, to derive from
 from bentoml._internal.configuration.containers import BentoMLContainer
 from pydantic import SecretStr
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,10 +29,12 @@ from core.bucket import BucketImageStore
 from core.database import connect
 from core.http_access import BearerGuard, refuse_open_address
 from core.workspace import Workspace, load_workspace
+from models.registry.model_card import ModelCard
 from models.registry.model_store import LoadedModel, read_model
 from models.registry.versions import champion
 from models.serving import label_studio, staged_images
-from models.serving.batcher import Answer, Inference, Unavailable
+from models.serving.batcher import Answer, Inference, Unavailable, client_json
+from models.serving.earlier_answers import EarlierAnswers
 from models.serving.release_follower import ActiveModel, ReleaseFollower, try_out
 from models.serving.requests import RequestError, new_request_id, read_images, request_id_of
 from models.serving.segments import SegmentWriter
@@ -171,6 +174,9 @@ class Hone:
             read_image=_images(settings, workspace),
             secret=_plain(settings.backend_secret),
         )
+        self._earlier = EarlierAnswers(self._writer.folder)
+        self._earlier.read_in_background()
+        self._cards: dict[str, ModelCard] = {}  # of models that answered, and do no more
         self._asked: OrderedDict[str, tuple[str, asyncio.Future[list[Answer]]]] = OrderedDict()
         app.state.hone = self
 
@@ -184,10 +190,7 @@ class Hone:
         return await asyncio.wrap_future(self._inference.ask(request_id, images))
 
     async def ask_once(self, request_id: str, images: list[bytes]) -> list[Answer]:
-        """The answers of `ask`, computed once for each request id in this worker.
-
-        Another worker computes them again with the same `prediction_id`s: one record remains.
-        """
+        """The answers of `ask`, computed once for each request id, whichever worker gets it."""
         digest = await asyncio.to_thread(_digest, images)
         known = self._asked.get(request_id)
         if known is None:
@@ -205,9 +208,38 @@ class Hone:
             if done.cancelled() or done.exception():
                 self._asked.pop(request_id, None)  # a retry asks anew
 
-        answers = asyncio.ensure_future(self.ask(request_id, images))
+        answers = asyncio.ensure_future(self._ask_unless_recorded(request_id, images))
         answers.add_done_callback(forget_failure)
         return answers
+
+    async def _ask_unless_recorded(self, request_id: str, images: list[bytes]) -> list[Answer]:
+        try:
+            async with self._earlier.claimed(request_id):
+                known = await asyncio.to_thread(self._recorded, request_id, images)
+                return await asyncio.wrap_future(
+                    self._inference.ask(request_id, images, known=known)
+                )
+        except (OSError, SQLAlchemyError) as error:
+            raise Unavailable(f"earlier answers cannot be read ({error})") from error
+
+    def _recorded(self, request_id: str, images: list[bytes]) -> dict[int, Answer]:
+        """The answers that were given before, by the position of the image."""
+        records = self._earlier.records(request_id, images)
+        return {
+            position: client_json(record.fields, self._card(record.fields["model"]))
+            for position, record in records.items()
+        }
+
+    def _card(self, version: str) -> ModelCard:
+        """The card of a model that answered before."""
+        active = self.active.model
+        if active is not None and active.version == version:
+            return active.card
+        if version not in self._cards:
+            if self._follower is None:
+                raise Unavailable(f"the request was answered by {version}, which is not here")
+            self._cards[version] = self._follower.load(version).card
+        return self._cards[version]
 
     def status(self) -> dict[str, Any]:
         """The state of this worker as JSON."""

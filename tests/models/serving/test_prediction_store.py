@@ -289,6 +289,18 @@ def test_a_segment_that_counts_as_drained_too_far_is_drained_again(
     assert (state.lost, state.beyond, state.waiting) == (0, 7, 0)
 
 
+def test_a_prediction_that_was_recorded_twice_counts_once(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_store, "CHUNK", 2)
+    writer = SegmentWriter(tmp_path)
+    for number in (0, 1, 2, 0, 1):
+        writer.append([(served(number, b"a"), b"a")])
+    drain(engine, tmp_path)
+    [state] = segment_states(engine, tmp_path)
+    assert state.lost == 0
+
+
 def test_what_was_not_drained_is_counted_with_its_age(engine: Engine, tmp_path: Path) -> None:
     path = write(tmp_path, [b"a", b"b"])
     [state] = segment_states(engine, tmp_path)

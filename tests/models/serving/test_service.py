@@ -242,8 +242,39 @@ def test_a_retry_at_another_worker_leaves_one_row(client: TestClient, place: Pla
     first = send(client, png(1), request_id="once").json()
     with serving() as other:
         assert send(other, png(1), request_id="once").json() == first
-    assert len(list(workspace.traffic.glob("*.seg"))) == 2
+        response = send(other, png(2), request_id="once")
+        assert (response.status_code, reason(response)) == (409, "REQUEST_ID_REUSED")
     assert drain(engine, workspace.traffic) == 1
+
+
+def test_a_retry_after_a_release_gets_the_answer_that_was_recorded(
+    client: TestClient, place: Place
+) -> None:
+    workspace, engine = place
+    first = send(client, png(1), b"no image", png(2), request_id="once").json()
+    newer = save(workspace, engine, seed=9)
+    put_in_service(engine, newer)
+    with serving() as other:
+        assert send(other, png(1), request_id="new").json()["predictions"][0]["model"] == newer
+        again = send(other, png(1), b"no image", png(2), request_id="once").json()
+    assert again == first
+    assert drain(engine, workspace.traffic) == 3
+
+
+def test_a_request_that_was_cut_off_while_it_was_recorded_is_completed(
+    client: TestClient, place: Place
+) -> None:
+    workspace, engine = place
+    first = send(client, png(1), png(2), request_id="once").json()
+    [path] = workspace.traffic.glob("*.seg")
+    kept = next(read_records(path))
+    path.write_bytes(path.read_bytes()[: kept.end + 30])
+    with serving() as other:
+        again = send(other, png(1), png(2), request_id="once").json()
+    one, two = again["predictions"]
+    assert one == first["predictions"][0]
+    assert two["prediction_id"] == first["predictions"][1]["prediction_id"]
+    assert drain(engine, workspace.traffic) == 2
 
 
 @pytest.mark.parametrize("given", ["", "two words", "x" * 129, "a\tb"])
