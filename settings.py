@@ -1,8 +1,9 @@
 """What the world looks like: addresses, tokens and folders, from the environment and `.env`."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -53,3 +54,15 @@ class Settings(BaseSettings):
     wandb_project: str = Field(default="hone", alias="WANDB_PROJECT")
 
     prefect_api_url: str | None = Field(default=None, alias="PREFECT_API_URL")
+
+    @field_validator("label_studio_url", "backend_url", "webhook_url", "prefect_api_url", "ray")
+    @classmethod
+    def _refuse_credentials(cls, address: str | None, field: ValidationInfo) -> str | None:
+        """Messages and logs show addresses; pydantic would add a ValueError's input to its own."""
+        if address and "@" in urlsplit(address).netloc:
+            name = cls.model_fields[str(field.field_name)].alias
+            raise RuntimeError(
+                f"{name} holds a user or a password, which messages and logs would show; give the "
+                "address alone, and credentials by their own settings"
+            )
+        return address

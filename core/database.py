@@ -9,9 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Engine, MetaData, create_engine, event, inspect
+from sqlalchemy import (
+    JSON,
+    URL,
+    Connection,
+    Engine,
+    MetaData,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+)
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from core.database_faults import LOCKED, DatabaseFault, fault_of, gone, is_away, writer_of
 
@@ -38,14 +48,30 @@ def connect(url: str) -> Engine:
     A transaction that had begun is never begun again here: whoever began it knows whether that is
     safe. An error that comes from outside is a `DatabaseFault`.
     """
-    if url.startswith("sqlite"):
+    address = _address(url)
+    if address.get_backend_name() == "sqlite":
         engine = _connect_sqlite(url)
     else:
-        address = url.replace("postgresql://", "postgresql+psycopg://", 1)
         engine = create_engine(address, pool_pre_ping=True)
         event.listen(engine, "do_connect", _connect_patiently)
     event.listen(engine, "handle_error", _name_fault, retval=True)
     return engine
+
+
+def _address(url: str) -> URL:
+    """The address, parsed; one that is none is not repeated: it may hold a password."""
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):
+        address = None
+    known = address is not None and address.get_backend_name() in ("sqlite", "postgresql")
+    if address is None or not known or "@" in (address.host or ""):
+        raise ValueError(
+            "HONE_DATABASE_URL is no address of a database; write postgresql://user:password@host/"
+            "name, and in the password %40 for @, %3A for : and %2F for /"
+        ) from None
+    is_postgresql = address.drivername == "postgresql"
+    return address.set(drivername="postgresql+psycopg") if is_postgresql else address
 
 
 def _connect_sqlite(url: str) -> Engine:

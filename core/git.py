@@ -1,12 +1,13 @@
 """The workspace's own git repository, driven so that a killed run never stops the next one."""
 
-import os
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+
+from core.child_environment import environment_without_secrets
 
 IDENTITY = {"user.name": "Hone", "user.email": "hone@localhost"}
 SAFE = {
@@ -21,10 +22,11 @@ LOCK_SECONDS = 10.0  # how long a git that somebody else runs here is waited for
 def git(root: Path, *arguments: str, when: str | None = None) -> str:
     """What `git` prints in the repository at `root`; a failure has the reason that git gave.
 
-    The user's hooks, signing keys and GIT_ variables have no part in it. `when` is the time the
-    commit bears, so that a commit made again after a kill is the same commit.
+    The user's hooks, signing keys and GIT_ variables have no part in it, and it gets no secret.
+    `when` is the time the commit bears, so that a commit made again after a kill is the same one.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    inherited = environment_without_secrets().items()
+    environment = {name: value for name, value in inherited if not name.startswith("GIT_")}
     environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
     if when is not None:
         environment |= {"GIT_AUTHOR_DATE": when, "GIT_COMMITTER_DATE": when}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.access import close_to_others
+from core.child_environment import environment_without_secrets
 from core.files import sync_folder, write_atomically
 from core.workspace import Workspace
 from models.registry.model_store import NAME, entry
@@ -78,7 +79,7 @@ def _build(workspace: Workspace, version: str, number: str, bento: Path) -> None
 def _environment(workspace: Workspace, home: str) -> dict[str, str]:
     beside = str(Path(sys.executable).parent)  # `bentoml build` looks for uv on the path
     return {
-        **os.environ,
+        **environment_without_secrets(),
         **QUIET,
         "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "HONE_WORKSPACE": str(workspace.root),

@@ -222,6 +222,7 @@ def serve(home: Path) -> Iterator[servers.Server]:
         "HONE_WORKSPACE": str(ctx.workspace.root),
         "HONE_THREADS": "1",
         "BENTOML_HOME": str(ctx.workspace.bento_home),
+        "HONE_SERVICE_TOKEN": "",  # the demo's clients have none
     }
     tag = package(ctx.workspace, champion())
     with servers.bentoml(tag, home / "service", environment) as server:
