@@ -1,5 +1,6 @@
 """The one relational database: SQLite in the workspace by default, PostgreSQL by address."""
 
+import json
 import logging
 import sqlite3
 import time
@@ -31,6 +32,7 @@ Json = JSON(none_as_null=True)  # of every JSON column: None is NULL, not the wo
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30  # how long a writer waits for another one, or for a server that restarts
 QUIET_SECONDS = 2  # of these, before a person is told why nothing happens
+HEAD = "journal head"  # in `Connection.info`: the newest entry of the journal, not committed yet
 
 metadata = MetaData(
     naming_convention={
@@ -42,11 +44,12 @@ metadata = MetaData(
 )
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, head_file: Path | None = None) -> Engine:
     """An engine on `url` that waits for a while, and says so, when the database is away or locked.
 
     A transaction that had begun is never begun again here: whoever began it knows whether that is
-    safe. An error that comes from outside is a `DatabaseFault`.
+    safe. An error that comes from outside is a `DatabaseFault`. Each transaction leaves the head of
+    the journal in `head_file`, so that it is known outside the database, too.
     """
     address = _address(url)
     if address.get_backend_name() == "sqlite":
@@ -55,6 +58,7 @@ def connect(url: str) -> Engine:
         engine = create_engine(address, pool_pre_ping=True)
         event.listen(engine, "do_connect", _connect_patiently)
     event.listen(engine, "handle_error", _name_fault, retval=True)
+    engine.update_execution_options(head_file=head_file)
     return engine
 
 
@@ -157,7 +161,29 @@ def _name_fault(context: ExceptionContext) -> DatabaseFault | None:
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that will write; on SQLite it takes the write lock at its first word."""
     with engine.execution_options(writes=True).begin() as connection:
+        connection.info.pop(HEAD, None)  # of a transaction that was rolled back
         yield connection
+        head = connection.info.pop(HEAD, None)
+    head_file = engine.get_execution_options().get("head_file")
+    if head and head_file:
+        _leave_head(head_file, head)
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees the whole database at one moment, whoever writes meanwhile."""
+    if engine.dialect.name == "postgresql":
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
+    with engine.connect() as connection:
+        yield connection
+
+
+def _leave_head(head_file: Path, head: dict[str, Any]) -> None:
+    """Write down which entry of the journal was committed; a kill leaves an older one, or none."""
+    try:
+        head_file.write_text(json.dumps(head))
+    except OSError as error:  # what was written in the database stays written
+        log.warning("the head of the journal was not written to %s: %s", head_file, error)
 
 
 def upgrade(engine: Engine) -> None:

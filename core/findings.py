@@ -10,6 +10,6 @@ RESTORE = "restore the database from a backup"
 class Finding:
     """One broken promise."""
 
-    promise: str  # I1 to I15, as in docs/promises.md
+    promise: str  # I1 to I16, as in docs/promises.md
     what: str
     remedy: str

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, Column, Connection, Index, Integer, Table, Text, insert, select
+from sqlalchemy import JSON, Column, Connection, Index, Integer, Table, Text, select
 
+from core import journal
 from core.database import metadata, now
 
 policy_changes = Table(
@@ -18,6 +19,7 @@ policy_changes = Table(
     Column("new", JSON, nullable=False),
     Column("effect", Text, nullable=False),  # what it changes, as was printed
     Column("changed_at", Text, nullable=False),
+    info=journal.COVERED,
 )
 Index("ix_policy_changes_section", policy_changes.c.section)
 
@@ -67,7 +69,7 @@ def record_policy(connection: Connection, change: PolicyChange) -> bool:
         "effect": change.effect,
         "changed_at": now(),
     }
-    connection.execute(insert(table), [row])
+    journal.insert(connection, table, [row])
     return True
 
 

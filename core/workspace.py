@@ -13,7 +13,7 @@ from core.git import commit, git, has_commits, start_repository
 from core.hone_toml import LABEL_KINDS, LabelClass, hone_toml_text, parse_hone_toml
 
 GITIGNORE = (
-    "/hone.sqlite*\n/desk/\n/staged/\n/traffic/\n/bento/\n/runs/\n/scores/\n/remote/\n/inbox/\n/.env\n"
+    "/hone.sqlite*\n/journal-head.json\n/desk/\n/staged/\n/traffic/\n/bento/\n/runs/\n/scores/\n/remote/\n/inbox/\n/.env\n"
     "/label-studio.json\n/simulated-annotators.json\n"
 )
 
@@ -43,6 +43,11 @@ class Workspace:
     @property
     def database(self) -> str:
         return f"sqlite:///{self.root / 'hone.sqlite'}"
+
+    @property
+    def journal_head(self) -> Path:
+        """Which entry of the journal was committed last, known outside the database, too."""
+        return self.root / "journal-head.json"
 
     @property
     def shards(self) -> Path:

@@ -46,7 +46,7 @@ def open_context() -> Context:
     url = settings.database_url.get_secret_value() if settings.database_url else workspace.database
     use_private_site_cache(workspace.root)  # also of a workspace made by an earlier version
     load_policies(workspace)  # an unsound policy stops every command, not only the one it is for
-    return Context(settings, workspace, _engine(url))
+    return Context(settings, workspace, _engine(url, workspace.journal_head))
 
 
 def _refuse_lost_database(workspace: Workspace) -> None:
@@ -62,8 +62,8 @@ def _refuse_lost_database(workspace: Workspace) -> None:
 
 
 @cache
-def _engine(url: str) -> Engine:
+def _engine(url: str, head_file: Path) -> Engine:
     """One pool of connections a process and address; the schema is brought up to date once."""
-    engine = connect(url)
+    engine = connect(url, head_file)
     upgrade(engine)
     return engine

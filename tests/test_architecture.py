@@ -4,6 +4,7 @@ Each rule is one test that lists every place where it is broken.
 """
 
 import ast
+import re
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +48,11 @@ HOLDS_SQL = (
     "models/watching/checks.py",
 )
 TYPES_OF_SQLALCHEMY = {"Connection", "Engine", "Row", "RowMapping", "exc"}
+# Tables without a promise of their own: anything else changes through `core.journal`.
+NOT_JOURNALED = {"intents", "locks", "pending_settlement", "refusals", "refused_answers",
+                 "row_counts", "sample_states", "sources"}  # fmt: skip
+CHANGES = ("insert", "update", "delete")
+CHANGE_IN_SQL = re.compile(r"\s*(INSERT\s+(OR|INTO)|UPDATE|DELETE\s+FROM|REPLACE\s+INTO)\s")
 # The service speaks the ML backend's protocol and may not import labeling.
 KNOWS_LABEL_STUDIO = ("labeling/studio/", "labeling/kinds/", "models/serving/label_studio.py")
 KEYS_OF_LABEL_STUDIO = {"from_name", "to_name", "was_cancelled", "ground_truth", "completed_by",
@@ -127,6 +133,34 @@ def only_the_named_places_hold_sql() -> Iterator[Offence]:
                      if module.startswith("sqlalchemy.")}  # fmt: skip
             if names - TYPES_OF_SQLALCHEMY:
                 yield name_of(path), f"imports {', '.join(sorted(names))} from sqlalchemy"
+
+
+def promised_rows_change_through_the_journal() -> Iterator[Offence]:
+    for path in sources():
+        if is_migration(path) or name_of(path).startswith("core/journal"):
+            continue
+        for line, text in literals(path):
+            if CHANGE_IN_SQL.match(text):
+                yield name_of(path), f"line {line} changes rows in text"
+        has_sql = "sqlalchemy" in packages(path)
+        for node in ast.walk(tree_of(path)):
+            if has_sql and isinstance(node, ast.Call) and (table := _changed_table(node)):
+                yield name_of(path), f"line {node.lineno} changes {table} without the journal"
+
+
+def _changed_table(node: ast.Call) -> str | None:
+    """What `insert(table)`, `sa.insert(table)` or `table.insert()` changes."""
+    match node.func, node.args, node.keywords:
+        case ast.Name(id=name), [table, *_], _:
+            changed = table
+        case ast.Attribute(value=ast.Name(id="sa"), attr=name), [table, *_], _:
+            changed = table
+        case ast.Attribute(value=table, attr=name), [], []:
+            changed = table
+        case _:
+            return None
+    is_free = name not in CHANGES or ast.unparse(changed) in NOT_JOURNALED
+    return None if is_free else ast.unparse(changed)
 
 
 def serving_imports_nothing_that_trains_or_judges() -> Iterator[Offence]:
@@ -278,6 +312,7 @@ RULES: tuple[Rule, ...] = (
     only_tasks_command_line_and_service_read_settings,
     only_studio_knows_label_studios_json,
     only_the_named_places_hold_sql,
+    promised_rows_change_through_the_journal,
     serving_imports_nothing_that_trains_or_judges,
     labeling_is_free_of_torch,
     strategies_are_numpy_only,
@@ -309,6 +344,10 @@ BREAKS: dict[Rule, tuple[str, str]] = {
     only_tasks_command_line_and_service_read_settings: ("core/a.py", "import settings"),
     only_studio_knows_label_studios_json: ("labeling/formats/a.py", "row['was_cancelled']"),
     only_the_named_places_hold_sql: ("tasks/a.py", "from sqlalchemy import Engine, select"),
+    promised_rows_change_through_the_journal: (
+        "labeling/ledger/a.py",
+        "from sqlalchemy import update\nconnection.execute(update(labels).values(label='cat'))",
+    ),
     serving_imports_nothing_that_trains_or_judges: (
         "models/serving/a.py",
         "def answer():\n    import models.training",

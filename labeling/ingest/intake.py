@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select
 
+from core import journal
 from core.database import now, writing
 from core.images import CleanImage, ImageRefused, clean_image
 from core.intents import begin_intent, commit_intent, intents, open_intents
@@ -275,10 +276,9 @@ class _Store:
             {**_sample_row(image, place), "group_id": group, **same}
             for image, place, group in zip(self._images, shard.places, groups, strict=True)
         ]
-        connection.execute(insert(samples), rows)
+        journal.insert(connection, samples, rows)
         for old, new in renamed.items():
-            in_old = samples.c.group_id == old
-            connection.execute(update(samples).where(in_old).values(group_id=new))
+            journal.update(connection, samples, samples.c.group_id == old, group_id=new)
 
 
 def _groups_of(connection: Connection, sample_ids: Sequence[str]) -> dict[str, str]:

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, select
 
+from core import journal
 from core.database import now, writing
 from core.locks import Token, fence
 from core.rows import chunks, records
@@ -195,9 +196,8 @@ def _record_turn(connection: Connection, source: str, turn: pd.DataFrame) -> int
         fresh += [] if before else [{**row, "digest": digest, "seen_at": now()}]
     _close_answers(connection, closed)
     for keys in chunks(back):
-        connection.execute(update(answers).where(answers.c.seq.in_(keys)).values(replaced_at=None))
-    if fresh:
-        connection.execute(insert(answers), fresh)
+        journal.update(connection, answers, answers.c.seq.in_(keys), replaced_at=None)
+    journal.insert(connection, answers, fresh)
     mark_pending(connection, touched)
     return len(fresh) + len(back)
 
@@ -238,7 +238,7 @@ def _record_refused(connection: Connection, source: str, bad: pd.DataFrame) -> i
 
 def _close_answers(connection: Connection, seqs: Sequence[int]) -> None:
     for keys in chunks(seqs):
-        connection.execute(update(answers).where(answers.c.seq.in_(keys)).values(replaced_at=now()))
+        journal.update(connection, answers, answers.c.seq.in_(keys), replaced_at=now())
 
 
 def _digest(row: dict[str, Any]) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Collection
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, select
 
+from core import journal
 from core.database import now, writing
 from core.locks import Token, fence
 from core.rows import chunks
@@ -40,13 +41,13 @@ def add_gold(engine: Engine, token: Token, labels: pd.Series, *, source: str) ->
         known = gold_labels(connection).to_dict()
         fresh = {key: label for key, label in wanted.items() if known.get(key) != label}
         for keys in chunks(sorted(fresh)):
-            connection.execute(delete(gold).where(gold.c.sample_id.in_(keys)))
+            journal.delete(connection, gold, gold.c.sample_id.in_(keys))
         at = {"source": source, "added_at": now()}
         if fresh:
             mark_pending(connection, fresh)
             forget_full_pass(connection)  # gold tells how reliable annotators are
             rows = [{"sample_id": key, "label": label, **at} for key, label in fresh.items()]
-            connection.execute(insert(gold), rows)
+            journal.insert(connection, gold, rows)
         _settle(connection, wanted, source)
     return len(fresh)
 
@@ -72,11 +73,10 @@ def _settle(connection: Connection, truths: dict[str, str], source: str) -> None
     fresh = {key: label for key, label in truths.items() if standing.get(key) != (label, METHOD)}
     for keys in chunks(sorted(fresh)):
         mine = labels.c.sample_id.in_(keys)
-        connection.execute(update(labels).where(in_force, mine).values(replaced_at=now()))
+        journal.update(connection, labels, in_force, mine, replaced_at=now())
     same = {"trust": 1.0, "annotators": [source], "method": METHOD}
     settled = [
         {"sample_id": key, "label": label, **same, "settled_at": now()}
         for key, label in fresh.items()
     ]
-    if settled:
-        connection.execute(insert(labels), settled)
+    journal.insert(connection, labels, settled)

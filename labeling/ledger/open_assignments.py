@@ -1,11 +1,12 @@
 """Open assignments: what the answers mean for each, and the rounds they belong to."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select
 
+from core import journal
 from core.database import now
 from core.rows import chunks
 from labeling.ledger.reasons import ASKED_FOR_ITSELF, AnswerKind, Outcome, Reason
@@ -86,14 +87,15 @@ class _Asked:
         again = [row for row in rows if row.asked_again < self._often]
         rest = [row for row in rows if row.asked_again >= self._often]
         disputed = [row for row in rest if row.disputed_at is None or row.closed_at is not None]
-        for row in again:
-            self._reopen(
-                row,
-                required_annotators=self._answered_by(row) + 1,
-                asked_again=assignments.c.asked_again + 1,
-            )
-        for row in disputed:
-            self._reopen(row, disputed_at=row.disputed_at or now())
+        self._reopen(
+            {
+                **_key(row),
+                "required_annotators": self._answered_by(row) + 1,
+                "asked_again": row.asked_again + 1,
+            }
+            for row in again
+        )
+        self._reopen({**_key(row), "disputed_at": row.disputed_at or now()} for row in disputed)
         return {"asked again": len(again), "disputed": len(disputed)}
 
     def _newest(self) -> list[Any]:
@@ -109,35 +111,24 @@ class _Asked:
             newest |= {row.sample_id: row for row in self._connection.execute(query)}
         return [row for row in newest.values() if row.outcome != Outcome.DELETED]
 
-    def _reopen(self, row: Any, **values: Any) -> None:
-        mine = _key(row)
-        self._connection.execute(
-            update(assignments).where(*mine).values(closed_at=None, outcome=None, **values)
-        )
-        self._connection.execute(
-            update(rounds).where(rounds.c.round_id == row.round_id).values(closed_at=None)
-        )
+    def _reopen(self, changed: Iterable[dict[str, Any]]) -> None:
+        rows = [{**row, "closed_at": None, "outcome": None} for row in changed]
+        journal.update_rows(self._connection, assignments, rows)
+        for keys in chunks(sorted({row["round_id"] for row in rows})):
+            closed = rounds.c.round_id.in_(keys), rounds.c.closed_at.is_not(None)
+            journal.update(self._connection, rounds, *closed, closed_at=None)
 
 
-def _key(row: Any) -> tuple[Any, Any]:
-    return assignments.c.round_id == row.round_id, assignments.c.sample_id == row.sample_id
+def _key(row: Any) -> dict[str, Any]:
+    return {"round_id": row.round_id, "sample_id": row.sample_id}
 
 
 def _end(connection: Connection, ended: Sequence[Any], outcome: str) -> None:
-    if ended:
-        ends = update(assignments).where(
-            assignments.c.round_id == bindparam("in_round"),
-            assignments.c.sample_id == bindparam("sample"),
-        )
-        keys = [{"in_round": row.round_id, "sample": row.sample_id} for row in ended]
-        connection.execute(ends.values(closed_at=now(), outcome=outcome), keys)
+    closed = {"closed_at": now(), "outcome": outcome}
+    journal.update_rows(connection, assignments, [{**_key(row), **closed} for row in ended])
 
 
 def _close_rounds(connection: Connection) -> None:
     busy = select(assignments.c.round_id).where(assignments.c.closed_at.is_(None))
-    connection.execute(
-        update(rounds)
-        .where(rounds.c.closed_at.is_(None), rounds.c.sent_at.is_not(None))
-        .where(rounds.c.round_id.not_in(busy))
-        .values(closed_at=now())
-    )
+    ended = rounds.c.closed_at.is_(None), rounds.c.sent_at.is_not(None)
+    journal.update(connection, rounds, *ended, rounds.c.round_id.not_in(busy), closed_at=now())

@@ -9,14 +9,12 @@ from sqlalchemy import (
     Engine,
     Select,
     and_,
-    delete,
     func,
-    insert,
     select,
     union,
-    update,
 )
 
+from core import journal
 from core.database import now, writing
 from core.intents import begin_intent, commit_intent, open_intents
 from core.locks import Token, fence
@@ -214,13 +212,11 @@ def record_deleted(engine: Engine, token: Token, gone: Iterable[tuple[str, str]]
         fence(connection, token)
         mark_pending(connection, {sample_id for sample_id, _ in gone})  # its round may be over
         for sample_id, round_id in gone:
-            connection.execute(
-                update(assignments)
-                .where(assignments.c.round_id == round_id, assignments.c.sample_id == sample_id)
-                .values(closed_at=func.coalesce(assignments.c.closed_at, now()), outcome="deleted")
-            )
+            mine = assignments.c.round_id == round_id, assignments.c.sample_id == sample_id
+            closed_at = func.coalesce(assignments.c.closed_at, now())
+            journal.update(connection, assignments, *mine, closed_at=closed_at, outcome="deleted")
             drawn = audit.c.round_id == round_id, audit.c.sample_id == sample_id
-            connection.execute(delete(audit).where(*drawn, audit.c.sample_id.not_in(had_label)))
+            journal.delete(connection, audit, *drawn, audit.c.sample_id.not_in(had_label))
 
 
 def pool_ids() -> Select[tuple[str]]:
@@ -255,23 +251,20 @@ def open_round(
         if row["reason"] == "audit"
     ]
     fence(connection, token)
-    connection.execute(
-        insert(rounds).values(
-            round_id=round_id,
-            number=number,
-            strategy=strategy,
-            rule=rule,
-            model=model,
-            seed=seed,
-            config=dict(config),
-            why=why,
-            chosen_at=now(),
-        )
-    )
-    if rows:
-        connection.execute(insert(assignments), rows)
-    if drawn:
-        connection.execute(insert(audit), drawn)
+    about = {
+        "round_id": round_id,
+        "number": number,
+        "strategy": strategy,
+        "rule": rule,
+        "model": model,
+        "seed": seed,
+        "config": dict(config),
+        "why": why,
+        "chosen_at": now(),
+    }
+    journal.insert(connection, rounds, [about])
+    journal.insert(connection, assignments, rows)
+    journal.insert(connection, audit, drawn)
     begin_intent(connection, token, kind=SEND, key=round_id, payload={"size": len(rows)})
 
 
@@ -337,15 +330,19 @@ def record_sent(
     """Confirm that the whole round is before the annotators, and under which names."""
     with writing(engine) as connection:
         fence(connection, token)
-        for sample_id, outside in external_ids.items():
-            connection.execute(
-                update(assignments)
-                .where(assignments.c.round_id == round_id, assignments.c.sample_id == sample_id)
-                .values(external_id=outside, sent_at=func.coalesce(assignments.c.sent_at, now()))
-            )
-        connection.execute(
-            update(rounds)
-            .where(rounds.c.round_id == round_id, rounds.c.sent_at.is_(None))
-            .values(sent_at=now())
-        )
+        members = select(*assignments.c["sample_id", "sent_at"])
+        members = members.where(assignments.c.round_id == round_id)
+        sent_at = dict(connection.execute(members).tuples().all())
+        rows = [
+            {
+                "round_id": round_id,
+                "sample_id": sample_id,
+                "external_id": outside,
+                "sent_at": sent_at.get(sample_id) or now(),
+            }
+            for sample_id, outside in external_ids.items()
+        ]
+        journal.update_rows(connection, assignments, rows)
+        unsent = rounds.c.round_id == round_id, rounds.c.sent_at.is_(None)
+        journal.update(connection, rounds, *unsent, sent_at=now())
         commit_intent(connection, token, kind=SEND, key=round_id)

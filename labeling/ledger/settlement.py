@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, select
 
+from core import journal
 from core.database import now
 from core.rows import chunks
 from core.table_schema import Schema, Type
@@ -120,11 +121,8 @@ def cited_answers(connection: Connection, label_seqs: Sequence[int]) -> dict[int
 def close_labels(connection: Connection, sample_ids: Sequence[str]) -> None:
     """End the labels in force of these samples; they stay as history."""
     for keys in chunks(sample_ids):
-        connection.execute(
-            update(labels)
-            .where(labels.c.sample_id.in_(keys), labels.c.replaced_at.is_(None))
-            .values(replaced_at=now())
-        )
+        standing = labels.c.sample_id.in_(keys), labels.c.replaced_at.is_(None)
+        journal.update(connection, labels, *standing, replaced_at=now())
 
 
 def insert_labels(connection: Connection, settled: Sequence[Mapping[str, Any]]) -> None:
@@ -143,17 +141,13 @@ def insert_labels(connection: Connection, settled: Sequence[Mapping[str, Any]]) 
         }
         for row in settled
     ]
-    if not rows:
-        return
-    connection.execute(insert(labels), rows)
-    made = labels_in_force(connection, sample_ids)
+    made = journal.insert(connection, labels, rows)
     links = [
-        {"label_seq": made[row["sample_id"]].seq, "answer_seq": int(answer)}
-        for row in settled
+        {"label_seq": label["seq"], "answer_seq": int(answer)}
+        for label, row in zip(made, settled, strict=True)
         for answer in row["answers"]
     ]
-    if links:
-        connection.execute(insert(label_answers), links)
+    journal.insert(connection, label_answers, links)
 
 
 def _last_rounds(connection: Connection, sample_ids: Sequence[str]) -> dict[str, str]:

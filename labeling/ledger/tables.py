@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from core.database import Json, metadata
+from core.journal import COVERED
 from core.shards import ShardLocation
 
 samples = Table(
@@ -40,6 +41,7 @@ samples = Table(
     Column("group_id", Text, nullable=False, index=True),  # near-duplicates share it
     Column("origin", Text, nullable=False),  # "ingest" or "served"
     Column("added_at", Text, nullable=False),
+    info=COVERED,
 )
 
 sources = Table(
@@ -77,6 +79,7 @@ rounds = Table(
     Column("chosen_at", Text, nullable=False),
     Column("sent_at", Text),
     Column("closed_at", Text),
+    info=COVERED,
 )
 
 assignments = Table(
@@ -107,6 +110,7 @@ assignments = Table(
     Column("sent_at", Text),
     Column("closed_at", Text),
     Column("outcome", Text),  # "labelled", "skipped", "deleted"
+    info=COVERED,
 )
 Index("ix_assignments_sample_id", assignments.c.sample_id)
 Index(
@@ -137,6 +141,7 @@ audit = Table(
     Column("round_id", Text, ForeignKey("rounds.round_id"), nullable=False),
     Column("inclusion_probability", Float, nullable=False),
     Column("drawn_at", Text, nullable=False),
+    info=COVERED,
 )
 
 # Samples whose label is known, mixed into the rounds to check annotators; never trained on.
@@ -147,6 +152,7 @@ gold = Table(
     Column("label", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("added_at", Text, nullable=False),
+    info=COVERED,
 )
 
 answers = Table(
@@ -165,6 +171,7 @@ answers = Table(
     Column("digest", Text, nullable=False),  # of kind, value and annotator
     Column("seen_at", Text, nullable=False),
     Column("replaced_at", Text),  # null = in force; edits and deletions close the row
+    info=COVERED,
 )
 Index(
     "uq_answers_version",
@@ -214,6 +221,7 @@ labels = Table(
     Column("method", Text, nullable=False),
     Column("settled_at", Text, nullable=False, index=True),
     Column("replaced_at", Text),  # null = in force
+    info=COVERED,
 )
 Index(
     "ix_labels_replaced",
@@ -235,6 +243,7 @@ label_answers = Table(
     metadata,
     Column("label_seq", Integer, ForeignKey("labels.seq"), primary_key=True),
     Column("answer_seq", Integer, ForeignKey("answers.seq"), primary_key=True, index=True),
+    info=COVERED,
 )
 
 # Samples whose answers or known class changed since their label was last settled.
@@ -275,6 +284,7 @@ snapshots = Table(
     Column("commit", Text, nullable=False),  # in the workspace's git repository
     Column("seed", BigInteger, nullable=False),
     Column("created_at", Text, nullable=False),
+    info=COVERED,
 )
 
 watermarks = Table(
@@ -282,6 +292,7 @@ watermarks = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
+    info=COVERED,
 )
 
 

@@ -1,7 +1,8 @@
 """How far something was read or done, by name."""
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, select
 
+from core import journal
 from labeling.ledger.tables import watermarks
 
 
@@ -12,10 +13,10 @@ def watermark_of(connection: Connection, name: str) -> str | None:
 
 def save_watermark(connection: Connection, name: str, value: str) -> None:
     """Remember how far `name` was read."""
-    drop_watermark(connection, name)
-    connection.execute(insert(watermarks).values(name=name, value=value))
+    if not journal.update(connection, watermarks, watermarks.c.name == name, value=value):
+        journal.insert(connection, watermarks, [{"name": name, "value": value}])
 
 
 def drop_watermark(connection: Connection, name: str) -> None:
     """Have `name` read or done from its beginning."""
-    connection.execute(delete(watermarks).where(watermarks.c.name == name))
+    journal.delete(connection, watermarks, watermarks.c.name == name)

@@ -12,8 +12,9 @@ import hashlib
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, Row, func, insert, or_, select
+from sqlalchemy import Connection, Engine, Row, func, or_, select
 
+from core import journal
 from core.database import now, writing
 from core.dvc_objects import DVC_FILES, DvcObject, ObjectStore
 from core.files import file_sha256, write_atomically
@@ -196,7 +197,7 @@ def _decide(
         for known in open_intents(connection, KIND).values():
             return known
         name = f"snapshot-{_last_number(connection, store) + 1:04d}"
-        payload = {"name": name, **about, "created_at": now()}
+        payload = {"name": name, **about, "created_at": now(), "journal": journal.head(connection)}
         return begin_intent(connection, token, kind=KIND, key=name, payload=payload)
 
 
@@ -225,11 +226,18 @@ def _publish(
     _track_whole_shards(store, published)
     _still(engine, token)
     name = intent["name"]
-    made = commit(store.root, COMMITTED, message=f"Labels of {name}", when=intent["created_at"])
+    made = commit(store.root, COMMITTED, message=_message(intent), when=intent["created_at"])
     _still(engine, token)
     store.publish(store.objects(made), verified={known.md5 for known in published})
     _still(engine, token)
     git(store.root, "tag", name, made)
+
+
+def _message(intent: dict[str, Any]) -> str:
+    """What the commit says: it holds the head of the journal, so that rewriting that is seen."""
+    number, digest = intent.get("journal") or (0, "")  # none in an intent of an older version
+    trailer = f"\n\n{journal.TRAILER}: {number} {digest}" if digest else ""
+    return f"Labels of {intent['name']}{trailer}"
 
 
 def _track_whole_shards(store: ObjectStore, published: list[DvcObject]) -> None:
@@ -273,7 +281,7 @@ def _record(
     }
     with writing(engine) as connection:
         commit_intent(connection, token, kind=KIND, key=name)
-        connection.execute(insert(snapshots).values(**row))
+        journal.insert(connection, snapshots, [row])
     return name
 
 

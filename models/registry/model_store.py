@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, select
 
+from core import journal
 from core.database import writing
 from core.files import read_checked, sync_folder, write_atomically
 from core.intents import begin_intent, commit_intent, open_intents
@@ -229,7 +230,7 @@ def _record(
         "metrics": config["metrics"],
         "created_at": card.created_at,
     }
-    connection.execute(insert(models).values(**row))
+    journal.insert(connection, models, [row])
     commit_intent(connection, token, kind=INTENT, key=key)
 
 

@@ -19,11 +19,11 @@ from sqlalchemy import (
     Row,
     Table,
     Text,
-    insert,
     select,
 )
 from sqlalchemy.exc import IntegrityError
 
+from core import journal
 from core.database import Json, metadata, now, writing
 from models.registry.model_card import json_value
 
@@ -44,6 +44,7 @@ models = Table(
     Column("config", Json, nullable=False),  # the whole ModelCard
     Column("metrics", Json, nullable=False),
     Column("created_at", Text, nullable=False),
+    info=journal.COVERED,
 )
 
 verdicts = Table(
@@ -58,6 +59,7 @@ verdicts = Table(
     Column("reasons", Json, nullable=False),
     Column("metrics", Json, nullable=False),
     Column("decided_at", Text, nullable=False),
+    info=journal.COVERED,
 )
 
 releases = Table(
@@ -69,6 +71,7 @@ releases = Table(
     Column("who", Text, nullable=False),
     Column("why", Text, nullable=False),
     Column("released_at", Text, nullable=False),
+    info=journal.COVERED,
 )
 
 
@@ -145,7 +148,7 @@ def record_verdict(
         known = select(verdicts.c.verdict_id).where(verdicts.c.verdict_id == verdict_id)
         if connection.scalar(known) is None:
             row = {"verdict_id": verdict_id, **row, "decided_at": now()}
-            connection.execute(insert(verdicts).values(**row))
+            journal.insert(connection, verdicts, [row])
     return verdict_id
 
 
@@ -207,7 +210,7 @@ def release(
             else:
                 _refuse_unjudged(connection, version, verdict_id, current)
             row = Release(expected + 1, version, verdict_id, who, why, now())
-            connection.execute(insert(releases).values(**asdict(row)))
+            journal.insert(connection, releases, [asdict(row)])
     except IntegrityError as error:
         raise Superseded(f"release {expected + 1} was made by another at the same time") from error
     return expected + 1

@@ -27,11 +27,10 @@ from sqlalchemy import (
     Table,
     Text,
     func,
-    insert,
     select,
-    update,
 )
 
+from core import journal
 from core.database import Json, metadata, writing
 from core.locks import Token, fence, only_writer
 from models.serving.segment_reader import Damage, Record, scan
@@ -50,6 +49,7 @@ segments = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("drained_to", BigInteger, nullable=False),
+    info=journal.COVERED,
 )
 
 predictions = Table(
@@ -71,6 +71,7 @@ predictions = Table(
     Column("needs_review", Boolean, nullable=False),
     Column("served_at", Text, nullable=False),
     Column("embedding", LargeBinary),  # float16; None where the service recorded none
+    info=journal.COVERED,
 )
 
 
@@ -289,8 +290,7 @@ def _store(engine: Engine, token: Token, chunk: list[Record]) -> int:
         last = connection.scalar(select(func.max(predictions.c.seq))) or 0
         new = [record for name, record in by_id.items() if name not in known]
         rows = [_row(record, seq) for seq, record in enumerate(new, start=last + 1)]
-        if rows:
-            connection.execute(insert(predictions), rows)
+        journal.insert(connection, predictions, rows)
         for name, end in {record.segment: record.end for record in chunk}.items():
             _note_progress(connection, name, end)
     return len(rows)
@@ -309,6 +309,5 @@ def _row(record: Record, seq: int) -> dict[str, Any]:
 
 
 def _note_progress(connection: Connection, name: str, end: int) -> None:
-    place = update(segments).where(segments.c.name == name).values(drained_to=end)
-    if connection.execute(place).rowcount == 0:
-        connection.execute(insert(segments).values(name=name, drained_to=end))
+    if not journal.update(connection, segments, segments.c.name == name, drained_to=end):
+        journal.insert(connection, segments, [{"name": name, "drained_to": end}])

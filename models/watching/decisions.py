@@ -18,12 +18,11 @@ from sqlalchemy import (
     Table,
     Text,
     func,
-    insert,
     select,
-    update,
 )
 from sqlalchemy.exc import IntegrityError
 
+from core import journal
 from core.database import metadata, now, writing
 from models.watching.signals import Action, Decision, Shift, Signal
 
@@ -38,6 +37,7 @@ decisions = Table(
     Column("reason", Text, nullable=False),
     Column("decided_at", Text, nullable=False),
     Column("answered_by", Text),  # round_id of the round that acted on the decision
+    info=journal.COVERED,
 )
 Index(
     "uq_decisions_window",
@@ -58,6 +58,7 @@ signals = Table(
     Column("threshold", Float),
     Column("rows", Integer, nullable=False),
     Column("detail", Text, nullable=False),
+    info=journal.COVERED,
 )
 
 
@@ -146,12 +147,9 @@ def answer_decision(connection: Connection, decision_id: str, round_id: str) -> 
     )
     if last_seq is None:
         raise ValueError(f"there is no decision {decision_id!r}; `unanswered_drift` names the open")
-    connection.execute(
-        update(decisions)
-        .where(decisions.c.action == Action.LABEL_SERVED, decisions.c.answered_by.is_(None))
-        .where(decisions.c.last_seq <= last_seq)
-        .values(answered_by=round_id)
-    )
+    waiting = decisions.c.action == Action.LABEL_SERVED, decisions.c.answered_by.is_(None)
+    earlier = decisions.c.last_seq <= last_seq
+    journal.update(connection, decisions, *waiting, earlier, answered_by=round_id)
 
 
 def checked_up_to(engine: Engine, model: str) -> int:
@@ -200,6 +198,5 @@ def _insert(engine: Engine, row: dict[str, str | int], measured: Sequence[Signal
         for signal in measured
     ]  # fmt: skip
     with writing(engine) as connection:
-        connection.execute(insert(decisions).values(**row))
-        if rows:
-            connection.execute(insert(signals), rows)
+        journal.insert(connection, decisions, [row])
+        journal.insert(connection, signals, rows)

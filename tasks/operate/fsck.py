@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from core import journal_checks as journal
 from core.access import close_to_others
 from core.checks import others_have_no_access, tokens_only_rise
 from core.database import writing
@@ -94,4 +95,6 @@ CHECKS: dict[str, Check] = {
     "signals_are_three_valued": Check("I12", signals_are_three_valued),
     "models_hold_data_only": Check("I14", registry.models_hold_data_only),
     "others_have_no_access": Check("I14", others_have_no_access),
+    "the_journal_is_whole": Check("I16", journal.the_journal_is_whole),
+    "rows_are_as_journaled": Check("I16", journal.rows_are_as_journaled),
 }

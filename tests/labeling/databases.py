@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine
 
+from core import journal
 from core.database import connect, now, upgrade, writing
 from labeling.ledger.tables import samples
 
@@ -32,5 +33,5 @@ def make_engine(
         for sample_id in sample_ids
     ]
     with writing(engine) as connection:
-        connection.execute(insert(samples), rows)
+        journal.insert(connection, samples, rows)
     return engine

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pandas as pd
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine
 
+from core import journal
 from core.database import now, writing
 from core.intents import begin_intent, commit_intent
 from core.locks import only_writer
@@ -38,13 +39,14 @@ def make_sound_workspace(root: Path) -> Workspace:
     with only_writer(engine, "rounds") as token, writing(engine) as connection:
         row = {"round_id": "round-0001", "number": 1, "strategy": "margin", "seed": 0}
         row |= {"config": {}, "why": "", "chosen_at": now(), "sent_at": now()}
-        connection.execute(insert(rounds).values(**row))
+        journal.insert(connection, rounds, [row])
         for place, name in enumerate([*SAMPLES, AUDITED]):
             asked = {"round_id": "round-0001", "sample_id": name, "position": place}
             reason = "audit" if name == AUDITED else "margin"
-            connection.execute(insert(assignments).values(**asked, reason=reason, sent_at=now()))
+            asked |= {"reason": reason, "sent_at": now()}
+            journal.insert(connection, assignments, [asked])
         drawn = {"round_id": "round-0001", "inclusion_probability": 0.2, "drawn_at": now()}
-        connection.execute(insert(audit).values(sample_id=AUDITED, **drawn))
+        journal.insert(connection, audit, [{"sample_id": AUDITED, **drawn}])
         begin_intent(connection, token, kind=SEND, key="round-0001", payload={})
         commit_intent(connection, token, kind=SEND, key="round-0001")
     _label(engine)
@@ -63,8 +65,8 @@ def _store_images(engine: Engine, workspace: Workspace, names: list[str]) -> Non
     with writing(engine) as connection:
         for name, place in zip(names, shard.places, strict=True):
             row = {"shard": place.shard, "offset": place.offset, "length": place.length}
-            mine = samples.update().where(samples.c.sample_id == name)
-            connection.execute(mine.values(**row, stored_sha256=place.sha256))
+            row |= {"sample_id": name, "stored_sha256": place.sha256}
+            journal.update_rows(connection, samples, [row])
 
 
 def _label(engine: Engine) -> None:

@@ -255,6 +255,11 @@ BREAKS = (
     Break("models_hold_data_only", "I14", put_code_beside_the_weights, "hook.py"),
     Break("others_have_no_access", "I14",
           lambda ctx: ctx.workspace.root.chmod(0o755), "is open to every user"),
+    Break("the_journal_is_whole", "I16", statements("DELETE FROM journal WHERE number = 2"),
+          "journal entries 2 to 2 are gone"),
+    Break("rows_are_as_journaled", "I16",
+          statements("UPDATE answers SET value = 'dog' WHERE seq = 1"),
+          'value is "dog", recorded was "cat"'),
 )  # fmt: skip
 
 
@@ -320,7 +325,7 @@ def test_a_check_that_cannot_run_is_reported_and_hides_no_other(
 
 def test_a_named_person_may_release_against_the_verdict(ctx: Context) -> None:
     release_without_promotion("ann", "the old one is slow", "HOLD")(ctx)
-    assert fsck.check() == []
+    assert {finding.promise for finding in fsck.check()} == {"I16"}  # it is not in the journal
 
 
 def test_a_half_saved_model_breaks_no_promise(ctx: Context) -> None:
@@ -337,7 +342,7 @@ def test_a_half_saved_model_breaks_no_promise(ctx: Context) -> None:
 def test_the_page_of_promises_names_the_checks() -> None:
     page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (I\d+) \|.*\|([^|]*)\|$", page, re.MULTILINE)
-    assert [promise for promise, _ in rows] == [f"I{number}" for number in range(1, 16)]
+    assert [promise for promise, _ in rows] == [f"I{number}" for number in range(1, 17)]
     named = {promise: re.findall(r"`(\w+)`", cell) for promise, cell in rows}
     checks: dict[str, list[str]] = {promise: [] for promise in named}
     for name, one in fsck.CHECKS.items():

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from core import journal
 from core.access import is_open_to_others
 from core.database import connect, upgrade, writing
 from core.git import git
@@ -26,11 +27,11 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     with writing(engine) as connection:
         for name, place in zip(ids, places, strict=True):
             where = {"shard": place.shard, "offset": place.offset, "length": place.length}
-            row = samples.update().where(samples.c.sample_id == name)
-            connection.execute(row.values(**where, stored_sha256=place.sha256))
+            where |= {"sample_id": name, "stored_sha256": place.sha256}
+            journal.update_rows(connection, samples, [where])
             given = {"sample_id": name, "label": "cat", "trust": 1.0, "annotators": []}
             given |= {"method": "import", "settled_at": "2026"}
-            connection.execute(labels.insert().values(**given))
+            journal.insert(connection, labels, [given])
     with only_writer(engine, "workspace-git") as token:
         assert cut_snapshot(engine, made, token) == "snapshot-0001"
     monkeypatch.setenv("HONE_WORKSPACE", str(made.root))
