@@ -52,7 +52,7 @@ def _breaks(connection: Connection, heads: dict[int, list[tuple[str, str]]]) -> 
     for entry in _entries(connection):
         name = f"journal entry {entry.number} ({entry.operation} in {entry.table_name})"
         if entry.number != number + 1:
-            yield f"journal entries {number + 1} to {entry.number - 1} are gone"
+            yield f"{_entries_named(number + 1, entry.number - 1)} gone"
         elif entry.previous != previous:
             yield f"{name} does not follow entry {number}: one of the two was put there later"
         if hash_of(entry._asdict()) != entry.hash:
@@ -64,6 +64,12 @@ def _breaks(connection: Connection, heads: dict[int, list[tuple[str, str]]]) -> 
     for missing, places in sorted(heads.items()):
         for place, _ in places:
             yield f"journal entry {missing}, which {place} names, is gone; the last is {number}"
+
+
+def _entries_named(first: int, last: int) -> str:
+    return (
+        f"journal entry {first} is" if first == last else f"journal entries {first} to {last} are"
+    )
 
 
 def rows_are_as_journaled(engine: Engine, workspace: Workspace) -> Iterator[Finding]:

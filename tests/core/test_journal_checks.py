@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from core import journal
 from core.database import connect, writing
+from core.git import git
 from core.journal_checks import rows_are_as_journaled, the_journal_is_whole
 from core.policy_log import PolicyChange, record_policy
 from core.workspace import Workspace
@@ -134,3 +135,138 @@ def test_a_row_that_was_put_in_is_named(engine: Engine, workspace: Workspace, na
     sql(workspace, f"INSERT INTO {name} SELECT {values} FROM {name} LIMIT 1")
     (what,) = rows(engine, workspace)
     assert what.startswith(f"{name} ") and "was put in without the journal: " in what
+
+
+LAST = "(SELECT max(number) FROM journal)"
+
+
+def test_a_flipped_bit_anywhere_in_an_entry_is_named(engine: Engine, workspace: Workspace) -> None:
+    with closing(sqlite3.connect(workspace.root / "hone.sqlite")) as connection:
+        count = connection.execute("SELECT count(*) FROM journal").fetchone()[0]
+        for number in range(1, count + 1):
+            query = "SELECT * FROM journal WHERE number = ?"
+            *texts, content = connection.execute(query, [number]).fetchone()
+            place = number * 7 % len(content)
+            flipped = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+            change = "UPDATE journal SET content = ? WHERE number = ?"
+            connection.execute(change, [flipped, number])
+            connection.commit()
+            assert f"journal entry {number} " in chain(engine, workspace)[0], texts
+            connection.execute(change, [content, number])
+            connection.commit()
+    assert [*chain(engine, workspace), *rows(engine, workspace)] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "previous = replace(previous, substr(previous, 1, 1), '-')",
+        "hash = replace(hash, substr(hash, 1, 1), '-')",
+        "table_name = 'answers'",
+        "operation = 'delete'",
+    ],
+)
+def test_an_entry_that_was_changed_is_named(
+    engine: Engine, workspace: Workspace, change: str
+) -> None:
+    sql(workspace, f"UPDATE journal SET {change} WHERE number = 3")
+    assert "journal entry 3 (" in chain(engine, workspace)[0]
+    rows(engine, workspace)  # and this check says what follows from it
+
+
+def test_rows_of_an_entry_that_cannot_be_read_are_not_compared(
+    engine: Engine, workspace: Workspace
+) -> None:
+    with engine.connect() as connection:
+        number = connection.scalar(
+            sa.text("SELECT max(number) FROM journal WHERE table_name = 'answers'")
+        )
+    sql(workspace, f"UPDATE journal SET content = x'00' WHERE number = {number}")
+    (what,) = rows(engine, workspace)
+    assert what == (
+        f"answers: journal entry {number} cannot be read, so that its rows cannot be compared"
+    )
+
+
+def test_an_entry_dropped_in_the_middle_is_named(engine: Engine, workspace: Workspace) -> None:
+    sql(workspace, "DELETE FROM journal WHERE number IN (4, 5)")
+    assert chain(engine, workspace) == ["journal entries 4 to 5 are gone"]
+
+
+def test_the_last_entry_dropped_with_its_rows_is_named(
+    engine: Engine, workspace: Workspace
+) -> None:
+    sql(
+        workspace,
+        "DELETE FROM policy_changes",
+        f"DELETE FROM journal WHERE number = {LAST} AND table_name = 'policy_changes'",
+    )
+    assert rows(engine, workspace) == []
+    (what,) = chain(engine, workspace)
+    assert "which journal-head.json names, is gone; the last is " in what
+
+
+def rewrite(workspace: Workspace, *statements: str) -> None:
+    """Change rows and entries, and make all hashes anew, as somebody who knows how would."""
+    with closing(sqlite3.connect(workspace.root / "hone.sqlite")) as connection:
+        connection.row_factory = sqlite3.Row
+        for statement in statements:
+            connection.execute(statement)
+        previous, made = journal.FIRST, list[dict[str, object]]()
+        for row in connection.execute("SELECT * FROM journal ORDER BY number"):
+            entry = {**dict(row), "number": len(made) + 1, "previous": previous}
+            previous = journal.hash_of(entry)
+            made.append({**entry, "hash": previous})
+        connection.execute("DELETE FROM journal")
+        connection.executemany(
+            "INSERT INTO journal VALUES "
+            "(:number, :previous, :hash, :table_name, :operation, :content)",
+            made,
+        )
+        connection.commit()
+
+
+def test_a_chain_that_was_written_anew_is_seen_by_the_head_in_a_snapshots_commit(
+    engine: Engine, workspace: Workspace
+) -> None:
+    rewrite(workspace)
+    assert chain(engine, workspace) == []  # the same rows give the same hashes
+    workspace.journal_head.unlink()
+    rewrite(
+        workspace,
+        "DELETE FROM gold",
+        "DELETE FROM journal WHERE table_name = 'gold'",
+    )
+    assert rows(engine, workspace) == []
+    (what,) = chain(engine, workspace)
+    commit_id = git(workspace.root, "rev-parse", "--short", "snapshot-0001")
+    assert f"git commit {commit_id} has another hash of it" in what
+
+
+def test_only_the_first_of_many_findings_are_listed(engine: Engine, workspace: Workspace) -> None:
+    with writing(engine) as connection:
+        watermarks = journal.journal.metadata.tables["watermarks"]
+        made = [{"name": f"n{number}", "value": "1"} for number in range(50)]
+        journal.insert(connection, watermarks, made)
+    sql(workspace, "UPDATE watermarks SET value = '2' WHERE name LIKE 'n%'")
+    reported = rows(engine, workspace)
+    assert len(reported) == 21 and reported[-1] == "other rows of watermarks: 30"
+
+
+def test_a_value_of_another_type_is_named(engine: Engine, workspace: Workspace) -> None:
+    sql(
+        workspace,
+        "UPDATE labels SET trust = 'high', annotators = '{broken' WHERE seq = 1",
+        "UPDATE assignments SET blind = 'x', position = 1.5 WHERE position = 1",
+        "UPDATE samples SET thumbnail = 'text' WHERE sample_id = 'a'",
+    )
+    named = [
+        what.split(" was changed")[0] + what.split(": ")[1] for what in rows(engine, workspace)
+    ]
+    assert [what.split(" is ")[0] for what in named] == [
+        "samples sample_id=athumbnail",
+        "assignments round_id=round-0001, sample_id=bposition",
+        "assignments round_id=round-0001, sample_id=bblind",
+        "labels seq=1trust",
+        "labels seq=1annotators",
+    ]

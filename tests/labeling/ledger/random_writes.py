@@ -2,8 +2,9 @@
 
 import random
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select
 
+from core import journal
 from core.database import now
 from labeling.ledger.reasons import Outcome
 from labeling.ledger.tables import (
@@ -37,12 +38,12 @@ def _add_samples(connection: Connection, rng: random.Random) -> None:
         }
         for _ in range(rng.randint(1, 4))
     ]  # fmt: skip
-    connection.execute(insert(samples), rows)
+    journal.insert(connection, samples, rows)
 
 
 def _merge_groups(connection: Connection, rng: random.Random) -> None:
     old, new = (f"group {rng.randint(1, 4)}" for _ in range(2))
-    connection.execute(update(samples).where(samples.c.group_id == old).values(group_id=new))
+    journal.update(connection, samples, samples.c.group_id == old, group_id=new)
 
 
 def _label(connection: Connection, rng: random.Random) -> None:
@@ -53,19 +54,19 @@ def _label(connection: Connection, rng: random.Random) -> None:
          "settled_at": now()}
         for key in _draw_samples(connection, rng) if key not in labelled
     ]  # fmt: skip
-    if rows:
-        connection.execute(insert(labels), rows)
+    journal.insert(connection, labels, rows)
 
 
 def _withdraw(connection: Connection, rng: random.Random) -> None:
     mine = labels.c.sample_id.in_(_draw_samples(connection, rng)), labels.c.replaced_at.is_(None)
-    connection.execute(update(labels).where(*mine).values(replaced_at=now()))
+    journal.update(connection, labels, *mine, replaced_at=now())
 
 
 def _ask(connection: Connection, rng: random.Random) -> None:
     number = len(connection.scalars(select(rounds.c.number)).all()) + 1
     row = {"round_id": f"round-{number:04d}", "number": number, "strategy": "margin", "seed": 0}
-    connection.execute(insert(rounds).values(**row, config={}, why="", chosen_at=now()))
+    row |= {"config": {}, "why": "", "chosen_at": now()}
+    journal.insert(connection, rounds, [row])
     asked = select(assignments.c.sample_id).where(assignments.c.closed_at.is_(None))
     open_now = set(connection.scalars(asked))
     drawn = [key for key in _draw_samples(connection, rng) if key not in open_now]
@@ -73,19 +74,18 @@ def _ask(connection: Connection, rng: random.Random) -> None:
         {"round_id": row["round_id"], "sample_id": key, "position": 0, "reason": "margin"}
         for key in drawn
     ]
-    if rows:
-        connection.execute(insert(assignments), rows)
+    journal.insert(connection, assignments, rows)
     audited = set(connection.scalars(select(audit.c.sample_id)))
     about = {"round_id": row["round_id"], "inclusion_probability": 0.1, "drawn_at": now()}
     new = [{"sample_id": key, **about} for key in drawn if key not in audited]
     if new and rng.random() < 0.5:
-        connection.execute(insert(audit), new)
+        journal.insert(connection, audit, new)
 
 
 def _close(connection: Connection, rng: random.Random) -> None:
     mine = assignments.c.sample_id.in_(_draw_samples(connection, rng))
     ended = {"closed_at": now(), "outcome": rng.choice(list(Outcome)).value}
-    connection.execute(update(assignments).where(mine).values(**ended))
+    journal.update(connection, assignments, mine, **ended)
 
 
 def _reopen(connection: Connection, rng: random.Random) -> None:
@@ -95,12 +95,12 @@ def _reopen(connection: Connection, rng: random.Random) -> None:
         last = select(assignments.c.round_id).where(assignments.c.sample_id == key)
         round_id = connection.scalar(last.order_by(assignments.c.round_id.desc()).limit(1))
         mine = assignments.c.sample_id == key, assignments.c.round_id == round_id
-        connection.execute(update(assignments).where(*mine).values(closed_at=None, outcome=None))
+        journal.update(connection, assignments, *mine, closed_at=None, outcome=None)
 
 
 def _leave_audit(connection: Connection, rng: random.Random) -> None:
     mine = audit.c.sample_id.in_(_draw_samples(connection, rng))
-    connection.execute(delete(audit).where(mine))
+    journal.delete(connection, audit, mine)
 
 
 def _refuse(connection: Connection, rng: random.Random) -> None:
@@ -117,7 +117,7 @@ def _refuse(connection: Connection, rng: random.Random) -> None:
 def _erase(connection: Connection, rng: random.Random) -> None:
     for key in _draw_samples(connection, rng)[:1]:
         for table in (labels, assignments, audit, samples):
-            connection.execute(delete(table).where(table.c.sample_id == key))
+            journal.delete(connection, table, table.c.sample_id == key)
 
 
 WRITES = (

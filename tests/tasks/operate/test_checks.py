@@ -256,7 +256,7 @@ BREAKS = (
     Break("others_have_no_access", "I14",
           lambda ctx: ctx.workspace.root.chmod(0o755), "is open to every user"),
     Break("the_journal_is_whole", "I16", statements("DELETE FROM journal WHERE number = 2"),
-          "journal entries 2 to 2 are gone"),
+          "journal entry 2 is gone"),
     Break("rows_are_as_journaled", "I16",
           statements("UPDATE answers SET value = 'dog' WHERE seq = 1"),
           'value is "dog", recorded was "cat"'),
