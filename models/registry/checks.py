@@ -7,7 +7,7 @@ from sqlalchemy import Engine, select
 from core.findings import RESTORE, Finding
 from core.intents import open_intents
 from core.workspace import Workspace
-from models.registry.model_store import INTENT, load_model, unrecorded_entries
+from models.registry.model_store import INTENT, entry, load_model, unrecorded_entries
 from models.registry.versions import AUTOMATIC, champion, releases, verdicts
 
 DATA_ONLY = {".safetensors", ".json", ".npz", ".yaml", ".yml"}
@@ -72,8 +72,16 @@ def verdicts_rest_on_evidence(engine: Engine, workspace: Workspace) -> Iterator[
 
 
 def models_hold_data_only(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Files in the model store that are of no kind that Hone writes."""
+    """Files in the model store that are of no kind that Hone writes.
+
+    A save that was killed leaves a file under its temporary name; the next one removes it.
+    """
+    with engine.connect() as connection:
+        saves = open_intents(connection, INTENT).values()
+    unfinished = {entry(workspace.bento_home, saved["version"]) for saved in saves}
     for path in sorted((workspace.bento_home / "models").rglob("*")):
+        if path.suffix == ".part" and path.parent in unfinished:
+            continue
         if path.is_file() and path.name != "latest" and path.suffix not in DATA_ONLY:
             yield Finding(
                 "I14",

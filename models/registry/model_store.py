@@ -249,6 +249,8 @@ def _finish(engine: Engine, token: Token, bento_home: Path) -> list[str]:
                 commit_intent(connection, token, kind=INTENT, key=key, outcome="removed")
             done.append(f"{version}: incomplete, removed")
             continue
+        for left in folder.glob(".*.part"):
+            left.unlink()
         card = ModelCard.from_json(contents["card.json"])
         with writing(engine) as connection:
             _record(connection, token, key, version, card, sha256)

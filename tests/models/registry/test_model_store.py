@@ -18,6 +18,7 @@ from core.database import connect
 from core.intents import open_intents
 from core.workspace import Workspace, load_workspace
 from models.registry import model_store
+from models.registry.checks import models_hold_data_only
 from models.registry.model_store import (
     INTENT,
     entry,
@@ -171,6 +172,7 @@ def die_at(step: int, workspace: Workspace) -> bool:
         for name in STEPS:
             setattr(model_store, name, counted(getattr(model_store, name)))
         shutil.copytree = counted(shutil.copytree)
+        os.fsync = counted(os.fsync)  # a file that is written and has no name yet
         try:
             save(workspace, connect(workspace.database))
         finally:
@@ -183,13 +185,14 @@ def test_a_kill_anywhere_leaves_no_half_model(tmp_path: Path) -> None:
     """Before each act in turn: then no row is without a sound entry, and the next save mends it."""
     mended: set[str] = set()
     make_workspace(tmp_path / "new")[1].dispose()
-    for step in range(1, 40):
+    for step in range(1, 60):
         shutil.copytree(tmp_path / "new", tmp_path / str(step))
         workspace = load_workspace(tmp_path / str(step))
         engine = connect(workspace.database)
         killed = die_at(step, workspace)
         for version in versions(engine):
             load_model(engine, workspace.bento_home, version)
+        assert list(models_hold_data_only(engine, workspace)) == []
         engine.dispose()
         done = finish_saves(engine, workspace.bento_home)
         mended.update(words.partition(": ")[2] for words in done)
@@ -197,6 +200,7 @@ def test_a_kill_anywhere_leaves_no_half_model(tmp_path: Path) -> None:
         load_model(engine, workspace.bento_home, version)
         assert versions(engine) == [version]
         assert unrecorded_entries(engine, workspace.bento_home) == []
+        assert list(models_hold_data_only(engine, workspace)) == []
         with engine.connect() as connection:
             assert open_intents(connection, INTENT) == {}
         engine.dispose()
