@@ -87,15 +87,24 @@ class SegmentWriter:
 
     def _current(self) -> "_Segment":
         if self._segment is not None and self._segment.size >= self._segment_bytes:
-            self._segment.close()
-            self._segment = None
+            full, self._segment = self._segment, None
+            full.close()
         if self._segment is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            marker = secrets.token_bytes(8)
-            name = f"{time.time_ns():020d}-{os.getpid()}-{marker.hex()}.seg"
-            self._segment = _Segment(self.folder / name, marker)
-            sync_folder(self.folder)
+            self._segment = self._begun()
         return self._segment
+
+    def _begun(self) -> "_Segment":
+        """A new segment, whose name is on disk before anything is answered that is in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        marker = secrets.token_bytes(8)
+        name = f"{time.time_ns():020d}-{os.getpid()}-{marker.hex()}.seg"
+        segment = _Segment(self.folder / name, marker)
+        try:
+            sync_folder(self.folder)
+        except OSError:
+            segment.abandon()
+            raise
+        return segment
 
 
 class _Segment:
