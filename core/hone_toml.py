@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import HoneError
+from core.text import CONTROLS
 
 HOTKEYS = "1234567890qwertyuiopasdfghjklzxcvbnm"
 LABEL_KINDS = ("classification",)  # KINDS of labeling and of models have each
@@ -129,6 +130,12 @@ def _classes(rows: Any, config: Path) -> tuple[LabelClass, ...]:
     if len(names) < 2 or "" in names:
         raise HoneError(
             f"{config}: {names} are the class names; at least two, none empty, are needed"
+        )
+    controls = [name for name in names if CONTROLS.search(name.replace("\r", ""))]
+    if controls:
+        raise HoneError(
+            f"{config}: the class name {controls[0]!r} has characters that a terminal obeys; "
+            "remove them"
         )
     for what, values in (("class name", names), ("hotkey", [key for key in keys if key])):
         doubled = sorted({value for value in values if values.count(value) > 1})

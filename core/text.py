@@ -1,13 +1,21 @@
 """Values in messages: short, in one line, and as every database and terminal takes them."""
 
+import re
 from collections.abc import Sequence
 
 LISTED = 20  # names in a message at most
+# What a terminal obeys, and what turns the direction of writing; line ends and tabs stay.
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def storable(text: str) -> str:
     """The text as every database takes it: without half characters and zero bytes."""
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    """The text as a terminal shows it and does not obey it: names come from strangers."""
+    return CONTROLS.sub(lambda sign: ascii(sign[0])[1:-1], storable(text))
 
 
 def listed(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from core.locks import only_writer
+from core.text import printable
 from labeling.consensus.settle_labels import settle_labels
 from labeling.formats.exports import export_snapshot
 from labeling.formats.import_result import ImportResult
@@ -57,7 +58,7 @@ def import_labels(
         problems=recorded.problems,
         refused=recorded.refused,
     )
-    print("\n".join(_lines(result)))
+    print(printable("\n".join(_lines(result))))
     return result
 
 

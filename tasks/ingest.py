@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import task
 
 from core.database import writing
+from core.text import printable
 from labeling.ingest.intake import Intake, adopt, ingest
 from labeling.ledger.watermarks import save_watermark, watermark_of
 from models.serving import prediction_store
@@ -73,6 +74,6 @@ def adopt_traffic() -> int:
 def print_intake(counts: Intake, where: str) -> None:
     """Print what became of the files in a line, and the refused ones where these are few."""
     refused = by_reason(counts.refused)
-    print(f"{where}: {counts.added} added, {counts.known} known, refused: {refused or 'none'}")
-    for line in refused_lines(counts.refused, counts.refused_files):
-        print(line)
+    total = f"{where}: {counts.added} added, {counts.known} known, refused: {refused or 'none'}"
+    for line in (total, *refused_lines(counts.refused, counts.refused_files)):
+        print(printable(line))

@@ -10,6 +10,7 @@ import typer
 
 from core.access import keep_others_out
 from core.configuration import error_text
+from core.text import printable
 from flows.cli import config, demo, labeling, models, operate, workspace
 
 app = typer.Typer(
@@ -64,7 +65,7 @@ def main() -> None:
     except Exception as error:
         if wants_traceback or not is_user_error(error):
             raise
-        typer.echo(f"hone: {error_text(error)}", err=True)
+        typer.echo(printable(f"hone: {error_text(error)}"), err=True)
         sys.exit(1)
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from core.text import printable
 from flows.cli.options import AsJson, echo_json
 
 PANEL = "Operation"
@@ -26,7 +27,7 @@ def fsck(
     if as_json:
         echo_json(findings)
     for problem in [] if as_json else findings:
-        typer.echo(f"{problem.promise}  {problem.what}: {problem.remedy}")
+        typer.echo(printable(f"{problem.promise}  {problem.what}: {problem.remedy}"))
     if not findings and not as_json:
         typer.echo("every promise holds")
     raise typer.Exit(1 if findings else 0)

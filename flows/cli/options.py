@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from core.text import printable
+
 
 class Annotators(StrEnum):
     """Who answers."""
@@ -107,4 +109,4 @@ class _PlainLines(logging.Handler):
     """Writes the message of each record to standard output, and nothing else of it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(record.getMessage())
+        typer.echo(printable(record.getMessage()))

@@ -12,9 +12,11 @@ from labeling.formats.rows import (
     LABEL_COLUMNS,
     LabelFile,
     Row,
+    cell_of,
     moment,
     seconds,
     text_of,
+    value_of,
 )
 from labeling.kinds import Kind
 
@@ -36,7 +38,9 @@ def read_csv(path: Path, classes: Sequence[str], kind: Kind) -> LabelFile:
         for cells in filter(None, reader):
             where = f"line {reader.line_num}"
             if len(cells) == width:
-                rows.append(_csv_row(where, {key: cells[at] for key, at in columns.items()}))
+                rows.append(
+                    _csv_row(where, {key: value_of(cells[at]) for key, at in columns.items()})
+                )
             else:
                 detail = f"{len(cells)} columns where the header has {width}; quote its text"
                 rows.append(Row(where, reason="MALFORMED", detail=detail))
@@ -51,7 +55,7 @@ def write_csv(export: Export, folder: Path) -> None:
     with (folder / f"{export.name}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(CSV_COLUMNS)
-        writer.writerows(table.itertuples(index=False))
+        writer.writerows(map(cell_of, row) for row in table.itertuples(index=False))
 
 
 def _columns(text: str, path: Path) -> tuple[str, dict[str, int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.text import listed, storable
 from labeling.formats.export_rows import Export
-from labeling.formats.rows import LabelFile, Row, plain_name, same_name
+from labeling.formats.rows import LabelFile, Row, cell_of, plain_name, same_name
 from labeling.ingest.files import ImageFile, files_under
 from labeling.kinds import Kind
 
@@ -50,7 +50,8 @@ def write_folders(export: Export, folder: Path) -> None:
     with (folder / MANIFEST).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        writer.writerows(export.rows[columns].itertuples(index=False))
+        rows = export.rows[columns].itertuples(index=False)
+        writer.writerows(map(cell_of, row) for row in rows)
 
 
 def folder_names(classes: Sequence[str]) -> dict[str, str]:

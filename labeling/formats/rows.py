@@ -6,6 +6,7 @@ image and no database.
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 from core.text import storable
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name")
+# Cells that spreadsheets would run as formulas get a quote in front, as people write them there.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
 LABEL_COLUMNS = ("label", "class", "category", "choice")
 
 
@@ -71,6 +74,16 @@ def text_of(path: Path) -> str:
     if not text.strip():
         raise ValueError(f"{path} is empty; there is nothing to import")
     return text
+
+
+def cell_of(value: Any) -> Any:
+    """A value as a cell of a table that people open in a spreadsheet; `value_of` reads it."""
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
+
+
+def value_of(cell: str) -> str:
+    """The text that `cell_of` wrote, or what somebody else did."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def load_json(path: Path) -> Any:

@@ -1,7 +1,6 @@
 """Artifacts in the Prefect UI: batches with images, verdicts and drift signals."""
 
 import base64
-import html
 import io
 import json
 import re
@@ -107,15 +106,16 @@ def publish_batch_artifact(
 
 def verdict_text(verdict: Verdict, *, challenger: str, champion: str | None, snapshot: str) -> str:
     """A verdict as Markdown: outcome, reasons, and every number it rests on."""
+    metrics = verdict.metrics.items()
     lines = [
         f"# {verdict.outcome}: {challenger}",
         f"against {champion or 'no champion (the first model)'}, on the audit rows of {snapshot}",
         "",
-        *[f"- {html.escape(reason)}" for reason in verdict.reasons],
+        *[f"- {escape_markdown(reason)}" for reason in verdict.reasons],
         "",
         "| metric | value |",
         "|---|---|",
-        *[f"| {name} | {_plain(value)} |" for name, value in verdict.metrics.items()],
+        *[f"| {escape_markdown(name)} | {_cell(value)} |" for name, value in metrics],
     ]
     return "\n".join(lines)
 
@@ -129,7 +129,9 @@ def publish_verdict(text: str, *, challenger: str) -> None:
 def publish_signals(model: str, signals: Sequence[Signal], reason: str) -> None:
     """Publish the signals of one window as a table, the decision as its description."""
     key = "drift-" + model.replace(":", "-").replace("_", "-").lower()
-    publish_table(key=key, table=[asdict(signal) for signal in signals], description=reason)
+    rows = (asdict(signal) for signal in signals)
+    table = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    publish_table(key=key, table=table, description=escape_markdown(reason))
 
 
 def _thumbnail(shards: Path, row: Any) -> str:
@@ -158,7 +160,9 @@ def _number(value: float | None) -> str:
     return "-" if value is None or pd.isna(value) else f"{value:.3f}"
 
 
-def _plain(value: Any) -> str:
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, float):
         return f"{value:.4f}"
-    return html.escape(value if isinstance(value, str) else json.dumps(value, default=str))
+    return escape_markdown(value if isinstance(value, str) else json.dumps(value, default=str))

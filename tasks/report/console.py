@@ -14,6 +14,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
+from core.text import printable
+
 NOTHING = "-"
 MAX_ROWS = 12  # of a table that may be long; --json has them all
 QUICK = 2.0  # seconds that need no progress
@@ -51,7 +53,7 @@ def print_table(
             overflow="fold",
         )
     for row in rows[:limit]:
-        table.add_row(*(Text(row[name]) for name in names))
+        table.add_row(*(_text(row[name]) for name in names))
     console.print(table)
     if len(rows) > limit:
         print_line(console, f"... and {len(rows) - limit} more; --json has them all")
@@ -65,13 +67,17 @@ def print_fields(console: Console, title: str, fields: Sequence[tuple[str, str]]
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in fields:
-        grid.add_row(Text(f"  {name}"), Text(value))
+        grid.add_row(_text(f"  {name}"), _text(value))
     console.print(grid)
 
 
 def print_line(console: Console, line: str) -> None:
     """Print a sentence without markup: wrapped between words on a terminal, else as one line."""
-    console.print(Text(line), soft_wrap=not console.is_terminal)
+    console.print(_text(line), soft_wrap=not console.is_terminal)
+
+
+def _text(value: str) -> Text:
+    return Text(printable(value))
 
 
 def markdown_table(rows: Sequence[Row], escape: Callable[[str], str]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from prefect import task
 
+from core.child_environment import environment_without_secrets
 from core.database import now, writing
 from core.images import decode_image
 from core.intents import begin_intent, commit_intent, intent_outcome, mark_done
@@ -104,6 +105,7 @@ def code_commit() -> str:
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
         cwd=folder,
+        env=environment_without_secrets(),
         capture_output=True,
         text=True,
         check=False,

@@ -1,9 +1,11 @@
 """Values in messages."""
 
+import unicodedata
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.text import LISTED, listed, short, storable
+from core.text import LISTED, listed, printable, short, storable
 
 
 @given(st.text())
@@ -15,6 +17,19 @@ def test_any_text_can_be_stored(text):
 
 def test_half_a_character_is_written_out():
     assert storable("a\ud800b\0") == "a\\ud800b\\0"
+
+
+@given(st.text())
+def test_no_text_moves_a_terminal(text):
+    shown = printable(text)
+    assert not [sign for sign in shown if unicodedata.category(sign) in ("Cc", "Cs")
+                and sign not in "\t\n"]  # fmt: skip
+    assert printable(shown) == shown
+
+
+def test_what_a_terminal_obeys_is_written_out_and_letters_stay():
+    assert printable("\x1b[2Jcat\x07\x9b\r\u202egnp") == "\\x1b[2Jcat\\x07\\x9b\\r\\u202egnp"
+    assert printable("schön\t猫\nمی\u200cخواهم") == "schön\t猫\nمی\u200cخواهم"
 
 
 def test_of_many_names_the_first_are_listed_and_the_others_counted():

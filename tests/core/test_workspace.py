@@ -216,3 +216,10 @@ def test_it_needs_no_home_and_nothing_from_the_users_git(tmp_path, home):
         env=environment | {"HOME": home}, cwd=Path(module.__file__).parents[1], check=True,
     )  # fmt: skip
     assert git(tmp_path / "ws", "log", "--format=%an") == "Hone"
+
+
+@pytest.mark.parametrize("name", ["cat\x1b[31m", "\u202etac", "cat\x9b", "c\x00at"])
+def test_a_class_name_that_a_terminal_would_obey_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="characters that a terminal obeys") as refused:
+        init_workspace(tmp_path / "ws", [name, "dog"])
+    assert str(refused.value).isprintable()

@@ -10,6 +10,8 @@ from tasks.report import console
 from tasks.report.console import (
     ScreenOutput,
     markdown_table,
+    print_fields,
+    print_line,
     print_table,
     progress_text,
     relative_time,
@@ -76,3 +78,14 @@ def test_one_set_of_rows_makes_a_table_for_the_screen_and_for_markdown() -> None
     assert "a|b" in file.getvalue() and "... and 1 more" in file.getvalue()
     text = markdown_table(rows, lambda cell: cell.replace("|", "\\|"))
     assert text.splitlines() == ["| name | rows |", "| --- | --- |", "| a\\|b | 1 |", "| c | 22 |"]
+
+
+def test_a_name_from_a_stranger_moves_no_terminal() -> None:
+    file = io.StringIO()
+    screen = Console(file=file, width=60)
+    name = "cat\x1b[2J\x1b]0;title\x07"
+    print_table(screen, "Names", [{"name": name}], words=frozenset({"name"}))
+    print_fields(screen, "", [(name, name)])
+    print_line(screen, name)
+    assert "\x1b" not in file.getvalue() and "\x07" not in file.getvalue()
+    assert file.getvalue().count("\\x1b[2J") == 4
