@@ -9,6 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from core.child_environment import SECRETS
+
+# Not the database's, which it would use, and not W&B's, with which it would look for a network.
+PLANTED = {
+    name: f"canary-{name}" for name in SECRETS - {"HONE_DATABASE_URL", "WANDB_API_KEY"}
+    if not name.startswith("PREFECT_")
+}  # fmt: skip
 SHARED_BY_DVC = Path("/var/tmp/dvc/repo")
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(800)]
@@ -21,7 +28,7 @@ def test_the_demo_goes_round_and_says_so(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={name: value for name, value in os.environ.items() if name != "DVC_SITE_CACHE_DIR"},
+        env={**os.environ, **PLANTED} | {"DVC_SITE_CACHE_DIR": ""},
         umask=0,  # a user's who keeps nobody out
         timeout=580,
     )
@@ -42,6 +49,9 @@ def test_the_demo_goes_round_and_says_so(tmp_path: Path) -> None:
     assert "random's" in done.stdout
     assert list(open_to_others(tmp_path / "demo")) == []
     assert set(SHARED_BY_DVC.glob("*")) == shared
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert "canary-" not in done.stdout + done.stderr
+    assert [path for path in files if b"canary-" in path.read_bytes()] == []
     budget = subprocess.run(
         [sys.executable, "-m", "flows", "--workspace", facts["workspace"], "budget", "--json"],
         capture_output=True, text=True, check=True, timeout=200,

@@ -1,14 +1,21 @@
-"""After a round with a real Label Studio and a real Prefect no secret lies where it is read."""
+"""Beside real servers no secret lies where it is read: logs, files, answers, command lines."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from core.child_environment import SECRETS
 from core.workspace import Workspace
 from labeling.studio import client as exchange
-from tasks.demo.servers import LabelStudioServer, Server, free_port
+from tasks.demo.servers import LabelStudioServer, Server, bentoml, free_port
+from tests.models.saved_models import make_workspace, png, put_in_service, save
+from tests.source_code import ROOT
 from tests.system.test_webhook import SECRET, answer, receiving
 from tests.system.world import make_world, run_script
 
@@ -83,3 +90,53 @@ def shown(server: LabelStudioServer, project: int) -> bytes:
 def read(path: Path) -> bytes:
     """The bytes of a file, none of one that was gone again before it was read."""
     return path.read_bytes() if path.exists() else b""
+
+
+def command_lines() -> bytes:
+    """The command lines of this process's children, as `ps` shows them to everybody."""
+    children = psutil.Process().children(recursive=True)
+    return "\n".join(word for child in children for word in child.cmdline()).encode()
+
+
+def test_the_service_repeats_no_secret_to_whom_it_refuses(tmp_path: Path) -> None:
+    workspace, engine = make_workspace(tmp_path / "workspace")
+    put_in_service(engine, save(workspace, engine))
+    canaries = {name: f"canary-{name}-of-the-service" for name in SECRETS - {"HONE_DATABASE_URL"}}
+    wrong = "canary-that-nobody-knows"
+    told = {"HONE_WORKSPACE": str(workspace.root), **canaries}
+    bearer, basic = canaries["HONE_SERVICE_TOKEN"], canaries["HONE_BACKEND_SECRET"]
+    image = {"images": ("a.png", png())}
+    with bentoml(ROOT, tmp_path / "serve", told) as server:
+        with httpx.Client(base_url=server.url, timeout=60) as line:
+            refused = [
+                line.post("/predict", files=image),
+                line.post("/predict", files=image, headers={"Authorization": f"Bearer {wrong}"}),
+                line.get("/metrics", headers={"Authorization": f"Bearer {bearer}x"}),
+                line.get("/label-studio/health", auth=("hone", wrong)),
+            ]
+            line.headers["Authorization"] = f"Bearer {bearer}"
+            answered = [
+                line.post("/predict", files=image), line.get("/status"), line.get("/metrics"),
+                line.get("/docs.json"), line.get("/label-studio/health", auth=("hone", basic)),
+            ]  # fmt: skip
+            assert httpx.get(f"{server.url}/livez").status_code == 200
+        said = {"command lines": command_lines()}
+    assert [reply.status_code for reply in refused] == [401] * 4
+    assert [reply.status_code for reply in answered] == [200] * 5
+    assert b"bentoml" in said["command lines"]
+    said |= {str(reply.url): reply.content for reply in (*refused, *answered)}
+    said |= {str(path): read(path) for path in tmp_path.rglob("*") if path.is_file()}
+    assert b"sent no HONE_SERVICE_TOKEN and was refused" in b"".join(said.values())
+    assert [where for where, text in said.items() if b"canary-" in text] == []
+
+
+def test_a_service_open_to_others_does_not_start_with_a_weak_token(tmp_path: Path) -> None:
+    workspace, _ = make_workspace(tmp_path / "workspace")
+    told = {"HONE_WORKSPACE": str(workspace.root), "HONE_SERVICE_TOKEN": "canary"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bentoml", "serve", "--host", "0.0.0.0", "--port", "1"],
+        cwd=ROOT, env=os.environ | told, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "HONE_SERVICE_TOKEN has 6 characters" in done.stderr
+    assert "canary" not in done.stdout + done.stderr
