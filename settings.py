@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     # Below this confidence a served answer is marked for a person: at 0.8 a model that knows what
     # it does not know is wrong in one of five answers at worst.
     needs_review_below: float = Field(default=0.8, ge=0, le=1, alias="HONE_NEEDS_REVIEW_BELOW")
+    # Of all images of one request, as their headers claim: half a minute of decoding at worst would
+    # be 2**30; 2**27 are three times the photos of a phone that fit into one body.
+    request_pixels: int = Field(default=2**27, ge=1, alias="HONE_REQUEST_PIXELS")
+    requests_per_minute: int | None = Field(default=None, ge=1, alias="HONE_REQUESTS_PER_MINUTE")
 
     label_studio_url: str | None = Field(default=None, alias="LABEL_STUDIO_URL")
     label_studio_api_key: SecretStr | None = Field(default=None, alias="LABEL_STUDIO_API_KEY")
@@ -66,3 +70,13 @@ class Settings(BaseSettings):
                 "address alone, and credentials by their own settings"
             )
         return address
+
+    def variables(self, *fields: str) -> dict[str, str]:
+        """The environment variables of these fields, as far as they are set; for workers."""
+        variables = {}
+        for field in fields:
+            value, name = getattr(self, field), type(self).model_fields[field].alias
+            if value is not None and name is not None:
+                plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+                variables[name] = str(plain)
+        return variables

@@ -20,6 +20,13 @@ HEADERS = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+# Where pages are shown: BentoML's page about the API needs its own scripts and styles. The script
+# inside of that page, which would load another that counts its visitors, is not run.
+PAGE_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
 Message = MutableMapping[str, Any]
@@ -140,17 +147,20 @@ class BearerGuard:
 
 
 class SecurityHeaders:
-    """ASGI middleware: no answer is kept, framed, sniffed for another type, or runs anything."""
+    """ASGI middleware: no answer is kept, framed or sniffed for another type; only pages run."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, policy: str | None = None) -> None:
         self._app = app
+        given = {b"content-security-policy": policy.encode()} if policy else {}
+        self._headers = {**dict(HEADERS), **given}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Pass a request on and add the headers to its answer."""
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
+                others = [one for one in message.get("headers", ()) if one[0] not in self._headers]
+                message = {**message, "headers": [*others, *self._headers.items()]}
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -1,22 +1,29 @@
 """Images in, recorded predictions out: waiting requests share a forward pass and an fsync."""
 
+import asyncio
 import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from core.database import now
-from core.images import ImageRefused, clean_image, decode_image
-from models.network.images import prepare
 from models.registry.model_card import ModelCard
 from models.registry.model_store import LoadedModel
 from models.scoring.predict import Predictions, predict
+from models.serving.decoders import (
+    REQUEST_PIXELS,
+    Answer,
+    Decoders,
+    Picture,
+    Waiting,
+    commit,
+    fail,
+)
 from models.serving.release_follower import ActiveModel
 from models.serving.segments import (
     DIGITS,
@@ -27,34 +34,13 @@ from models.serving.segments import (
 )
 
 AT_ONCE = 64  # images of one forward pass; further waiting images go into the next one
-LOOPS = 2  # one decodes images or waits for the disk while the other computes
+LOOPS = 2  # one waits for the disk while the other computes
 
 logger = logging.getLogger("hone.service")
-
-Answer = dict[str, Any]
 
 
 class Unavailable(RuntimeError):
     """No prediction can be made, or none can be recorded, at the moment."""
-
-
-@dataclass(frozen=True)
-class _Request:
-    request_id: str
-    images: Sequence[bytes]
-    recorded: bool = True
-    known: Mapping[int, Answer] = field(default_factory=dict)
-    answers: "Future[list[Answer]]" = field(default_factory=Future)
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """One image of a request: pixels for the network, or an answer that needs none."""
-
-    received: bytes
-    sample_id: str
-    pixels: torch.Tensor | None
-    answer: Answer | None = None
 
 
 class Inference:
@@ -67,12 +53,14 @@ class Inference:
         *,
         needs_review_below: float,
         threads: int,
+        request_pixels: int = REQUEST_PIXELS,
     ) -> None:
         self._active = active
         self._writer = writer
         self._needs_review_below = needs_review_below
         self._threads = threads
-        self._waiting: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._decoded: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._decoders = Decoders(self._decoded.put, request_pixels=request_pixels)
         for number in range(LOOPS):
             threading.Thread(target=self._work, name=f"hone-loop-{number}", daemon=True).start()
 
@@ -86,80 +74,92 @@ class Inference:
     ) -> "Future[list[Answer]]":
         """One answer for each image, in order; a bad image has an `error` and affects no other.
 
-        The future raises `Unavailable` when there is no model or recording fails. Only
-        pre-annotations go unrecorded: they are no traffic. `known` are answers, by position, that
-        were recorded before.
+        The future raises `Unavailable` when there is no model or recording fails, and
+        `RequestError` for more pixels than a request may have. Once it is cancelled no further
+        image is decoded and nothing is recorded; while it is recorded it cannot be cancelled.
+        Only pre-annotations go unrecorded: they are no traffic, and their images were checked when
+        they were ingested. `known` are answers, by position, that were recorded before.
         """
-        request = _Request(request_id, images, recorded, known or {})
-        self._waiting.put(request)
+        request = Waiting(request_id, images, recorded, known or {})
+        self._start(request, self._active())
         return request.answers
 
     def close(self) -> None:
         """Answer the waiting requests, then end the threads."""
+        self._decoders.close()
         for _ in range(LOOPS):
-            self._waiting.put(None)
+            self._decoded.put(None)
+
+    def _start(self, request: Waiting, active: ActiveModel) -> None:
+        if active.model is None:
+            fail(request, Unavailable(active.problem or "no model is loaded"))
+        else:
+            self._decoders.decode(request, active.model.card.image_size)
 
     def _work(self) -> None:
         while (requests := self._next()) is not None:
-            self._respond(requests)
+            active, current = self._active(), list[Waiting]()
+            for request in requests:
+                if active.model and request.image_size == active.model.card.image_size:
+                    current.append(request)
+                else:  # it was decoded for a model that was just replaced
+                    self._start(request, active)
+            if active.model:
+                self._respond(active.model, current)
 
-    def _respond(self, requests: list[_Request]) -> None:
+    def _respond(self, model: LoadedModel, requests: list[Waiting]) -> None:
         try:
-            for request, answers in zip(requests, self._answer(requests), strict=True):
-                request.answers.set_result(answers)
+            self._answer(model, [one for one in requests if not one.answers.cancelled()])
         except Exception as error:  # reported to each caller; the thread goes on
             if len(requests) > 1:
                 for request in requests:  # one by one: a single request may be the cause
-                    self._respond([request])
+                    self._respond(model, [request])
                 return
             logger.warning("request %s is not answered: %s", requests[0].request_id, error)
             known = isinstance(error, Unavailable)
-            requests[0].answers.set_exception(
-                error if known else Unavailable(f"the model could not answer: {error}")
-            )
+            reported = error if known else Unavailable(f"the model could not answer: {error}")
+            fail(requests[0], reported)
 
-    def _next(self) -> list[_Request] | None:
-        """The oldest waiting requests that fit into one forward pass; None at the end."""
-        first = self._waiting.get()
+    def _next(self) -> list[Waiting] | None:
+        """The oldest decoded requests that fit into one forward pass; None at the end."""
+        first = self._decoded.get()
         if first is None:
             return None
         requests, images = [first], len(first.images)
         while images < AT_ONCE:
             try:
-                more = self._waiting.get_nowait()
+                more = self._decoded.get_nowait()
             except queue.Empty:
                 break
             if more is None:
-                self._waiting.put(None)
+                self._decoded.put(None)
                 break
             requests.append(more)
             images += len(more.images)
         return requests
 
-    def _answer(self, requests: list[_Request]) -> list[list[Answer]]:
-        active = self._active()
-        if active.model is None:
-            raise Unavailable(active.problem or "no model is loaded")
-        size = active.model.card.image_size
-        pictures = [_pictures(request, size) for request in requests]
-        rows = self._predict(active.model, [p for row in pictures for p in row])
+    def _answer(self, model: LoadedModel, requests: list[Waiting]) -> None:
+        rows = self._predict(model, [picture for one in requests for picture in one.pictures])
         results = iter(zip(rows.outputs, rows.embeddings, strict=True))
         records: list[tuple[Served, bytes]] = []
-        answers: list[list[Answer]] = []
-        for request, row in zip(requests, pictures, strict=True):
-            answers.append([])
-            for position, picture in enumerate(row):
+        answered: list[tuple[Waiting, list[Answer]]] = []
+        for request in requests:
+            predictions, answers = list[tuple[Served, bytes]](), list[Answer]()
+            for position, picture in enumerate(request.pictures):
                 if picture.answer:
-                    answers[-1].append(picture.answer)
+                    answers.append(picture.answer)
                     continue
-                served = self._served(active.model, request, position, picture, *next(results))
-                if request.recorded:
-                    records.append((served, picture.received))
-                answers[-1].append(client_json(vars(served), active.model.card))
+                served = self._served(model, request, position, picture, *next(results))
+                predictions.append((served, picture.received))
+                answers.append(client_json(vars(served), model.card))
+            if commit(request):
+                answered.append((request, answers))
+                records += predictions if request.recorded else []
         self._record(records)
-        return answers
+        for request, answers in answered:
+            request.answers.set_result(answers)
 
-    def _predict(self, model: LoadedModel, pictures: list[_Picture]) -> Predictions:
+    def _predict(self, model: LoadedModel, pictures: list[Picture]) -> Predictions:
         ready = [picture.pixels for picture in pictures if picture.pixels is not None]
         images = torch.stack(ready) if ready else torch.empty(0)
         return predict(model.network, images, threads=self._threads, name=model.version)
@@ -174,9 +174,9 @@ class Inference:
     def _served(
         self,
         model: LoadedModel,
-        request: _Request,
+        request: Waiting,
         position: int,
-        picture: _Picture,
+        picture: Picture,
         output: np.ndarray,
         embedding: np.ndarray,
     ) -> Served:
@@ -198,26 +198,15 @@ class Inference:
         )
 
 
-def _pictures(request: _Request, size: int) -> list[_Picture]:
-    return [
-        _Picture(received, "", None, request.known[position])
-        if position in request.known
-        else _prepared(received, size)
-        for position, received in enumerate(request.images)
-    ]
-
-
-def _prepared(received: bytes, size: int) -> _Picture:
+async def awaited(answers: "Future[list[Answer]]") -> list[Answer]:
+    """The answers; being cancelled stops the work, unless they are being recorded right now."""
+    wrapped = asyncio.wrap_future(answers)
     try:
-        accepted = clean_image(received)
-        prepared = prepare(decode_image(accepted.content), size)
-        return _Picture(received, accepted.sample_id, prepared)
-    except ImageRefused as refused:
-        error = {"reason": refused.reason, "detail": refused.detail}
-    except Exception as unforeseen:  # a failure of one image must not fail the others
-        logger.exception("an image could not be read")
-        error = {"reason": "NOT_READ", "detail": type(unforeseen).__name__}
-    return _Picture(received, "", None, {"error": error})
+        return await asyncio.shield(wrapped)
+    except asyncio.CancelledError:
+        if answers.cancel():
+            raise
+        return await wrapped
 
 
 def client_json(served: Mapping[str, Any], card: ModelCard) -> Answer:

@@ -22,7 +22,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.http_access import RateLimit, TokenCheck, client_of
-from models.serving.batcher import AT_ONCE, Answer, Inference, Unavailable
+from models.serving.batcher import AT_ONCE, Inference, Unavailable
+from models.serving.decoders import Answer
 from models.serving.release_follower import ActiveModel
 from models.serving.requests import RequestError
 from models.serving.screen import Screen, screen_of
@@ -200,17 +201,17 @@ def _guarded(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
     async def guarded(request: Request) -> Response:
         backend = _backend(request)
         if backend.check is None:
-            return _refusal(RequestError(503, "NO_SECRET", UNSET))
+            return RequestError(503, "NO_SECRET", UNSET).response()
         if not backend.check.accepts(_password(request), client_of(request.scope)):
             problem = RequestError(401, "WRONG_PASSWORD", "the password is HONE_BACKEND_SECRET's")
-            return _refusal(problem, {"WWW-Authenticate": 'Basic realm="hone"'})
+            return problem.response({"WWW-Authenticate": 'Basic realm="hone"'})
         if not backend.limit.allows():
-            problem = RequestError(429, "TOO_MANY_REQUESTS", "ask for several tasks in one request")
-            return _refusal(problem, {"Retry-After": "1"})
+            detail = "ask for several tasks in one request"
+            return RequestError(429, "TOO_MANY_REQUESTS", detail, retry_after=1).response()
         try:
             response: Response = await answer(request)
         except RequestError as problem:
-            return _refusal(problem)
+            return problem.response()
         return response
 
     return guarded
@@ -250,11 +251,6 @@ async def _read(request: Request, limit: int) -> bytes:
                 413, "BODY_TOO_LARGE", f"more than {limit:,} bytes; send fewer tasks"
             )
     return bytes(content)
-
-
-def _refusal(problem: RequestError, headers: dict[str, str] | None = None) -> Response:
-    error = {"error": {"reason": problem.reason, "detail": problem.detail}}
-    return JSONResponse(error, problem.status, headers)
 
 
 # Both spellings, as the service's own.

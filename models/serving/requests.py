@@ -1,21 +1,21 @@
-"""The images of an HTTP request: bounded in size and number, files only, nothing fetched."""
+"""The images of an HTTP request: bounded in number, files only, nothing fetched."""
 
+import asyncio
 import codecs
+import hashlib
 import re
 import uuid
-from contextlib import aclosing
+from collections.abc import Iterator
 
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
+from starlette.responses import JSONResponse
 
 FIELD = "images"
 IMAGES = 64  # files in one request
-BODY_BYTES = 32 * 2**20  # of one request, all of it in memory; a phone's photo has 2 to 8 MiB
+PART_HEADER_BYTES = 2**13  # of one file: its name and type
+AT_ONCE = 2**20  # bytes of a form that are taken apart at once: a millisecond
 CHARSETS = {"utf-8", "ascii", "iso8859-1", "cp1252"}  # of names, as `codecs` calls them
-DIGITS = 20  # of a content length; the rest only makes it larger
 NAME_LENGTH = 200  # of a file's name in the answer
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 HOW = f"send files, for example `curl -F {FIELD}=@cat.jpg -F {FIELD}=@dog.png ADDRESS/predict`"
@@ -24,9 +24,18 @@ HOW = f"send files, for example `curl -F {FIELD}=@cat.jpg -F {FIELD}=@dog.png AD
 class RequestError(Exception):
     """A request that is refused: HTTP status, a one-word reason and a sentence."""
 
-    def __init__(self, status: int, reason: str, detail: str) -> None:
+    def __init__(
+        self, status: int, reason: str, detail: str, *, retry_after: int | None = None
+    ) -> None:
         super().__init__(detail)
         self.status, self.reason, self.detail = status, reason, detail
+        self.retry_after = retry_after
+
+    def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
+        """The answer that names the refusal, with the seconds after which a retry may succeed."""
+        seconds = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        error = {"error": {"reason": self.reason, "detail": self.detail}}
+        return JSONResponse(error, self.status, {**seconds, **(headers or {})})
 
 
 def request_id_of(request: Request) -> str | None:
@@ -44,86 +53,112 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
+def digest_of(images: list[bytes]) -> str:
+    """What tells a repeated request from another one under its id."""
+    parts = (hashlib.sha256(image).digest() for image in images)
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
 async def read_images(request: Request) -> list[tuple[str, bytes]]:
     """The name and the bytes of each image in the form; a bad form is a `RequestError`."""
-    kind, options = parse_options_header(request.headers.get("content-type"))
+    content_type = request.headers.get("content-type", "")
+    try:
+        body = await request.body()
+    except ClientDisconnect as error:
+        raise RequestError(400, "CUT_OFF", "the connection ended before the body did") from error
+    if len(body) <= AT_ONCE:
+        return parse_form(content_type, body)
+    return await asyncio.to_thread(parse_form, content_type, body)
+
+
+def parse_form(content_type: str, body: bytes) -> list[tuple[str, bytes]]:
+    """The name and the bytes of each image in a form, by searches that go over it once."""
+    kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         name = kind.decode("latin-1")[:NAME_LENGTH]
         raise RequestError(415, "NOT_A_FORM", f"the body is {name or 'of no type'}; {HOW}")
-    _check_charset(options.get(b"charset", b"utf-8").decode("latin-1"))
-    stream = Request(request.scope, _BoundedBody(request)).stream()
+    charset = _charset(options.get(b"charset", b"utf-8").decode("latin-1"))
+    files = [
+        (_file_name(header, charset), content)
+        for header, content in _parts(options.get(b"boundary", b""), body)
+    ]
+    if not files:
+        raise RequestError(400, "NO_IMAGE", f"the form has no file; {HOW}")
+    return files
+
+
+def _parts(boundary: bytes, body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Header and content of each part between the boundaries."""
+    if not boundary:
+        raise _bad_form("its content type names no boundary")
+    delimiter = b"\r\n--" + boundary
+    at = 0 if body.startswith(delimiter[2:]) else body.find(delimiter) + 2
+    if at == 1:  # not found
+        raise _bad_form("its boundary is not in the body")
+    at += len(delimiter) - 2
+    for _ in range(IMAGES + 1):
+        if body.startswith(b"--", at):
+            return
+        start = body.find(b"\r\n", at, at + PART_HEADER_BYTES)
+        end = body.find(b"\r\n\r\n", start, start + PART_HEADER_BYTES)
+        if start < 0 or end < 0 or body[at:start].strip(b" \t"):
+            raise _bad_form(f"the header of a file is damaged, or over {PART_HEADER_BYTES:,} bytes")
+        following = body.find(delimiter, end + 2)
+        if following < 0:
+            raise _bad_form("it ends inside a file, without its last boundary")
+        yield body[start:end], body[end + 4 : following]
+        at = following + len(delimiter)
+    raise RequestError(
+        413, "TOO_MANY_IMAGES", f"more than {IMAGES} files in one request; send fewer at a time"
+    )
+
+
+def _file_name(header: bytes, charset: str) -> str:
+    """The name of the file that a part's header describes; other parts are refused."""
+    disposition = b""
+    for line in header.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-disposition":
+            disposition = value.strip()
+    kind, options = parse_options_header(disposition)
+    field = options.get(b"name")
+    if kind != b"form-data" or field is None:
+        raise _bad_form("a part has no `Content-Disposition: form-data` with a name")
+    if field != FIELD.encode():
+        shown = _text(field, charset)[:NAME_LENGTH]
+        raise RequestError(400, "UNKNOWN_FIELD", f"field {shown!r} is not known; {HOW}")
+    if b"filename" not in options:
+        raise RequestError(
+            400, "NOT_A_FILE", f"field {FIELD!r} holds text, and no address is fetched; {HOW}"
+        )
+    return _text(options[b"filename"], charset)[:NAME_LENGTH]
+
+
+def _text(name: bytes, charset: str) -> str:
     try:
-        async with aclosing(stream):
-            parser = _InMemory(request.headers, stream, max_files=IMAGES, max_fields=IMAGES)
-            form = await parser.parse()
-    except MultiPartException as error:
-        raise RequestError(400, "BAD_FORM", f"{error.message} {HOW}") from error
-    except ClientDisconnect as error:
-        raise RequestError(400, "CUT_OFF", "the connection ended before the body did") from error
-    try:
-        return [await _file(name, value) for name, value in form.multi_items()] or _none()
-    finally:
-        await form.close()
+        return name.decode(charset)
+    except UnicodeDecodeError:
+        return name.decode("latin-1")
 
 
-class _InMemory(MultiPartParser):
-    """A parser that writes no temporary files: the body is bounded, and the disk may be full."""
-
-    spool_max_size = BODY_BYTES
-
-
-def _check_charset(name: str) -> None:
-    """Refuse encodings of field and file names other than `CHARSETS`.
+def _charset(name: str) -> str:
+    """The encoding of field and file names, one of `CHARSETS`.
 
     Python knows codecs (punycode, unicode_escape) that fail on bytes or make text which no JSON
     can hold.
     """
     try:
-        known = codecs.lookup(name).name in CHARSETS
+        charset = codecs.lookup(name).name
     except (LookupError, ValueError):
-        known = False
-    if not known:
+        charset = ""
+    if charset not in CHARSETS:
         raise RequestError(
             400,
             "BAD_CHARSET",
             f"charset {name[:NAME_LENGTH]!r} is not known; leave it out, or send utf-8; {HOW}",
         )
+    return charset
 
 
-class _BoundedBody:
-    """The messages of a request's body; a body over BODY_BYTES is a `RequestError`."""
-
-    def __init__(self, request: Request) -> None:
-        self._receive = request.receive
-        self._received = 0
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared[:DIGITS]) > BODY_BYTES:
-            raise _too_large()
-
-    async def __call__(self) -> Message:
-        message = await self._receive()
-        self._received += len(message.get("body", b""))
-        if self._received > BODY_BYTES:
-            raise _too_large()
-        return message
-
-
-def _too_large() -> RequestError:
-    detail = f"more than {BODY_BYTES:,} bytes in one request; send fewer or smaller images"
-    return RequestError(413, "BODY_TOO_LARGE", detail)
-
-
-async def _file(field: str, value: UploadFile | str) -> tuple[str, bytes]:
-    if field != FIELD:
-        raise RequestError(
-            400, "UNKNOWN_FIELD", f"field {field[:NAME_LENGTH]!r} is not known; {HOW}"
-        )
-    if isinstance(value, str):
-        raise RequestError(
-            400, "NOT_A_FILE", f"field {FIELD!r} holds text, and no address is fetched; {HOW}"
-        )
-    return (value.filename or "")[:NAME_LENGTH], await value.read()
-
-
-def _none() -> list[tuple[str, bytes]]:
-    raise RequestError(400, "NO_IMAGE", f"the form has no file; {HOW}")
+def _bad_form(cause: str) -> RequestError:
+    return RequestError(400, "BAD_FORM", f"the form cannot be read: {cause}; {HOW}")

@@ -5,10 +5,10 @@ follows that workspace's releases; without, it serves the model that its bento w
 """
 
 import asyncio
-import hashlib
 import os
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
@@ -27,23 +28,34 @@ from starlette.routing import Mount, Route
 from core.access import keep_others_out
 from core.bucket import BucketImageStore
 from core.database import connect
-from core.http_access import BearerGuard, refuse_open_address
+from core.http_access import PAGE_POLICY, App, BearerGuard, SecurityHeaders, refuse_open_address
 from core.workspace import Workspace, load_workspace
 from models.registry.model_card import ModelCard
 from models.registry.model_store import LoadedModel, read_model
 from models.registry.versions import champion
-from models.serving import label_studio, staged_images
-from models.serving.batcher import Answer, Inference, Unavailable, client_json
+from models.serving import connections, label_studio, staged_images
+from models.serving.batcher import Inference, Unavailable, awaited, client_json
+from models.serving.bodies import BODY_SECONDS, SECONDS, CompleteBodies
+from models.serving.client_rates import ClientRates
+from models.serving.decoders import Answer
 from models.serving.earlier_answers import EarlierAnswers
 from models.serving.release_follower import ActiveModel, ReleaseFollower, try_out
-from models.serving.requests import RequestError, new_request_id, read_images, request_id_of
+from models.serving.requests import (
+    RequestError,
+    digest_of,
+    new_request_id,
+    read_images,
+    request_id_of,
+)
 from models.serving.segments import SegmentWriter
-from models.serving.supervisor import end_with_supervisor, name_supervisor
+from models.serving.supervisor import end_with_supervisor, name_supervisor, refuse_taken_port
 from settings import Settings
 
 TOKEN = "HONE_SERVICE_TOKEN"  # noqa: S105  (the name of a setting)
-IN_FLIGHT = 32  # requests at a time in one worker; one more gets 429
-SECONDS = 60  # then the client gets 504; a retry still gets the answer
+OF_WORKERS = (  # settings that they need, perhaps from the .env of where the command was given
+    "service_token", "backend_secret", "database_url", "image_bucket", "threads",
+    "needs_review_below", "request_pixels", "requests_per_minute",
+)  # fmt: skip
 REMEMBERED = 512  # requests whose answers a worker stores for retries
 
 
@@ -61,9 +73,9 @@ async def predict(request: Request) -> Response:
         images = [content for _, content in files]
         answers = await (hone.ask_once(given, images) if given else hone.ask(request_id, images))
     except RequestError as problem:
-        return _refusal(problem.status, problem.reason, problem.detail)
+        return problem.response()
     except Unavailable as error:
-        return _refusal(503, "UNAVAILABLE", str(error))
+        return RequestError(503, "UNAVAILABLE", str(error), retry_after=1).response()
     shown = [{"file": name, **answer} for (name, _), answer in zip(files, answers, strict=True)]
     return JSONResponse(
         {"request_id": request_id, "predictions": shown},
@@ -80,12 +92,11 @@ async def status(request: Request) -> Response:
 async def report_failure(request: Request, error: Exception) -> Response:
     """500 with a reason for an error that no rule foresaw; the server logs its traceback."""
     detail = f"{type(error).__name__} in the service; its log has the traceback"
-    return _refusal(500, "INTERNAL_ERROR", detail)
+    return RequestError(500, "INTERNAL_ERROR", detail).response()
 
 
-def _refusal(code: int, reason: str, detail: str) -> Response:
-    headers = {"Retry-After": "1"} if code == 503 else None
-    return JSONResponse({"error": {"reason": reason, "detail": detail}}, code, headers)
+def _bounded_clients(app: App) -> ClientRates:
+    return ClientRates(app, Settings().requests_per_minute)
 
 
 # Both spellings, and at the root: Starlette would answer the other spelling with a redirect.
@@ -95,8 +106,10 @@ app = Starlette(
         *(Route(path, status, methods=["GET"]) for path in ("/status", "/status/")),
         Mount("/label-studio", routes=label_studio.ROUTES),
     ],
+    middleware=[Middleware(_bounded_clients), Middleware(CompleteBodies)],
     exception_handlers={Exception: report_failure},
 )
+connections.register()
 
 
 class ReleasedModel(Model[None]):
@@ -133,10 +146,20 @@ class ReleasedModel(Model[None]):
         """Do nothing: the service reads and checks its model itself."""
 
 
+@dataclass
+class _Asked:
+    """A request under an id of its client's."""
+
+    digest: str  # of its images
+    answers: "asyncio.Future[list[Answer]]"
+    awaited_by: int = 0
+
+
 @bentoml.service(
     name="hone",
     http={"host": "127.0.0.1"},  # `--host` opens it to others, who need HONE_SERVICE_TOKEN
-    traffic={"timeout": SECONDS, "max_concurrency": IN_FLIGHT},
+    # BentoML would count the time and the place of a request from its first byte on: see bodies.py.
+    traffic={"timeout": BODY_SECONDS + 2 * SECONDS},
     logging={"access": {"enabled": False}},  # the prediction store is the log
     envs=[{"name": "OTEL_SDK_DISABLED", "value": "true"}],  # tracing takes a quarter of a request
 )
@@ -167,6 +190,7 @@ class Hone:
             self._writer,
             needs_review_below=settings.needs_review_below,
             threads=settings.threads,
+            request_pixels=settings.request_pixels,
         )
         self.backend = label_studio.Backend(
             self._inference,
@@ -177,7 +201,7 @@ class Hone:
         self._earlier = EarlierAnswers(self._writer.folder)
         self._earlier.read_in_background()
         self._cards: dict[str, ModelCard] = {}  # of models that answered, and do no more
-        self._asked: OrderedDict[str, tuple[str, asyncio.Future[list[Answer]]]] = OrderedDict()
+        self._asked: OrderedDict[str, _Asked] = OrderedDict()
         app.state.hone = self
 
     @property
@@ -186,22 +210,36 @@ class Hone:
         return self._follower.active if self._follower else self._alone
 
     async def ask(self, request_id: str, images: list[bytes]) -> list[Answer]:
-        """An answer for each image, recorded on disk before it is returned."""
-        return await asyncio.wrap_future(self._inference.ask(request_id, images))
+        """An answer for each image, recorded on disk before it is returned.
+
+        Cancelling it stops the work on the images.
+        """
+        return await awaited(self._inference.ask(request_id, images))
 
     async def ask_once(self, request_id: str, images: list[bytes]) -> list[Answer]:
-        """The answers of `ask`, computed once for each request id, whichever worker gets it."""
-        digest = await asyncio.to_thread(_digest, images)
+        """The answers of `ask`, computed once for each request id, whichever worker gets it.
+
+        The work stops when the last request that awaits it is cancelled.
+        """
+        digest = await asyncio.to_thread(digest_of, images)
         known = self._asked.get(request_id)
         if known is None:
-            known = self._asked[request_id] = (digest, self._begin(request_id, images))
+            known = self._asked[request_id] = _Asked(digest, self._begin(request_id, images))
             if len(self._asked) > REMEMBERED:
                 self._asked.popitem(last=False)
-        if known[0] != digest:
+        if known.digest != digest:
             raise RequestError(
                 409, "REQUEST_ID_REUSED", f"X-Request-ID {request_id} came with other images before"
             )
-        return await asyncio.shield(known[1])  # a client that goes away leaves it to its retry
+        known.awaited_by += 1
+        try:
+            return await asyncio.shield(known.answers)
+        except asyncio.CancelledError:
+            if known.awaited_by == 1:
+                known.answers.cancel()
+            raise
+        finally:
+            known.awaited_by -= 1
 
     def _begin(self, request_id: str, images: list[bytes]) -> "asyncio.Future[list[Answer]]":
         def forget_failure(done: "asyncio.Future[list[Answer]]") -> None:
@@ -216,9 +254,7 @@ class Hone:
         try:
             async with self._earlier.claimed(request_id):
                 known = await asyncio.to_thread(self._recorded, request_id, images)
-                return await asyncio.wrap_future(
-                    self._inference.ask(request_id, images, known=known)
-                )
+                return await awaited(self._inference.ask(request_id, images, known=known))
         except (OSError, SQLAlchemyError) as error:
             raise Unavailable(f"earlier answers cannot be read ({error})") from error
 
@@ -283,8 +319,9 @@ class Hone:
             os.environ["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] = str(root.resolve())
         tokens = {TOKEN: _token(), "HONE_BACKEND_SECRET": _plain(settings.backend_secret)}
         refuse_open_address(_bind_address(), tokens, needed=TOKEN)
-        # from the .env of where the command was given
-        os.environ.update({name: token for name, token in tokens.items() if token is not None})
+        port = int(_given("port") or BentoMLContainer.http.port.get())
+        refuse_taken_port(_bind_address(), port)
+        os.environ.update(settings.variables(*OF_WORKERS))
         os.environ["HONE_TRAFFIC"] = str(_traffic(settings, workspace).resolve())
 
     @bentoml.on_shutdown
@@ -300,6 +337,7 @@ def _token() -> str | None:
 
 
 # Around all that BentoML serves: ours, its metrics and its pages about the API.
+cast(Any, Hone).add_asgi_middleware(SecurityHeaders, policy=PAGE_POLICY)
 cast(Any, Hone).add_asgi_middleware(
     BearerGuard, name=TOKEN, token=_token, open_below="/label-studio/"
 )
@@ -307,9 +345,13 @@ cast(Any, Hone).add_asgi_middleware(
 
 def _bind_address() -> str:
     """The address that this `bentoml serve` will listen on."""
+    return str(_given("host") or _configured_address())
+
+
+def _given(option: str) -> Any:
+    """An option of the command `bentoml serve`; None outside of it, or when it was not given."""
     context = click.get_current_context(silent=True)
-    given = context.params.get("host") if context else None
-    return str(given or _configured_address())
+    return context.params.get(option) if context else None
 
 
 def _configured_address() -> str:
@@ -355,8 +397,3 @@ def _images(settings: Settings, workspace: Workspace | None) -> staged_images.Re
     if settings.image_bucket:
         return staged_images.object_images(BucketImageStore.at(settings.image_bucket))
     return staged_images.staged_folder_images(workspace.staged, settings.label_studio_document_root)
-
-
-def _digest(images: list[bytes]) -> str:
-    parts = (hashlib.sha256(image).digest() for image in images)
-    return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -152,3 +152,19 @@ def test_every_answer_has_the_headers() -> None:
     assert headers[b"x"] == b"y"
     assert dict(http_access.HEADERS).items() <= headers.items()
     assert dict(http_access.HEADERS).items() <= call(guard())[1].items()
+
+
+def test_a_policy_of_its_own_replaces_the_strict_one_and_no_header_comes_twice() -> None:
+    names: list[bytes] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def count(message: Any) -> None:
+            names.extend(name for name, _ in message.get("headers", ()))
+            await send(message)
+
+        strict = SecurityHeaders(answer)
+        await SecurityHeaders(strict, policy="default-src 'self'")(scope, receive, count)
+
+    _, headers, _ = call(app)
+    assert headers[b"content-security-policy"] == b"default-src 'self'"
+    assert len(names) == len(set(names)) == len(http_access.HEADERS) + 1

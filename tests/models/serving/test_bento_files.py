@@ -31,7 +31,7 @@ DISTRIBUTIONS = {
 # They come with the packages that the bento names, or with BentoML itself.
 IMPLIED = {
     "bentoml", "_bentoml_sdk", "click", "starlette", "pydantic", "pydantic_core",
-    "annotated_types", "botocore",
+    "annotated_types", "botocore", "uvicorn", "h11",
 }  # fmt: skip
 OPTIONAL = {"simplejpeg"}  # faster decoding where it is installed
 

@@ -12,18 +12,24 @@ from typing import Any, cast
 
 import click
 import httpx
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from sqlalchemy import Engine
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
 from core.database import connect
 from core.http_access import BearerGuard
+from core.images import InspectedImage, decode_inspected, inspect_image
 from core.workspace import Workspace, load_workspace
+from models.network.images import prepare
 from models.registry.model_store import entry, load_model
 from models.registry.versions import champion
-from models.serving import batcher, release_follower, requests, service
+from models.serving import batcher, decoders, release_follower, requests, service
 from models.serving.batcher import Inference, Unavailable
+from models.serving.bodies import CompleteBodies, Limits
 from models.serving.prediction_store import (
     drain,
     find_prediction,
@@ -33,6 +39,7 @@ from models.serving.prediction_store import (
 from models.serving.release_follower import ActiveModel, ReleaseFollower
 from models.serving.segment_reader import read_records
 from models.serving.segments import SegmentWriter
+from tasks.demo.servers import free_port
 from tests.models.saved_models import CLASSES, make_workspace, png, put_in_service, save
 
 with warnings.catch_warnings():
@@ -188,29 +195,7 @@ def test_an_error_that_no_rule_foresaw_is_named(
 
 def test_more_images_than_the_limit_are_refused(client: TestClient) -> None:
     response = send(client, *[b"x"] * (requests.IMAGES + 1))
-    assert (response.status_code, reason(response)) == (400, "BAD_FORM")
-    assert "Too many files. Maximum number of files is 64" in response.text
-
-
-def test_a_body_over_the_limit_is_refused_before_it_is_read(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(requests, "BODY_BYTES", 10_000)
-    response = send(client, bytes(20_000))
-    assert (response.status_code, reason(response)) == (413, "BODY_TOO_LARGE")
-    assert "10,000 bytes" in response.text
-    form = httpx.Request("POST", "http://x/", files={"images": ("a.png", bytes(20_000))})
-    read = []
-
-    def pieces() -> Iterator[bytes]:  # no Content-Length: the bytes themselves are counted
-        for start in range(0, len(form.content), 1_000):
-            read.append(start)
-            yield form.content[start : start + 1_000]
-
-    form.read()
-    response = client.post("/predict", content=pieces(), headers={"Content-Type": form.headers[
-        "Content-Type"]})  # fmt: skip
-    assert (response.status_code, reason(response)) == (413, "BODY_TOO_LARGE")
+    assert (response.status_code, reason(response)) == (413, "TOO_MANY_IMAGES")
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/"])
@@ -387,6 +372,52 @@ def test_without_workspace_or_bento_it_says_what_is_missing(
         cast(Any, service.Hone).inner.check_before_serving()
 
 
+@contextmanager
+def limited(limits: Limits) -> Iterator[TestClient]:
+    """The service of this process behind limits of the test's own."""
+    middleware = [Middleware(CompleteBodies, limits)]
+    app = Starlette(routes=service.app.routes, middleware=middleware)
+    app.state = service.app.state
+    with TestClient(app) as client:
+        yield client
+
+
+@pytest.mark.parametrize("request_id", [None, "once"])
+def test_a_504_stops_the_work_and_nothing_is_recorded(
+    client: TestClient, place: Place, monkeypatch: pytest.MonkeyPatch, request_id: str | None
+) -> None:
+    real, decoded, may_go = decoders.decode_inspected, [], threading.Event()
+
+    def held(inspected: InspectedImage) -> np.ndarray:
+        decoded.append(inspected)
+        may_go.wait()
+        return real(inspected)
+
+    monkeypatch.setattr(decoders, "decode_inspected", held)
+    with limited(Limits(seconds=0.5)) as impatient:
+        response = send(impatient, *map(png, range(64)), request_id=request_id)
+        assert (response.status_code, reason(response)) == (504, "TIMED_OUT")
+        assert drain(place[1], place[0].traffic) == 0
+        may_go.set()
+        hone = service.app.state.hone
+        hone._inference._decoders.close()  # returns once what waited is done
+        assert len(decoded) == 1
+        assert drain(place[1], place[0].traffic) == 0
+        assert request_id not in hone._asked  # a retry asks anew
+
+
+def test_more_pixels_than_the_limit_are_refused(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HONE_REQUEST_PIXELS", "1000")
+    with serving() as client:
+        response = send(client, png(1), png(2), png(3))
+        assert (response.status_code, reason(response)) == (413, "TOO_MANY_PIXELS")
+        assert "1,200 pixels to decode; 1,000 are the limit" in response.text
+        assert send(client, png(1), png(2)).status_code == 200
+    assert drain(place[1], place[0].traffic) == 2
+
+
 @pytest.fixture
 def loops(place: Place, tmp_path: Path) -> Iterator[Inference]:
     workspace, engine = place
@@ -429,8 +460,7 @@ def test_a_request_the_model_fails_on_takes_no_other_with_it(
     loops: Inference, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, poison = batcher.predict, png(666)
-    poisoned = batcher._prepared(poison, 16).pixels
-    assert poisoned is not None
+    poisoned = prepare(decode_inspected(inspect_image(poison)), 16)
 
     def fails_on_poison(network: Any, images: torch.Tensor, **more: Any) -> Any:
         if (images == poisoned).flatten(1).all(1).any():
@@ -488,12 +518,36 @@ def test_the_service_opens_to_other_machines_with_a_token_only(
 
     @click.command()
     @click.option("--host")
-    def serve(host: str | None) -> None:
+    @click.option("--port", default=free_port())
+    def serve(host: str | None, port: int) -> None:
         cast(Any, service.Hone).inner.check_before_serving()
 
     done = CliRunner().invoke(serve, words)
     assert (str(done.exception) if refused else "")[: len(refused or "")] == (refused or "")
     assert (done.exception is None) is (refused is None)
+
+
+def test_settings_of_the_folder_where_it_was_started_reach_the_workers(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They run in the folder of the code, whose `.env` is another one."""
+    Path(".env").write_text(
+        "HONE_NEEDS_REVIEW_BELOW=0.5\nHONE_REQUEST_PIXELS=1000\nHONE_SERVICE_TOKEN=secret\n"
+        f"HONE_DATABASE_URL=sqlite:///{place[0].root}/other.sqlite\nHONE_THREADS=2\n"
+    )
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(service, "_given", {"port": free_port()}.get)
+    cast(Any, service.Hone).inner.check_before_serving()
+    Path(".env").unlink()
+    settings = service.Settings()
+    assert (settings.needs_review_below, settings.request_pixels, settings.threads) == (
+        0.5,
+        1000,
+        2,
+    )
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value().endswith("other.sqlite")
+    assert os.environ["HONE_SERVICE_TOKEN"] == "secret"
 
 
 def test_all_that_bentoml_serves_is_behind_the_token() -> None:

@@ -1,12 +1,15 @@
 """A worker watches the process that started it; tests/system/test_service.py kills a real one."""
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 
 import psutil
 import pytest
 
+from models.serving import supervisor
 from models.serving.supervisor import SUPERVISOR, end_with_supervisor, name_supervisor
 
 WORKER = """
@@ -20,10 +23,10 @@ time.sleep(600)
 """
 
 
-def start_worker(supervisor: int, how: str = "usual") -> subprocess.Popen[bytes]:
+def start_worker(parent: int, how: str = "usual") -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", WORKER, how],
-        env={**os.environ, SUPERVISOR: str(supervisor), "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, SUPERVISOR: str(parent), "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
     )
 
@@ -57,3 +60,22 @@ def test_nothing_is_watched_where_no_supervisor_started_the_process(
     assert os.environ[SUPERVISOR] == str(os.getpid())
     end_with_supervisor()
     assert psutil.Process().num_threads() == before
+
+
+def test_a_port_that_another_server_has_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervisor, "PORT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port {port} of 127.0.0.1 is taken by another"):
+            supervisor.refuse_taken_port("127.0.0.1", port)
+    supervisor.refuse_taken_port("127.0.0.1", port)
+
+
+def test_a_port_that_is_left_in_time_is_taken() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+    threading.Timer(0.3, server.close).start()
+    supervisor.refuse_taken_port("127.0.0.1", port)
+    assert server.fileno() == -1

@@ -1,0 +1,159 @@
+"""Decoding on threads of its own: an image that takes long delays no other request.
+
+What an image takes is known from its header before a pixel is decoded. Requests take turns, and the
+largest images share one thread, which also bounds the memory of decoded pictures. A request whose
+client got 504 is dropped at its next image.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from core.images import ImageRefused, InspectedImage, decode_inspected, inspect_image
+from models.network.images import prepare
+from models.serving.requests import RequestError
+
+THREADS = 2  # for images of ordinary size; decoders work without the interpreter's lock
+TURN = 2**20  # pixels that a request decodes until it is the next one's turn: some 20 ms
+LARGE = 2**24  # pixels, 4096 x 4096: a quarter of a second, and 200 MB while it is decoded
+REQUEST_PIXELS = 2**27  # of one request: three times the phone photos that fit into one body
+
+logger = logging.getLogger("hone.service")
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a request: pixels for the network, or an answer that needs none."""
+
+    received: bytes
+    sample_id: str
+    pixels: torch.Tensor | None
+    answer: Answer | None = None
+
+
+@dataclass
+class Waiting:
+    """A request that waits for its answers; cancelling them stops the work on it."""
+
+    request_id: str
+    images: Sequence[bytes]
+    recorded: bool = True
+    known: Mapping[int, Answer] = field(default_factory=dict)  # by position, recorded before
+    answers: "Future[list[Answer]]" = field(default_factory=Future)
+    inspected: list[InspectedImage | Answer] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)  # of the first images, in order
+    image_size: int = 0  # of the model that the pictures are for
+
+    def next_work(self) -> int:
+        """The pixels of the next image to decode; 0 when its answer is known."""
+        following = self.inspected[len(self.pictures)]
+        return following.work if isinstance(following, InspectedImage) else 0
+
+
+def commit(request: Waiting) -> bool:
+    """Whether the answers are still awaited; from now on they cannot be cancelled."""
+    answers = request.answers
+    if answers.cancelled():
+        return False
+    return answers.running() or answers.set_running_or_notify_cancel()
+
+
+def fail(request: Waiting, problem: Exception) -> None:
+    """End the request with `problem`, unless nobody awaits its answers any more."""
+    if commit(request):
+        request.answers.set_exception(problem)
+
+
+class Decoders:
+    """Threads that decode the images of requests and hand on those that are complete."""
+
+    def __init__(self, hand_on: Callable[[Waiting], None], *, request_pixels: int) -> None:
+        self._hand_on = hand_on
+        self._request_pixels = request_pixels
+        self._ordinary = ThreadPoolExecutor(THREADS, "hone-decode")
+        self._large = ThreadPoolExecutor(1, "hone-decode-large")
+
+    def decode(self, request: Waiting, image_size: int) -> None:
+        """Decode the request's images for a model of `image_size`, then hand it on."""
+        request.pictures, request.image_size = [], image_size
+        self._queue(request, self._ordinary)
+
+    def close(self) -> None:
+        """Decode what waits, then end the threads."""
+        self._ordinary.shutdown()
+        self._large.shutdown()
+
+    def _queue(self, request: Waiting, pool: ThreadPoolExecutor) -> None:
+        try:
+            pool.submit(self._take_turn, request, pool)
+        except RuntimeError:  # closed: what was accepted is finished, here
+            self._take_turn(request, pool)
+
+    def _take_turn(self, request: Waiting, pool: ThreadPoolExecutor) -> None:
+        try:
+            if not request.inspected:
+                request.inspected = [
+                    request.known.get(position) or _inspected(received)
+                    for position, received in enumerate(request.images)
+                ]
+                self._check_work(request)
+            done = 0
+            while len(request.pictures) < len(request.images):
+                if request.answers.cancelled():
+                    return
+                its_pool = self._large if request.next_work() > LARGE else self._ordinary
+                if its_pool is not pool or done > TURN:
+                    self._queue(request, its_pool)
+                    return
+                done += request.next_work()
+                request.pictures.append(_decode_next(request))
+        except Exception as problem:
+            fail(request, problem)
+            return
+        self._hand_on(request)
+
+    def _check_work(self, request: Waiting) -> None:
+        work = sum(one.work for one in request.inspected if isinstance(one, InspectedImage))
+        if request.recorded and work > self._request_pixels:
+            raise RequestError(
+                413,
+                "TOO_MANY_PIXELS",
+                f"the images of this request have {work:,} pixels to decode; "
+                f"{self._request_pixels:,} are the limit of one request: send fewer at a time, or "
+                "make them smaller",
+            )
+
+
+def _inspected(received: bytes) -> InspectedImage | Answer:
+    try:
+        return inspect_image(received)
+    except Exception as error:
+        return _refusal(error)
+
+
+def _decode_next(request: Waiting) -> Picture:
+    """The next picture of the request."""
+    at = len(request.pictures)
+    received, inspected = request.images[at], request.inspected[at]
+    if not isinstance(inspected, InspectedImage):
+        return Picture(received, "", None, inspected)
+    try:
+        pixels = prepare(decode_inspected(inspected), request.image_size)
+    except Exception as error:
+        return Picture(received, "", None, _refusal(error))
+    return Picture(received, hashlib.sha256(received).hexdigest(), pixels)
+
+
+def _refusal(error: Exception) -> Answer:
+    """The answer for an image that cannot be read; its failure must not fail the others."""
+    if isinstance(error, ImageRefused):
+        return {"error": {"reason": error.reason, "detail": error.detail}}
+    logger.error("an image could not be read", exc_info=error)
+    return {"error": {"reason": "NOT_READ", "detail": type(error).__name__}}
