@@ -9,23 +9,52 @@ from collections.abc import Callable
 import httpx
 
 
+def import_tools() -> None:
+    """Import here, once, what steps import when they first need it, and each fork would again."""
+    import bentoml
+    import dvc.repo
+    import label_studio_sdk
+    import wandb
+
+    assert all((bentoml, dvc.repo, label_studio_sdk, wandb))
+
+
 def in_a_fork(work: Callable[[], None]) -> int:
     """Run `work` in a process of its own; return the signal that ended it, 0 for none."""
+    return end_of(begin(work))
+
+
+def begin(work: Callable[[], None]) -> int:
+    """Begin `work` in a process and a session of its own; return its id."""
     child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        sys.stdout.flush()
-        os._exit(0)
+    if child:
+        return child
+    os.setsid()
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def end_of(child: int) -> int:
+    """Wait for a process; return the signal that ended it, 0 for none."""
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         return os.WTERMSIG(status)
     if os.WEXITSTATUS(status):
         raise SystemExit(f"an attempt ended with exit code {os.WEXITSTATUS(status)}")
     return 0
+
+
+def end_session(child: int) -> None:
+    """End what a killed process of `begin` left running."""
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def die_after_replies(count: int) -> list[str]:

@@ -7,14 +7,14 @@ import pytest
 
 from core.workspace import load_workspace
 from labeling.studio import client as exchange
-from tasks.demo.servers import LabelStudioServer, Server
+from tasks.demo.servers import LabelStudioServer
 from tests.system.world import ledger, make_world, run_script
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 def test_a_round_killed_after_every_task_ends_as_an_uninterrupted_one(
-    document_root: Path, prefect_server: Server, label_studio: LabelStudioServer
+    document_root: Path, label_studio: LabelStudioServer
 ) -> None:
     ends = {}
     for how in ("whole", "killed"):
@@ -24,7 +24,6 @@ def test_a_round_killed_after_every_task_ends_as_an_uninterrupted_one(
             "tests.system.one_round",
             str(workspace.root.parent / "images"),
             how,
-            PREFECT_API_URL=prefect_server.url,
             LABEL_STUDIO_URL=label_studio.url,
             LABEL_STUDIO_API_KEY=label_studio.api_key,
             LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=str(document_root),
