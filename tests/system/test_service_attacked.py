@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,3 +231,4 @@ def test_after_sigkill_of_the_parent_a_new_service_takes_the_port(
 def wait_until_ready(url: str, process: psutil.Popen, log: Path) -> None:
     while not is_ready(url):
         assert process.poll() is None, log.read_text()
+        time.sleep(0.1)
