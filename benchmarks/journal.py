@@ -29,7 +29,7 @@ from core.rows import chunks
 from labeling.ledger.rounds import round_name
 from labeling.ledger.tables import assignments, rounds, samples
 from models.serving.prediction_store import drain
-from models.serving.segments import SegmentWriter
+from models.serving.segments import SegmentWriter, Served, half_precision
 
 
 def bare_insert(
@@ -125,20 +125,39 @@ def journal_bytes(engine: Engine) -> int:
 
 
 def serve(engine: Engine, folder: Path, count: int) -> None:
-    """Store `count` served predictions."""
+    """Store `count` served predictions, with 10 classes and an embedding of 576 numbers."""
     rng = np.random.default_rng(0)
     writer = SegmentWriter(folder)
-    for number in range(count):
-        probabilities = rng.dirichlet(np.ones(10)).round(4).tolist()
-        writer.append([({
-            "prediction_id": f"{rng.integers(1 << 62):032x}", "request_id": f"{number:032x}",
-            "model": "hone:0001-a", "sample_id": f"{rng.integers(1 << 62):064x}", "label": "cat",
-            "confidence": max(probabilities), "probabilities": probabilities,
-            "needs_review": False, "served_at": now(),
-            "embedding": None,
-        }, b"image")])  # fmt: skip
+    for start in range(0, count, 500):
+        records = []
+        for number in range(start, start + 500):
+            probabilities = rng.dirichlet(np.ones(10)).round(6).tolist()
+            name = hashlib.sha256(str(number).encode()).hexdigest()
+            records.append((
+                Served(
+                    prediction_id=name[:32], request_id=name[32:], model="hone:0001-a",
+                    sample_id=name, label="cat", confidence=max(probabilities),
+                    probabilities=probabilities, needs_review=False, served_at=now(),
+                    embedding=half_precision(rng.normal(size=576)),
+                ),
+                b"image",
+            ))  # fmt: skip
+        writer.append(records)
     writer.close()
     drain(engine, folder)
+
+
+def prediction_bytes(count: int) -> tuple[float, float]:
+    """Bytes of the journal and of the database per served prediction."""
+    with tempfile.TemporaryDirectory() as home:
+        engine, _ = make_ledger(Path(home), 0)
+        before, file = journal_bytes(engine), Path(home) / "hone.sqlite"
+        serve(engine, Path(home) / "traffic", count)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        in_journal = journal_bytes(engine) - before
+        engine.dispose()
+        return in_journal / count, file.stat().st_size / count
 
 
 def main() -> None:
@@ -163,7 +182,9 @@ def main() -> None:
                 engine.dispose()
     best, bare = min(with_it[1:]), min(without[1:])
     print(f"with the journal {best:.3f} s, without {bare:.3f} s: {best / bare - 1:+.1%}")
-    print(f"bytes per answer {size / given.answers:.0f}")
+    print(f"bytes per answer, its label and its assignment: {size / given.answers:.0f}")
+    in_journal, in_all = prediction_bytes(given.answers)
+    print(f"bytes per served prediction: {in_journal:.0f} of {in_all:.0f} in the database")
 
 
 if __name__ == "__main__":

@@ -2,20 +2,25 @@
 
 import multiprocessing
 import random
+import threading
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from core import journal
 from core.database import connect, metadata, now, upgrade, writing
 from core.intents import begin_intent, commit_intent, open_intents
+from core.journal_checks import rows_are_as_journaled, the_journal_is_whole
 from core.locks import LockBusy, LockLost, fence, locks, only_writer
+from core.workspace import Workspace
 from labeling.ledger import overview
-from labeling.ledger.tables import labels, rounds, samples, watermarks
+from labeling.ledger.tables import labels, refusals, rounds, samples, watermarks
 from tests.core.test_database import modules_with_tables
 from tests.labeling.ledger.random_writes import write_randomly
 
@@ -70,6 +75,74 @@ def test_counts_are_right_after_every_write_here_too(engine):
         with engine.connect() as connection:
             assert overview.stored_standings(connection) == overview.computed_standings(connection)
             assert overview.stored_counts(connection) == overview.computed_counts(connection)
+
+
+def journal_problems(engine, folder: Path) -> list[str]:
+    workspace = Workspace(folder, "", "", (), 8)
+    checks = (the_journal_is_whole, rows_are_as_journaled)
+    return [finding.what for check in checks for finding in check(engine, workspace)]
+
+
+def test_the_journal_leads_to_the_rows_after_every_write_here_too(engine, tmp_path):
+    rng = random.Random(1)
+    for _ in range(100):
+        with writing(engine) as connection:
+            write_randomly(connection, rng)
+    with writing(engine) as connection:
+        sample_id, other = sorted(connection.scalars(select(samples.c.sample_id)))[:2]
+        about = {"label": "cat", "trust": 1 / 3, "annotators": ["ann"], "method": "single"}
+        about |= {"settled_at": now(), "replaced_at": now()}
+        given = [{"sample_id": key, **about} for key in (sample_id, other)]
+        made = journal.insert(connection, labels, given)
+        keys = labels.c.seq.in_([row["seq"] for row in made])
+        stored = connection.scalars(select(labels.c.sample_id).where(keys).order_by(labels.c.seq))
+        assert list(stored) == [sample_id, other]
+        changed = [{"seq": row["seq"], "trust": 0.1} for row in made]
+        journal.update_rows(connection, labels, changed)
+        with pytest.raises(LookupError, match="1 rows of labels"):
+            journal.update_rows(connection, labels, [{"seq": 10**6, "trust": 0.1}])
+    assert journal_problems(engine, tmp_path) == []
+    with engine.begin() as connection:
+        seq = made[0]["seq"]
+        connection.execute(text(f"UPDATE labels SET annotators = '[1]' WHERE seq = {seq}"))
+        connection.execute(text("DELETE FROM journal WHERE number = 2"))
+    reported = journal_problems(engine, tmp_path)
+    assert reported[0] == "journal entry 2 is gone"
+    assert any('annotators is [1], recorded was ["ann"]' in what for what in reported)
+
+
+def test_writers_at_once_neither_fork_the_chain_nor_wait_for_each_other(engine, postgres, tmp_path):
+    def write(name: str, number: int) -> None:
+        mark = {"name": f"{name}-{number}", "value": ""}
+        row = {"path": f"{name}-{number}", "size": 1, "mtime_ns": 1, "detail": "", "reason": "r"}
+        with writing(mine[name]) as connection:
+            if name == "a":
+                journal.insert(connection, watermarks, [mark])
+            connection.execute(insert(refusals).values(**row, refused_at=now()))  # counted
+            if name == "b":
+                journal.insert(connection, watermarks, [mark])
+
+    mine = {name: connect(postgres) for name in "ab"}
+    failed = []
+
+    def write_often(name: str) -> None:
+        try:
+            for number in range(30):
+                write(name, number)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write_often, args=(name,)) for name in mine]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one in mine.values():
+        one.dispose()
+    assert failed == []
+    assert journal_problems(engine, tmp_path) == []
+    with engine.connect() as connection:
+        assert (journal.head(connection) or (0,))[0] == 60
 
 
 def test_an_overtaken_writer_is_refused_and_an_intent_is_kept(engine):
