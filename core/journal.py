@@ -50,13 +50,24 @@ def head(connection: Connection) -> Head | None:
     return None if row is None else (row.number, row.hash)
 
 
+def lock(connection: Connection) -> None:
+    """Let one transaction at a time write to the chain.
+
+    SQLite has one writer anyway. On PostgreSQL it is the lock that the triggers of migration 0008
+    take, so that two transactions never hold one of two locks each. For the same reason, rows that
+    several writers insert outside the journal (`pending_settlement`) are inserted under it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('hone row_counts'))"))
+
+
 def insert(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Add rows that all have the same columns; return them with the keys that the database made."""
     if not rows:
         return []
-    _lock(connection)
+    lock(connection)
     made = [dict(row) for row in rows]
     key = table.autoincrement_column
     if key is not None and key.name not in made[0]:
@@ -69,7 +80,7 @@ def insert(
 
 def update(connection: Connection, table: Table, *where: Any, **values: Any) -> int:
     """Set these values in the rows of a condition; return how many there were."""
-    _lock(connection)
+    lock(connection)
     columns = [*table.primary_key, *(table.c[name] for name in values)]
     changed = sa.update(table).where(*where).values(**values).returning(*columns)
     rows = [dict(row) for row in connection.execute(changed).mappings()]
@@ -84,7 +95,7 @@ def update_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
     """
     if not rows:
         return
-    _lock(connection)
+    lock(connection)
     keys = [column.name for column in table.primary_key]
     names = [name for name in rows[0] if name not in keys]
     where = [table.c[name] == sa.bindparam(f"of_{name}") for name in keys]
@@ -104,7 +115,7 @@ def update_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
 
 def delete(connection: Connection, table: Table, *where: Any) -> int:
     """Delete the rows of a condition; return how many there were."""
-    _lock(connection)
+    lock(connection)
     deleted = sa.delete(table).where(*where).returning(*table.primary_key)
     rows = [dict(row) for row in connection.execute(deleted).mappings()]
     append(connection, table, "delete", rows, [column.name for column in table.primary_key])
@@ -191,8 +202,8 @@ def _integer(value: Any) -> int | None:
 
 
 def _number(value: Any) -> float | None:
-    """SQLite stores NaN as NULL."""
-    return None if value is None or math.isnan(value) else float(value)
+    """SQLite stores NaN as NULL, and -0.0 as 0.0."""
+    return None if value is None or math.isnan(value) else float(value) + 0.0
 
 
 def _digest(value: bytes | None) -> str | None:
@@ -218,13 +229,3 @@ def _new_keys(connection: Connection, key: Column[Any], count: int) -> Sequence[
         return connection.scalars(sa.text(made), of).all()
     last = connection.scalar(sa.select(sa.func.max(key))) or 0
     return range(last + 1, last + 1 + count)
-
-
-def _lock(connection: Connection) -> None:
-    """Let one transaction at a time write to the chain.
-
-    SQLite has one writer anyway. On PostgreSQL it is the lock that the triggers of migration 0008
-    take, so that two transactions never hold one of two locks each.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('hone row_counts'))"))

@@ -102,7 +102,7 @@ def _heads_outside(workspace: Workspace) -> dict[int, list[tuple[str, str]]]:
         form = f"--format=%h %(trailers:key={TRAILER},valueonly,separator=%x20)"
         for line in git(workspace.root, "log", "--all", form).splitlines():
             commit_id, *head = line.split()
-            if len(head) == 2:
+            if len(head) == 2 and head[0].isdecimal():
                 heads[int(head[0])].append((f"git commit {commit_id}", head[1]))
     if workspace.journal_head.exists():
         try:

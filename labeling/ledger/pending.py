@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, delete, insert, select
 
+from core import journal
 from core.rows import chunks
 from labeling.ledger.tables import pending_settlement
 from labeling.ledger.watermarks import drop_watermark
@@ -13,6 +14,7 @@ LAST_FULL = "settled"  # watermark: when and how the whole ledger was last settl
 
 def mark_pending(connection: Connection, sample_ids: Collection[str]) -> None:
     """Note that these samples must be settled anew; call it where their answers change."""
+    journal.lock(connection)
     for keys in chunks(sorted(sample_ids)):
         table = pending_settlement.c.sample_id
         known = set(connection.scalars(select(table).where(table.in_(keys))))

@@ -20,6 +20,7 @@ from core.journal_checks import rows_are_as_journaled, the_journal_is_whole
 from core.locks import LockBusy, LockLost, fence, locks, only_writer
 from core.workspace import Workspace
 from labeling.ledger import overview
+from labeling.ledger.pending import clear_pending, mark_pending
 from labeling.ledger.tables import labels, refusals, rounds, samples, watermarks
 from tests.core.test_database import modules_with_tables
 from tests.labeling.ledger.random_writes import write_randomly
@@ -118,10 +119,19 @@ def test_writers_at_once_neither_fork_the_chain_nor_wait_for_each_other(engine, 
         with writing(mine[name]) as connection:
             if name == "a":
                 journal.insert(connection, watermarks, [mark])
-            connection.execute(insert(refusals).values(**row, refused_at=now()))  # counted
+            if number % 2:
+                connection.execute(insert(refusals).values(**row, refused_at=now()))  # counted
+            else:
+                mark_pending(connection, {"s"})
             if name == "b":
                 journal.insert(connection, watermarks, [mark])
+            clear_pending(connection, {"s"})
 
+    with writing(engine) as connection:
+        place = {"shard": "x", "offset": 0, "length": 1, "stored_sha256": "", "format": "PNG"}
+        about = {"width": 1, "height": 1, "thumbnail": b"", "origin": "ingest", "added_at": now()}
+        sample = {"sample_id": "s", "group_id": "s", **place, **about}
+        journal.insert(connection, samples, [sample])
     mine = {name: connect(postgres) for name in "ab"}
     failed = []
 
@@ -142,7 +152,7 @@ def test_writers_at_once_neither_fork_the_chain_nor_wait_for_each_other(engine, 
     assert failed == []
     assert journal_problems(engine, tmp_path) == []
     with engine.connect() as connection:
-        assert (journal.head(connection) or (0,))[0] == 60
+        assert (journal.head(connection) or (0,))[0] == 61
 
 
 def test_an_overtaken_writer_is_refused_and_an_intent_is_kept(engine):
