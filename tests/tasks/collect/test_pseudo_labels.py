@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine, insert
 
+from core import journal
 from core.database import connect, now, upgrade, writing
 from core.locks import only_writer
 from core.shards import write_shard
@@ -164,14 +165,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> context.Context:
     with writing(engine) as connection:
         for name, where in zip(names, places, strict=True):
             row = {"shard": where.shard, "offset": where.offset, "length": where.length}
-            mine = samples.update().where(samples.c.sample_id == name)
-            connection.execute(mine.values(**row, stored_sha256=where.sha256))
+            row |= {"sample_id": name, "stored_sha256": where.sha256}
+            journal.update_rows(connection, samples, [row])
         for name in ("a", "b"):
             row = {"sample_id": name, "label": "cat", "settled_at": "2026"}
-            connection.execute(insert(labels).values(**row, **given))
+            journal.insert(connection, labels, [row | given])
         about = {"weights_sha256": "0", "code_commit": "x", "seed": 0, "config": {}}
         row = {"version": "hone:1", "snapshot": "snapshot-0001", "metrics": {}}
-        connection.execute(insert(models).values(**row, **about, created_at=now()))
+        journal.insert(connection, models, [{**row, **about, "created_at": now()}])
     soft = {"label": "cat", "trust": 0.9, "source": "propagation-1", "probs": '{"cat": 0.9}'}
     with only_writer(engine, "workspace-git") as token:
         rows = pd.DataFrame([{"sample_id": "c", **soft}])
@@ -192,8 +193,8 @@ def test_a_snapshot_with_guesses_is_sound_until_one_of_them_is_drawn_for_the_aud
     with writing(place.engine) as connection:
         first = {"round_id": "round-0001", "number": 1, "strategy": "random", "seed": 0}
         first |= {"config": "", "why": "", "chosen_at": now(), "sent_at": now()}
-        connection.execute(insert(rounds).values(**first))
+        journal.insert(connection, rounds, [first])
         drawn = {"round_id": "round-0001", "inclusion_probability": 0.2, "drawn_at": now()}
-        connection.execute(insert(audit).values(sample_id="c", **drawn))
+        journal.insert(connection, audit, [{"sample_id": "c", **drawn}])
     (found,) = fsck.check()
     assert (found.promise, "sample c" in found.what) == ("I11", True)
