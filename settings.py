@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     wandb_project: str = Field(default="hone", alias="WANDB_PROJECT")
 
     prefect_api_url: str | None = Field(default=None, alias="PREFECT_API_URL")
+    prefect_api_key: SecretStr | None = Field(default=None, alias="PREFECT_API_KEY")
+    prefect_api_auth_string: SecretStr | None = Field(default=None, alias="PREFECT_API_AUTH_STRING")
 
     @field_validator("label_studio_url", "backend_url", "webhook_url", "prefect_api_url", "ray")
     @classmethod

@@ -156,7 +156,7 @@ def _acquire(engine: Engine, name: str, patience: float) -> Token:
 
 def _take(connection: Connection, name: str, last: int | None) -> Token | None:
     number = (last or 0) + 1
-    held = {"token": number, "holder": _myself(), "lease_until": _lease()}
+    held = {"token": number, "holder": this_process(), "lease_until": _lease()}
     if last is not None:
         done = connection.execute(
             update(locks).where(locks.c.name == name, locks.c.token == last).values(**held)
@@ -208,8 +208,15 @@ def _state(holder: str | None, lease_until: str | None) -> LockState:
     return LockState.EXPIRED if lease_until < now() else LockState.HELD
 
 
-def _myself() -> str:
+def this_process() -> str:
+    """The name of this process: machine, process id and start of it, which no other one has."""
     return f"{_machine()}:{os.getpid()}:{_start_time(psutil.Process())}"
+
+
+def has_ended(process: str) -> bool:
+    """Whether a process of that name is known to have ended: it was on this machine."""
+    machine, number, start = process.rsplit(":", 2)
+    return machine == _machine() and _status(int(number), start) in (None, psutil.STATUS_ZOMBIE)
 
 
 @cache

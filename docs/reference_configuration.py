@@ -75,14 +75,20 @@ def deployments_page() -> str:
     ]
     for one in deployments():
         schedule = "; ".join(_schedule(each) for each in one.get("schedules", []))
-        events = ", ".join(
-            f"`{event}`" for trigger in one.get("triggers", []) for event in trigger["expect"]
-        )
+        events = ", ".join(_events(trigger) for trigger in one.get("triggers", []))
         values = ", ".join(f"`{key}`" for key in one.get("parameters", {}))
         lines.append(
             f"| `{one['name']}` | {cell(one['description'])} | {schedule} | {events} | {values} |"
         )
     return "\n".join([*lines, ""])
+
+
+def _events(trigger: dict[str, Any]) -> str:
+    """The events that a trigger waits for, or after which it waits in vain."""
+    if trigger.get("posture") != "Proactive":
+        return ", ".join(f"`{event}`" for event in trigger["expect"])
+    after = " or ".join(f"`{event}`" for event in trigger["after"])
+    return f"nothing for {trigger['within']} s after {after}"
 
 
 def deployments() -> list[dict[str, Any]]:

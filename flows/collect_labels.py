@@ -12,13 +12,14 @@ from tasks.collect.freeze import announce_snapshot, freeze_labels
 from tasks.collect.settle import ask_more_annotators, settle_answers
 from tasks.report.publish import publish_annotators
 from tasks.run_policies import choose_policies
+from tasks.run_process import record_process
 from tasks.waiting_runs import cancel_covered_runs
 
 
 @flow(
     name="collect-labels",
     flow_run_name="collect-from-{annotators}",
-    on_running=[cancel_covered_runs],
+    on_running=[record_process, cancel_covered_runs],
     log_prints=True,
 )
 def collect_labels(

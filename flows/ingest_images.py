@@ -7,13 +7,14 @@ from prefect import flow
 from tasks.context import open_context
 from tasks.ingest import adopt_traffic, ingest_files
 from tasks.run_names import ingest_name
+from tasks.run_process import record_process
 from tasks.waiting_runs import cancel_covered_runs
 
 
 @flow(
     name="ingest-images",
     flow_run_name=ingest_name,
-    on_running=[cancel_covered_runs],
+    on_running=[record_process, cancel_covered_runs],
     log_prints=True,
 )
 def ingest_images(folders: list[str] | None = None, processes: int | None = None) -> int:

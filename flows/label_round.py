@@ -8,13 +8,14 @@ from labeling.batches.quality_control import QualityControlConfig
 from labeling.batches.select import SelectionConfig
 from tasks.label.choose import choose_batch, name_round, publish_batch, send_batch
 from tasks.run_names import label_name
+from tasks.run_process import record_process
 from tasks.waiting_runs import cancel_covered_runs
 
 
 @flow(
     name="label-round",
     flow_run_name=label_name,
-    on_running=[cancel_covered_runs],
+    on_running=[record_process, cancel_covered_runs],
     log_prints=True,
 )
 def label_round(

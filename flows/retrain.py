@@ -14,13 +14,14 @@ from tasks.retrain.release import package_release, release_winner
 from tasks.retrain.train import choose_snapshot, train_challenger
 from tasks.run_names import retrain_name
 from tasks.run_policies import choose_policies
+from tasks.run_process import record_process
 from tasks.waiting_runs import cancel_covered_runs
 
 
 @flow(
     name="retrain",
     flow_run_name=retrain_name,
-    on_running=[cancel_covered_runs],
+    on_running=[record_process, cancel_covered_runs],
     log_prints=True,
 )
 def retrain(

@@ -7,13 +7,14 @@ from prefect import flow
 from tasks.label.choose import name_round, publish_batch, send_batch
 from tasks.label.review import choose_review
 from tasks.run_names import review_name
+from tasks.run_process import record_process
 from tasks.waiting_runs import cancel_covered_runs
 
 
 @flow(
     name="review-labels",
     flow_run_name=review_name,
-    on_running=[cancel_covered_runs],
+    on_running=[record_process, cancel_covered_runs],
     log_prints=True,
 )
 def review_labels(

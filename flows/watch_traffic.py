@@ -5,6 +5,7 @@ from prefect import flow
 from models.watching.signals import WatchPolicy
 from tasks.run_names import watch_name
 from tasks.run_policies import choose_policies
+from tasks.run_process import record_process
 from tasks.waiting_runs import cancel_covered_runs
 from tasks.watch.check import act_on, check_window, drain_traffic
 
@@ -12,7 +13,7 @@ from tasks.watch.check import act_on, check_window, drain_traffic
 @flow(
     name="watch-traffic",
     flow_run_name=watch_name,
-    on_running=[cancel_covered_runs],
+    on_running=[record_process, cancel_covered_runs],
     log_prints=True,
 )
 def watch_traffic(watch: WatchPolicy | None = None) -> str | None:
@@ -23,6 +24,5 @@ def watch_traffic(watch: WatchPolicy | None = None) -> str | None:
     policies = choose_policies(watch=watch)
     drain_traffic()
     decision_id = check_window(policies.watch)
-    if decision_id is not None:
-        act_on(decision_id)
+    act_on(decision_id)
     return decision_id

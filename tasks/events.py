@@ -1,6 +1,7 @@
 """The events that flows are started by, and the one way to raise them.
 
-An event only wakes a flow: what the flow acts on is in the database or in Label Studio.
+An event only wakes a flow: what the flow acts on is in the database or in Label Studio. Whoever
+raised one that no run answered raises it again.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,9 @@ from prefect.events.schemas.events import Event, RelatedResource, Resource
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
+from core.database import now
 from tasks.context import Context
+from tasks.operate.prefect_api import connect
 
 WORKSPACE = "hone.workspace"  # the resource that the triggers in prefect.yaml match
 
@@ -50,6 +53,17 @@ def emit(ctx: Context, name: EventName, payload: Mapping[str, str] | None = None
             "`prefect server start`, or correct PREFECT_API_URL"
         ) from error
     return True
+
+
+def was_answered(ctx: Context, flow: str, since: str) -> bool:
+    """Whether a run of the flow fell due since then, or no server can have lost an event.
+
+    A server that is killed forgets the events that it took and did not act on.
+    """
+    if not ctx.settings.prefect_api_url:
+        return True
+    with connect(ctx.settings) as api:
+        return bool(api.runs(flow, expected_start_time={"after_": since, "before_": now()}))
 
 
 def _run_that_emits() -> list[RelatedResource]:

@@ -74,11 +74,14 @@ def quick_flows() -> Iterator[None]:
     The heartbeat thread is off, because it delays the end of each flow by up to a second. Nothing
     here listens to it: promises rest on the database, not on a run's state.
     """
+    from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from tasks.operate.prefect_api import TAG
 
     if not os.environ.get("HONE_TRACEBACK"):
         _print_own_lines_only()
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(TAG):
         yield
 
 

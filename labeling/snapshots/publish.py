@@ -131,6 +131,12 @@ def newest_snapshot(connection: Connection) -> str | None:
     return connection.scalar(newest)
 
 
+def snapshot_time(connection: Connection, name: str) -> str:
+    """When the snapshot was cut."""
+    time = select(snapshots.c.created_at).where(snapshots.c.name == name)
+    return str(connection.execute(time).scalar_one())
+
+
 def count_changed_labels(connection: Connection) -> int:
     """How many labels were settled or replaced since the newest snapshot was cut."""
     since = connection.scalar(select(func.max(snapshots.c.created_at))) or ""

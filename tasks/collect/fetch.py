@@ -19,8 +19,6 @@ from tasks.context import Context, open_context
 from tasks.label.choose import studio_address
 from tasks.retries import is_transient_error
 
-ANNOUNCED = "announced-snapshot"
-
 
 @task(
     retries=3,

@@ -9,15 +9,17 @@ from labeling.ledger.watermarks import save_watermark, watermark_of
 from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots import publish
 from labeling.snapshots.publish import SnapshotConfig, cut_snapshot
+from models.registry.overview import registry_overview
 from models.registry.versions import champion
 from models.training.trainable import missing_for_training
 from tasks.collect.pseudo_labels import SoftChoice, choose_pseudo_labels, training_samples_of
 from tasks.context import Context, open_context
-from tasks.events import EventName, emit
+from tasks.events import EventName, emit, was_answered
 from tasks.label.score_pool import embedder
 from tasks.retries import is_transient_error
 
 ANNOUNCED = "announced-snapshot"
+UNTRAINABLE = "untrainable-snapshot"
 
 
 @task(
@@ -52,23 +54,28 @@ def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str |
 
 @task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
 def announce_snapshot() -> str | None:
-    """Raise `hone.labels-ready` for the newest snapshot, once; return its name.
+    """Raise `hone.labels-ready` for the newest snapshot; return its name.
 
-    None when it was announced before, when it cannot be trained on, or without a Prefect server.
-    The event only wakes `retrain`; the weekly run trains on what no event announced.
+    None when it was announced before and a run of `retrain` answered, when it cannot be trained
+    on, or without a Prefect server.
     """
     ctx = open_context()
     with ctx.engine.connect() as connection:
         newest = publish.newest_snapshot(connection)
-        if newest is None or newest == watermark_of(connection, ANNOUNCED):
+        if newest is None or newest == watermark_of(connection, UNTRAINABLE):
             return None
+        announced = newest == watermark_of(connection, ANNOUNCED)
+        trained = newest in registry_overview(connection).trained_snapshots
+        since = publish.snapshot_time(connection, newest)
+    if announced and (trained or was_answered(ctx, "retrain", since)):
+        return None
     missing = missing_for_training(publish.load_snapshot(ctx.engine, ctx.workspace, newest))
     if missing:
         print(f"{newest} starts no training: {missing}")
     elif not emit(ctx, EventName.LABELS_READY, {"snapshot": newest}):
         return None
     with writing(ctx.engine) as connection:
-        save_watermark(connection, ANNOUNCED, newest)
+        save_watermark(connection, UNTRAINABLE if missing else ANNOUNCED, newest)
     return None if missing else newest
 
 

@@ -26,6 +26,23 @@ def next_step(status: "Status") -> NextStep:
     return next(step for rule in RULES if (step := rule(status)) is not None)
 
 
+def _mend_prefect(status: "Status") -> NextStep | None:
+    server = status.prefect
+    if server is None:
+        return None
+    if server.problem:
+        return NextStep("prefect server start", server.problem)
+    waiting = server.late + len(server.stuck)
+    if waiting and server.unpolled:
+        command = f"prefect worker start --pool {server.unpolled[0]}"
+        return NextStep(command, f"no worker polls the pool, for {counted(waiting, 'waiting run')}")
+    if not server.stuck:
+        return None
+    stuck = server.stuck[0]
+    command = "prefect deployment run free-stuck-runs/free-stuck-runs"
+    return NextStep(command, f"{stuck.run.name} is {stuck.run.state} and {stuck.reason}")
+
+
 def _ingest(status: "Status") -> NextStep | None:
     if status.samples:
         return None
@@ -114,8 +131,8 @@ def _find_images(status: "Status") -> NextStep:
 
 
 RULES: tuple[Callable[["Status"], NextStep | None], ...] = (
-    _ingest, _settle, _watch, _answer_drift, _wait_for_annotators, _first_label, _retrain,
-    _more_audit, _cut_snapshot, _release, _serve, _label_more, _find_images,
+    _mend_prefect, _ingest, _settle, _watch, _answer_drift, _wait_for_annotators, _first_label,
+    _retrain, _more_audit, _cut_snapshot, _release, _serve, _label_more, _find_images,
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """How a workspace stands: counts, the champion, the last decision, and what to do next."""
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
@@ -13,6 +13,9 @@ from models.serving.prediction_store import count_predictions, undrained_segment
 from models.watching.decisions import DecisionRecord, newest_decision
 from tasks.context import Context
 from tasks.operate.next_step import NextStep, next_step
+
+if TYPE_CHECKING:
+    from tasks.operate.stuck_runs import PrefectOverview
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Status:
     last_decision: DecisionRecord | None
     at: str
     trained_snapshots: frozenset[str] = field(default=frozenset(), repr=False)
+    prefect: "PrefectOverview | None" = None  # None: no server is configured
     next: NextStep | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -54,6 +58,10 @@ def load_status(ctx: Context) -> Status:
     status = status_of(ctx.engine, audit_needed=ctx.policies.gate.min_rows)
     undrained = undrained_segments(ctx.engine, ctx.workspace.traffic)
     status = replace(status, undrained_segments=undrained)
+    if ctx.settings.prefect_api_url:
+        from tasks.operate.stuck_runs import load_overview
+
+        status = replace(status, prefect=load_overview(ctx.settings))
     return replace(status, next=next_step(status))
 
 

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from core.text import counted
 from tasks.operate.status import Status
 from tasks.report.console import print_fields, print_line, relative_time
+
+if TYPE_CHECKING:
+    from tasks.operate.stuck_runs import PrefectOverview
 
 
 def show_status(status: Status, title: str, console: Console | None = None) -> None:
@@ -37,6 +41,8 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
         about = f"{verdict.outcome} for {verdict.challenger}, {when}"
         yield "Verdict", f"{about}: {'; '.join(verdict.reasons)}"
     yield "Traffic", _traffic(status, now)
+    if status.prefect is not None:
+        yield "Prefect", _prefect(status.prefect, now)
 
 
 def _images(status: Status) -> str:
@@ -78,3 +84,18 @@ def _traffic(status: Status, now: datetime) -> str:
         f"{text}; last decision {relative_time(decision.decided_at, now)}: {decision.action}, "
         f"{decision.reason}"
     )
+
+
+def _prefect(overview: "PrefectOverview", now: datetime) -> str:
+    if overview.problem:
+        return overview.problem
+    parts = []
+    if overview.stuck_since:
+        names = ", ".join(stuck.run.name for stuck in overview.stuck[:3])
+        since = relative_time(overview.stuck_since, now)
+        parts.append(f"{counted(len(overview.stuck), 'run')} stuck, the first {since}: {names}")
+    if overview.late_since:
+        since = relative_time(overview.late_since, now)
+        parts.append(f"{counted(overview.late, 'run')} late, the first due {since}")
+    parts += [f"no worker polls the pool {pool}" for pool in overview.unpolled]
+    return "; ".join(parts) or "no run is stuck or late"

@@ -10,7 +10,7 @@ from models.serving import prediction_store
 from models.watching import decisions
 from models.watching.signals import Action, WatchPolicy
 from tasks.context import Context, open_context
-from tasks.events import EventName, emit
+from tasks.events import EventName, emit, was_answered
 from tasks.predictions import load_version, served_predictions
 from tasks.report.artifacts import publish_signals
 from tasks.retries import is_transient_error
@@ -50,17 +50,21 @@ def check_window(policy: WatchPolicy) -> str | None:
 
 
 @task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
-def act_on(decision_id: str) -> str:
-    """Raise `hone.drift` when the decision asks for labels; return the action.
+def act_on(decision_id: str | None) -> None:
+    """Raise `hone.drift` when the decision asks for labels.
 
-    The event only wakes the next round: the decision in the database is what that round reads.
+    Without a new decision: for the last one that asked for labels, when neither a round nor a run
+    of `label-round` answered it. The event only wakes the next round: the decision in the database
+    is what that round reads.
     """
     ctx = open_context()
-    decision = _decision(decision_id)
-    if decision.action == Action.LABEL_SERVED:
-        payload = {"decision": decision_id, "reason": decision.reason}
-        emit(ctx, EventName.DRIFT, payload)
-    return str(decision.action)
+    decision = _decision(decision_id) if decision_id else decisions.unanswered_drift(ctx.engine)
+    if decision is None or decision.action != Action.LABEL_SERVED:
+        return
+    if decision_id is None and was_answered(ctx, "label-round", decision.decided_at):
+        return
+    payload = {"decision": decision.decision_id, "reason": decision.reason}
+    emit(ctx, EventName.DRIFT, payload)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 import core.locks
 from core.database import writing
 from core.intents import begin_intent, commit_intent, intents, mark_done
-from core.locks import LockBusy, LockLost, _take, fence, locks, only_writer
+from core.locks import (
+    LockBusy,
+    LockLost,
+    _take,
+    fence,
+    has_ended,
+    locks,
+    only_writer,
+    this_process,
+)
 from tests.core.killed import killed, take_lock
 
 
@@ -147,7 +156,7 @@ def test_a_holder_elsewhere_that_renews_late_keeps_its_lock(engine, monkeypatch)
 
 
 def test_a_living_holder_of_this_machine_keeps_its_lock_beyond_its_lease(engine):
-    myself = core.locks._myself()
+    myself = this_process()
     hold(engine, holder=myself, lease=timedelta(hours=-1))
     with pytest.raises(LockBusy, match="held by"), only_writer(engine, "git", patience=0):
         pass
@@ -262,3 +271,13 @@ def test_a_writer_that_was_overtaken_is_refused_and_does_not_free_the_lock(engin
     with engine.connect() as connection:
         assert connection.scalar(select(locks.c.holder)) == "elsewhere:1:1"
         assert connection.execute(select(intents)).all() == []
+
+
+def test_a_process_has_ended_when_it_was_here_and_is_not():
+    machine, _, start = this_process().rsplit(":", 2)
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    assert has_ended(f"{machine}:{child.pid}:{start}")
+    assert has_ended(f"{machine}:{os.getpid()}:0.00"), "its number went to another process"
+    assert not has_ended(this_process())
+    assert not has_ended(f"elsewhere/{machine}:{child.pid}:{start}")

@@ -1,5 +1,6 @@
 """The deployments of prefect.yaml on a real server, as an operator and as the tests see them."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import psutil
 from prefect.client.orchestration import SyncPrefectClient
 
 from core.workspace import Workspace
@@ -26,7 +28,7 @@ def call_api(
     path: str,
     body: Any = None,
     *,
-    method: Literal["GET", "POST", "PATCH", "DELETE"] = "POST",
+    method: Literal["GET", "POST", "PATCH", "PUT", "DELETE"] = "POST",
 ) -> Any:
     """The answer of a Prefect server, through Prefect's own client: it repeats when refused."""
     content = {} if method in ("GET", "DELETE") else {"json": {} if body is None else body}
@@ -36,12 +38,12 @@ def call_api(
     return answer.json() if answer.content else None
 
 
-def wait_for(condition: Callable[[], Value], seconds: float = 300) -> Value:
+def wait_for(condition: Callable[[], Value], seconds: float = 300, *, every: float = 0.5) -> Value:
     """The first value of `condition` that is true; an error when none was in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} seconds"
-        time.sleep(0.5)
+        time.sleep(every)
     return value
 
 
@@ -113,6 +115,16 @@ class Deployed:
         yield
         assert propose_state(self.api_url, run, "CANCELLED")
 
+    def change(self, name: str, **fields: Any) -> None:
+        """Change fields of a deployment."""
+        path = f"deployments/{self.by_name[name]['id']}"
+        call_api(self.api_url, path, fields, method="PATCH")
+
+    def pause_schedules(self) -> None:
+        """Let only people and events ask for runs."""
+        for row in self.by_name.values():
+            call_api(self.api_url, f"deployments/{row['id']}/pause_deployment")
+
     def artifacts(self) -> dict[str, str]:
         """The text of each artifact by its key."""
         rows = call_api(self.api_url, "artifacts/filter", {"limit": 200})
@@ -150,15 +162,27 @@ def run_prefect(workspace: Workspace, api_url: str, *words: str) -> None:
 
 
 @contextmanager
-def working(deployed: Deployed, workspace: Workspace) -> Iterator[None]:
+def working(deployed: Deployed, workspace: Workspace, **more: str) -> Iterator[None]:
     """A worker that runs the deployments in the workspace."""
     with prefect_worker(
         deployed.api_url,
         pool="hone",
         folder=workspace.root.parent / "worker",
-        environment=environment(workspace),
+        environment=environment(workspace, **more),
     ):
         yield
+
+
+def kill(folder: Path, *words: str) -> None:
+    """SIGKILL for the command of Prefect with its files in this folder, as by a power cut."""
+    [process] = [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.cmdline()[1 : 3 + len(words)] == ["-m", "prefect", *words]
+        and child.environ()["PREFECT_HOME"] == str(folder)
+    ]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
 
 
 def emit_event(api_url: str, name: str, resource: str = "hone.workspace") -> None:

@@ -26,7 +26,7 @@ from tests.system.world import make_world
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 READY = "hone.labels-ready"
-FLOWS = ["collect", "ingest", "label", "retrain", "review", "watch"]
+FLOWS = ["collect", "free-stuck-runs", "ingest", "label", "retrain", "review", "watch"]
 ROUND = {"strategy": "random", "size": 60, "audit_share": 0.5}
 
 

@@ -1,13 +1,11 @@
 """The place of a deployment outlives its server: a run keeps it, and a dead one gives it back."""
 
-import signal
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tasks.demo import servers
-from tests.system.deployments import call_api, propose_state, wait_for
+from tests.system.deployments import call_api, kill, propose_state, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -24,7 +22,7 @@ def test_the_next_run_starts_after_server_and_run_died_together(tmp_path: Path) 
         first = create_run(server.url, deployment)
         assert propose_state(server.url, first, "PENDING")
         assert propose_state(server.url, first, "RUNNING")
-        kill_server(tmp_path)
+        kill(tmp_path, "server", "start")
     with servers.prefect_server(tmp_path, QUICK) as server:
         second = create_run(server.url, deployment)
         assert not propose_state(server.url, second, "PENDING"), "the place is taken"
@@ -46,18 +44,3 @@ def create_run(api_url: str, deployment: str) -> str:
     """The id of a new run that is due."""
     path = f"deployments/{deployment}/create_flow_run"
     return str(call_api(api_url, path, {"state": {"type": "SCHEDULED"}})["id"])
-
-
-def kill_server(folder: Path) -> None:
-    """SIGKILL for the Prefect server with its database in this folder, as by a power cut."""
-    children = psutil.Process().children(recursive=True)
-    [server] = [child for child in children if is_server(child, folder)]
-    server.send_signal(signal.SIGKILL)
-    server.wait()
-
-
-def is_server(process: psutil.Process, folder: Path) -> bool:
-    words = process.cmdline()[1:5]
-    return words == ["-m", "prefect", "server", "start"] and process.environ()[
-        "PREFECT_HOME"
-    ] == str(folder)

@@ -14,8 +14,10 @@ from models.watching.decisions import DecisionRecord
 from models.watching.signals import Action
 from tasks.context import open_context
 from tasks.operate.next_step import RULES, next_step
+from tasks.operate.prefect_api import PrefectRun
 from tasks.operate.status import Status, load_status
 from tasks.operate.status_view import show_status
+from tasks.operate.stuck_runs import PrefectOverview, StuckRun
 from tests.tasks.operate.sound_workspace import make_sound_workspace
 
 EMPTY = Status(
@@ -32,10 +34,28 @@ TRAINED = replace(LABELLED, trained_snapshots=frozenset({"snapshot-0001"}))
 SERVED = replace(TRAINED, champion="hone:1", champion_since=EMPTY.at, predictions=9)
 DRIFT = DecisionRecord("d", "hone:1", 1, 9, Action.LABEL_SERVED, "ks: 0.5", EMPTY.at, None)
 
+RUN = PrefectRun(
+    run_id="r", name="label-round-0002", deployment_id="d", parameters={}, maker=None,
+    due=EMPTY.at, state="PENDING", state_id="s", since="2026-01-04T22:00:00+00:00", process=None,
+)  # fmt: skip
+STUCK = PrefectOverview(stuck=(StuckRun(RUN, "it lost its place"),))
+LATE = PrefectOverview(late=2, late_since="2026-01-04T00:00:00+00:00", unpolled=("hone",))
+
 
 @pytest.mark.parametrize(
     ("status", "command", "reason"),
     [
+        (replace(EMPTY, prefect=PrefectOverview()), "hone ingest PATH", "no images"),
+        (replace(EMPTY, prefect=PrefectOverview(problem="it is away")),
+         "prefect server start", "it is away"),
+        (replace(EMPTY, prefect=STUCK),
+         "prefect deployment run free-stuck-runs/free-stuck-runs",
+         "label-round-0002 is PENDING and it lost its place"),
+        (replace(EMPTY, prefect=replace(STUCK, unpolled=("hone",))),
+         "prefect worker start --pool hone", "no worker polls the pool, for 1 waiting run"),
+        (replace(EMPTY, prefect=LATE),
+         "prefect worker start --pool hone", "for 2 waiting runs"),
+        (replace(EMPTY, prefect=replace(LATE, unpolled=())), "hone ingest PATH", "no images"),
         (EMPTY, "hone ingest PATH", "no images"),
         (FULL, "hone label", "400 images are in the pool"),
         (replace(FULL, assigned=25), "hone collect", "they have 25 images open"),
@@ -70,6 +90,7 @@ def test_the_next_step_follows_from_where_the_loop_stands(
 def test_every_rule_is_the_first_to_apply_to_some_status() -> None:
     drawn = [
         EMPTY, FULL, LABELLED, TRAINED, SERVED,
+        replace(EMPTY, prefect=STUCK),
         replace(SERVED, pool=0),
         replace(FULL, assigned=1),
         replace(FULL, unsettled=1),
@@ -114,6 +135,25 @@ def test_the_page_has_a_line_for_each_part_and_the_next_step() -> None:
         "",
         "Next: `hone label` - 400 images are in the pool",
     ]
+
+
+@pytest.mark.parametrize(
+    ("overview", "line"),
+    [
+        (None, ""),
+        (PrefectOverview(), "no run is stuck or late"),
+        (STUCK, "1 run stuck, the first 2 hours ago: label-round-0002"),
+        (LATE, "2 runs late, the first due 1 day ago; no worker polls the pool hone"),
+        (PrefectOverview(problem="it is away"), "it is away"),
+    ],
+)
+def test_the_page_says_what_keeps_runs_from_going_on(
+    overview: PrefectOverview | None, line: str
+) -> None:
+    lines = page(replace(EMPTY, prefect=overview)).splitlines()
+    assert [shown.strip() for shown in lines if "Prefect" in shown] == (
+        [f"Prefect     {line}"] if line else []
+    )
 
 
 def test_the_audit_says_how_many_labels_are_missing() -> None:
