@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
+from sqlalchemy import Connection
 
 from labeling.ledger import rounds
 from labeling.snapshots import publish
@@ -19,7 +20,7 @@ def ingest_name() -> str:
 def label_name() -> str:
     """The round that is worked on."""
     with open_context().engine.connect() as connection:
-        return f"label-{flow_run.parameters.get('round_id') or rounds.next_round(connection)}"
+        return f"label-{flow_run.parameters.get('round_id') or _round(connection)}"
 
 
 def retrain_name() -> str:
@@ -37,4 +38,13 @@ def watch_name() -> str:
 def review_name() -> str:
     """The round in which labels are looked at again."""
     with open_context().engine.connect() as connection:
-        return f"review-{rounds.next_round(connection)}"
+        return f"review-{_round(connection)}"
+
+
+def deployed_run() -> str | None:
+    """The id of this run of a deployment, the same after it was killed; None in a terminal."""
+    return flow_run.id if deployment.id else None
+
+
+def _round(connection: Connection) -> str:
+    return rounds.begun_round(connection, deployed_run()) or rounds.new_round(connection)

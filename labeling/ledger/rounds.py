@@ -16,7 +16,7 @@ from sqlalchemy import (
 
 from core import journal
 from core.database import now, writing
-from core.intents import begin_intent, commit_intent, open_intents
+from core.intents import begin_intent, commit_intent, intents, open_intents
 from core.locks import Token, fence
 from core.rows import records
 from core.table_schema import Schema, Type
@@ -59,6 +59,7 @@ ASKED = Schema(
     key=("round_id", "sample_id"),
 )
 SEND = "send-round"  # kind of the intent that stays open until every assignment is outside
+RECENT = 100  # rounds among which a run that was killed finds its own
 
 
 def round_name(number: int) -> str:
@@ -74,13 +75,28 @@ def round_number(round_id: str) -> int:
     return int(digits)
 
 
-def next_round(connection: Connection) -> str:
-    """The round to work on: one that was chosen and not sent out wholly, else a new one."""
-    unsent = open_intents(connection, SEND)
-    if unsent:
-        return min(unsent)
+def new_round(connection: Connection) -> str:
+    """The name of the round that is chosen next."""
     last = connection.scalar(select(func.max(rounds.c.number))) or 0
     return round_name(last + 1)
+
+
+def unsent_rounds(connection: Connection) -> list[str]:
+    """The rounds that were chosen and not sent wholly."""
+    return sorted(open_intents(connection, SEND))
+
+
+def begun_round(connection: Connection, run: str | None) -> str | None:
+    """The round that this run of a deployment chose before it was killed, sent or not.
+
+    Without a run: the first that a command chose and did not send, for it was given again.
+    """
+    if run is None:
+        unsent = open_intents(connection, SEND)
+        return min((key for key in unsent if unsent[key].get("run") is None), default=None)
+    send = select(intents.c.key, intents.c.payload).where(intents.c.kind == SEND)
+    recent = connection.execute(send.order_by(intents.c.intended_at.desc()).limit(RECENT))
+    return next((row.key for row in recent if row.payload.get("run") == run), None)
 
 
 def load_pool(connection: Connection) -> pd.DataFrame:
@@ -236,9 +252,12 @@ def open_round(
     seed: int,
     why: str,
     rule: str | None = None,
+    run: str | None = None,
 ) -> None:
-    """Write down the round, who is in it and why, before anything is sent; all of it or nothing."""
-    number = round_number(round_id)
+    """Write down the round, who is in it and why, before anything is sent; all of it or nothing.
+
+    `run` is the deployment's run that chooses it, which comes back to it after a kill.
+    """
     rows = [{**row, "round_id": round_id} for row in records(batch.rows)]
     drawn = [
         {
@@ -253,7 +272,7 @@ def open_round(
     fence(connection, token)
     about = {
         "round_id": round_id,
-        "number": number,
+        "number": round_number(round_id),
         "strategy": strategy,
         "rule": rule,
         "model": model,
@@ -265,7 +284,8 @@ def open_round(
     journal.insert(connection, rounds, [about])
     journal.insert(connection, assignments, rows)
     journal.insert(connection, audit, drawn)
-    begin_intent(connection, token, kind=SEND, key=round_id, payload={"size": len(rows)})
+    intent = {"size": len(rows), "run": run}
+    begin_intent(connection, token, kind=SEND, key=round_id, payload=intent)
 
 
 def latest_strategy(connection: Connection) -> str | None:

@@ -42,6 +42,7 @@ from tasks.label.score_pool import FEATURES, embed_cold_pool, predict_pool
 from tasks.label.stage_images import stage_examples, stage_images
 from tasks.report.artifacts import IMAGES_SHOWN, publish_batch_artifact
 from tasks.retries import is_lock_busy, is_transient_error
+from tasks.run_names import deployed_run
 
 DRIFT_SHARE = 0.8  # of a batch that answers a drift signal: most of it from the drifted traffic
 
@@ -66,10 +67,12 @@ class _Chosen:
 
 
 @task
-def name_round(round_id: str | None, annotators: str) -> str:
-    """The round this run works on: the one asked for, an unfinished one, or the next.
+def resume_round(round_id: str | None, annotators: str) -> str | None:
+    """The round this run works on when it is the one asked for or was begun; None: a new one.
 
-    Nothing is chosen for annotators who cannot be reached: the server is called first.
+    A run of a deployment comes back to the round it chose before it was killed, a command that is
+    given again to one that a command chose and did not send. What others chose and did not send is
+    sent first. Nothing is chosen for annotators who cannot be reached: the server is called first.
     """
     ctx = open_context()
     if annotators == "simulated":
@@ -82,7 +85,12 @@ def name_round(round_id: str | None, annotators: str) -> str:
         return round_id
     with ctx.engine.connect() as connection:
         refuse_lost_classes(connection, ctx.workspace.class_names, KINDS[ctx.workspace.kind])
-        return rounds.next_round(connection)
+        begun = rounds.begun_round(connection, deployed_run())
+        unsent = rounds.unsent_rounds(connection)
+    for other in unsent:
+        if other != begun:
+            send_batch.fn(other, annotators)
+    return begun
 
 
 @task(
@@ -92,29 +100,28 @@ def name_round(round_id: str | None, annotators: str) -> str:
     timeout_seconds=6 * 3600,
 )
 def choose_batch(
-    round_id: str,
+    round_id: str | None,
     selection: SelectionConfig,
     queueing: QualityControlConfig,
     seed: int,
     queue_limit: int,
-) -> int:
-    """Record which samples are asked about in this round and why; return how many.
+) -> str | None:
+    """Record which samples are asked about in this round, or in a new one, and why; return it.
 
-    Idempotent: a round that was chosen stays as it was chosen. Nothing is chosen while
-    `queue_limit` samples wait for annotators already.
+    Idempotent: a chosen round stays as it is. None is chosen while `queue_limit` samples wait.
     """
     ctx = open_context()
     with only_writer(ctx.engine, "rounds") as token:
         with ctx.engine.connect() as connection:
-            size = rounds.round_size(connection, round_id)
-            if size is not None:
+            round_id = round_id or rounds.new_round(connection)
+            if (size := rounds.round_size(connection, round_id)) is not None:
                 print(f"{round_id} was chosen before, {size} samples: it is finished as it was")
-                return size
+                return round_id
             waiting = overview.count_open(connection)
             pool = rounds.load_pool(connection)
             progress = load_audit_progress(connection, ctx.policies.gate.min_rows)
         if not _worth_choosing(pool, waiting, queue_limit, selection):
-            return 0
+            return None
         drift = decisions.unanswered_drift(ctx.engine)
         if drift is not None:
             selection = replace(selection, served_share=max(selection.served_share, DRIFT_SHARE))
@@ -133,6 +140,7 @@ def choose_batch(
                 seed=seed,
                 why=drift.reason if drift is not None else "scheduled",
                 rule=chosen.rule,
+                run=deployed_run(),
             )
             if drift is not None:
                 decisions.answer_decision(connection, drift.decision_id, round_id)
@@ -140,7 +148,7 @@ def choose_batch(
     print(f"{round_id}: {len(chosen.batch)} of {len(pool)} chosen by {chosen.rule_and_model}")
     if not progress.verdict_possible:
         print(progress.sentence(per_round=chosen.audit_size))
-    return len(chosen.batch)
+    return round_id
 
 
 def _worth_choosing(

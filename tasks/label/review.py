@@ -13,21 +13,22 @@ from models.registry import versions
 from tasks.context import Context, open_context
 from tasks.predictions import predict_with
 from tasks.report.artifacts import progress
+from tasks.run_names import deployed_run
 
 
 @task(timeout_seconds=6 * 3600)
-def choose_review(round_id: str, size: int, seed: int) -> int:
-    """Record which labels are asked about again, the least trusted first; return how many.
+def choose_review(round_id: str | None, size: int, seed: int) -> str | None:
+    """Record which labels are asked about again, the least trusted first; return their round.
 
-    Idempotent: a round that was chosen stays as it was chosen.
+    None when no label looks wrong. Idempotent: a round that was chosen stays as it was chosen.
     """
     ctx = open_context()
     with only_writer(ctx.engine, "rounds") as token:
         with ctx.engine.connect() as connection:
-            known = rounds.round_size(connection, round_id)
+            round_id = round_id or rounds.new_round(connection)
             labelled = rounds.load_labelled(connection)
-        if known is not None:
-            return known
+            if rounds.round_size(connection, round_id) is not None:
+                return round_id
         model = versions.champion(ctx.engine)
         if model is None:
             raise ValueError(
@@ -37,7 +38,7 @@ def choose_review(round_id: str, size: int, seed: int) -> int:
         batch = _review_batch(ctx, labelled, model, size=size, seed=seed)
         if not len(batch):
             print(f"none of {len(labelled)} labels looks wrong: nothing to review")
-            return 0
+            return None
         with writing(ctx.engine) as connection:
             rounds.open_round(
                 connection,
@@ -49,9 +50,10 @@ def choose_review(round_id: str, size: int, seed: int) -> int:
                 model=model,
                 seed=seed,
                 why="labels that look wrong",
+                run=deployed_run(),
             )
     print(f"{round_id}: {len(batch)} of {len(labelled)} labels deserve a second look")
-    return len(batch)
+    return round_id
 
 
 def _review_batch(

@@ -43,6 +43,7 @@ def play(images: str, numbers: Sequence[int]) -> None:
             f"round-{number:04d}",
             SelectionConfig(strategy="margin", size=40 // number, audit_share=share),
         )
+        assert round_id is not None
         answer(round_id)
         snapshot = collect_labels.collect_labels(snapshot=SnapshotConfig())
         retrain.retrain(

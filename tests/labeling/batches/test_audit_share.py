@@ -31,7 +31,7 @@ def draw_round(engine: Engine, *, raised: bool) -> Batch:
     """One round with the defaults; return the batch as the ledger got it."""
     with only_writer(engine, "rounds") as token:
         with engine.connect() as connection:
-            round_id, pool = rounds.next_round(connection), rounds.load_pool(connection)
+            round_id, pool = rounds.new_round(connection), rounds.load_pool(connection)
             progress = load_audit_progress(connection, NEEDED)
         config = SelectionConfig()
         if raised:

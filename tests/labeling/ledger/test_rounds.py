@@ -8,7 +8,6 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.database import writing
-from core.intents import open_intents
 from core.locks import only_writer
 from labeling.batches.batch import Batch
 from labeling.batches.candidates import candidates_of
@@ -36,7 +35,7 @@ def choose(engine: Engine, size: int = 6, audit_share: float = 0.5, seed: int = 
     config = SelectionConfig(strategy="random", size=size, audit_share=audit_share)
     with only_writer(engine, "rounds") as token:
         with engine.connect() as connection:
-            round_id, pool = rounds.next_round(connection), rounds.load_pool(connection)
+            round_id, pool = rounds.new_round(connection), rounds.load_pool(connection)
         rng = np.random.default_rng(seed)
         batch = select_batch(candidates_of(pool), Pool(), config, rng)[0]
         with writing(engine) as connection:
@@ -71,25 +70,42 @@ def answer(engine: Engine, sample_id: str) -> None:
         settle_labels(engine, token, SettlePolicy(), ["cat", "dog"])
 
 
-def test_a_round_that_was_not_sent_is_the_next_round(engine: Engine) -> None:
+def test_a_command_that_is_given_again_finishes_the_round_that_was_not_sent(engine: Engine) -> None:
     batch = choose(engine)
     with engine.connect() as connection:
-        assert rounds.next_round(connection) == "round-0001"
-        assert set(open_intents(connection, rounds.SEND)) == {"round-0001"}
+        assert rounds.begun_round(connection, None) == "round-0001"
+        assert rounds.unsent_rounds(connection) == ["round-0001"]
     send(engine, "round-0001", batch)
     with engine.connect() as connection:
-        assert rounds.next_round(connection) == "round-0002"
+        assert rounds.begun_round(connection, None) is None
+        assert rounds.unsent_rounds(connection) == []
+        assert rounds.new_round(connection) == "round-0002"
 
 
-def test_of_two_rounds_that_were_not_sent_the_older_is_the_next(engine: Engine) -> None:
+def test_of_two_rounds_that_were_not_sent_the_older_is_finished_first(engine: Engine) -> None:
+    for number in (2, 1):
+        open_round_of(engine, number, run=None)
+    with engine.connect() as connection:
+        assert rounds.begun_round(connection, None) == "round-0001"
+
+
+def test_a_run_comes_back_to_its_own_round_sent_or_not(engine: Engine) -> None:
+    open_round_of(engine, 1, run="run-a")
+    open_round_of(engine, 2, run="run-b")
+    send(engine, "round-0002", pd.DataFrame({"sample_id": [IDS[2]]}))
+    with engine.connect() as connection:
+        begun = [rounds.begun_round(connection, run) for run in ("run-a", "run-b", "run-c", None)]
+        assert rounds.unsent_rounds(connection) == ["round-0001"]
+    assert begun == ["round-0001", "round-0002", None, None]
+
+
+def open_round_of(engine: Engine, number: int, *, run: str | None) -> None:
+    """A round of one sample that this run of a deployment, or a command, chose."""
     with only_writer(engine, "rounds") as token, writing(engine) as connection:
-        for number in (2, 1):
-            batch = Batch.of([IDS[number]], reason="random")
-            rounds.open_round(
-                connection, token, rounds.round_name(number), batch,
-                strategy="random", config={}, model=None, seed=0, why="test",
-            )  # fmt: skip
-        assert rounds.next_round(connection) == "round-0001"
+        rounds.open_round(
+            connection, token, rounds.round_name(number), Batch.of([IDS[number]], reason="random"),
+            strategy="random", config={}, model=None, seed=0, why="test", run=run,
+        )  # fmt: skip
 
 
 def test_sending_a_round_again_keeps_the_time_at_which_it_was_first_sent(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from core.database import now, writing
 from core.workspace import init_workspace
 from labeling.batches.quality_control import QualityControlConfig
 from labeling.batches.select import SelectionConfig
-from labeling.ledger.rounds import load_batch
+from labeling.ledger.rounds import begun_round, load_batch
 from labeling.ledger.tables import answers, label_answers, labels, rounds, samples
 from labeling.strategies.pool import Pool
 from models.kinds import KINDS
@@ -103,6 +103,19 @@ def chosen(engine: Engine, **about: Any) -> pd.DataFrame:
     choose.choose_batch.fn("round-0001", SelectionConfig(**about), QUEUE, 0, 500)
     with engine.connect() as connection:
         return load_batch(connection, "round-0001").rows
+
+
+def test_two_rounds_asked_for_at_once_are_two_and_a_killed_run_comes_back_to_its_own(
+    engine: Engine, eyes: Eyes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selection = SelectionConfig(size=10)
+    rounds_of: dict[str | None, str | None] = {}
+    for run in ("run-a", None):
+        monkeypatch.setattr(choose, "deployed_run", lambda run=run: run)
+        rounds_of[run] = choose.choose_batch.fn(None, selection, QUEUE, 0, 500)
+    assert rounds_of == {"run-a": "round-0001", None: "round-0002"}
+    with engine.connect() as connection:
+        assert {run: begun_round(connection, run) for run in rounds_of} == rounds_of
 
 
 def test_second_looks_take_no_place_of_the_audit(engine: Engine, eyes: Eyes) -> None:
