@@ -1,6 +1,8 @@
 """New files and served images become samples."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect import task
 
@@ -13,6 +15,9 @@ from tasks.context import open_context
 from tasks.report.artifacts import progress
 from tasks.report.refusals import by_reason, refused_lines
 from tasks.retries import is_transient_error
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ADOPTED = "adopted-traffic"  # watermark: predictions.seq up to which images were taken over
 
@@ -57,18 +62,22 @@ def adopt_traffic() -> int:
         rows = prediction_store.window(ctx.engine, after_seq=start, limit=1000)
         if rows.empty:
             return added
-        images = (
-            (
-                str(row.prediction_id),
-                prediction_store.read_served_image(ctx.workspace.traffic, row),
-            )
-            for row in rows.itertuples()
-        )
-        counts = adopt(ctx.engine, ctx.workspace, images)
+        counts = adopt(ctx.engine, ctx.workspace, _served_images(ctx.workspace.traffic, rows))
         print_intake(counts, "served traffic")
         added += counts.added
         with writing(ctx.engine) as connection:
             save_watermark(connection, ADOPTED, str(rows["seq"].max()))
+
+
+def _served_images(traffic: Path, rows: "pd.DataFrame") -> Iterator[tuple[str, bytes]]:
+    """The images of predictions; one whose segment is damaged or away holds up no other."""
+    for row in rows.itertuples():
+        try:
+            image = prediction_store.read_served_image(traffic, row)
+        except (OSError, ValueError) as error:  # `hone fsck` goes on naming it
+            print(f"the image of prediction {row.prediction_id} is left out: {error}")
+        else:
+            yield str(row.prediction_id), image
 
 
 def print_intake(counts: Intake, where: str) -> None:

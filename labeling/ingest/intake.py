@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, delete, insert, select
@@ -33,6 +32,7 @@ from labeling.ledger.tables import refusals, samples, sources
 from labeling.ledger.watermarks import save_watermark, watermark_of
 
 SHARD_IMAGES = 2_000
+PART_IMAGES, PART_BYTES = 256, 2**26  # of the traffic, looked at together
 SHARD_BYTES = 2**28  # held in memory until the shard is written
 _FILES_AT_ONCE = 10_000  # rows that wait for a shard at most: copies and refusals fill none
 _ASKED_AT_ONCE = 1_000
@@ -94,15 +94,28 @@ def adopt(
     A name that was adopted before is known, and adds nothing.
     """
     began = time.monotonic()
-    rest = iter(received)
     with only_writer(engine, "intake") as token:
         store = _Store(engine, workspace, token, origin=origin)
-        while part := dict(islice(rest, 256)):
+        for part in _parts(received):
             files = [ImageFile(f"{origin}:{name}", len(sent), 0) for name, sent in part.items()]
             content = dict(zip(files, part.values(), strict=True))
             store.take([ReadFile(file, _cleaned(content[file])) for file in store.unseen(files)])
         store.finish()
     return store.intake(skipped=0, began=began)
+
+
+def _parts(received: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
+    """As many images at a time as fit into memory, whatever their sizes."""
+    part: dict[str, bytes] = {}
+    size = 0
+    for name, content in received:
+        part[name] = content
+        size += len(content)
+        if len(part) == PART_IMAGES or size >= PART_BYTES:
+            yield part
+            part, size = {}, 0
+    if part:
+        yield part
 
 
 def _cleaned(received: bytes) -> CleanImage | ImageRefused:
