@@ -169,7 +169,7 @@ class EarlierAnswers:
         """The file of the locks, opened once: closing it anywhere would free all of them."""
         if self._claims is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._claims = os.open(self._folder / CLAIMS, os.O_RDWR | os.O_CREAT, 0o600)
+            self._claims = os.open(self._folder / CLAIMS, os.O_RDWR | os.O_CREAT, 0o660)
         return self._claims
 
 
