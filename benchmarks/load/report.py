@@ -77,6 +77,7 @@ def _by_fault(sent: Sequence[Sent], happened: Sequence[Fault]) -> list[str]:
         near[cause] += 1
         failed[cause] += not one.is_as_expected
     ends = sorted(one.ended for one in sent if one.is_as_expected)
+    ends.append(max(one.ended for one in sent))
     lines = [f"{'fault':18}{'times':>6}{'requests':>10}{'failed':>8}{'share':>8}{'gap: median':>13}"
              f"{'longest':>9}"]  # fmt: skip
     for kind in (WORKER, PARENT, STOP, FULL, RELEASE, DRAIN, "none"):

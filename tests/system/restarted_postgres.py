@@ -55,7 +55,13 @@ class RestartedPostgres:
             connection.execute("SELECT pg_terminate_backend(%s, 5000)", [process_id])
 
     def _run(self, program: str, *words: str) -> None:
-        command = [*self._as_whom, self._programs / program, "-D", self._folder / "state", *words]
+        command: list[str | Path] = [
+            *self._as_whom,
+            self._programs / program,
+            "-D",
+            self._folder / "state",
+            *words,
+        ]
         subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL)
 
 
@@ -106,7 +112,7 @@ def interrupted(
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     event.listen(engine, "before_cursor_execute", before_statement)
-    engine.dialect.do_commit = do_commit  # type: ignore[method-assign]
+    engine.dialect.do_commit = do_commit  # type: ignore[assignment,method-assign]
     try:
         yield broken
     finally:
