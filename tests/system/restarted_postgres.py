@@ -14,6 +14,8 @@ from sqlalchemy import Connection, Engine, event
 
 from tasks.demo import servers
 
+MOMENTS = "statement", "before the commit", "after the commit"
+
 
 class RestartedPostgres:
     """A server in `folder`, started and stopped by `pg_ctl`."""
@@ -69,7 +71,7 @@ class RestartedPostgres:
 def interrupted(
     engine: Engine, server: RestartedPostgres, *, every: int, times: int, restart: bool = False
 ) -> Iterator[list[str]]:
-    """Break what the engine does: at each `every`th statement or commit, up to `times`.
+    """Break what the engine does, up to `times`, after `every` statements and commits each time.
 
     In turn: within a transaction, before a commit, and after a commit whose answer is lost. The
     last one, with `restart`, is a stop of the whole server for as long as a start takes. Yields
@@ -78,36 +80,38 @@ def interrupted(
     broken: list[str] = []
     count = 0
     commit = engine.dialect.do_commit
-    lock = threading.Lock()
+    lock = threading.Lock()  # a lock of ours is renewed by a thread
 
-    def is_due() -> bool:
+    def is_due(moment: str) -> bool:
         nonlocal count
         with lock:
             count += 1
-            return count % every == 0 and len(broken) < times
+            due = count >= every and moment == MOMENTS[len(broken) % len(MOMENTS)]
+            if due and len(broken) < times:
+                broken.append(moment)
+                count = 0
+                return True
+            return False
 
-    def break_it(raw: Any, what: str) -> None:
-        if restart and len(broken) == times - 1:
-            what = f"{what}, restart"
+    def break_it(raw: Any) -> None:
+        if restart and len(broken) == times:
+            broken[-1] += ", restart"
             server.stop()
             threading.Thread(target=server.start).start()
         else:
             server.terminate(raw.info.backend_pid)
-        broken.append(what)
 
     def before_statement(connection: Connection, *_: object) -> None:
-        if is_due():
-            break_it(connection.connection.dbapi_connection, "statement")
+        if is_due("statement"):
+            break_it(connection.connection.dbapi_connection)
 
     def do_commit(pooled: Any) -> None:
         raw = pooled.dbapi_connection
-        due = is_due()
-        after = len(broken) % 2 == 1
-        if due and not after:
-            break_it(raw, "before the commit")
+        if is_due("before the commit"):
+            break_it(raw)
         commit(pooled)
-        if due and after:
-            break_it(raw, "after the commit")
+        if is_due("after the commit"):
+            break_it(raw)
             raw.close()
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
