@@ -25,6 +25,10 @@ LEASE_SECONDS = 60.0  # a holder elsewhere that does not renew for this long may
 RETRY_SECONDS = 1.0  # after a renewal that failed
 GRACE_SECONDS = 3.0  # before an expired lock is taken: a holder that reconnects renews it meanwhile
 
+# Address of the database, name and token of the locks that this process holds or is taking. A row
+# in its name that is not among them was taken by a commit whose answer got lost.
+_HELD: set[tuple[str, str, int]] = set()
+
 locks = Table(
     "locks",
     metadata,
@@ -87,6 +91,7 @@ def only_writer(engine: Engine, name: str, patience: float = 60.0) -> Iterator[T
     finally:
         ended.set()
         renewal.join()
+        _HELD.discard((str(engine.url), name, token.number))
         _release(engine, token)
 
 
@@ -131,21 +136,36 @@ def _is_released(engine: Engine, token: Token) -> bool:
 def _acquire(engine: Engine, name: str, patience: float) -> Token:
     deadline = time.monotonic() + patience
     expired: tuple[str, float] | None = None  # a lease that has ended, and when we first read it
+    address = str(engine.url)
     while True:
-        state = LockState.HELD
-        with writing(engine) as connection:
-            row = connection.execute(
-                select(locks).where(locks.c.name == name).with_for_update()
-            ).first()
-            if row is not None:
-                state = _state(row.holder, row.lease_until)
-                if state is LockState.EXPIRED and (not expired or expired[0] != row.lease_until):
-                    expired = (row.lease_until, time.monotonic())
-            waited = expired and time.monotonic() - expired[1] >= GRACE_SECONDS
-            if row is None or state is LockState.FREE or (state is LockState.EXPIRED and waited):
-                taken = _take(connection, name, None if row is None else row.token)
-                if taken is not None:
-                    return taken
+        state, number = LockState.HELD, 0
+        try:
+            with writing(engine) as connection:
+                row = connection.execute(
+                    select(locks).where(locks.c.name == name).with_for_update()
+                ).first()
+                if row is not None:
+                    state = _state(row.holder, row.lease_until)
+                    if row.holder == this_process() and (address, name, row.token) not in _HELD:
+                        state = LockState.FREE
+                    if state is LockState.EXPIRED and (
+                        not expired or expired[0] != row.lease_until
+                    ):
+                        expired = (row.lease_until, time.monotonic())
+                waited = expired and time.monotonic() - expired[1] >= GRACE_SECONDS
+                if (
+                    row is None
+                    or state is LockState.FREE
+                    or (state is LockState.EXPIRED and waited)
+                ):
+                    last = None if row is None else row.token
+                    number = (last or 0) + 1
+                    _HELD.add((address, name, number))
+                    if (taken := _take(connection, name, last)) is not None:
+                        return taken
+        except SQLAlchemyError:
+            _HELD.discard((address, name, number))  # whether it was taken is not known
+            raise
         if state is not LockState.EXPIRED and time.monotonic() > deadline:
             holder = "another process" if row is None else row.holder
             raise LockBusy(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -156,8 +157,9 @@ def test_a_holder_elsewhere_that_renews_late_keeps_its_lock(engine, monkeypatch)
 
 
 def test_a_living_holder_of_this_machine_keeps_its_lock_beyond_its_lease(engine):
-    myself = this_process()
-    hold(engine, holder=myself, lease=timedelta(hours=-1))
+    parent = psutil.Process(os.getppid())
+    holder = f"{core.locks._machine()}:{parent.pid}:{core.locks._start_time(parent)}"
+    hold(engine, holder=holder, lease=timedelta(hours=-1))
     with pytest.raises(LockBusy, match="held by"), only_writer(engine, "git", patience=0):
         pass
 
@@ -243,6 +245,23 @@ def test_a_holder_notices_at_its_next_renewal_that_the_lock_is_lost(engine, monk
             while time.monotonic() < deadline:
                 token.check()
                 time.sleep(0.01)
+
+
+def test_a_lock_that_was_taken_by_a_commit_without_an_answer_is_taken_again(engine, monkeypatch):
+    commit = engine.dialect.do_commit
+
+    def lose_the_answer(raw):
+        commit(raw)
+        engine.dialect.do_commit = commit
+        raise sqlite3.OperationalError("the connection broke off")
+
+    engine.dialect.do_commit = lose_the_answer
+    with pytest.raises(OperationalError, match="broke off"), only_writer(engine, "git"):
+        pass
+    with only_writer(engine, "git", patience=0) as token:
+        assert token.number == 2
+        with pytest.raises(LockBusy), only_writer(engine, "git", patience=0):
+            pass
 
 
 def test_a_step_that_is_done_does_not_fail_because_its_lock_cannot_be_freed(engine, monkeypatch):
