@@ -16,6 +16,8 @@ from sqlalchemy import (
     Connection,
     Engine,
     MetaData,
+    Row,
+    Select,
     create_engine,
     event,
     inspect,
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 Json = JSON(none_as_null=True)  # of every JSON column: None is NULL, not the word "null"
 MIGRATIONS = Path(__file__).parent / "migrations"
+PAGE = 1_000  # rows of a stream that are in memory at once
 BUSY_SECONDS = 30  # how long a writer waits for another one, or for a server that restarts
 QUIET_SECONDS = 2  # of these, before a person is told why nothing happens
 HEAD = "journal head"  # in `Connection.info`: the newest entry of the journal, not committed yet
@@ -184,6 +187,11 @@ def _leave_head(head_file: Path, head: dict[str, Any]) -> None:
         head_file.write_text(json.dumps(head))
     except OSError as error:  # what was written in the database stays written
         log.warning("the head of the journal was not written to %s: %s", head_file, error)
+
+
+def stream(connection: Connection, query: Select[Any]) -> Iterator[Row[Any]]:
+    """The rows of a query, a page at a time: memory does not grow with the table."""
+    yield from connection.execute(query.execution_options(yield_per=PAGE))
 
 
 def upgrade(engine: Engine) -> None:

@@ -7,11 +7,14 @@ believed: one that is missing or damaged on the remote is sent again, one in the
 import hashlib
 import json
 import os
+import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -22,6 +25,7 @@ from core.files import sync_folder, write_atomically
 from core.git import show
 
 DVC_FILES = ("data/labels.parquet.dvc", "data/shards.dvc")  # what git keeps of the objects
+OBJECT_NAME = re.compile(r"[0-9a-f]{32}(\.dir)?")
 CHUNK = 1 << 20
 A_DAY = 86_400  # seconds
 
@@ -107,10 +111,66 @@ class ObjectStore:
             for content in self._copies(wanted):
                 if hashlib.md5(content, usedforsecurity=False).hexdigest() == wanted.md5[:32]:
                     return content
-        raise StoreError(
-            f"{wanted.path} ({wanted.md5}) is whole neither in {self.root / '.dvc' / 'cache'} nor "
-            f"on the DVC remote {self._place}; put it back from a backup of either"
-        )
+        raise StoreError(self._nowhere(wanted))
+
+    @contextmanager
+    def whole_file(self, wanted: DvcObject) -> Iterator[Path]:
+        """A file with the bytes of an object, wherever a copy is whole; read it inside the block.
+
+        Nothing is held in memory, unlike by `read`.
+        """
+        copy = next((path for path in self._files(wanted) if _is(path, wanted)), None)
+        if copy is not None:
+            yield copy
+            return
+        with tempfile.TemporaryDirectory() as folder, self._explained("see that it answers"):
+            path = Path(folder) / "object"
+            self._download(wanted, path)
+            yield path
+
+    def damaged_in_cache(
+        self, objects: Sequence[DvcObject], *, others: bool = True
+    ) -> Iterator[str]:
+        """What is wrong in the cache: of `objects`, and of `others` any whose MD5 is not its name.
+
+        A killed DVC may have left one of the others half-written.
+        """
+        names = {wanted.md5 for wanted in objects}
+        for wanted in objects:
+            if not self._usual(wanted).is_file():
+                yield f"{wanted.path} ({wanted.md5}) is missing in {self._cache_folder}"
+        for held in self._held():
+            if (others or held.md5 in names) and not _is(Path(held.path), held):
+                yield f"{held.path} is damaged: its MD5 is not its name"
+
+    def _held(self) -> list[DvcObject]:
+        """The files of the cache; those under a temporary name are being written, or were."""
+        paths = [path for path in sorted(self._cache_folder.glob("??/*")) if path.is_file()]
+        named = [DvcObject(str(path), path.parent.name + path.name) for path in paths]
+        return [held for held in named if OBJECT_NAME.fullmatch(held.md5)]
+
+    def mend(self, objects: Sequence[DvcObject]) -> list[str]:
+        """Make each object whole in the cache and on the remote, from a copy that is.
+
+        Returns a sentence for each that is whole nowhere. Damaged files of the cache that belong to
+        no object are removed: DVC would take them for sound.
+        """
+        lost = []
+        for wanted in objects:
+            try:
+                with self.whole_file(wanted) as copy:
+                    if not self._is_cached(wanted):
+                        with copy.open("rb") as file:
+                            write_atomically(self._usual(wanted), partial(shutil.copyfileobj, file))
+                        self._usual(wanted).chmod(0o444)
+                if not self._is_whole(wanted):
+                    self._send(wanted)
+            except (StoreError, OSError) as error:
+                lost.append(f"{wanted.path} ({wanted.md5}): {error}")
+        for held in self._held():
+            if not _is(Path(held.path), held):
+                Path(held.path).unlink()
+        return lost
 
     def restore(self, wanted: DvcObject) -> str:
         """Put an object's bytes at its place in the workspace; return their SHA-256."""
@@ -203,8 +263,41 @@ class ObjectStore:
         path = Path(self._repo.cache.local.oid_to_path(wanted.md5))
         return path if path.is_file() else None
 
+    @property
+    def _cache_folder(self) -> Path:
+        return self.root / ".dvc" / "cache" / "files" / "md5"
+
+    def _usual(self, wanted: DvcObject) -> Path:
+        """Where DVC's cache has the object, unless its configuration says otherwise."""
+        return self._cache_folder / wanted.md5[:2] / wanted.md5[2:]
+
+    def _is_cached(self, wanted: DvcObject) -> bool:
+        return self._usual(wanted).is_file() and _is(self._usual(wanted), wanted)
+
+    def _files(self, wanted: DvcObject) -> Iterator[Path]:
+        """The files of this machine that should have the object's bytes."""
+        places = [self._usual(wanted)]
+        places += [] if wanted.is_listing else [self.root / wanted.path]
+        yield from (path for path in places if path.is_file())
+
+    def _download(self, wanted: DvcObject, path: Path) -> None:
+        place = self._remote.oid_to_path(wanted.md5)
+        try:
+            with self._remote.fs.open(place, "rb") as file, path.open("wb") as copy:
+                shutil.copyfileobj(file, copy, CHUNK)
+        except FileNotFoundError:
+            path.touch()
+        if not _is(path, wanted):
+            raise StoreError(self._nowhere(wanted))
+
+    def _nowhere(self, wanted: DvcObject) -> str:
+        return (
+            f"{wanted.path} ({wanted.md5}) is whole neither in {self.root / '.dvc' / 'cache'} nor "
+            f"on the DVC remote {self._place}; put it back from a backup of either"
+        )
+
     def _copies(self, wanted: DvcObject) -> Iterator[bytes]:
-        usual = self.root / ".dvc" / "cache" / "files" / "md5" / wanted.md5[:2] / wanted.md5[2:]
+        usual = self._usual(wanted)
         if usual.is_file():
             yield usual.read_bytes()  # without a second's import of DVC
         path = self._cached(wanted)

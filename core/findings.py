@@ -1,4 +1,4 @@
-"""What `hone fsck` reports: broken promises, each with its remedy."""
+"""What `hone fsck` reports: broken promises, each with its harm and its remedy."""
 
 from dataclasses import dataclass
 
@@ -11,5 +11,6 @@ class Finding:
     """One broken promise."""
 
     promise: str  # I1 to I16, as in docs/promises.md
-    what: str
+    what: str  # the thing, by name, and what is wrong with it
     remedy: str
+    harm: str = ""  # what follows from it; a check gives its findings its own

@@ -10,7 +10,7 @@ import tempfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,20 @@ def _entries_named(first: int, last: int) -> str:
     )
 
 
-def rows_are_as_journaled(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Rows that were changed, dropped or put in without the journal, with what they were."""
+@contextmanager
+def rows_on_record() -> Iterator[sqlite3.Connection]:
+    """A database for the rows that the journal leads to, on disk, for as long as the block."""
     with (
         tempfile.TemporaryDirectory() as folder,
         closing(sqlite3.connect(Path(folder) / "rows.sqlite", isolation_level=None)) as recorded,
-        reading(engine) as connection,
     ):
-        unreadable = _replay(connection, recorded)
+        yield recorded
+
+
+def rows_are_as_journaled(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Rows that were changed, dropped or put in without the journal, with what they were."""
+    with rows_on_record() as recorded, reading(engine) as connection:
+        unreadable = replay(connection, recorded)
         for table in covered_tables():
             if table.name in unreadable:
                 what = f"{table.name}: journal entry {unreadable[table.name]} cannot be read, so "
@@ -123,7 +129,7 @@ def _capped(problems: Iterable[str], remedy: str, rest: str) -> Iterator[Finding
         yield Finding(PROMISE, f"{rest}: {count - NAMED:,}", remedy)
 
 
-def _replay(connection: Connection, recorded: sqlite3.Connection) -> dict[str, int]:
+def replay(connection: Connection, recorded: sqlite3.Connection) -> dict[str, int]:
     """Put the rows together that the journal leads to; name an unreadable entry of each table."""
     for statement in (
         "PRAGMA journal_mode=OFF",
@@ -185,7 +191,32 @@ def _drop(recorded: sqlite3.Connection, name: str, keys: Iterable[str]) -> None:
 def _differences(
     connection: Connection, recorded: sqlite3.Connection, table: Table
 ) -> Iterator[str]:
-    """What differs between a table and its rows on record; these are dropped on the way."""
+    """What differs between a table and its rows on record, in words."""
+    for key, row, before, entry in differing_rows(connection, recorded, table):
+        if before is None:
+            yield f"{table.name} {key} was put in without the journal: {_row(row or {})}"
+        elif row is None:
+            yield (
+                f"{table.name} {key} was dropped without the journal: {_row(before)} "
+                f"was recorded (journal entry {entry})"
+            )
+        else:
+            for name in changed_columns(table, row, before):
+                was = before.get(name, default_of(table.c[name]))
+                yield (
+                    f"{table.name} {key} was changed without the journal: {name} is "
+                    f"{_shown(row[name])}, recorded was {_shown(was)} (journal entry {entry})"
+                )
+
+
+def differing_rows(
+    connection: Connection, recorded: sqlite3.Connection, table: Table
+) -> Iterator[tuple[str, dict[str, Any] | None, dict[str, Any] | None, int]]:
+    """Rows that differ from those on record: key, the row, what it should be, its journal entry.
+
+    The row is None where it was dropped, what it should be where it was put in. The rows on record
+    are dropped on the way.
+    """
     raw = [type_coerce(column, NullType()).label(column.name) for column in table.c]
     query = select(*raw).execution_options(yield_per=KEYS_AT_ONCE)
     for part in connection.execute(query).mappings().partitions():
@@ -193,24 +224,22 @@ def _differences(
         there = {_key(table, row): row for row in rows}
         known = _recorded(recorded, table.name, there)
         for key, row in there.items():
-            if key not in known:
-                yield f"{table.name} {key} was put in without the journal: {_row(row)}"
-                continue
-            entry, before = known[key]
-            for name in row:
-                was = before.get(name, default_of(table.c[name]))
-                if _text(row[name]) != _text(was):
-                    yield (
-                        f"{table.name} {key} was changed without the journal: {name} is "
-                        f"{_shown(row[name])}, recorded was {_shown(was)} (journal entry {entry})"
-                    )
+            entry, before = known.get(key, (0, None))
+            if before is None or changed_columns(table, row, before):
+                yield key, row, before, entry
         _drop(recorded, table.name, known)
     left = "SELECT key, entry, content FROM rows WHERE name = ? ORDER BY entry, key"
     for key, entry, content in recorded.execute(left, (table.name,)):
-        yield (
-            f"{table.name} {key} was dropped without the journal: {_row(json.loads(content))} "
-            f"was recorded (journal entry {entry})"
-        )
+        yield key, None, json.loads(content), entry
+
+
+def changed_columns(table: Table, row: dict[str, Any], before: dict[str, Any]) -> list[str]:
+    """The columns whose value is another than on record."""
+    return [
+        name
+        for name in row
+        if _text(row[name]) != _text(before.get(name, default_of(table.c[name])))
+    ]
 
 
 def _as_recorded(connection: Connection, table: Table, row: Any) -> dict[str, Any]:

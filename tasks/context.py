@@ -40,7 +40,7 @@ def open_context() -> Context:
     """The workspace that `HONE_WORKSPACE` names, its database at the newest schema."""
     keep_others_out()
     settings = Settings()
-    workspace = load_workspace(settings.workspace or Path.cwd())
+    workspace = load_workspace(workspace_folder())
     if settings.database_url is None:
         _refuse_lost_database(workspace)
     url = settings.database_url.get_secret_value() if settings.database_url else workspace.database
@@ -49,14 +49,20 @@ def open_context() -> Context:
     return Context(settings, workspace, _engine(url, workspace.journal_head))
 
 
+def workspace_folder() -> Path:
+    """The folder that `HONE_WORKSPACE` names, or where the command was started."""
+    return Settings().workspace or Path.cwd()
+
+
 def _refuse_lost_database(workspace: Workspace) -> None:
     """A workspace that was used has a database: an empty one in its place would forget it all."""
-    if (workspace.root / "hone.sqlite").exists():
+    database = workspace.root / "hone.sqlite"
+    if database.exists() and database.stat().st_size:
         return
     used = [path for path in (workspace.shards, workspace.bento_home / "models") if path.is_dir()]
     if any(next(folder.iterdir(), None) is not None for folder in used):
         raise ValueError(
-            f"{workspace.root / 'hone.sqlite'} is missing, but {used[0]} is in use: restore the "
+            f"{database} is missing or empty, but {used[0]} is in use: restore the "
             "database from a backup; to start anew, make another workspace with `hone init`"
         )
 

@@ -9,7 +9,7 @@ from prefect import task
 from core.database import writing
 from core.text import printable
 from labeling.ingest.intake import Intake, adopt, ingest
-from labeling.ledger.watermarks import save_watermark, watermark_of
+from labeling.ledger.watermarks import ADOPTED, save_watermark, watermark_of
 from models.serving import prediction_store
 from tasks.context import open_context
 from tasks.report.artifacts import progress
@@ -18,8 +18,6 @@ from tasks.retries import is_transient_error
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ADOPTED = "adopted-traffic"  # watermark: predictions.seq up to which images were taken over
 
 
 @task(

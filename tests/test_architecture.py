@@ -80,11 +80,14 @@ TESTED_ELSEWHERE = (
     "core/migrations/",
     "flows/",
     "tasks/",
+    "core/journal_repair.py",  # tests/tasks/operate/test_corruptions.py
     "core/checks.py",  # and all checks of fsck: tests/tasks/operate/test_checks.py
     "labeling/ingest/checks.py",
     "labeling/ledger/checks.py",
     "labeling/snapshots/checks.py",
+    "labeling/snapshots/repair.py",  # tests/tasks/operate/test_corruptions.py
     "models/registry/checks.py",
+    "models/scoring/checks.py",
     "models/serving/checks.py",
     "models/watching/checks.py",
 )

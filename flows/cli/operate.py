@@ -19,15 +19,18 @@ def fsck(
     ] = False,
 ) -> None:
     """Check every promise over database, stores and remotes; exit 1 when one is broken."""
-    from tasks.operate.fsck import check, repair
+    from tasks.operate.fsck import check
 
     if mend:
-        repair()
+        from tasks.operate.mend import repair
+
+        for lost in repair():
+            typer.echo(printable(f"not mended: {lost}"), err=as_json)
     findings = check()
     if as_json:
         echo_json(findings)
-    for problem in [] if as_json else findings:
-        typer.echo(printable(f"{problem.promise}  {problem.what}: {problem.remedy}"))
+    for one in [] if as_json else findings:
+        typer.echo(printable(f"{one.promise}  {one.what}: {one.harm}; {one.remedy}"))
     if not findings and not as_json:
         typer.echo("every promise holds")
     raise typer.Exit(1 if findings else 0)

@@ -41,6 +41,11 @@ INDEX = "thumbnails"  # watermark: the last shard whose samples are in the index
 _PASSING = ("UNREADABLE", "CHANGED")  # may be mended without a trace in size or time: look again
 
 
+def index_folder(workspace: Workspace) -> Path:
+    """Where the index of thumbnails is saved."""
+    return workspace.scores / "thumbnails"
+
+
 @dataclass(frozen=True)
 class Intake:
     """What became of the files; added, known and refused sum to all of them."""
@@ -232,7 +237,7 @@ class _Store:
 
     @property
     def _index_folder(self) -> Path:
-        return self.workspace.scores / "thumbnails"
+        return index_folder(self.workspace)
 
     def _load_index(self, connection: Connection) -> ThumbnailIndex:
         """The index of all samples: as it was saved if that was after the last of them, or anew."""

@@ -10,7 +10,7 @@ mapped into memory, so that a few new samples read a few pages of a large index.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -185,6 +185,72 @@ def join_groups(
                 parents[names[1]] = names[0]
     renamed = {group: name_of(group) for group in parents if group not in own}
     return [name_of(sample_id) for sample_id in sample_ids], renamed
+
+
+def strangers(sample_ids: Sequence[str], thumbnails: Sequence[bytes]) -> list[str]:
+    """Those of a group of near-duplicates that resemble no other of it."""
+    index = ThumbnailIndex()
+    alike = {name for pair in index.add(sample_ids, thumbnails) for name in pair}
+    return [sample_id for sample_id in sample_ids if sample_id not in alike]
+
+
+def damage_of_index(
+    folder: Path, version: str, thumbnails_of: Callable[[Sequence[str]], dict[str, bytes]]
+) -> str | None:
+    """What is wrong with the index that `load` takes for this version; None: nothing, or no index.
+
+    `thumbnails_of` gives the thumbnails that samples have. A few rows are in memory at once.
+    """
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_bytes())
+        if manifest["version"] != version:
+            return None  # older than the last intake: it is made anew
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{_MANIFEST} cannot be read ({error})"
+    index = ThumbnailIndex.load(folder, version)
+    if index is None:
+        return "a file of it is missing or damaged"
+    for part in index._parts:
+        for start in range(0, len(part.rows), _BLOCK // 32):
+            rows = np.asarray(part.rows[start : start + _BLOCK // 32])
+            ids = [name.decode(errors="replace") for name in rows["sample_id"]]
+            known = thumbnails_of(ids)
+            if [known.get(one) for one in ids] != [row.tobytes() for row in rows["thumbnail"]]:
+                return "it has other thumbnails than the samples"
+            if not np.array_equal(rows["hash"], _hashes(rows["thumbnail"])):
+                return "its hashes are not those of its thumbnails"
+        if problem := _damage_of_orders(part):
+            return problem
+    return None
+
+
+def drop_index(folder: Path) -> None:
+    """Remove the index in `folder`: the next intake makes it anew from the samples."""
+    for path in (folder / _MANIFEST, *folder.glob("*.npy")):
+        path.unlink(missing_ok=True)
+
+
+def _damage_of_orders(part: _Part) -> str | None:
+    """Whether each order has every row once, by its key, ascending."""
+    for number in range(len(part.keys)):
+        counted = np.zeros(len(part.rows), bool)
+        last = np.uint64(0)
+        for start in range(0, len(part.rows), _BLOCK):
+            order = np.asarray(part.orders[number, start : start + _BLOCK])
+            keys = np.asarray(part.keys[number, start : start + _BLOCK])
+            if order.min() < 0 or order.max() >= len(part.rows):
+                return "an order names rows that it does not have"
+            counted[order] = True
+            rows = part.rows[order]
+            wanted = _keys(rows["thumbnail"], rows["hash"])[number]
+            if not np.array_equal(keys, wanted) or keys[0] < last or (keys[1:] < keys[:-1]).any():
+                return "its keys are not in order"
+            last = keys[-1]
+        if not counted.all():
+            return "an order leaves rows out"
+    return None
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:

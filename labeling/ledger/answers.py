@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -183,7 +183,7 @@ def _record_turn(connection: Connection, source: str, turn: pd.DataFrame) -> int
     back: list[int] = []
     fresh: list[dict[str, Any]] = []
     for row in rows:
-        digest = _digest(row)
+        digest = answer_digest(row)
         known = versions[row["external_id"]]
         in_force = {v.digest: v.seq for v in known if v.replaced_at is None}
         if digest in in_force:
@@ -221,7 +221,7 @@ def _record_refused(connection: Connection, source: str, bad: pd.DataFrame) -> i
     for row in records(bad):
         key = {
             "external_id": str(row["external_id"]),
-            "digest": str(row.get("digest") or _digest(row)),
+            "digest": str(row.get("digest") or answer_digest(row)),
         }
         words = {k: row.get(k) for k in ("sample_id", "annotator", "reason", "detail")}
         fresh[key["external_id"], key["digest"]] = {**key, **words, "source": source}
@@ -241,6 +241,7 @@ def _close_answers(connection: Connection, seqs: Sequence[int]) -> None:
         journal.update(connection, answers, answers.c.seq.in_(keys), replaced_at=now())
 
 
-def _digest(row: dict[str, Any]) -> str:
+def answer_digest(row: Mapping[str, Any]) -> str:
+    """What tells two versions of an answer: its annotator, kind and value."""
     words = [row.get("annotator"), row.get("kind"), row.get("value")]
     return hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()

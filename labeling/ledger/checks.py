@@ -1,15 +1,25 @@
 """What the ledger promises, checked: uniqueness, lineage, and labels that are classes."""
 
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 
-from sqlalchemy import Column, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select
 
+from core.database import stream
 from core.findings import RESTORE, Finding
 from core.intents import open_intents
 from core.workspace import Workspace
+from labeling.consensus.settle import METHODS
 from labeling.kinds import KINDS
 from labeling.ledger import overview
-from labeling.ledger.rounds import SEND
+from labeling.ledger.answers import answer_digest
+from labeling.ledger.pending import LAST_FULL
+from labeling.ledger.reasons import AnswerKind, Outcome, Reason
+from labeling.ledger.rounds import SEND, round_name
+from labeling.ledger.settlement import last_answer
 from labeling.ledger.tables import (
     answers,
     assignments,
@@ -18,10 +28,11 @@ from labeling.ledger.tables import (
     label_answers,
     labels,
     rounds,
-    samples,
+    watermarks,
 )
 
 RECOUNT = "`hone fsck --repair` counts anew"
+CLOCKS_DIFFER_DAYS = 1  # at most, of two servers: a watermark has the clock of Label Studio
 
 
 def a_sample_has_one_open_row(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
@@ -62,14 +73,9 @@ def a_round_is_sent_or_pending(engine: Engine, workspace: Workspace) -> Iterator
 def counts_are_right(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
     """Samples and counts that stand otherwise in what triggers keep than in the ledger."""
     with engine.connect() as connection:
-        stored, computed = (
-            overview.stored_standings(connection),
-            overview.computed_standings(connection),
-        )
-        for key in sorted(stored.keys() | computed.keys()):
-            if stored.get(key) != computed.get(key):
-                what = f"sample {key[:12]} is {_state(stored.get(key))} in sample_states"
-                yield Finding("I2", f"{what}, {_state(computed.get(key))} in the ledger", RECOUNT)
+        for key, stored, computed in overview.wrong_standings(connection):
+            what = f"sample {key[:12]} is {_state(stored)} in sample_states"
+            yield Finding("I2", f"{what}, {_state(computed)} in the ledger", RECOUNT)
         counts, rows = overview.stored_counts(connection), overview.computed_counts(connection)
         for name in sorted(counts.keys() | rows.keys()):
             if counts.get(name) != rows.get(name):
@@ -81,35 +87,141 @@ def _state(standing: overview.SampleStanding | None) -> str:
     return "missing" if standing is None else str(standing)
 
 
-def ledger_rows_lead_to_samples(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Rows of the ledger about a sample that is not in it."""
-    references: tuple[Column[str], ...] = (
-        answers.c.sample_id,
-        assignments.c.sample_id,
-        audit.c.sample_id,
-        gold.c.sample_id,
-        labels.c.sample_id,
+def rounds_are_complete(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Rounds and assignments that are gone: their numbers have a gap."""
+    last = func.max(rounds.c.number)
+    places = func.max(assignments.c.position)
+    counted = select(assignments.c.round_id, func.count(), places).group_by(assignments.c.round_id)
+    with engine.connect() as connection:
+        numbered, number = connection.execute(select(func.count(), last)).one()
+        if numbered != (number or 0):
+            yield Finding("I2", f"{number} rounds were made, {numbered} are in rounds", RESTORE)
+        for name, number in connection.execute(select(*rounds.c["round_id", "number"])).tuples():
+            if name != round_name(number):
+                yield Finding("I2", f"{name} has the number {number}", RESTORE)
+        for name, rows, position in connection.execute(counted).tuples():
+            if rows != position + 1:
+                what = f"{name} has {rows} assignments, the last is number {position + 1}"
+                yield Finding("I2", what, RESTORE)
+
+
+def audit_samples_are_drawn(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Audit samples without a probability in (0, 1], or with another than their assignment has."""
+    drawn = (
+        select(*audit.c["sample_id", "round_id", "inclusion_probability"])
+        .add_columns(assignments.c.inclusion_probability.label("asked_with"), assignments.c.reason)
+        .join(assignments, _SAME_DRAW, isouter=True)
+    )
+    is_audit = assignments.c.reason == Reason.AUDIT
+    forgotten = (
+        select(*assignments.c["sample_id", "round_id"])
+        .where(is_audit, assignments.c.outcome == Outcome.LABELLED)
+        .where(assignments.c.sample_id.not_in(select(audit.c.sample_id)))
     )
     with engine.connect() as connection:
-        for column in references:
-            unknown = select(column).where(column.not_in(select(samples.c.sample_id))).distinct()
-            for key in connection.scalars(unknown):
-                yield Finding(
-                    "I9", f"{column.table.name}.sample_id {key} is not in samples", RESTORE
-                )
+        for row in stream(connection, drawn):
+            share, asked_with = row.inclusion_probability, row.asked_with
+            of = f"audit sample {row.sample_id[:12]} of {row.round_id}"
+            if not (isinstance(share, float) and 0 < share <= 1):
+                yield Finding("I11", f"{of} was drawn with probability {share}", RESTORE)
+            elif row.reason != Reason.AUDIT:
+                yield Finding("I11", f"{of} has no assignment as such", RESTORE)
+            elif asked_with not in (None, share):
+                what = f"was drawn with probability {share}, its assignment has {asked_with}"
+                yield Finding("I11", f"{of} {what}", RESTORE)
+        for row in stream(connection, forgotten):
+            what = f"sample {row.sample_id[:12]} of {row.round_id} was asked for the audit"
+            yield Finding("I11", f"{what} and is not in audit", RESTORE)
+
+
+_SAME_DRAW = (assignments.c.sample_id == audit.c.sample_id) & (
+    assignments.c.round_id == audit.c.round_id
+)
+
+
+def answers_are_as_given(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Answers whose annotator, kind or value is another than was recorded."""
+    columns = answers.c["seq", "sample_id", "annotator", "kind", "value", "digest"]
+    with engine.connect() as connection:
+        for row in stream(connection, select(*columns)):
+            if answer_digest(row._asdict()) != row.digest:
+                what = f"answer {row.seq} to sample {row.sample_id[:12]} is {row.kind} "
+                what += f"{row.value!r} of {row.annotator!r}, another was given"
+                yield Finding("I9", what, RESTORE)
 
 
 def labels_rest_on_answers(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Labels that rest on answers which are gone."""
+    """Labels that none of the answers they rest on chose, or of other annotators than gave them."""
+    cited = label_answers.join(answers, answers.c.seq == label_answers.c.answer_seq)
+    in_order = (
+        select(*labels.c["seq", "sample_id", "label", "annotators", "method"])
+        .add_columns(answers.c.annotator, answers.c.value)
+        .join_from(cited, labels, labels.c.seq == label_answers.c.label_seq)
+        .order_by(labels.c.seq)
+    )
     with engine.connect() as connection:
-        for here, there in (
-            (label_answers.c.answer_seq, answers.c.seq),
-            (label_answers.c.label_seq, labels.c.seq),
-        ):
-            lost = select(label_answers).where(here.not_in(select(there)))
-            for row in connection.execute(lost):
-                what = f"label {row.label_seq} rests on answer {row.answer_seq}: one is gone"
-                yield Finding("I9", what, RESTORE)
+        for _, group in groupby(stream(connection, in_order), key=attrgetter("seq")):
+            rows = list(group)
+            row = rows[0]
+            of = f"label {row.seq} of sample {row.sample_id[:12]} is {row.label!r}"
+            values = sorted({str(one.value) for one in rows})
+            names = sorted(one.annotator for one in rows)
+            if row.method != AnswerKind.FINAL and row.label not in values:
+                yield Finding("I9", f"{of}, its answers are {', '.join(values)}", RESTORE)
+            if sorted(row.annotators) != names:
+                what = f"{of} by {', '.join(row.annotators)}, its answers are by"
+                yield Finding("I9", f"{what} {', '.join(names)}", RESTORE)
+        yield from _labels_without_ground(connection)
+
+
+def _labels_without_ground(connection: Connection) -> Iterator[Finding]:
+    settled = labels.c.method.in_([*METHODS, AnswerKind.FINAL.value])
+    bare = select(labels).where(settled, labels.c.seq.not_in(select(label_answers.c.label_seq)))
+    for row in stream(connection, bare):
+        what = f"label {row.seq} of sample {row.sample_id[:12]} by {row.method} rests on no answer"
+        yield Finding("I9", what, RESTORE)
+    ended = assignments.c.outcome == Outcome.LABELLED
+    lost = select(*assignments.c["sample_id", "round_id"])
+    lost = lost.where(ended, assignments.c.sample_id.not_in(select(labels.c.sample_id)))
+    for row in stream(connection, lost):
+        what = f"sample {row.sample_id[:12]} was labelled in {row.round_id} and is not in labels"
+        yield Finding("I9", what, RESTORE)
+    known = select(gold.c.sample_id, gold.c.label, labels.c.label.label("stands")).select_from(
+        gold.join(labels, _GOLD_LABEL, isouter=True)
+    )
+    for row in stream(connection, known):
+        if row.label != row.stands:
+            what = f"gold sample {row.sample_id[:12]} is {row.label!r}, its label {row.stands!r}"
+            yield Finding("I9", what, RESTORE)
+
+
+_GOLD_LABEL = (gold.c.sample_id == labels.c.sample_id) & labels.c.replaced_at.is_(None)
+
+
+def watermarks_are_not_ahead(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Watermarks that lie behind what there is: what lies between would never be read."""
+    with engine.connect() as connection:
+        for name, value, why in watermarks_ahead(connection):
+            what = f"watermark {name!r} is {value!r}, {why}"
+            yield Finding("I3", what, "`hone fsck --repair` drops it: all is read anew")
+
+
+def watermarks_ahead(connection: Connection) -> Iterator[tuple[str, str, str]]:
+    """Each watermark that is ahead: its name, its value, and of what."""
+    later = (datetime.now(UTC) + timedelta(days=CLOCKS_DIFFER_DAYS)).isoformat()
+    for name, value in connection.execute(select(watermarks)).tuples().all():
+        if name == LAST_FULL:
+            if not _fits(value, last_answer(connection)):
+                yield name, value, "beyond the newest answer"
+        elif ":" in name and value[:4].isdecimal() and "T" in value and value > later:
+            yield name, value, "in the future"
+
+
+def _fits(value: str, newest: int) -> bool:
+    try:
+        return int(json.loads(value)["last_answer"]) <= newest
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def labels_are_classes(engine: Engine, workspace: Workspace) -> Iterator[Finding]:

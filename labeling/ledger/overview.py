@@ -1,12 +1,26 @@
 """How the ledger stands, in counts: read from what triggers keep, so that it costs a few rows."""
 
+import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, exists, func, insert, literal, select
+from sqlalchemy import (
+    Connection,
+    Select,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+)
 
-from core.rows import chunks
+from core.database import stream
 from labeling.ledger.reasons import Origin, Outcome, SampleState
 from labeling.ledger.tables import (
     assignments,
@@ -106,20 +120,26 @@ def snapshot_names(connection: Connection) -> list[str]:
 
 def recount(connection: Connection) -> None:
     """Write what triggers keep anew, from the tables that it is about."""
-    standings, counts = computed_standings(connection), computed_counts(connection)
     connection.execute(delete(sample_states))
-    for part in chunks(sorted(standings)):
-        rows = [{"sample_id": key, **vars(standings[key])} for key in part]
-        connection.execute(insert(sample_states), rows)
+    connection.execute(insert(sample_states).from_select(_COLUMNS, _standings()))
+    counts = computed_counts(connection)
     connection.execute(delete(row_counts))  # the triggers counted along, onto what was wrong
     if counts:
         rows = [{"name": name, "value": value} for name, value in sorted(counts.items())]
         connection.execute(insert(row_counts), rows)
 
 
-def stored_standings(connection: Connection) -> dict[str, SampleStanding]:
-    """Where each sample stands as triggers keep it."""
-    return _standings(connection.execute(select(sample_states)))
+def wrong_standings(
+    connection: Connection,
+) -> Iterator[tuple[str, SampleStanding | None, SampleStanding | None]]:
+    """Samples that stand otherwise in what triggers keep than in the ledger: the two standings."""
+    stored = _in_order(connection, select(*sample_states.c[_COLUMNS]), "stored")
+    computed = _in_order(connection, _standings(), "computed")
+    merged = heapq.merge(stored, computed, key=itemgetter(0))
+    for sample_id, group in groupby(merged, key=itemgetter(0)):
+        sides = {side: standing for _, side, standing in group}
+        if sides.get("stored") != sides.get("computed"):
+            yield sample_id, sides.get("stored"), sides.get("computed")
 
 
 def stored_counts(connection: Connection) -> dict[str, int]:
@@ -128,11 +148,34 @@ def stored_counts(connection: Connection) -> dict[str, int]:
     return {name: value for name, value in counts if value}
 
 
-def computed_standings(connection: Connection) -> dict[str, SampleStanding]:
+def computed_counts(connection: Connection) -> dict[str, int]:
+    """The counts that are not zero, from the tables that they are about."""
+    counts: Counter[str] = Counter()
+    each = _standings().subquery().c
+    by = (each.state, each.origin, each.is_audit)
+    for state, origin, is_audit, rows in connection.execute(
+        select(*by, func.count()).group_by(*by)
+    ):
+        counts[f"sample:{state}:{origin}"] += rows
+        if is_audit:
+            counts[f"audit:{state}"] += rows
+    refused = select(literal("refused:") + refusals.c.reason, func.count())
+    counts.update(dict(connection.execute(refused.group_by(refusals.c.reason)).tuples().all()))
+    counts[REFUSED_ANSWERS] = (
+        connection.scalar(select(func.count()).select_from(refused_answers)) or 0
+    )
+    return {name: value for name, value in counts.items() if value}
+
+
+_COLUMNS = ("sample_id", "group_id", "origin", "is_audit", "state")
+
+
+def _standings() -> Select[Any]:
     """Where each sample stands, from the tables that it is about."""
     mine = assignments.c.sample_id == samples.c.sample_id
     has_label = (labels.c.sample_id == samples.c.sample_id) & labels.c.replaced_at.is_(None)
-    audited = select(samples.c.group_id).join(audit, audit.c.sample_id == samples.c.sample_id)
+    twin = samples.alias()
+    audited = select(twin.c.group_id).join(audit, audit.c.sample_id == twin.c.sample_id)
     state = case(
         (exists().where(has_label), SampleState.LABELLED.value),
         (exists().where(mine, assignments.c.closed_at.is_(None)), SampleState.OPEN.value),
@@ -142,27 +185,12 @@ def computed_standings(connection: Connection) -> dict[str, SampleStanding]:
     )
     is_audit = exists().where(audit.c.sample_id == samples.c.sample_id)
     columns = samples.c["sample_id", "group_id", "origin"]
-    query = select(*columns, is_audit.label("is_audit"), state.label("state"))
-    return _standings(connection.execute(query))
+    return select(*columns, is_audit.label("is_audit"), state.label("state"))
 
 
-def computed_counts(connection: Connection) -> dict[str, int]:
-    """The counts that are not zero, from the tables that they are about."""
-    counts: Counter[str] = Counter()
-    for one in computed_standings(connection).values():
-        counts[f"sample:{one.state}:{one.origin}"] += 1
-        if one.is_audit:
-            counts[f"audit:{one.state}"] += 1
-    refused = select(literal("refused:") + refusals.c.reason, func.count())
-    counts.update(dict(connection.execute(refused.group_by(refusals.c.reason)).tuples().all()))
-    counts[REFUSED_ANSWERS] = (
-        connection.scalar(select(func.count()).select_from(refused_answers)) or 0
-    )
-    return {name: value for name, value in counts.items() if value}
-
-
-def _standings(rows: Iterable[Row[tuple[str, str, str, bool, str]]]) -> dict[str, SampleStanding]:
-    return {
-        row.sample_id: SampleStanding(row.group_id, row.origin, bool(row.is_audit), row.state)
-        for row in rows
-    }
+def _in_order(
+    connection: Connection, query: Select[Any], side: str
+) -> Iterator[tuple[str, str, SampleStanding]]:
+    for row in stream(connection, query.order_by("sample_id")):
+        standing = SampleStanding(row.group_id, row.origin, bool(row.is_audit), row.state)
+        yield row.sample_id, side, standing

@@ -5,6 +5,8 @@ from sqlalchemy import Connection, select
 from core import journal
 from labeling.ledger.tables import watermarks
 
+ADOPTED = "adopted-traffic"  # predictions.seq up to which served images were taken over
+
 
 def watermark_of(connection: Connection, name: str) -> str | None:
     """How far `name` was read."""

@@ -43,7 +43,6 @@ __all__ = [
     "list_snapshots",
     "load_snapshot",
     "newest_snapshot",
-    "repair_snapshots",
     "split",
     "verify_remote",
     "why_soft",
@@ -169,20 +168,6 @@ def verify_remote(workspace: Workspace, *names: str) -> list[str]:
             except (RuntimeError, ValueError) as error:
                 problems.append(f"{name}: {error}")
         return problems + store.problems(list(dict.fromkeys(wanted)))
-
-
-def repair_snapshots(engine: Engine, workspace: Workspace, token: Token) -> None:
-    """Make every snapshot whole again: on the remote from the cache, here from the remote."""
-    with engine.connect() as connection:
-        fence(connection, token)
-        rows = connection.execute(select(snapshots).order_by(snapshots.c.number)).all()
-    made = tags(workspace.root)
-    for row in rows:
-        if row.name not in made:
-            git(workspace.root, "tag", row.name, row.commit)
-        with ObjectStore(workspace.root) as store:
-            store.publish(store.objects(row.commit), verified=())
-        fetch_shards(engine, workspace, row.name)
 
 
 def _finish(engine: Engine, store: ObjectStore, token: Token) -> str | None:

@@ -1,6 +1,7 @@
 """The bento of a model version: code and model in one package that `bentoml serve` runs."""
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -12,12 +13,13 @@ from pathlib import Path
 
 from core.access import close_to_others
 from core.child_environment import environment_without_secrets
-from core.files import sync_folder, write_atomically
+from core.files import file_sha256, sync_folder, write_atomically
 from core.workspace import Workspace
 from models.registry.model_store import NAME, entry
 
 CODE = Path(__file__).parents[2]  # where bentofile.yaml is
 STAGING = ".build-"
+CONTENTS = "hone-contents.json"  # in a bento: the SHA-256 of each of its files
 QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
 
 
@@ -70,10 +72,68 @@ def _build(workspace: Workspace, version: str, number: str, bento: Path) -> None
             command = " ".join(["bentoml", *arguments])
             raise RuntimeError(f"`{command}` failed ({done.returncode}):\n{output}")
         close_to_others(built)  # BentoML copies the modes of the repository's files
+        write_contents(built)
         _sync(built)
         bento.parent.mkdir(parents=True, exist_ok=True)
         built.rename(bento)
         sync_folder(bento.parent)
+
+
+def write_contents(bento: Path) -> None:
+    """Note in a bento that was just built what is in it."""
+    write_atomically(bento / CONTENTS, json.dumps(_contents(bento), indent=1).encode())
+
+
+def damage_of_bento(bento: Path) -> str | None:
+    """What is other in a bento than when it was built; None: nothing, or an older Hone built it."""
+    try:
+        built = json.loads((bento / CONTENTS).read_bytes())
+        there = _contents(bento)
+    except FileNotFoundError as error:
+        older = error.filename == str(bento / CONTENTS) and (bento / "bento.yaml").is_file()
+        return None if older else f"{Path(str(error.filename)).name} is missing"
+    except ValueError as error:
+        return f"{CONTENTS} cannot be read ({error})"
+    changed = [name for name in sorted(built) if there.get(name) != built[name]]
+    changed += sorted(there.keys() - built.keys())
+    return f"{changed[0]} is not as it was built" if changed else None
+
+
+def damaged_bentos(workspace: Workspace) -> Iterator[tuple[str, str]]:
+    """Each bento that is not as it was built, and what is wrong with it."""
+    folder = workspace.bento_home / "bentos" / NAME
+    newest = newest_bento(workspace)
+    if newest and not (folder / newest.partition(":")[2]).is_dir():
+        yield newest, f"{folder / newest.partition(':')[2]} is gone"
+    for bento in sorted(path for path in folder.glob("*") if path.is_dir()):
+        if problem := damage_of_bento(bento):
+            yield f"{NAME}:{bento.name}", problem
+
+
+def rebuild(workspace: Workspace, version: str) -> None:
+    """Build the bento of a version in place of one that is damaged or gone."""
+    bento = workspace.bento_home / "bentos" / NAME / version.partition(":")[2]
+    if bento.is_dir():
+        damaged = bento.with_name(f"{STAGING}damaged-{bento.name}")
+        bento.rename(workspace.bento_home / damaged.name)  # the next build removes it
+    package(workspace, version)
+
+
+def newest_bento(workspace: Workspace) -> str | None:
+    """The version whose bento was built last; None before the first."""
+    latest = workspace.bento_home / "bentos" / NAME / "latest"
+    if not latest.is_file():
+        return None
+    return f"{NAME}:{latest.read_text(encoding='utf-8', errors='replace').strip()}"
+
+
+def _contents(bento: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a bento, but for what Python writes beside its code."""
+    return {
+        str(path.relative_to(bento)): file_sha256(path)
+        for path in sorted(bento.rglob("*"))
+        if path.is_file() and path.name != CONTENTS and path.parent.name != "__pycache__"
+    }
 
 
 def _environment(workspace: Workspace, home: str) -> dict[str, str]:

@@ -1,16 +1,38 @@
 """Checks of the registry: justified releases, models that load, stores that hold data only."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Engine, select
+import yaml
+from sqlalchemy import Engine, Row, func, select
 
 from core.findings import RESTORE, Finding
 from core.intents import open_intents
 from core.workspace import Workspace
-from models.registry.model_store import INTENT, entry, load_model, unrecorded_entries
-from models.registry.versions import AUTOMATIC, champion, releases, verdicts
+from models.registry.bento import damaged_bentos
+from models.registry.model_card import ModelCard
+from models.registry.model_store import INTENT, entry, unrecorded_entries
+from models.registry.stored_entries import (
+    damage_of,
+    expected_tag,
+    identity_of,
+    saved_card,
+    tag_of,
+)
+from models.registry.versions import (
+    AUTOMATIC,
+    PROMOTE,
+    champion,
+    models,
+    releases,
+    verdict_name,
+    verdicts,
+)
 
 DATA_ONLY = {".safetensors", ".json", ".npz", ".yaml", ".yml"}
+OF_CARD = ("metrics", "snapshot", "code_commit", "seed", "created_at")  # also columns of models
 ANOTHER = "`hone release VERSION --who NAME --why ...`"
 
 
@@ -34,15 +56,61 @@ def releases_are_justified(engine: Engine, workspace: Workspace) -> Iterator[Fin
                 )
 
 
-def the_champion_loads(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """The champion, when a file of it is missing or damaged."""
-    version = champion(engine)
-    if version is None:
-        return
+def releases_are_complete(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Releases that are gone: their numbers have a gap."""
+    with engine.connect() as connection:
+        rows, last = connection.execute(select(func.count(), func.max(releases.c.number))).one()
+    if rows != (last or 0):
+        yield Finding("I6", f"{last} releases were made, {rows} are in releases", RESTORE)
+
+
+def models_are_whole(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Models of which a file is missing or damaged; the champion is named as such."""
+    in_service = champion(engine)
+    with engine.connect() as connection:
+        for row in connection.execute(select(models).order_by(models.c.version)):
+            folder = entry(workspace.bento_home, row.version)
+            problem = damage_of(folder, row.weights_sha256)
+            if problem:
+                of = "champion" if row.version == in_service else "model"
+                remedy = f"restore {folder} from a copy, or release another: {ANOTHER}"
+                yield Finding("I6", f"{of} {row.version}: {problem}", remedy)
+
+
+def models_are_as_saved(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Models whose row, name or `model.yaml` says otherwise than the card beside the weights."""
+    with engine.connect() as connection:
+        for row in connection.execute(select(models).order_by(models.c.version)):
+            folder = entry(workspace.bento_home, row.version)
+            text = saved_card(folder, row.weights_sha256)
+            if text is not None:  # or `models_are_whole` reports it
+                yield from _unlike_card(row, folder, text)
+
+
+def _unlike_card(row: Row[Any], folder: Path, text: bytes) -> Iterator[Finding]:
+    card, stored = ModelCard.from_json(text), json.loads(text)
+    wanted = {"config": stored, **{name: stored[name] for name in OF_CARD}}
+    for name, value in wanted.items():
+        if row._mapping[name] != value:
+            what = f"models.{name} of {row.version} is another than in its card"
+            yield Finding("I9", what, f"{folder / 'card.json'} has the right one; {RESTORE}")
+    if not row.version.endswith(f"-{identity_of(folder)}"):
+        what = f"{row.version} is the name of other contents"
+        yield Finding("I9", what, f"restore {folder} from a copy")
     try:
-        load_model(engine, workspace.bento_home, version)
-    except (OSError, RuntimeError, ValueError) as error:
-        yield Finding("I6", f"champion {version}: {error}", f"release another: {ANOTHER}")
+        named = tag_of(folder)
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        named = {"unreadable": error}
+    if named != expected_tag(row.version, card, row.weights_sha256):
+        what = f"{folder / 'model.yaml'} is not that of {row.version}"
+        yield Finding("I9", what, "`hone fsck --repair` writes it anew from the card")
+
+
+def bentos_are_as_built(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Bentos with a file that is gone or changed, and the newest one if it is gone."""
+    for version, problem in damaged_bentos(workspace):
+        remedy = "`hone fsck --repair` builds it anew"
+        yield Finding("I14", f"bento {version}: {problem}", remedy)
 
 
 def stored_models_are_recorded(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
@@ -59,16 +127,24 @@ def stored_models_are_recorded(engine: Engine, workspace: Workspace) -> Iterator
 
 
 def verdicts_rest_on_evidence(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """PROMOTE verdicts whose accuracy is missing or no share."""
+    """PROMOTE verdicts whose accuracy is missing or no share, and verdicts that were changed."""
     with engine.connect() as connection:
-        for row in connection.execute(select(verdicts).where(verdicts.c.outcome == "PROMOTE")):
+        for row in connection.execute(select(verdicts)):
             accuracy = row.metrics.get("challenger_accuracy")
-            if not isinstance(accuracy, float) or not 0 <= accuracy <= 1:
+            is_share = isinstance(accuracy, float) and 0 <= accuracy <= 1
+            if row.outcome == PROMOTE and not is_share:
                 yield Finding(
                     "I11",
                     f"{row.verdict_id} promotes on accuracy {accuracy!r}",
                     "judge again: `hone retrain`",
                 )
+            elif row.verdict_id not in _names(row._asdict()):
+                what = f"{row.verdict_id} ({row.outcome} of {row.challenger}) was changed"
+                yield Finding("I11", f"{what} after it was made", RESTORE)
+
+
+def _names(row: dict[str, Any]) -> list[str]:
+    return [verdict_name(row, old=old) for old in (False, True)]
 
 
 def models_hold_data_only(engine: Engine, workspace: Workspace) -> Iterator[Finding]:

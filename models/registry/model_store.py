@@ -181,19 +181,24 @@ def _write_entry(
     bento_home: Path, version: str, card: ModelCard, contents: dict[str, bytes]
 ) -> None:
     folder = entry(bento_home, version)
+    create_entry(bento_home, version, card, _sha256(contents[MANIFEST]))
+    for name, content in {**contents, "model.yaml": (folder / "model.yaml").read_bytes()}.items():
+        write_atomically(folder / name, content)
+    sync_folder(folder.parent)
+
+
+def create_entry(bento_home: Path, version: str, card: ModelCard, sha256: str) -> None:
+    """An entry of BentoML with its `model.yaml`; our files follow, fsynced."""
     store = _model_store(bento_home)
     import bentoml
 
     with bentoml.models.create(
         version,
-        labels={"snapshot": card.snapshot, "strategy": card.strategy},
-        metadata={**_bento_metadata(card), "manifest_sha256": _sha256(contents[MANIFEST])},
+        labels=bento_labels(card),
+        metadata={**bento_metadata(card), "manifest_sha256": sha256},
         _model_store=store,
     ):
-        pass  # BentoML writes its model.yaml; our files follow, fsynced
-    for name, content in {**contents, "model.yaml": (folder / "model.yaml").read_bytes()}.items():
-        write_atomically(folder / name, content)
-    sync_folder(folder.parent)
+        pass
 
 
 def _model_store(bento_home: Path) -> Any:
@@ -209,7 +214,12 @@ def _model_store(bento_home: Path) -> Any:
     return ModelStore(folder)
 
 
-def _bento_metadata(card: ModelCard) -> dict[str, str | int | float]:
+def bento_labels(card: ModelCard) -> dict[str, str]:
+    """The part of the card that BentoML's labels hold."""
+    return {"snapshot": card.snapshot, "strategy": card.strategy}
+
+
+def bento_metadata(card: ModelCard) -> dict[str, str | int | float]:
     """The part of the card that BentoML's metadata can hold: no null, nothing nested."""
     fields = json.loads(card.to_json())
     flat = {name: fields[name] for name in ("code_commit", "seed")} | fields["metrics"]

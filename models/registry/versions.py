@@ -6,6 +6,7 @@ replaces, so of two releases made from the same state the database lets one thro
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,10 @@ releases = Table(
     Column("released_at", Text, nullable=False),
     info=journal.COVERED,
 )
+
+JUDGED = (
+    "challenger", "champion", "snapshot", "rows_fingerprint", "outcome", "reasons", "metrics",
+)  # fmt: skip
 
 
 class Superseded(RuntimeError):
@@ -142,14 +147,26 @@ def record_verdict(
         "reasons": list(verdict.reasons),
         "metrics": json_value(verdict.metrics),
     }
-    digest = hashlib.sha256(json.dumps(row, sort_keys=True, allow_nan=False).encode()).hexdigest()
-    verdict_id = f"verdict-{digest[:12]}"
+    verdict_id = verdict_name(row)
     with writing(engine) as connection:
         known = select(verdicts.c.verdict_id).where(verdicts.c.verdict_id == verdict_id)
         if connection.scalar(known) is None:
             row = {"verdict_id": verdict_id, **row, "decided_at": now()}
             journal.insert(connection, verdicts, [row])
     return verdict_id
+
+
+def verdict_name(row: Mapping[str, Any], *, old: bool = False) -> str:
+    """The id of a verdict: the same for the same judgement of the same rows.
+
+    An `old` one was made by version 0.1, of the JSON that it stored as text.
+    """
+    judged = {name: row[name] for name in JUDGED}
+    if old:
+        judged["reasons"] = json.dumps(judged["reasons"])
+        judged["metrics"] = json.dumps(judged["metrics"], sort_keys=True)
+    digest = hashlib.sha256(json.dumps(judged, sort_keys=True, allow_nan=False).encode())
+    return f"verdict-{digest.hexdigest()[:12]}"
 
 
 def find_verdict(engine: Engine, verdict_id: str) -> Row[Any]:

@@ -18,6 +18,7 @@ ID = np.dtype("S32")  # the 32 bytes of a sample id; compared as bytes, trailing
 _ROWS = ("ids", "probs", "embeddings")  # a file of each, row i of sample i; probs: the outputs
 _BLOCKS = "blocks"  # what counts: a record for each block whose rows are on the disk
 _LOCK = "lock"  # held by whoever has the cache open; never removed
+_PART = 1 << 20  # bytes of a file in memory at once
 _RECORD = struct.Struct("<QIIII")  # rows so far; checksums of the block's three parts, and of these
 
 
@@ -131,11 +132,22 @@ class ScoreCache:
         What was written after the last whole record belongs to a process that was killed: it is
         overwritten by the next block.
         """
+        records = self._records()
+        if problem := self._damage(records):
+            return problem
+        rows = records[-1][0] if records else 0
+        self._ids, self._blocks = np.fromfile(self.folder / "ids", ID, rows), len(records)
+        return None
+
+    def _records(self) -> list[tuple[int, ...]]:
         content = (self.folder / _BLOCKS).read_bytes()
         whole = content[: len(content) // _RECORD.size * _RECORD.size]
         records = list(_RECORD.iter_unpack(whole))
         if records and not _is_whole(records[-1]):
             records.pop()  # a power cut wrote half of it
+        return records
+
+    def _damage(self, records: Sequence[tuple[int, ...]]) -> str | None:
         if not all(map(_is_whole, records)):
             return f"{_BLOCKS} is not what was written"
         bounds = [0, *(record[0] for record in records)]
@@ -148,7 +160,6 @@ class ScoreCache:
             sums = [_sum(self.folder / name, *rows, size) for name, size in sizes.items()]
             if rows[1] <= rows[0] or tuple(sums) != record[1:4]:
                 return f"block {number} is not what was written"
-        self._ids, self._blocks = np.fromfile(self.folder / "ids", ID, bounds[-1]), len(records)
         return None
 
 
@@ -172,6 +183,23 @@ def open_cache(folder: Path, *, outputs: int, width: int, model: str = "") -> Sc
         os.close(lock)
         raise
     return cache
+
+
+def damage_of_cache(folder: Path) -> str | None:
+    """What is wrong with the cache in `folder`; None: nothing, or there is none. It is not opened.
+
+    A last record that is not whole is no damage: a process that was killed may have written it.
+    """
+    try:
+        shape = json.loads((folder / "shape.json").read_bytes())
+        outputs, width = int(shape["classes"]), int(shape["width"])
+        cache = ScoreCache(folder, outputs=outputs, width=width, lock=-1)
+        return cache._damage(cache._records())
+    except FileNotFoundError as error:
+        missing = Path(str(error.filename)).name
+        return None if missing == "shape.json" else f"{missing} is not there"
+    except (ValueError, KeyError, TypeError) as error:
+        return f"shape.json cannot be read ({error})"
 
 
 def forget_cache(folder: Path) -> bool:
@@ -259,9 +287,12 @@ def _is_whole(record: Sequence[int]) -> bool:
 
 def _sum(path: Path, start: int, stop: int, size: int) -> int:
     """The checksum of some rows of a file."""
+    left, checksum = max(0, stop - start) * size, 0
     with path.open("rb") as file:
         file.seek(start * size)
-        return zlib.crc32(file.read(max(0, stop - start) * size))
+        while left and (part := file.read(min(left, _PART))):
+            checksum, left = zlib.crc32(part, checksum), left - len(part)
+    return checksum
 
 
 def _write(path: Path, content: bytes, *, at: int) -> None:

@@ -3,21 +3,27 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
+from core.database import stream
 from core.findings import RESTORE, Finding
 from core.workspace import Workspace
 from models.registry.versions import models
-from models.serving.prediction_store import predictions, read_served_image, segment_states
+from models.serving.prediction_store import (
+    predictions,
+    predictions_unlike_records,
+    read_served_image,
+    segment_states,
+)
 
-DRAIN_AGAIN = "`hone fsck --repair` drains the segment again"
+DRAIN_AGAIN = "`hone fsck --repair` takes it from the segment again"
 WAITS_DAYS = 1  # the watch drains every hour; longer means that nobody does
 
 
 def served_images_are_whole(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
     """Predictions whose image is not at the recorded place, or is a different one."""
     with engine.connect() as connection:
-        for row in connection.execute(select(predictions).order_by(predictions.c.seq)):
+        for row in stream(connection, select(predictions).order_by(predictions.c.seq)):
             try:
                 read_served_image(workspace.traffic, row)
             except (OSError, ValueError) as error:
@@ -44,6 +50,19 @@ def served_records_are_stored(engine: Engine, workspace: Workspace) -> Iterator[
             what = f"predictions that wait to be drained: {segment.waiting}"
             since = f"the oldest was served at {segment.waits_since}"
             yield Finding("I1", f"segment {segment.name}, {what}, {since}", "run `hone watch`")
+
+
+def predictions_are_as_served(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Predictions whose row says otherwise than the record in their segment, and gaps."""
+    for prediction_id, what, row in predictions_unlike_records(engine, workspace.traffic):
+        remedy = DRAIN_AGAIN if row else RESTORE
+        yield Finding("I1", f"prediction {prediction_id}: {what}", remedy)
+    with engine.connect() as connection:
+        numbers = select(func.count(), func.max(predictions.c.seq)).select_from(predictions)
+        rows, last = connection.execute(numbers).one()
+        if rows != (last or 0):
+            what = f"{last} predictions were drained, {rows} are in predictions"
+            yield Finding("I1", what, RESTORE)
 
 
 def _days_ago(days: int) -> str:

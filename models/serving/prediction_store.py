@@ -33,7 +33,7 @@ from sqlalchemy import (
 from core import journal
 from core.database import Json, metadata, writing
 from core.locks import Token, fence, only_writer
-from models.serving.segment_reader import Damage, Record, scan
+from models.serving.segment_reader import Damage, Record, read_records, scan
 from models.serving.segments import DIGITS, HALF
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from models.scoring.predict import Predictions
 
 CHUNK = 2_000  # records in one transaction of `drain`
+COMPARED = 500  # records compared with the database at once: each database takes so many keys
 OPEN_SEGMENTS = 64  # merged, so that records of several processes are drained in order of time
 
 segments = Table(
@@ -103,6 +104,50 @@ def undrained_segments(engine: Engine, folder: Path) -> int:
     """How many segments have whole records that were not copied into the database yet."""
     behind = [(path, done) for path, size, done in _progress(engine, folder) if size > done]
     return sum(any(isinstance(part, Record) for part in scan(path, done)) for path, done in behind)
+
+
+def predictions_unlike_records(
+    engine: Engine, folder: Path
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Predictions that are other than in their segment: id, what differs, the row as served.
+
+    The row is empty for one that no record of its segment is of.
+    """
+    with engine.connect() as connection:
+        names = connection.scalars(select(predictions.c.segment).distinct()).all()
+        for path in (folder / name for name in names if (folder / name).is_file()):
+            ids: set[str] = set()
+            records = iter(read_records(path))
+            while part := list(islice(records, COMPARED)):
+                ids |= {record.fields["prediction_id"] for record in part}
+                yield from _unlike(connection, part)
+            mine = select(predictions.c.prediction_id).where(predictions.c.segment == path.name)
+            for prediction_id in connection.scalars(mine.execution_options(yield_per=COMPARED)):
+                if prediction_id not in ids:
+                    yield prediction_id, "is in no record of its segment", {}
+
+
+def _unlike(
+    connection: Connection, part: list[Record]
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    served = {str(record.fields["prediction_id"]): _row(record, 0) for record in part}
+    stored = select(predictions).where(predictions.c.prediction_id.in_(list(served)))
+    for row in connection.execute(stored).mappings():
+        wanted = {**served[row["prediction_id"]], "seq": row["seq"]}
+        other = [name for name, value in wanted.items() if row[name] != value]
+        if other and row["segment"] == wanted["segment"]:
+            first = other[0]
+            what = f"{first} is {str(row[first])[:60]}, served was {str(wanted[first])[:60]}"
+            yield row["prediction_id"], what, wanted
+
+
+def restore_predictions(engine: Engine, folder: Path) -> int:
+    """Give predictions that were changed the values that their segment has; return how many."""
+    changed = [row for _, _, row in predictions_unlike_records(engine, folder) if row]
+    with only_writer(engine, "drain") as token, writing(engine) as connection:
+        fence(connection, token)
+        journal.update_rows(connection, predictions, changed)
+    return len(changed)
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,7 @@ def record_decision(
             f"the window is {first_seq} to {last_seq}; it has at least one prediction, and their "
             "numbers start at 1"
         )
-    window = f"{model}:{first_seq}:{last_seq}"
-    decision_id = f"decision-{hashlib.sha256(window.encode()).hexdigest()[:16]}"
+    decision_id = decision_name(model, first_seq, last_seq)
     row: dict[str, str | int] = {
         "decision_id": decision_id, "model": model, "first_seq": first_seq, "last_seq": last_seq,
         "action": str(decision.action), "reason": decision.reason, "decided_at": now(),
@@ -108,6 +107,12 @@ def record_decision(
             if not _known(engine, decision_id):
                 raise
     return decision_id
+
+
+def decision_name(model: str, first_seq: int, last_seq: int) -> str:
+    """The id of the decision on a window of a model's predictions."""
+    window = f"{model}:{first_seq}:{last_seq}"
+    return f"decision-{hashlib.sha256(window.encode()).hexdigest()[:16]}"
 
 
 def newest_decision(connection: Connection) -> DecisionRecord | None:

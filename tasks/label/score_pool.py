@@ -9,6 +9,7 @@ import pandas as pd
 
 from labeling.batches.batch import PRE_ANNOTATIONS
 from labeling.batches.select import SelectionConfig
+from labeling.ingest.intake import INDEX
 from labeling.strategies import STRATEGIES
 from labeling.strategies.pool import Pool
 from models.kinds import KINDS, Kind
@@ -227,7 +228,7 @@ def _forget_others(current: "Path") -> None:
     """
     from models.scoring.cache import forget_cache
 
-    in_use = (current.name, f"{current.name}{EXACT}", FEATURES)
+    in_use = (current.name, f"{current.name}{EXACT}", FEATURES, INDEX)
     for folder in current.parent.iterdir() if current.parent.is_dir() else ():
         if folder.is_dir() and folder.name not in in_use:
             forget_cache(folder)

@@ -26,7 +26,16 @@ from tests.system.world import make_world
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 READY = "hone.labels-ready"
-FLOWS = ["collect", "free-stuck-runs", "ingest", "label", "retrain", "review", "watch"]
+FLOWS = [
+    "check-workspace",
+    "collect",
+    "free-stuck-runs",
+    "ingest",
+    "label",
+    "retrain",
+    "review",
+    "watch",
+]
 ROUND = {"strategy": "random", "size": 60, "audit_share": 0.5}
 
 
@@ -42,6 +51,7 @@ def test_the_deployments_run_on_demand_on_schedule_and_on_events(
         with terminal(workspace, PREFECT_API_URL=prefect_server.url) as hone:
             make_two_snapshots_during_a_training(deployed, workspace, hone)
             deployed.run("watch")
+            deployed.run("check-workspace")
             assert "every promise holds" in hone("fsck").stdout
     check_triggers(deployed, "hone.drift", ["label", "retrain"])
 

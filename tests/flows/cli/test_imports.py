@@ -34,7 +34,6 @@ RUN_NONE = {
 }
 FAILS = {"trace", "release", "webhook", "budget"}  # for want of what they ask for
 NEEDS = {
-    "fsck": "torch",  # loads the champion
     "webhook": "prefect",  # raises its events
 }
 

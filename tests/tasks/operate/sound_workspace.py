@@ -1,9 +1,11 @@
 """A workspace in which everything has happened once: labels, a snapshot, a release, traffic."""
 
+import hashlib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from core import journal
 from core.database import now, writing
@@ -13,11 +15,17 @@ from core.shards import pack
 from core.workspace import Workspace, init_workspace
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
+from labeling.ingest.intake import INDEX, index_folder
+from labeling.ingest.near_duplicates import ThumbnailIndex
 from labeling.ledger.answers import ANSWER_COLUMNS, record_answers
 from labeling.ledger.gold import add_gold
 from labeling.ledger.rounds import SEND
 from labeling.ledger.tables import assignments, audit, rounds, samples
+from labeling.ledger.watermarks import save_watermark
 from labeling.snapshots.publish import cut_snapshot
+from models.registry.bento import write_contents
+from models.registry.model_store import NAME
+from models.scoring.cache import open_cache
 from models.serving.prediction_store import drain
 from models.serving.segments import SegmentWriter
 from models.watching.decisions import record_decision
@@ -26,7 +34,7 @@ from tests.labeling.databases import make_engine
 from tests.models.saved_models import CLASSES, put_in_service, save
 from tests.models.serving.test_prediction_store import served
 
-SAMPLES = ("a", "b", "c", "d")  # labelled and trained on
+SAMPLES = ("a", "b", "c", "d")  # labelled and trained on; c and d are near-duplicates
 AUDITED, GOLD = "e", "f"
 
 
@@ -34,7 +42,7 @@ def make_sound_workspace(root: Path) -> Workspace:
     """A workspace in which every promise holds, and each has something that could break it."""
     workspace = init_workspace(root, list(CLASSES), image_size=16)
     names = [*SAMPLES, AUDITED, GOLD]
-    engine = make_engine(workspace.root, names)
+    engine = make_engine(workspace.root, names, {"d": "c"})
     _store_images(engine, workspace, names)
     with only_writer(engine, "rounds") as token, writing(engine) as connection:
         row = {"round_id": "round-0001", "number": 1, "strategy": "margin", "seed": 0}
@@ -43,7 +51,8 @@ def make_sound_workspace(root: Path) -> Workspace:
         for place, name in enumerate([*SAMPLES, AUDITED]):
             asked = {"round_id": "round-0001", "sample_id": name, "position": place}
             reason = "audit" if name == AUDITED else "margin"
-            asked |= {"reason": reason, "sent_at": now()}
+            share = 0.2 if name == AUDITED else None
+            asked |= {"reason": reason, "inclusion_probability": share, "sent_at": now()}
             journal.insert(connection, assignments, [asked])
         drawn = {"round_id": "round-0001", "inclusion_probability": 0.2, "drawn_at": now()}
         journal.insert(connection, audit, [{"sample_id": AUDITED, **drawn}])
@@ -55,6 +64,8 @@ def make_sound_workspace(root: Path) -> Workspace:
     version = save(workspace, engine)
     put_in_service(engine, version)
     _serve(engine, workspace, version)
+    _store_scores(workspace, version)
+    _package(workspace, version)
     engine.dispose()
     return workspace
 
@@ -62,11 +73,36 @@ def make_sound_workspace(root: Path) -> Workspace:
 def _store_images(engine: Engine, workspace: Workspace, names: list[str]) -> None:
     shard = pack([(name, name.encode()) for name in names])
     shard.write(workspace.shards)
+    index = ThumbnailIndex()
     with writing(engine) as connection:
         for name, place in zip(names, shard.places, strict=True):
             row = {"shard": place.shard, "offset": place.offset, "length": place.length}
             row |= {"sample_id": name, "stored_sha256": place.sha256}
             journal.update_rows(connection, samples, [row])
+        rows = connection.execute(select(*samples.c["sample_id", "thumbnail"])).tuples().all()
+        save_watermark(connection, INDEX, shard.name)
+    index.remember(*zip(*rows, strict=True))
+    index.save(index_folder(workspace), shard.name)
+
+
+def _store_scores(workspace: Workspace, version: str) -> None:
+    names = [hashlib.sha256(name.encode()).hexdigest() for name in (*SAMPLES, AUDITED)]
+    folder = workspace.scores / version.replace(":", "-")
+    with open_cache(folder, outputs=len(CLASSES), width=4, model=version) as cache:
+        for part in (names[:3], names[3:]):
+            rows = np.ones((len(part), len(CLASSES)), np.float32) / len(CLASSES)
+            cache.append(part, rows, np.ones((len(part), 4), np.float32))
+
+
+def _package(workspace: Workspace, version: str) -> None:
+    """A bento as `bentoml build` leaves it, as far as its files matter here."""
+    number = version.partition(":")[2]
+    bento = workspace.bento_home / "bentos" / NAME / number
+    (bento / "src" / "models").mkdir(parents=True)
+    (bento / "bento.yaml").write_text(f"name: {NAME}\nversion: {number}\n")
+    (bento / "src" / "models" / "service.py").write_text("ANSWER = 'cat'\n")
+    write_contents(bento)
+    (bento.parent / "latest").write_text(number)
 
 
 def _label(engine: Engine) -> None:

@@ -21,6 +21,7 @@ from core.git import git
 from core.locks import only_writer
 from labeling.snapshots.publish import cut_snapshot
 from labeling.snapshots.table import SnapshotConfig
+from models.registry.versions import champion, release
 from models.serving.segments import SegmentWriter
 from tasks.context import Context, open_context
 from tasks.operate import fsck
@@ -155,6 +156,21 @@ def put_code_beside_the_weights(ctx: Context) -> None:
     only_file(ctx.workspace.bento_home, "weights.safetensors").with_name("hook.py").touch()
 
 
+def put_a_file_beside_the_shards(ctx: Context) -> None:
+    (ctx.workspace.shards / "hook.py").touch()
+
+
+def flip_in(pattern: str, place: int = -1) -> Callable[[Context], None]:
+    """One bit of the first of these files is another."""
+
+    def damage(ctx: Context) -> None:
+        path = min(path for path in ctx.workspace.root.glob(pattern) if path.is_file())
+        path.chmod(0o644)
+        flip(path, place)
+
+    return damage
+
+
 def metrics(**values: object) -> Callable[[Context], None]:
     return statements(f"UPDATE verdicts SET metrics = '{json.dumps(values)}'")
 
@@ -175,6 +191,18 @@ def train_on_a_near_duplicate_of_an_audit_sample(ctx: Context) -> None:
 
 def unknown_sample(table: str) -> Callable[[Context], None]:
     return statements(f"UPDATE {table} SET sample_id = 'nobody' WHERE rowid = 1")
+
+
+def damage_an_index(ctx: Context) -> None:
+    """A bit of an entry of an index is another."""
+    ctx.engine.dispose()
+    path = ctx.workspace.root / "hone.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        named = "SELECT rootpage FROM sqlite_master WHERE name = 'ix_answers_sample_id'"
+        (page,) = connection.execute(named).fetchone()
+    flip(path, page * size - 2)
 
 
 SECOND_LABEL = (
@@ -226,20 +254,75 @@ BREAKS = (
     Break("releases_are_justified", "I6",
           release_without_promotion("ann", " ", "HOLD"), "has verdict HOLD"),
     Break("releases_are_justified", "I6", release_on_the_verdict_of_another, "of hone:0000-other"),
-    Break("the_champion_loads", "I6", damage_the_weights, "is damaged"),
-    Break("the_champion_loads", "I6", lose_the_weights, "weights.safetensors"),
+    Break("models_are_whole", "I6", damage_the_weights, "is damaged"),
+    Break("models_are_whole", "I6", lose_the_weights, "weights.safetensors"),
     Break("tokens_only_rise", "I8", statements("UPDATE locks SET token = 0"), "above 0"),
     Break("predictions_lead_to_models", "I9",
           statements("UPDATE predictions SET model = 'hone:0009-a'"), "hone:0009-a"),
     Break("models_lead_to_snapshots", "I9",
           statements("UPDATE models SET snapshot = 'snapshot-0009'"), "snapshot-0009"),
     Break("stored_models_are_recorded", "I9", leave_a_model_without_a_row, "hone:0009-stray"),
-    *(Break("ledger_rows_lead_to_samples", "I9", unknown_sample(table), f"{table}.sample_id nobody")
+    *(Break("rows_lead_to_rows", "I9", unknown_sample(table), f"{table}.sample_id nobody")
       for table in ("answers", "assignments", "audit", "gold", "labels")),
-    Break("labels_rest_on_answers", "I9", statements("DELETE FROM answers WHERE seq = 1"),
-          "rests on answer 1: one is gone"),
+    Break("rows_lead_to_rows", "I9", statements("DELETE FROM answers WHERE seq = 1"),
+          "label_answers.answer_seq 1 is not in answers"),
+    Break("answers_are_as_given", "I9",
+          statements("UPDATE answers SET value = 'dog' WHERE seq = 1"), "another was given"),
+    Break("labels_rest_on_answers", "I9",
+          statements("UPDATE labels SET label = 'dog' WHERE sample_id = 'a'"),
+          "its answers are cat"),
+    Break("labels_rest_on_answers", "I9",
+          statements("UPDATE labels SET annotators = '[\"bob\"]' WHERE sample_id = 'a'"), "by bob"),
+    Break("labels_rest_on_answers", "I9", statements("DELETE FROM label_answers"), "on no answer"),
+    Break("labels_rest_on_answers", "I9",
+          statements("DELETE FROM label_answers", "DELETE FROM labels"), "is not in labels"),
+    Break("labels_rest_on_answers", "I9",
+          statements(f"UPDATE labels SET label = 'cat' WHERE sample_id = '{GOLD}'"), "gold sample"),
+    Break("shards_are_of_samples", "I10", put_a_file_beside_the_shards, "is no shard of a sample"),
     Break("labels_are_classes", "I10",
           statements("UPDATE labels SET label = 'cow' WHERE sample_id = 'a'"), "labelled 'cow'"),
+    Break("the_database_is_whole", "I2", damage_an_index, "ix_answers_sample_id"),
+    Break("tables_and_triggers_are_there", "I2",
+          statements("DROP INDEX uq_labels_in_force"), "index uq_labels_in_force is gone"),
+    Break("tables_and_triggers_are_there", "I2",
+          statements("DROP TRIGGER count_labels_insert"), "trigger count_labels_insert is gone"),
+    Break("rounds_are_complete", "I2",
+          statements("DELETE FROM assignments WHERE sample_id = 'b'"), "has 4 assignments"),
+    Break("rounds_are_complete", "I2",
+          statements("UPDATE rounds SET number = 2"), "2 rounds were made, 1 are in rounds"),
+    Break("watermarks_are_not_ahead", "I3",
+          statements("INSERT INTO watermarks VALUES ('label-studio:1', '9999-01-01T00:00:00Z')"),
+          "in the future"),
+    Break("adopted_traffic_was_served", "I3",
+          statements("INSERT INTO watermarks VALUES ('adopted-traffic', '3')"), "beyond the last"),
+    Break("the_cache_is_whole", "I5", flip_in(".dvc/cache/files/md5/*/*"), "its MD5"),
+    Break("the_table_is_the_newest_snapshot", "I5", flip_in("data/labels.parquet"), "is not the"),
+    Break("the_repository_is_whole", "I5", flip_in(".git/objects/??/*", 20), "git repository"),
+    Break("releases_are_complete", "I6",
+          statements("UPDATE releases SET number = 2"), "2 releases"),
+    Break("models_are_as_saved", "I9",
+          statements("UPDATE models SET metrics = '{}'"), "metrics of"),
+    Break("models_are_as_saved", "I9",
+          flip_in("bento/models/hone/0*/model.yaml", 3), "is not that"),
+    Break("predictions_are_as_served", "I1",
+          statements("UPDATE predictions SET label = 'dog' WHERE seq = 1"), "label is dog"),
+    Break("scores_are_whole", "I10", flip_in("scores/hone*/probs"), "block 1 is not"),
+    Break("audit_samples_are_drawn", "I11",
+          statements("UPDATE audit SET inclusion_probability = 0"), "probability 0.0"),
+    Break("audit_samples_are_drawn", "I11", statements("DELETE FROM audit"), "is not in audit"),
+    Break("near_duplicates_are_together", "I11",
+          statements("UPDATE samples SET group_id = 'a' WHERE sample_id = 'b'"),
+          "resembles no other"),
+    Break("near_duplicates_are_together", "I11",
+          statements("UPDATE samples SET group_id = 'd' WHERE sample_id = 'd'"), "and in others"),
+    Break("the_index_of_thumbnails_is_whole", "I11",
+          flip_in("scores/thumbnails/*.rows.npy"), "scores/thumbnails"),
+    Break("decisions_are_of_their_windows", "I12",
+          statements("UPDATE decisions SET last_seq = 1"), "another window"),
+    Break("bentos_are_as_built", "I14",
+          flip_in("bento/bentos/hone/0*/src/models/service.py"), "is not as it was built"),
+    Break("verdicts_rest_on_evidence", "I11",
+          metrics(challenger_accuracy=0.9), "was changed after it was made"),
     Break("verdicts_rest_on_evidence", "I11", metrics(), "promotes on accuracy None"),
     Break("verdicts_rest_on_evidence", "I11", metrics(challenger_accuracy=1.5), "accuracy 1.5"),
     Break("held_out_samples_are_not_trained_on", "I11",
@@ -316,7 +399,7 @@ def test_a_check_that_cannot_run_is_reported_and_hides_no_other(
         raise OSError("disk on fire")
 
     first = next(iter(fsck.CHECKS))
-    monkeypatch.setitem(fsck.CHECKS, first, fsck.Check("I1", fail))
+    monkeypatch.setitem(fsck.CHECKS, first, fsck.Check("I1", "", fail))
     lose_the_shard(ctx)
     failed, *others = fsck.check()
     assert failed.promise == "I13" and f"{first} (I1) failed: disk on fire" in failed.what
@@ -324,8 +407,13 @@ def test_a_check_that_cannot_run_is_reported_and_hides_no_other(
 
 
 def test_a_named_person_may_release_against_the_verdict(ctx: Context) -> None:
-    release_without_promotion("ann", "the old one is slow", "HOLD")(ctx)
-    assert {finding.promise for finding in fsck.check()} == {"I16"}  # it is not in the journal
+    version = champion(ctx.engine)
+    assert version
+    who, why = "ann", "the old one is slow"
+    release(
+        ctx.engine, version=version, verdict_id=None, expected=1, who=who, why=why, override=True
+    )
+    assert fsck.check() == []
 
 
 def test_a_half_saved_model_breaks_no_promise(ctx: Context) -> None:
