@@ -46,6 +46,7 @@ Rows = dict[str, list[dict[str, Any]]]
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with tarfile.open(FIXTURES / "workspace-0.1.0.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
+    (tmp_path / "workspace").chmod(0o750)  # what `hone fsck --repair` does after an upgrade
     monkeypatch.setenv("HONE_WORKSPACE", str(tmp_path / "workspace"))
     monkeypatch.delenv("HONE_DATABASE_URL", raising=False)
     return tmp_path / "workspace"
