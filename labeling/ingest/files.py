@@ -117,21 +117,32 @@ def read_files(files: Sequence[ImageFile], *, processes: int) -> Iterator[list[R
     if processes <= 1 or len(chunks) <= 1:
         yield from map(_read_chunk, chunks)
         return
-    pool = ProcessPoolExecutor(
-        min(processes, len(chunks)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_end_with_parent,
-    )
     waiting: deque[tuple[list[ImageFile], Future[list[ReadFile]]]] = deque()
+    pool = _pool(min(processes, len(chunks)))
     try:
         for chunk in chunks:
-            waiting.append((chunk, pool.submit(_read_chunk, chunk)))
+            try:
+                waiting.append((chunk, pool.submit(_read_chunk, chunk)))
+            except BrokenProcessPool:
+                yield from (_result(*one) for one in waiting)
+                waiting.clear()
+                pool.shutdown()
+                pool = _pool(min(processes, len(chunks)))
+                waiting.append((chunk, pool.submit(_read_chunk, chunk)))
             if len(waiting) >= processes * _CHUNKS_AHEAD:
                 yield _result(*waiting.popleft())
         while waiting:
             yield _result(*waiting.popleft())
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with_parent,
+    )
 
 
 def _chunks(files: Iterable[ImageFile]) -> Iterator[list[ImageFile]]:
@@ -148,13 +159,27 @@ def _chunks(files: Iterable[ImageFile]) -> Iterator[list[ImageFile]]:
 
 
 def _result(chunk: list[ImageFile], future: Future[list[ReadFile]]) -> list[ReadFile]:
+    """What a process read, or where one died under these or other files, what another one reads."""
     try:
         return future.result()
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            f"a process that was reading files died (killed, or out of memory?) at or after "
-            f"{chunk[0].name}; what was stored stays, run again, with fewer processes"
-        ) from error
+    except BrokenProcessPool:
+        return _read_alone(chunk)
+
+
+def _read_alone(chunk: list[ImageFile]) -> list[ReadFile]:
+    """The files read by a process of their own, in ever smaller parts: one that kills it is refused.
+
+    A decoder that crashes, or takes all memory, would else stop every later ingest at its file.
+    """
+    with _pool(1) as pool:
+        try:
+            return pool.submit(_read_chunk, chunk).result()
+        except BrokenProcessPool:
+            if len(chunk) == 1:
+                detail = "the process that read it died (killed, or out of memory?)"
+                return [ReadFile(chunk[0], ImageRefused("UNREADABLE", detail))]
+    half = len(chunk) // 2
+    return _read_alone(chunk[:half]) + _read_alone(chunk[half:])
 
 
 def _end_with_parent() -> None:

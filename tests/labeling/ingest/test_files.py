@@ -14,7 +14,7 @@ from PIL import Image
 
 from core.images import MAX_BYTES, ImageRefused
 from labeling.ingest import files
-from labeling.ingest.files import ImageFile, files_under, read_file, read_files
+from labeling.ingest.files import ImageFile, ReadFile, files_under, read_file, read_files
 
 
 def png(seed: int = 0) -> bytes:
@@ -170,14 +170,27 @@ def test_a_chunk_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [len(chunk) for chunk in chunks] == [2, 2, 1]
 
 
-def test_a_reader_that_dies_is_reported_with_the_file(
+def die_of_a_name(chunk: list[ImageFile]) -> list[ReadFile]:
+    """As a reader does whose decoder crashes on one of the files."""
+    if any(Path(file.path).name == "deadly.png" for file in chunk):
+        os.abort()
+    return [read_file(file) for file in chunk]
+
+
+def test_a_file_that_kills_its_reader_is_refused_and_the_others_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_CHUNK_FILES", 1)
-    monkeypatch.setattr(files, "_end_with_parent", os.abort)  # what a reader does first
-    found, _ = files_under([put(tmp_path / "a.png"), put(tmp_path / "b.png")])
-    with pytest.raises(RuntimeError, match=r"a\.png.*run again"):
-        list(read_files(found, processes=2))
+    monkeypatch.setattr(files, "_CHUNK_FILES", 3)
+    monkeypatch.setattr(files, "_CHUNKS_AHEAD", 1)
+    monkeypatch.setattr(files, "_read_chunk", die_of_a_name)
+    for name in ("a", "b", "deadly", "e", "f", "g", "h"):
+        put(tmp_path / f"{name}.png")
+    found, _ = files_under([tmp_path])
+    read = [one for chunk in read_files(found, processes=2) for one in chunk]
+    assert [one.file.path for one in read] == [file.path for file in found]
+    refused = [one for one in read if isinstance(one.outcome, ImageRefused)]
+    assert [(Path(one.file.path).name, one.outcome.reason) for one in refused
+            if isinstance(one.outcome, ImageRefused)] == [("deadly.png", "UNREADABLE")]  # fmt: skip
 
 
 def test_readers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
