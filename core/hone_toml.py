@@ -1,20 +1,24 @@
 """`hone.toml`: what a workspace is, and the policies that decide for every caller alike."""
 
 import json
-import math
 import tomllib
+import unicodedata
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from core.errors import HoneError
-from core.text import CONTROLS
+from core.text import CONTROLS, short
 
 HOTKEYS = "1234567890qwertyuiopasdfghjklzxcvbnm"
 LABEL_KINDS = ("classification",)  # KINDS of labeling and of models have each
 POLICIES = ("settling", "snapshot", "gate", "watch")  # sections; `tasks.policies` reads them
 KEYS = ("title", "purpose", "kind", "image_size", "price", "class", *POLICIES)
+HIGHEST_PRICE = 1e12
+NAME_LENGTH = 200  # characters of a class name
+NO_XML = set("\ufffe\uffff")  # Label Studio gets the classes in XML
 HEADER = """\
 # What this workspace is. Every command, deployment and report reads this file.
 """
@@ -50,19 +54,23 @@ def parse_hone_toml(text: str, config: Path) -> HoneToml:
     """The content of the file `config`; an unknown key or an unsound value is an error."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise HoneError(f"{config}: it is nested too deeply; hone.toml has tables only") from error
+    except ValueError as error:  # no TOML, or a number of thousands of digits
         raise HoneError(f"{config}: {error}") from error
     unknown = sorted(set(table) - set(KEYS))
     if unknown:
-        raise HoneError(f"{config}: unknown key {unknown[0]!r}; known: {', '.join(KEYS)}")
+        raise HoneError(f"{config}: unknown key {short(unknown[0])}; known: {', '.join(KEYS)}")
     size, kind = table.get("image_size", 224), table.get("kind", LABEL_KINDS[0])
     if type(size) is not int or not 8 <= size <= 1024:
-        raise HoneError(f"{config}: image_size is {size!r}; choose a whole number from 8 to 1024")
+        raise HoneError(
+            f"{config}: image_size is {short(size)}; choose a whole number from 8 to 1024"
+        )
     if kind not in LABEL_KINDS:
-        raise HoneError(f"{config}: kind is {kind!r}; choose one of {', '.join(LABEL_KINDS)}")
+        raise HoneError(f"{config}: kind is {short(kind)}; choose one of {', '.join(LABEL_KINDS)}")
     return HoneToml(
-        title=str(table.get("title", config.parent.name)),
-        purpose=str(table.get("purpose", "")),
+        title=_text(table, "title", config.parent.name, config),
+        purpose=_text(table, "purpose", "", config),
         classes=_classes(table.get("class", []), config),
         image_size=size,
         price=_price(table.get("price"), config),
@@ -104,7 +112,7 @@ def default_hotkeys(names: Sequence[str], *, reserved: Collection[str] = ()) -> 
 def _section(table: object, name: str, config: Path) -> Mapping[str, Any]:
     if not isinstance(table, dict):
         raise HoneError(
-            f"{config}: {name} is {table!r}; write a table, [{name}] and a line for each"
+            f"{config}: {name} is {short(table)}; write a table, [{name}] and a line for each"
         )
     return table
 
@@ -112,39 +120,63 @@ def _section(table: object, name: str, config: Path) -> Mapping[str, Any]:
 def _price(price: object, config: Path) -> float | None:
     if price is None:
         return None
-    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < math.inf:
-        raise HoneError(f"{config}: price is {price!r}; a number such as 0.05 is needed, or none")
+    if (
+        isinstance(price, bool)
+        or not isinstance(price, int | float)
+        or not 0 <= price < HIGHEST_PRICE
+    ):
+        raise HoneError(
+            f"{config}: price is {short(price)}; a number such as 0.05 is needed, or none"
+        )
     return float(price)
 
 
 def _classes(rows: Any, config: Path) -> tuple[LabelClass, ...]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise HoneError(
-            f"{config}: class is {rows!r}; write a [[class]] table for each, with a name"
+            f"{config}: class is {short(rows)}; write a [[class]] table for each, with a name"
         )
-    names = [str(row.get("name", "")) for row in rows]
-    explicit = {str(row["hotkey"]) for row in rows if "hotkey" in row}
+    names = [_text(row, "name", "", config) for row in rows]
+    hints = [_text(row, "hint", "", config) for row in rows]
+    explicit = {_text(row, "hotkey", "", config) for row in rows if "hotkey" in row}
     without = [name for name, row in zip(names, rows, strict=True) if "hotkey" not in row]
     usual = iter(default_hotkeys(without, reserved=explicit))
     keys = [str(row["hotkey"]) if "hotkey" in row else next(usual) for row in rows]
-    if len(names) < 2 or "" in names:
+    if len(names) < 2 or not all(map(plain_name, names)):
         raise HoneError(
-            f"{config}: {names} are the class names; at least two, none empty, are needed"
+            f"{config}: {short(names)} are the class names; at least two, none empty, are needed"
         )
+    for name in names:
+        if len(name) > NAME_LENGTH or set(name) & NO_XML:
+            raise HoneError(
+                f"{config}: {short(name)} is no class name; up to {NAME_LENGTH} characters that XML "
+                "can hold are needed"
+            )
     controls = [name for name in names if CONTROLS.search(name.replace("\r", ""))]
     if controls:
         raise HoneError(
             f"{config}: the class name {controls[0]!r} has characters that a terminal obeys; "
             "remove them"
         )
-    for what, values in (("class name", names), ("hotkey", [key for key in keys if key])):
-        doubled = sorted({value for value in values if values.count(value) > 1})
+    plain = [plain_name(name) for name in names]
+    for what, values in (("class name", plain), ("hotkey", [key for key in keys if key])):
+        doubled = sorted(value for value, times in Counter(values).items() if times > 1)
         if doubled:
             raise HoneError(f"{config}: the {what} {doubled[0]!r} stands twice")
-    return tuple(
-        LabelClass(name, key, str(row.get("hint", "")))
-        for name, key, row in zip(names, keys, rows, strict=True)
-    )
+    return tuple(map(LabelClass, names, keys, hints))
+
+
+def plain_name(name: str) -> str:
+    """A name however its accents are composed, and without the blanks around it."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _text(table: Mapping[str, Any], key: str, default: str, config: Path) -> str:
+    """The text under a key; `name = 1` is a number, and no text that looks like one."""
+    value = table.get(key, default)
+    if not isinstance(value, str):
+        raise HoneError(f"{config}: {key} is {short(value)}; write a text in quotes")
+    return value
 
 
 def _quoted(text: str) -> str:

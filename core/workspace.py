@@ -144,7 +144,11 @@ def load_workspace(root: Path) -> Workspace:
             f"{root} is no Hone workspace: it has no hone.toml; make one with "
             f"`hone init {root} --classes a,b,c` or name another with --workspace or HONE_WORKSPACE"
         )
-    return Workspace.read(config.read_text(encoding="utf-8"), root)
+    try:
+        text = config.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{config} is not in UTF-8 (byte {error.start}); save it so") from error
+    return Workspace.read(text, root)
 
 
 def _refuse_conflict(wanted: Workspace, remote_config: str | None) -> None:

@@ -23,14 +23,16 @@ def read_coco(path: Path, classes: Sequence[str], kind: Kind) -> LabelFile:
             f"{path} is no COCO file: an object with the lists images (not empty), annotations and "
             "categories is needed; name another format with --format"
         )
-    images, annotations, categories = map(_objects, parts)
-    names = _category_names(categories, path)
+    places = [_objects(whole[name], name) for name in ("images", "annotations", "categories")]
+    (images, no_image), (annotations, no_annotation), (categories, no_category) = places
+    names = _category_names(categories)
     category_ids: dict[str, list[str]] = defaultdict(list)
     for one in annotations:
-        category_ids[str(one.get("image_id"))].append(str(one.get("category_id")))
-    times = Counter(str(one.get("id")) for one in images)
-    rows = [_coco_row(one, category_ids[str(one.get("id"))], names, times) for one in images]
-    rows += [_stray(one) for one in annotations if str(one.get("image_id")) not in times]
+        category_ids[str(one["image_id"])].append(str(one.get("category_id")))
+    times = Counter(str(one["id"]) for one in images)
+    rows = [_coco_row(one, category_ids[str(one["id"])], names, times) for one in images]
+    rows += [_stray(one) for one in annotations if str(one["image_id"]) not in times]
+    rows += [*no_image, *no_annotation, *no_category]
     boxes = sum(bool(one.get("bbox") or one.get("segmentation")) for one in annotations)
     note = f"{boxes} boxes or masks were left aside: a label is about the whole image"
     return LabelFile(path, rows, [note] if boxes else [])
@@ -56,26 +58,22 @@ def write_coco(export: Export, folder: Path) -> None:
     (folder / f"{export.name}.json").write_text(as_json(whole), encoding="utf-8")
 
 
-def _category_names(categories: Sequence[Mapping[str, Any]], path: Path) -> dict[str, object]:
-    """The name of each category by its id; an id that stands for two could mean either."""
-    names: dict[str, object] = {}
+def _category_names(categories: Sequence[Mapping[str, Any]]) -> dict[str, list[object]]:
+    """The names of each category by its id; an id that stands for two could mean either."""
+    names: dict[str, list[object]] = defaultdict(list)
     for one in categories:
-        key, name = str(one.get("id")), one.get("name")
-        if names.setdefault(key, name) != name:
-            raise ValueError(
-                f"{path}: the category id {short(one.get('id'))} stands for {short(names[key])} "
-                f"and {short(name)}; give each its own"
-            )
+        if one.get("name") not in (known := names[str(one["id"])]):
+            known.append(one.get("name"))
     return names
 
 
 def _coco_row(
     image: Mapping[str, Any],
     category_ids: Sequence[str],
-    names: Mapping[str, Any],
+    names: Mapping[str, Sequence[object]],
     times: Mapping[str, int],
 ) -> Row:
-    number = str(image.get("id"))
+    number = str(image["id"])
     row = Row(
         f"image {short(image.get('id'))}",
         image=_text(image.get("file_name")) or _text(image.get("path")),
@@ -84,12 +82,12 @@ def _coco_row(
     if times[number] > 1:
         detail = f"{times[number]} images have this id; give each its own"
         return row._replace(reason="MALFORMED", detail=detail)
-    unknown = [key for key in category_ids if not isinstance(names.get(key), str)]
-    named = (names.get(key) for key in category_ids)
-    chosen = list(dict.fromkeys(name for name in named if isinstance(name, str)))
-    if unknown:
-        detail = f"category {short(unknown[0])} is not in categories; add it there"
-        return row._replace(reason="NO_SUCH_CATEGORY", detail=detail)
+    chosen = list[str]()
+    for key in dict.fromkeys(category_ids):
+        if problem := _category_problem(key, named := names.get(key, [])):
+            return row._replace(reason="NO_SUCH_CATEGORY", detail=problem)
+        chosen.append(str(named[0]))
+    chosen = list(dict.fromkeys(chosen))
     if len(chosen) > 1:
         detail = f"its annotations have the categories {listed(chosen)}; {_CUT}"
         return row._replace(reason="TWO_CATEGORIES", detail=detail)
@@ -102,9 +100,33 @@ def _stray(annotation: Mapping[str, Any]) -> Row:
     return Row(where, reason="NO_SUCH_IMAGE", detail=detail)
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
-    """The objects in a list, whatever else is in it."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+def _category_problem(key: str, names: Sequence[object]) -> str | None:
+    """Why no label can rest on a category of these names."""
+    if len(names) > 1:
+        shown = listed([short(name) for name in names])
+        return f"the category id {short(key)} stands for {shown}; give each its own"
+    if not names or not _text(names[0]):
+        return f"category {short(key)} is not in categories, with a name; add it there"
+    return None
+
+
+def _objects(entries: Sequence[Any], name: str) -> tuple[list[dict[str, Any]], list[Row]]:
+    """The objects of a list that have an id, and a refusal with its place for each other entry."""
+    key = "image_id" if name == "annotations" else "id"
+    good, bad = list[dict[str, Any]](), list[Row]()
+    for place, one in enumerate(entries):
+        if isinstance(one, dict) and _is_id(one.get(key)):
+            good.append(one)
+        else:
+            held = f"{key} is {short(one.get(key))}" if isinstance(one, dict) else short(one)
+            detail = f"{held}; an object is needed, whose {key} is a whole number or a text"
+            bad.append(Row(f"{name}[{place}]", reason="MALFORMED", detail=detail))
+    return good, bad
+
+
+def _is_id(value: object) -> bool:
+    """Whether a value is an id; `true` is none, though Python counts it as 1."""
+    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
 
 
 def _text(value: Any) -> str | None:

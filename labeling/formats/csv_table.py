@@ -20,6 +20,7 @@ from labeling.formats.rows import (
 )
 from labeling.kinds import Kind
 
+RECORD_LINES = 16  # of one row: text in quotes may have line breaks
 CSV_COLUMNS = [
     *("sample_id", "image", "label", "split", "trust", "annotators", "source", "round_id"),
     *("settled_at", "group_id", "inclusion_probability", "origin", "width", "height"),
@@ -29,24 +30,34 @@ CSV_COLUMNS = [
 
 def read_csv(path: Path, classes: Sequence[str], kind: Kind) -> LabelFile:
     """The rows of a table in UTF-8 with a header; commas, semicolons or tabs part its columns."""
-    text = text_of(path)
-    delimiter, columns = _columns(text, path)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows = []
-    try:
-        width = len(next(filter(None, reader)))
-        for cells in filter(None, reader):
-            where = f"line {reader.line_num}"
-            if len(cells) == width:
-                rows.append(
-                    _csv_row(where, {key: value_of(cells[at]) for key, at in columns.items()})
-                )
-            else:
-                detail = f"{len(cells)} columns where the header has {width}; quote its text"
-                rows.append(Row(where, reason="MALFORMED", detail=detail))
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}; is it a CSV file?") from error
+    lines = list(io.StringIO(text_of(path), newline=""))
+    delimiter, header, at = _header(lines, path)
+    columns, width, rows = _meanings(header), len(header), list[Row]()
+    while at < len(lines):
+        cells, read = _record(lines[at : at + RECORD_LINES], delimiter)
+        where, at = f"line {at + 1}", at + read
+        if cells is None:
+            detail = f"a quote is not closed within {RECORD_LINES} lines, or text follows it"
+            rows.append(Row(where, reason="MALFORMED", detail=f"{detail}; double quotes in text"))
+        elif cells and len(cells) != width:
+            detail = f"{len(cells)} columns where the header has {width}; quote its text"
+            rows.append(Row(where, reason="MALFORMED", detail=detail))
+        elif cells:
+            values = {name: value_of(cells[place]) for name, place in columns.items()}
+            rows.append(_csv_row(where, values))
     return LabelFile(path, _not_none(rows, path))
+
+
+def _record(lines: Sequence[str], delimiter: str) -> tuple[list[str] | None, int]:
+    """The cells of the first record and its number of lines; None and 1 where it is malformed.
+
+    So a quote that is not closed spoils the line that it is in, not all that follow.
+    """
+    reader = csv.reader(iter(lines), delimiter=delimiter, strict=True)
+    try:
+        return next(reader), reader.line_num
+    except csv.Error:
+        return None, 1
 
 
 def write_csv(export: Export, folder: Path) -> None:
@@ -58,25 +69,31 @@ def write_csv(export: Export, folder: Path) -> None:
         writer.writerows(map(cell_of, row) for row in table.itertuples(index=False))
 
 
-def _columns(text: str, path: Path) -> tuple[str, dict[str, int]]:
-    """What parts the columns, and which of them mean something to us."""
+def _header(lines: Sequence[str], path: Path) -> tuple[str, list[str], int]:
+    """What parts the columns, their names, and how many lines the header ends after."""
     headers = []
+    blank = next(at for at, line in enumerate(lines) if line.strip("\r\n"))
     for delimiter in ",;\t":
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        header = [name.strip().casefold() for name in next(filter(None, reader), [])]
+        cells, read = _record(lines[blank : blank + RECORD_LINES], delimiter)
+        header = [name.strip().casefold() for name in cells or []]
         headers.append(header)
-        places = {name: at for at, name in reversed(list(enumerate(header)))}
-        image = next((places[name] for name in IMAGE_COLUMNS if name in places), None)
-        label = next((places[name] for name in LABEL_COLUMNS if name in places), None)
-        if label is not None and (image is not None or "sample_id" in places):
-            known = {"image": image, "label": label}
-            more = ("sample_id", "annotator", "answered_at", "lead_time")
-            known |= {name: places.get(name) for name in more}
-            return delimiter, {name: at for name, at in known.items() if at is not None}
+        columns = _meanings(header)
+        if "label" in columns and {"image", "sample_id"} & set(columns):
+            return delimiter, header, blank + read
     raise ValueError(
         f"{path}: its first line names the columns {short(max(headers, key=len))}; one of "
         f"{', '.join(IMAGE_COLUMNS)}, sample_id and one of {', '.join(LABEL_COLUMNS)} are needed"
     )
+
+
+def _meanings(header: Sequence[str]) -> dict[str, int]:
+    """Which of the columns mean something to us."""
+    places = {name: at for at, name in reversed(list(enumerate(header)))}
+    more = ("sample_id", "annotator", "answered_at", "lead_time")
+    known = {name: places.get(name) for name in more}
+    known["image"] = next((places[name] for name in IMAGE_COLUMNS if name in places), None)
+    known["label"] = next((places[name] for name in LABEL_COLUMNS if name in places), None)
+    return {name: at for name, at in known.items() if at is not None}
 
 
 def _csv_row(where: str, cells: Mapping[str, str]) -> Row:

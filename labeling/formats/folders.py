@@ -7,9 +7,10 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from core.hone_toml import plain_name
 from core.text import listed, storable
 from labeling.formats.export_rows import Export
-from labeling.formats.rows import LabelFile, Row, cell_of, plain_name, same_name
+from labeling.formats.rows import LabelFile, Row, cell_of, same_name
 from labeling.ingest.files import ImageFile, files_under
 from labeling.kinds import Kind
 
@@ -69,7 +70,7 @@ def _folder_names(root: Path) -> dict[str, str]:
     """The class of each folder of an exported tree; none where another program wrote the file."""
     try:
         names = json.loads((root / FOLDER_NAMES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     entries = names.items() if isinstance(names, dict) else ()
     return {folder: name for folder, name in entries if isinstance(name, str)}

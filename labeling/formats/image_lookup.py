@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from sqlalchemy import Connection, Engine
 
@@ -19,6 +19,8 @@ from labeling.ingest.files import ImageFile
 from labeling.ingest.intake import ingest
 from labeling.ledger.image_queries import RefusedFile, ingest_outcomes, stored_digests
 
+LONGEST_NAME = 4_096  # characters; no file system takes more
+DEEPEST = 64  # folders in an address that may be the image folder's own
 _FAR = re.compile(r"^(?!file://)([a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
 _LOCAL, _UPLOADED = "/data/local-files/", "/data/upload/"  # how Label Studio names images it shows
 _UPLOAD_MARK = re.compile(r"^[0-9a-f]{8}-")  # before the name of a file that was uploaded to it
@@ -110,7 +112,7 @@ class _Below:
         """The file at exactly this path."""
         if _FAR.match(name):
             return None
-        path = unquote(urlsplit(name).path) if name.startswith("file://") else name
+        path = unquote(_split(name).path) if name.startswith("file://") else name
         ways = (path, path.strip(), path.replace("\\", "/"))
         if file := next(filter(None, map(self._file, ways)), None):
             return file
@@ -125,7 +127,7 @@ class _Below:
         if _FAR.match(name):
             return Absent("NOT_FETCHED", f"{short(name)} is an address; download it, name the file")
         served = _served(name)
-        ends = [PurePosixPath(*served[at:]) for at in range(len(served))]
+        ends = [PurePosixPath(*served[at:]) for at in range(min(len(served), DEEPEST))]
         if as_path := next(filter(None, (self._file(str(end)) for end in ends)), None):
             return as_path
         bare = [served[-1], _UPLOAD_MARK.sub("", served[-1])] if served else [name.strip()]
@@ -176,13 +178,21 @@ class _Below:
 
 def _served(name: str) -> list[str]:
     """The folders and the file in an address below Label Studio's own, none for any other name."""
-    parts = urlsplit(name)
+    parts = _split(name)
     path = parts.path.removeprefix(_UPLOADED) if parts.path.startswith(_UPLOADED) else ""
     if parts.path == _LOCAL:
         path = parse_qs(parts.query).get("d", [""])[0]
     elif path:
         path = unquote(path)
     return [part for part in path.split("/") if part not in ("", ".", "..")]
+
+
+def _split(name: str) -> SplitResult:
+    """The parts of an address; all are empty where no file can have such a name."""
+    try:
+        return urlsplit(name if len(name) <= LONGEST_NAME else "")
+    except ValueError:  # what looks like a host in brackets, or like none
+        return urlsplit("")
 
 
 def _path(folder: Path, name: str, located: dict[str, str | Absent]) -> str:

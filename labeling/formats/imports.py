@@ -14,13 +14,14 @@ import pandas as pd
 from sqlalchemy import Connection, Engine
 
 from core.database import now
+from core.hone_toml import plain_name
 from core.locks import Token
 from core.text import listed, short, storable
 from core.workspace import Workspace
 from labeling.formats import READERS
 from labeling.formats.image_lookup import Absent, is_sample_id, take_images
 from labeling.formats.import_result import ImageCounts, RecordedRows, recorded_rows
-from labeling.formats.rows import LabelFile, Row, plain_name, same_name
+from labeling.formats.rows import LabelFile, Row, same_name
 from labeling.kinds import Kind
 from labeling.ledger.answers import ANSWER_COLUMNS, known_samples, record_answers
 from labeling.ledger.gold import add_gold, audited

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from core.text import short
 from labeling.formats.export_rows import Export, as_json
 from labeling.formats.rows import (
     LABEL_COLUMNS,
@@ -20,16 +21,14 @@ from labeling.studio.export_file import ExportedAnswer, exported_answers, export
 
 def read_label_studio(path: Path, classes: Sequence[str], kind: Kind) -> LabelFile:
     """The annotations of an export in Label Studio's JSON or JSON-MIN, and images without one."""
-    answers, left = exported_answers(
-        load_json(path), kind, classes=classes, value_fields=LABEL_COLUMNS
-    )
+    answers = exported_answers(load_json(path), kind, classes=classes, value_fields=LABEL_COLUMNS)
     rows = [_row(answer, source_of(path)) for answer in answers]
     if not any(row.image or row.sample_id for row in rows):
         raise ValueError(
             f"{path} is no JSON or JSON-MIN export of Label Studio: a list of tasks with an image "
             "or a sample_id is needed; export the project as JSON, or name another --format"
         )
-    return LabelFile(path, rows, [f"{left} entries that are no tasks were left aside"] * bool(left))
+    return LabelFile(path, rows)
 
 
 def write_label_studio(export: Export, folder: Path) -> None:
@@ -59,10 +58,12 @@ def _row(answer: ExportedAnswer, source: str) -> Row:
     # An id is unique on that server only, so that it must not meet another server's.
     user = answer.user
     annotator = f"{source}:user-{user}" if isinstance(user, int) else user
+    reason, detail, answered_at = answer.reason, answer.detail, None
     try:
         answered_at = moment(answer.answered_at)
     except ValueError:
-        answered_at = None  # not from Label Studio, which writes times well; the file's own counts
+        wrong = short(answer.answered_at)
+        reason, detail = "BAD_TIME", f"updated_at is {wrong}; write it like 2026-11-21T10:00:00Z"
     return Row(
         answer.where,
         image=answer.image,
@@ -72,6 +73,6 @@ def _row(answer: ExportedAnswer, source: str) -> Row:
         annotator=annotator,
         answered_at=answered_at,
         lead_time=seconds(answer.lead_time),
-        reason=answer.reason,
-        detail=answer.detail,
+        reason=reason,
+        detail=detail,
     )

@@ -7,18 +7,19 @@ image and no database.
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.text import storable
+from core.hone_toml import plain_name
+from core.text import short, storable
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name")
 # Cells that spreadsheets would run as formulas get a quote in front, as people write them there.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
+LONGEST_NUMBER = 400  # digits; Python refuses to read thousands
 LABEL_COLUMNS = ("label", "class", "category", "choice")
 
 
@@ -68,8 +69,10 @@ def text_of(path: Path) -> str:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        line = 1 + error.object.count(b"\n", 0, error.start)
         raise ValueError(
-            f"{path} is not in UTF-8 (byte {error.start}); save it so, in Excel as 'CSV UTF-8'"
+            f"{path} is not in UTF-8 (line {line}, byte {error.start}); save it so, in Excel as "
+            "'CSV UTF-8'"
         ) from error
     if not text.strip():
         raise ValueError(f"{path} is empty; there is nothing to import")
@@ -90,21 +93,28 @@ def load_json(path: Path) -> Any:
     """The content of a JSON file; one that is cut short is an error with its remedy."""
     text = text_of(path)
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole_number)
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply for a label file") from error
-    except ValueError as error:  # also of numbers with thousands of digits
+    except ValueError as error:
         raise ValueError(
             f"{path} is no JSON: {error}; was it cut short? Export it again, or name another "
             "format with --format"
         ) from error
 
 
+def _whole_number(digits: str) -> float:
+    """A whole number; one that no id or count has is an infinity, which spoils its row alone."""
+    return int(digits) if len(digits) <= LONGEST_NUMBER else float(digits)
+
+
 def moment(value: Any) -> str | None:
     """A time as UTC text, None for none; what is no time is a `ValueError`."""
-    if value is None or not str(value).strip():
+    if not isinstance(value, str | None):
+        raise ValueError(f"{short(value)} is no text")
+    if value is None or not value.strip():
         return None
-    time = datetime.fromisoformat(str(value).strip())
+    time = datetime.fromisoformat(value.strip())
     try:
         time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
     except OverflowError as error:
@@ -119,11 +129,6 @@ def seconds(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return duration if math.isfinite(duration) and duration >= 0 else None
-
-
-def plain_name(name: str) -> str:
-    """A name however its accents are composed, and without the blanks around it."""
-    return unicodedata.normalize("NFC", name).strip()
 
 
 def same_name(names: Sequence[str]) -> dict[str, str]:

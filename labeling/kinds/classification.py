@@ -76,6 +76,9 @@ class Classification:
                 raise UnusableAnswer(
                     "WRONG_CONTROL", f"{short(control)} is not the choices named {CONTROL!r}"
                 )
+        for value in (part.get("value") for part in result):
+            if not isinstance(value, Mapping) or not isinstance(value.get("choices"), list):
+                raise UnusableAnswer("MALFORMED", f"{short(value)} has no list of choices")
         names = [name for part in result for name in _names(part)]
         if not names:
             raise UnusableAnswer("EMPTY", "nothing was chosen")
@@ -108,7 +111,8 @@ class Classification:
     def classes_in(self, result: object) -> set[str]:
         """Every name chosen in any region."""
         parts = result if isinstance(result, list) else []
-        return {str(name) for part in parts if isinstance(part, Mapping) for name in _names(part)}
+        names = (name for part in parts if isinstance(part, Mapping) for name in _names(part))
+        return {name for name in names if isinstance(name, str)}
 
     def classes_of(self, value: str) -> set[str]:
         """The value itself."""
@@ -148,9 +152,12 @@ def _exported_names(result: object) -> list[Any]:
     """
     names: list[Any] = []
     for part in result if isinstance(result, list) else [result]:
-        chosen = part
-        if isinstance(part, dict):
-            value = part if "choices" in part else part.get("value")
-            chosen = value.get("choices") if isinstance(value, dict) else None
-        names += chosen if isinstance(chosen, list) else [chosen] if chosen is not None else []
+        if not isinstance(part, dict):
+            names.append(part)
+            continue
+        value = part if "choices" in part else part.get("value")
+        chosen = value.get("choices", []) if isinstance(value, dict) else []
+        if not isinstance(chosen, list):
+            raise UnusableAnswer("MALFORMED", f"choices is {short(chosen)}; a list is needed")
+        names += chosen
     return names

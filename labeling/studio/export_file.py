@@ -33,21 +33,24 @@ class ExportedAnswer:
 
 def exported_answers(
     entries: object, kind: Kind, *, classes: Sequence[str], value_fields: Sequence[str]
-) -> tuple[list[ExportedAnswer], int]:
-    """The answers in an export, and how many of its entries are no tasks.
+) -> list[ExportedAnswer]:
+    """The answers in an export, and the refusal of each part that is not as Label Studio writes it.
 
     `value_fields` are usual names of the field that holds the value in a JSON-MIN export; where
     none is there, it is the field with names of `classes`. Predictions and drafts are nobody's
     answer and do not appear.
     """
-    tasks = _objects(entries)
-    nested = [task for task in tasks if isinstance(task.get("data"), dict)]
-    if nested:
-        answers = [answer for task in nested for answer in _task_answers(task, kind)]
-    else:
-        answers = list(_flat_answers(tasks, kind, classes, value_fields))
-    total = len(entries) if isinstance(entries, list | dict) else 0
-    return answers, total - len(nested or tasks)
+    tasks, refused = _objects(entries, "the file")
+    if not any(isinstance(task.get("data"), dict) for task in tasks):
+        return [*_flat_answers(tasks, kind, classes, value_fields), *refused]
+    answers = list[ExportedAnswer]()
+    for task in tasks:
+        if isinstance(task.get("data"), dict):
+            answers += _task_answers(task, kind)
+        else:
+            detail = f"its data is {short(task.get('data'))}; an object is needed"
+            answers.append(_malformed(_where(task), detail))
+    return answers + refused
 
 
 def exported_task(
@@ -78,20 +81,33 @@ def exported_task(
 
 def _task_answers(task: Mapping[str, Any], kind: Kind) -> Iterator[ExportedAnswer]:
     content = task["data"]
-    unanswered = ExportedAnswer(
-        f"task {short(task.get('id'))}", _image_in(content), _text(content.get("sample_id"))
-    )
-    annotations = _objects(task.get("annotations") or task.get("completions"))
+    unanswered = ExportedAnswer(_where(task), _image_in(content), _text(content.get("sample_id")))
+    given = task.get("annotations") or task.get("completions") or []
+    annotations, refused = _objects(given, f"{_where(task)}, annotations")
     for annotation in sorted(annotations, key=lambda one: str(one.get("updated_at") or "")):
-        answer = _signed(unanswered, annotation, annotation.get("completed_by"))
-        if annotation.get("was_cancelled") or annotation.get("skipped"):
-            yield replace(answer, kind="skip")
-        else:
-            word = "verdict" if annotation.get("ground_truth") else "answer"
-            result = _objects(annotation.get("result"))
-            yield _valued(replace(answer, kind=word), kind, result)
-    if not annotations:
+        yield _annotation_answer(unanswered, annotation, kind)
+    yield from refused
+    if not given:
         yield unanswered
+
+
+def _annotation_answer(
+    unanswered: ExportedAnswer, annotation: Mapping[str, Any], kind: Kind
+) -> ExportedAnswer:
+    answer = _signed(unanswered, annotation, annotation.get("completed_by"))
+    marks = {name: annotation.get(name) for name in ("was_cancelled", "skipped", "ground_truth")}
+    for name, mark in marks.items():
+        if not (mark is None or isinstance(mark, bool)):
+            return _refused(answer, f"{name} is {short(mark)}; true or false is needed")
+    if answer.reason:
+        return answer
+    if marks["was_cancelled"] or marks["skipped"]:
+        return replace(answer, kind="skip")
+    answer = replace(answer, kind="verdict" if marks["ground_truth"] else "answer")
+    result = annotation.get("result")
+    if not isinstance(result, list) or not all(isinstance(part, dict) for part in result):
+        return _refused(answer, f"its result is {short(result)}; a list of objects is needed")
+    return _valued(answer, kind, result)
 
 
 def _flat_answers(
@@ -104,9 +120,7 @@ def _flat_answers(
     field = _value_field(tasks, classes, value_fields)
     for task in tasks:
         content = {key: value for key, value in task.items() if key != field}
-        unanswered = ExportedAnswer(
-            f"task {short(task.get('id'))}", _image_in(content), _text(task.get("sample_id"))
-        )
+        unanswered = ExportedAnswer(_where(task), _image_in(content), _text(task.get("sample_id")))
         result = task.get(field) if field else None
         if result in (None, "", []):
             yield unanswered
@@ -116,18 +130,23 @@ def _flat_answers(
 
 def _signed(answer: ExportedAnswer, annotation: Mapping[str, Any], user: Any) -> ExportedAnswer:
     """The answer with who gave it and when."""
-    if isinstance(user, dict):
-        user = user.get("email") or user.get("id")
-    return replace(
+    who = user.get("email") or user.get("id") if isinstance(user, dict) else user
+    signed = replace(
         answer,
-        user=user if isinstance(user, int) else _text(user),
+        user=who if isinstance(who, str | int) and who != "" else None,
         answered_at=annotation.get("updated_at") or annotation.get("created_at"),
         lead_time=annotation.get("lead_time"),
     )
+    if isinstance(who, bool) or not (who is None or isinstance(who, str | int)):
+        detail = f"it is by {short(who)}; the id or the e-mail address of a person is needed"
+        return _refused(signed, detail)
+    return signed
 
 
 def _valued(answer: ExportedAnswer, kind: Kind, result: object) -> ExportedAnswer:
     """The answer with its value, or with the reason why it has none."""
+    if answer.reason:
+        return answer
     try:
         return replace(answer, value=kind.value_of_export(result))
     except UnusableAnswer as error:
@@ -156,9 +175,28 @@ def _image_in(content: Mapping[str, Any]) -> str | None:
     return texts.get("image") or next(like_paths, None)
 
 
-def _objects(value: object) -> list[dict[str, Any]]:
-    """The objects in a list, whatever else is in it."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+def _objects(value: object, where: str) -> tuple[list[dict[str, Any]], list[ExportedAnswer]]:
+    """The objects in a list, and a refusal with its place for whatever else is in it."""
+    if not isinstance(value, list):
+        return [], [_malformed(where, f"{short(value)}; a list is needed")]
+    refused = [
+        _malformed(f"{where} [{place}]", f"{short(one)}; an object is needed")
+        for place, one in enumerate(value)
+        if not isinstance(one, dict)
+    ]
+    return [one for one in value if isinstance(one, dict)], refused
+
+
+def _where(task: Mapping[str, Any]) -> str:
+    return f"task {short(task.get('id'))}"
+
+
+def _malformed(where: str, detail: str) -> ExportedAnswer:
+    return ExportedAnswer(where, None, None, reason="MALFORMED", detail=detail)
+
+
+def _refused(answer: ExportedAnswer, detail: str) -> ExportedAnswer:
+    return replace(answer, user=None, reason="MALFORMED", detail=detail)
 
 
 def _text(value: object) -> str | None:

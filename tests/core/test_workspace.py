@@ -1,6 +1,7 @@
 """Making, completing and reading workspaces."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core import workspace as module
+from core.errors import HoneError
 from core.git import git
 from core.workspace import init_workspace, load_workspace
 
@@ -190,6 +192,42 @@ def test_classes_nobody_can_choose_between_are_refused_before_anything_is_made(
 def test_an_unsound_config_is_named_with_what_is_wrong(tmp_path, text, says):
     (tmp_path / "hone.toml").write_text(text)
     with pytest.raises(ValueError, match=says):
+        load_workspace(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("name = 1", "name is 1; write a text"),
+        ("name = true", "name is True; write a text"),
+        ('name = ["cat"]', "write a text"),
+        ('name = "cat "', "'cat' stands twice"),
+        ('name = "e\\u0301"', "'\u00e9' stands twice"),
+        ('name = "a\\nb"', "is no class name"),
+        ('name = "\\u0000"', "is no class name"),
+        (f'name = "{"x" * 201}"', "is no class name"),
+        ('name = "x"\nhotkey = 1', "hotkey is 1; write a text"),
+        ('name = "x"\nhint = 1.0', "hint is 1.0; write a text"),
+        ('name = "x"\n[gate]\nx = ' + "9" * 5_000, "Exceeds the limit"),
+        ('name = "x"\n[gate]\nx = ' + "[" * 5_000, "nested too deeply"),
+        (f'name = "x"\n[gate]\nx = {10**400}', None),
+        ('name = "\\u0441at"', None),  # a Cyrillic letter is another letter
+        ('name = "CAT"', None),  # as "a" and "A" among handwritten letters
+    ],
+)
+def test_a_class_that_could_be_mistaken_for_another_is_refused(tmp_path, line, says):
+    text = f'[[class]]\nname = "cat"\n[[class]]\nname = "\u00e9"\n[[class]]\n{line}\n'
+    (tmp_path / "hone.toml").write_text(text, encoding="utf-8")
+    if says is None:
+        assert len(load_workspace(tmp_path).classes) == 3
+    else:
+        with pytest.raises(HoneError, match=re.escape(says)):
+            load_workspace(tmp_path)
+
+
+def test_a_config_in_another_encoding_says_so(tmp_path):
+    (tmp_path / "hone.toml").write_bytes('title = "\u00e4"\n'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"hone\.toml is not in UTF-8 \(byte 9\)"):
         load_workspace(tmp_path)
 
 

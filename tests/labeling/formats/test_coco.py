@@ -41,10 +41,11 @@ def test_an_image_has_the_one_category_of_its_annotations(
     assert bool(file.notes) == bool(categories), "boxes are left aside, and the file says so"
 
 
-def test_an_id_that_stands_for_two_categories_is_an_error(tmp_path: Path) -> None:
+def test_an_id_that_stands_for_two_categories_refuses_the_images_of_it(tmp_path: Path) -> None:
     twice = [{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]
-    with pytest.raises(ValueError, match="stands for 'cat' and 'dog'"):
-        read(tmp_path, categories=twice)
+    annotations = [{"image_id": 1, "category_id": 1}]
+    row = read(tmp_path, categories=twice, annotations=annotations).rows[0]
+    assert row.reason == "NO_SUCH_CATEGORY" and "stands for 'cat', 'dog'" in str(row.detail)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
