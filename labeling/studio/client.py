@@ -14,6 +14,7 @@ from core.bucket import BucketImageStore
 from core.workspace import Workspace
 from labeling.kinds import KINDS, Kind
 from labeling.studio import protocol as wire
+from labeling.studio.annotations import round_of, sample_of, task_of
 from labeling.studio.errors import check_address, explained_errors, refused_token
 from labeling.studio.project import (
     IMAGES,
@@ -133,7 +134,7 @@ class Studio:
         """The newest task of each of these samples that has one."""
         tasks = self._find(sample_ids)
         tasks.sort(key=lambda task: int(task["id"]))
-        return {wire.sample_of(task) or "": task["id"] for task in tasks}
+        return {sample_of(task) or "": task["id"] for task in tasks}
 
     def assign(self, outgoing: pd.DataFrame) -> dict[str, int]:
         """Send a round's tasks to the annotators; return each sample's task.
@@ -165,7 +166,7 @@ class Studio:
         wanted: dict[Any, Any] = {(row.sample_id, row.round_id): row for row in asked.itertuples()}
         moved = 0
         for task in self._find(sorted({key for key, _ in wanted})):
-            row = wanted.get((wire.sample_of(task), task["data"].get("round")))
+            row = wanted.get((sample_of(task), round_of(task)))
             change = {} if row is None else _change(task, row)
             if change and self._update(task["id"], change):
                 moved += 1
@@ -185,7 +186,7 @@ class Studio:
         What `answers_to` then no longer finds is withdrawn in the ledger; its history stays.
         """
         samples = sorted({sample_id for sample_id, _ in sent})
-        there = {(_sample(task), task["data"].get("round")) for task in self._find(samples)}
+        there = {(_sample(task), round_of(task)) for task in self._find(samples)}
         return {key for key in sent if key not in there}
 
     def answers_to(self, sample_ids: Sequence[str]) -> wire.Collected:
@@ -203,7 +204,7 @@ class Studio:
         tasks = {task["id"]: task for task in self._changed(since)}
         latest = max((task["updated_at"] for task in tasks.values()), default=None)
         if since is not None:  # answers to the same sample may stand on a task that did not change
-            mine = {known for task in tasks.values() if (known := wire.sample_of(task))}
+            mine = {known for task in tasks.values() if (known := sample_of(task))}
             others = {_sample(task) for task in self._find(sorted(mine)) if task["id"] not in tasks}
             tasks |= {task["id"]: task for task in self._find(sorted(others), ANSWERED_TASK)}
         self._delete(_copies(tasks.values()))
@@ -281,7 +282,7 @@ class Studio:
         spare: list[dict[str, Any]] = []
         # Answered ones first, so that those are kept.
         for task in sorted(self._find(list(rounds)), key=lambda t: (not _answered(t), t["id"])):
-            ours = task["data"].get("round") == rounds[_sample(task)]
+            ours = round_of(task) == rounds[_sample(task)]
             if ours and _sample(task) not in ids:
                 ids[_sample(task)] = task["id"]
             elif not _answered(task):
@@ -310,7 +311,7 @@ class Studio:
         if len(sample_ids) > KEYS and self.size() < SCANNED * len(sample_ids):
             every = {task["id"]: task for task in self._changed(None, fields)}
             wanted = set(sample_ids)
-            return [task for task in every.values() if wire.sample_of(task) in wanted]
+            return [task for task in every.values() if sample_of(task) in wanted]
         groups = (sample_ids[start : start + KEYS] for start in range(0, len(sample_ids), KEYS))
         asked = (wire.query(wire.of_samples(keys)) for keys in groups)
         return [task for query in asked for task in self._read(query, ALL, fields)]
@@ -341,17 +342,7 @@ class Studio:
             page=1,
             page_size=size,
         )
-        return [
-            {
-                "id": task.id,
-                "data": task.data or {},
-                "updated_at": wire.as_text(task.updated_at),
-                "overlap": task.overlap or 1,
-                "answers": (task.total_annotations or 0) + (task.cancelled_annotations or 0),
-                "annotations": task.annotations or [],
-            }
-            for task in page.items or []
-        ]
+        return [task_of(task) for task in page.items or []]
 
 
 def _greet(client: "LabelStudio", url: str) -> None:
@@ -361,7 +352,7 @@ def _greet(client: "LabelStudio", url: str) -> None:
 
 
 def _sample(task: dict[str, Any]) -> str:
-    return str(wire.sample_of(task))
+    return str(sample_of(task))
 
 
 def _change(task: dict[str, Any], asked: Any) -> dict[str, Any]:
@@ -388,7 +379,7 @@ def _copies(tasks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     keys: set[tuple[Any, Any]] = set()
     copies = []
     for task in sorted(tasks, key=lambda task: (not _answered(task), task["id"])):
-        key = wire.sample_of(task), task["data"].get("round")
+        key = sample_of(task), round_of(task)
         if key[0] and key in keys and not _answered(task):
             copies.append(task)
         keys.add(key)

@@ -62,6 +62,16 @@ def explained_errors(url: str, api_key: str) -> Iterator[None]:
         raise ConnectionError(
             f"Label Studio at {url} broke off the connection ({error}); wait and try again"
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConnectionError(
+            f"Label Studio at {url} sends what is no JSON ({error}); wait and try again; if that "
+            "does not help, its log says what is wrong"
+        ) from error
+    except RecursionError as error:
+        raise ValueError(
+            f"Label Studio at {url} sends JSON that is nested too deeply to be read; look for a "
+            "task or an annotation that nobody made by hand, and delete it"
+        ) from error
     except ApiError as error:
         raise _sentence(error, url, api_key) from error
 
@@ -130,6 +140,6 @@ def _claims(token: str) -> dict[str, Any] | None:
     parts = token.split(".")
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (IndexError, binascii.Error, ValueError):
+    except (IndexError, binascii.Error, ValueError, RecursionError):
         return None
     return claims if isinstance(claims, dict) else None

@@ -3,7 +3,6 @@
 What stands inside a `result`, and the labelling screen, are the label kind's (`labeling/kinds`).
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from core.table_schema import Schema, Type
 from labeling.kinds import Kind, UnusableAnswer
 from labeling.ledger.answers import ANSWER_COLUMNS
 from labeling.ledger.reasons import PROJECT
+from labeling.studio.annotations import CLOCK, answer_of, as_text, refusal_of, sample_of
 
 REFUSED_COLUMNS = ["external_id", "sample_id", "annotator", "reason", "detail", "digest"]
 OUTGOING = Schema(
@@ -40,8 +40,6 @@ OUTGOING = Schema(
     },
     key=("sample_id",),
 )
-CLOCK = "%Y-%m-%dT%H:%M:%S.%fZ"  # the only form of a time that the server's filters understand
-DELETED_USER = "deleted-user"
 
 
 @dataclass(frozen=True)
@@ -164,11 +162,6 @@ def without_answers() -> list[dict[str, Any]]:
     ]
 
 
-def as_text(moment: datetime) -> str:
-    """A time of the server as the text its filters understand; it sorts in the order of time."""
-    return moment.astimezone(UTC).strftime(CLOCK)
-
-
 def earlier(moment: str, seconds: float) -> str:
     """`moment` that many seconds before."""
     return as_text(
@@ -178,8 +171,9 @@ def earlier(moment: str, seconds: float) -> str:
 
 def classes_chosen(tasks: Iterable[Mapping[str, Any]], kind: Kind) -> set[str]:
     """Every class that some annotation names, whatever became of it."""
-    annotations = (one for task in tasks for one in task.get("annotations") or [])
-    return {name for one in annotations for name in kind.classes_in(one.get("result"))}
+    annotations = (one for task in tasks for one in task["annotations"])
+    results = (one.get("result") for one in annotations if isinstance(one, Mapping))
+    return {name for result in results for name in kind.classes_in(result)}
 
 
 def collect(
@@ -203,12 +197,11 @@ def collect(
     for task in tasks:
         sample_id = sample_of(task)
         read |= {sample_id} if sample_id else set()
-        for annotation in task.get("annotations") or []:
-            who = _annotator(annotation, users)
+        for annotation in task["annotations"]:
             try:
-                given.append(_answer(annotation, task, classes, kind) | {"annotator": who})
+                given.append(answer_of(annotation, task, users, classes, kind))
             except UnusableAnswer as error:
-                refused.append(_refusal(annotation, task, error) | {"annotator": who})
+                refused.append(refusal_of(annotation, task, users, error))
     rows = [{**row, "source": source} for row in given]
     table = pd.DataFrame(rows, columns=ANSWER_COLUMNS, dtype=object)  # so that None stays None
     return Collected(
@@ -217,13 +210,6 @@ def collect(
         refused=pd.DataFrame(refused, columns=REFUSED_COLUMNS, dtype=object),
         watermark=watermark,
     )
-
-
-def sample_of(task: Mapping[str, Any]) -> str | None:
-    """The sample that a task is about, None for a task that is not ours."""
-    content = task.get("data")
-    sample_id = content.get("sample_id") if isinstance(content, Mapping) else None
-    return sample_id if isinstance(sample_id, str) and sample_id else None
 
 
 def _class_line(known: LabelClass, images: Sequence[str]) -> str:
@@ -283,45 +269,3 @@ def _prediction(row: Mapping[str, Any], classes: Collection[str], kind: Kind) ->
         "score": float(confidence),
         "result": result,
     }
-
-
-def _answer(
-    annotation: Mapping[str, Any], task: Mapping[str, Any], classes: Collection[str], kind: Kind
-) -> dict[str, Any]:
-    sample_id, round_id = sample_of(task), (task.get("data") or {}).get("round")
-    if sample_id is None:
-        raise UnusableAnswer("UNKNOWN_SAMPLE", "the task has no sample_id of ours")
-    skipped = bool(annotation.get("was_cancelled"))
-    starred = bool(annotation.get("ground_truth")) and not skipped
-    if starred and annotation.get("completed_by") is None:
-        raise UnusableAnswer("GROUND_TRUTH", "it is marked as ground truth, and by nobody we know")
-    # A skip carries what was preselected, the model's own guess: never read its result.
-    value = None if skipped else kind.value_of(annotation.get("result"), classes)
-    return {
-        "external_id": f"{sample_id}:{annotation.get('id')}",
-        "sample_id": sample_id,
-        "kind": "skip" if skipped else "verdict" if starred else "answer",
-        "value": value,
-        "lead_time": annotation.get("lead_time"),
-        "updated_at": as_text(datetime.fromisoformat(str(annotation.get("updated_at")))),
-        "round_id": round_id,
-    }
-
-
-def _refusal(
-    annotation: Mapping[str, Any], task: Mapping[str, Any], error: UnusableAnswer
-) -> dict[str, Any]:
-    sample_id, number = sample_of(task), task.get("id")
-    content = [annotation.get(key) for key in ("result", "completed_by", "ground_truth")]
-    return {
-        "external_id": f"{sample_id or f'task-{number}'}:{annotation.get('id')}",
-        "sample_id": sample_id,
-        "reason": error.reason,
-        "detail": f"task {number}: {error.detail}",
-        "digest": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
-    }
-
-
-def _annotator(annotation: Mapping[str, Any], users: Mapping[int, str]) -> str:
-    who = annotation.get("completed_by")
-    return DELETED_USER if who is None else users.get(who, f"user-{who}")

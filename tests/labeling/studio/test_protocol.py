@@ -179,7 +179,8 @@ def test_answers_come_in_the_order_of_time_also_on_a_full_second():
         ([chosen("cat"), chosen("cat")], "TWO_CHOICES"),
         ([], "EMPTY"),
         ([chosen()], "EMPTY"),
-        ([chosen("cat", value=None)], "EMPTY"),
+        ([chosen("cat", value=None)], "MALFORMED"),
+        ([chosen(value={"choices": "cat"})], "MALFORMED"),  # a text is no list of its letters
         ([chosen("cat", from_name="other")], "WRONG_CONTROL"),
         ([chosen("cat", type="labels")], "WRONG_CONTROL"),
         ([chosen("cat"), {"type": "relation"}], "WRONG_CONTROL"),
