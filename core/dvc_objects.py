@@ -370,13 +370,13 @@ def _is(path: Path, wanted: DvcObject) -> bool:
 def _is_note(text: str) -> bool:
     try:
         return bool(yaml.safe_load(text)["outs"][0]["md5"])
-    except (yaml.YAMLError, TypeError, LookupError):
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return False
 
 
 def _is_json(content: bytes) -> bool:
     try:
         json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

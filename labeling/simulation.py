@@ -88,8 +88,18 @@ def load_simulation(root: Path) -> tuple[pd.Series, list[Annotator], int]:
             f"{root} has no simulated annotators ({FILE}): the classes of its images are unknown; "
             "have annotators answer in Label Studio"
         ) from error
-    annotators = [Annotator(**annotator) for annotator in simulation["annotators"]]
-    return pd.Series(simulation["truths"], dtype=object), annotators, int(simulation["seed"])
+    except (ValueError, RecursionError) as error:
+        raise _damaged(root, error) from error
+    try:
+        annotators = [Annotator(**annotator) for annotator in simulation["annotators"]]
+        truths = {sample_id: str(truth) for sample_id, truth in simulation["truths"].items()}
+        return pd.Series(truths, dtype=object), annotators, int(simulation["seed"])
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+        raise _damaged(root, error) from error
+
+
+def _damaged(root: Path, error: Exception) -> ValueError:
+    return ValueError(f"{root / FILE} is damaged ({error}); restore it from a backup")
 
 
 def _answer(

@@ -24,7 +24,7 @@ from core.rows import chunks
 from core.shards import Shard, ShardLocation, pack
 from core.workspace import Workspace
 from labeling.ingest.files import ImageFile, ReadFile, files_under, read_files
-from labeling.ingest.near_duplicates import ThumbnailIndex, join_groups
+from labeling.ingest.near_duplicates import DamagedIndex, ThumbnailIndex, join_groups
 from labeling.ledger.answers import known_samples
 from labeling.ledger.image_queries import RefusedFile
 from labeling.ledger.overview import ledger_counts
@@ -245,13 +245,7 @@ class _Store:
         saved = ThumbnailIndex.load(self._index_folder, self._index_version)
         if saved is not None and len(saved) == ledger_counts(connection).samples:
             return saved
-        index = ThumbnailIndex()
-        columns = samples.c["sample_id", "thumbnail"]
-        result = connection.execute(select(*columns).execution_options(yield_per=10_000))
-        for part in result.tuples().partitions():
-            sample_ids, thumbnails = zip(*part, strict=True)
-            index.remember(sample_ids, thumbnails)
-        return index
+        return _new_index(connection)
 
     def _store(self) -> None:
         """Everything gathered into one shard and one transaction."""
@@ -284,7 +278,13 @@ class _Store:
         if self._index is None:
             self._index = self._load_index(connection)
         sample_ids = [one.sample_id for one in self._images]
-        alike = self._index.add(sample_ids, [one.thumbnail for one in self._images])
+        thumbnails = [one.thumbnail for one in self._images]
+        try:
+            alike = self._index.add(sample_ids, thumbnails)
+        except DamagedIndex as damage:
+            print(f"{damage}; it is made anew")
+            self._index = _new_index(connection)
+            alike = self._index.add(sample_ids, thumbnails)
         older = {other for _, other in alike} - set(sample_ids)
         groups, renamed = join_groups(sample_ids, alike, _groups_of(connection, sorted(older)))
         self._index_version = shard.name
@@ -297,6 +297,17 @@ class _Store:
         journal.insert(connection, samples, rows)
         for old, new in renamed.items():
             journal.update(connection, samples, samples.c.group_id == old, group_id=new)
+
+
+def _new_index(connection: Connection) -> ThumbnailIndex:
+    """An index of all samples of the ledger."""
+    index = ThumbnailIndex()
+    columns = samples.c["sample_id", "thumbnail"]
+    result = connection.execute(select(*columns).execution_options(yield_per=10_000))
+    for part in result.tuples().partitions():
+        sample_ids, thumbnails = zip(*part, strict=True)
+        index.remember(sample_ids, thumbnails)
+    return index
 
 
 def _groups_of(connection: Connection, sample_ids: Sequence[str]) -> dict[str, str]:

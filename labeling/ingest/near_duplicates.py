@@ -68,6 +68,10 @@ class _Part:
         return np.unique(np.concatenate(pairs), axis=0)
 
 
+class DamagedIndex(ValueError):
+    """The files of an index are not what was written; it is to be made anew."""
+
+
 class ThumbnailIndex:
     """The thumbnails of all samples, to search for near-duplicates of new ones."""
 
@@ -83,10 +87,21 @@ class ThumbnailIndex:
             self._append(_Part.of(_rows(sample_ids, thumbnails)))
 
     def add(self, sample_ids: Sequence[str], thumbnails: Sequence[bytes]) -> list[tuple[str, str]]:
-        """Add new samples; return each pair of a new one and a near-duplicate of it."""
+        """Add new samples; return each pair of a new one and a near-duplicate of it.
+
+        Files are not read whole when they are loaded: `DamagedIndex` says that they are damaged.
+        """
         if not len(sample_ids):
             return []
         new = _Part.of(_rows(sample_ids, thumbnails))
+        try:
+            alike = self._alike(new)
+        except (IndexError, ValueError, TypeError) as error:
+            raise DamagedIndex(f"the index of thumbnails is damaged: {error}") from error
+        self._append(new)
+        return alike
+
+    def _alike(self, new: _Part) -> list[tuple[str, str]]:
         alike: list[tuple[str, str]] = []
         for part in (*self._parts, new):
             pairs = self._candidates(new, part)
@@ -95,7 +110,6 @@ class ThumbnailIndex:
                 same = _same(new.rows["thumbnail"][one], part.rows["thumbnail"][other])
                 ids = (new.rows["sample_id"][one[same]], part.rows["sample_id"][other[same]])
                 alike += [(a.decode(), b.decode()) for a, b in zip(*ids, strict=True)]
-        self._append(new)
         return alike
 
     def save(self, folder: Path, version: str) -> None:
@@ -129,7 +143,7 @@ class ThumbnailIndex:
                     for suffix in ("rows", "keys", "orders")
                 }
                 index._parts.append(_Part(**arrays, name=name))
-        except (OSError, ValueError, KeyError):  # not written to its end, or by another version
+        except Exception:  # cut short, damaged or of another version: numpy raises a dozen types
             return None
         return index
 

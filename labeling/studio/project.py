@@ -11,6 +11,7 @@ from typing import Any
 
 from core.bucket import BucketImageStore
 from core.files import write_atomically
+from core.text import short
 from core.workspace import Workspace
 from labeling.kinds import KINDS
 from labeling.studio import protocol as wire
@@ -214,8 +215,19 @@ class _Note:
         self.path = path
         if not path.exists():
             self._write(f"hone-{uuid.uuid4()}", None)
-        content = json.loads(path.read_text())
-        self.mark, self.project = str(content["mark"]), content["project"]
+        try:
+            content = json.loads(path.read_bytes())
+            self.mark, self.project = content["mark"], content["project"]
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise self._damaged(str(error)) from error
+        if not isinstance(self.mark, str) or type(self.project) not in (int, type(None)):
+            raise self._damaged(f"mark {short(self.mark)}, project {short(self.project)}")
+
+    def _damaged(self, cause: str) -> ValueError:
+        return ValueError(
+            f"{self.path} is damaged ({cause}); restore it from a backup: it says which project of "
+            "Label Studio's is the workspace's"
+        )
 
     def remember(self, project: int) -> None:
         """Keep the project's id."""

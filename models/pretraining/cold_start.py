@@ -247,6 +247,6 @@ def _load_encoder(folder: Path, kind: str) -> ColdStartEncoder | None:
         network = Network(encoder, encoder.width, classes=1).eval()
         load_state(network, state, source=str(folder))
         return ColdStartEncoder(network, about["side"], about["source"], about["count"])
-    except (ValueError, KeyError, OSError) as error:
+    except Exception as error:  # JSON, safetensors and torch raise a dozen types
         print(f"the stored encoder in {folder} is damaged and is made anew: {error}")
         return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from core.text import short
 from models.kinds import DEFAULT, KINDS, Kind
 
 OPTIONAL = {"kind": DEFAULT}  # of cards that older versions of Hone wrote
@@ -47,12 +48,19 @@ class ModelCard:
     @classmethod
     def from_json(cls, text: str | bytes) -> "ModelCard":
         """The card in `text`; a missing or unknown field is an error that names it."""
-        stored = OPTIONAL | json.loads(text)
+        try:
+            written = json.loads(text)
+            classes = written["classes"]
+            if not all(isinstance(name, str) for name in classes):
+                raise TypeError(f"its classes are {short(classes)}")
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise ValueError(f"model card: it is damaged: {error}; restore it") from error
+        stored = OPTIONAL | written
         stored = {name: value for name, value in stored.items() if name not in REMOVED}
         known = {field.name for field in fields(cls)}
         if set(stored) != known:
             raise ValueError(f"model card: {sorted(set(stored) ^ known)} are missing or unknown")
-        return cls(**{**stored, "classes": tuple(stored["classes"])})
+        return cls(**{**stored, "classes": tuple(classes)})
 
     @property
     def label_kind(self) -> Kind:

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from core import journal
 from core.database import Json, metadata, writing
 from core.locks import Token, fence, only_writer
-from models.serving.segment_reader import Damage, Record, read_records, scan
+from models.serving.segment_reader import FIELDS, Damage, Record, read_records, scan
 from models.serving.segments import DIGITS, HALF
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ def _progress(engine: Engine, folder: Path) -> list[tuple[Path, int, int]]:
     """Every segment with its size and the offset up to which it was drained."""
     with engine.connect() as connection:
         done = {row.name: row.drained_to for row in connection.execute(select(segments))}
-    paths = sorted(folder.glob("*.seg"))
+    paths = sorted(path for path in folder.glob("*.seg") if path.is_file())
     return [(path, path.stat().st_size, done.get(path.name, 0)) for path in paths]
 
 
@@ -344,7 +344,7 @@ def _store(engine: Engine, token: Token, chunk: list[Record]) -> int:
 def _row(record: Record, seq: int) -> dict[str, Any]:
     embedding = record.fields.get("embedding")  # absent from segments of older versions
     return {
-        **record.fields,
+        **{name: record.fields[name] for name in FIELDS},
         "embedding": base64.b64decode(embedding) if embedding else None,
         "seq": seq,
         "segment": record.segment,

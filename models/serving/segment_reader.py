@@ -1,7 +1,9 @@
 """Reads segments back: every whole record, and what is damaged between and behind them."""
 
+import base64
 import hashlib
 import json
+import math
 import os
 import re
 import zlib
@@ -10,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from core.text import storable
 from models.serving.segments import CHECKS, HEAD, HEADER, checksum
 
 JSON_BYTES = 2**20  # a header that asks for more is damaged
 SEARCH_BYTES = 2**20  # read at a time when looking for the next marker
+FIELDS = {"prediction_id": str, "request_id": str, "model": str, "sample_id": str, "label": str,
+          "confidence": float, "probabilities": list, "needs_review": bool,
+          "served_at": str}  # fmt: skip
 MARKER_IN_NAME = re.compile(r"-([0-9a-f]{16})\.seg$")
 OLD_HEADER_START = re.compile(rb"[0-9a-f]{16} \{")
 
@@ -100,7 +106,10 @@ class _Segment:
         offset = position + HEAD + json_bytes
         if checksum(text) != check or offset + image_bytes > self.size:
             return None
-        return Record(self._name, position, offset, image_bytes, json.loads(text), sequence)
+        fields = _fields(text)
+        if fields is None:
+            return None
+        return Record(self._name, position, offset, image_bytes, fields, sequence)
 
     def next_record(self, position: int) -> Record | None:
         """The first whole record that begins at `position` or behind it."""
@@ -164,12 +173,31 @@ def _scan_old(file: BinaryIO, name: str, start: int) -> Iterator[Record | Damage
             if line.endswith(b"\n") or len(line) == JSON_BYTES or not _begins_old_header(line):
                 yield Damage(name, position, size, 1)
             return
-        fields = json.loads(text)
+        fields = _fields(text, length=int)
+        if fields is None or fields["length"] < 0:
+            yield Damage(name, position, size, 1)
+            return
         record = Record(name, position, file.tell(), fields.pop("length"), fields, 0)
         if record.end > size:
             return
         yield record
         position = record.end
+
+
+def _fields(text: bytes, **more: type) -> dict[str, Any] | None:
+    """The fields of a record; None where another program wrote them, whatever the checksum says."""
+    try:
+        fields = json.loads(text)
+        embedding = fields.get("embedding")
+        base64.b64decode(embedding or "", validate=True)
+        numbers = [fields["confidence"], *fields["probabilities"]]
+        fits = all(type(fields[name]) is kind for name, kind in {**FIELDS, **more}.items())
+        if not fits or not all(type(one) is float and math.isfinite(one) for one in numbers):
+            return None
+        texts = [value for value in fields.values() if isinstance(value, str)]
+        return fields if all(storable(one) == one for one in texts) else None
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
 
 
 def _begins_old_header(line: bytes) -> bool:

@@ -513,6 +513,19 @@ def test_few_new_images_read_no_thumbnails_of_the_old_ones(engine, workspace, tm
     assert sorted(groups.values()) == [1] * 29 + [2]
 
 
+@pytest.mark.parametrize("suffix", ["rows", "keys", "orders"])
+def test_a_damaged_index_is_made_anew_and_stops_no_ingest(
+    engine, workspace, tmp_path, suffix
+) -> None:
+    ingest(engine, workspace, [fill(tmp_path / "one", 4)])
+    for path in (workspace.scores / "thumbnails").glob(f"*.{suffix}.npy"):
+        path.write_bytes(path.read_bytes()[:-300] + b"\xff" * 300)
+    counts = ingest(engine, workspace, [fill(tmp_path / "two", 3, first=4)])
+    assert counts.added == 3
+    groups = dict(all_rows(engine, samples, samples.c.sample_id, samples.c.group_id))
+    assert len(set(groups.values())) == 7
+
+
 def test_an_index_that_lacks_samples_is_made_anew(engine, workspace, tmp_path) -> None:
     """The database is ahead of the index: another process stored samples, or a run was killed."""
     folder = fill(tmp_path / "in", 10)

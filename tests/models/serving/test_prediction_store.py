@@ -308,6 +308,45 @@ def test_what_was_not_drained_is_counted_with_its_age(engine: Engine, tmp_path: 
     assert state.waits_since == "2026-01-01T00:00:00.000000+00:00"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"label": None}, {"label": "a\0b"}, {"label": "\ud800"}, {"served_at": 5}, {"confidence": "1"},
+     {"probabilities": None}, {"probabilities": [True]}, {"needs_review": 1}, {"embedding": "?"},
+     {"embedding": 3}, {"prediction_id": ["a"]}],
+)  # fmt: skip
+def test_a_record_that_nothing_of_ours_wrote_keeps_no_other_from_being_drained(
+    engine: Engine, tmp_path: Path, change: dict[str, object]
+) -> None:
+    marker, image = bytes(range(8)), b"image"
+    fields = [asdict(served(number, image)) | {"embedding": "AAAA"} for number in range(3)]
+    fields[1] |= change
+    texts = [json.dumps(one).encode() for one in fields]
+    path = tmp_path / f"0-1-{marker.hex()}.seg"
+    path.write_bytes(
+        b"".join(segments._encode(marker, at, text, image) for at, text in enumerate(texts))
+    )
+    assert drain(engine, tmp_path) == 2
+    [state] = segment_states(engine, tmp_path)
+    assert [damage.records for damage in state.damage] == [1]
+
+
+def test_fields_of_a_newer_version_are_left_aside(engine: Engine, tmp_path: Path) -> None:
+    marker, fields = bytes(range(8)), asdict(served(0, b"image")) | {"embedding": None, "new": 1}
+    text = json.dumps(fields).encode()
+    path = tmp_path / f"0-1-{marker.hex()}.seg"
+    path.write_bytes(segments._encode(marker, 0, text, b"image"))
+    assert drain(engine, tmp_path) == 1
+
+
+def test_what_is_no_file_is_no_segment(engine: Engine, tmp_path: Path) -> None:
+    write(tmp_path, [b"a"])
+    (tmp_path / "folder.seg").mkdir()
+    (tmp_path / "gone.seg").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe.seg")
+    assert drain(engine, tmp_path) == 1
+    assert len(list(segment_states(engine, tmp_path))) == 1
+
+
 def test_changed_image_bytes_are_refused(engine: Engine, tmp_path: Path) -> None:
     path = write(tmp_path, [b"honest"])
     drain(engine, tmp_path)
