@@ -104,6 +104,13 @@ def _other_kind(received: bytes) -> tuple[str, bool]:
     return f"of no known kind (it begins with {received[:8].hex(' ')})", False
 
 
+def bmp_colours(received: bytes) -> int:
+    """How many colours the palette of a BMP claims to have, where it has a palette."""
+    has_palette = 0 < int.from_bytes(received[28:30], "little") <= 8
+    is_old = int.from_bytes(received[14:18], "little") < 40
+    return 0 if is_old or not has_palette else int.from_bytes(received[46:50], "little")
+
+
 def webp_size(received: bytes) -> tuple[int, int]:
     """Width and height that a WebP's header claims."""
     kind, head = received[12:16], received[20:30]

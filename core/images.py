@@ -23,6 +23,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from core.image_formats import (
     ImageRefused,
     Reason,
+    bmp_colours,
     check_rows,
     detect_format,
     jpeg_size,
@@ -209,6 +210,8 @@ def _refusing_damage(kind: str) -> Iterator[None]:
 def _opened(kind: str, bare: bytes) -> ImageFile:
     if kind == "WebP":  # its decoder reserves the whole canvas as soon as it is opened
         _check_pixels(*webp_size(bare))
+    if kind == "BMP" and bmp_colours(bare) > 256:  # Pillow goes over as many as are claimed
+        raise ImageRefused("TRUNCATED", "the BMP's header claims more than 256 palette colours")
     picture = _OPENERS[kind](BytesIO(bare))
     _check_pixels(*picture.size)
     _check_parts(picture)

@@ -443,3 +443,13 @@ def test_sizes_of_one_picture_look_alike(side: int) -> None:
         for picture in (large, small)
     ]
     assert np.sqrt(np.mean((looks[0] - looks[1]) ** 2)) < 0.1 * looks[0].std()
+
+
+def test_a_bmp_that_claims_a_palette_of_thousands_is_refused() -> None:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((8, 8)).convert("P").save(buffer, "BMP")
+    whole = bytearray(buffer.getvalue())
+    assert clean_image(bytes(whole)).width == 8
+    whole[46:50] = (40_000).to_bytes(4, "little")
+    with pytest.raises(ImageRefused, match="more than 256 palette colours"):
+        clean_image(bytes(whole))
