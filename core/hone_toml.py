@@ -149,8 +149,8 @@ def _classes(rows: Any, config: Path) -> tuple[LabelClass, ...]:
     for name in names:
         if len(name) > NAME_LENGTH or set(name) & NO_XML:
             raise HoneError(
-                f"{config}: {short(name)} is no class name; up to {NAME_LENGTH} characters that XML "
-                "can hold are needed"
+                f"{config}: {short(name)} is no class name; up to {NAME_LENGTH} characters that "
+                "XML can hold are needed"
             )
     controls = [name for name in names if CONTROLS.search(name.replace("\r", ""))]
     if controls:

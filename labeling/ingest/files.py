@@ -167,7 +167,7 @@ def _result(chunk: list[ImageFile], future: Future[list[ReadFile]]) -> list[Read
 
 
 def _read_alone(chunk: list[ImageFile]) -> list[ReadFile]:
-    """The files read by a process of their own, in smaller parts; one that kills it is refused.
+    """The files read by a process of their own, in ever smaller parts.
 
     A decoder that crashes, or takes all memory, would else stop every later ingest at its file.
     """
