@@ -10,19 +10,17 @@ from typing import Any, cast
 
 import httpx
 import numpy as np
-import torch
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 
 from core.http_access import RateLimit
-from core.images import CleanImage, ImageRefused, clean_image, decode_image
+from core.images import CleanImage, ImageRefused, clean_image, decode_image, decode_inspected
 from labeling.ingest.files import ImageFile, read_file
 from labeling.studio import webhook as studio_webhook
 from models.kinds import KINDS
-from models.network.images import prepare
 from models.serving import label_studio
-from models.serving.batcher import _prepared
+from models.serving.decoders import _inspected, _refusal
 from models.serving.screen import screen_of
 from models.serving.staged_images import Unreadable, staged_folder_images
 from tests.fuzz import seeds
@@ -30,7 +28,6 @@ from tests.models.serving.test_requests import Client
 
 KIND = KINDS["classification"]
 SECRET = "sesame"
-SIDE = 16
 Act = Callable[[bytes], object]
 
 
@@ -40,18 +37,26 @@ def image(folder: Path) -> Act:
 
     def act(content: bytes) -> object:
         path.write_bytes(content)
-        ingested, served = read_file(ImageFile(str(path), 0, 0)).outcome, _prepared(content, SIDE)
+        ingested, served = read_file(ImageFile(str(path), 0, 0)).outcome, _served(content)
         if isinstance(ingested, ImageRefused):
             error = {"reason": ingested.reason, "detail": ingested.detail}
-            assert served.answer == {"error": error}
+            assert served == {"error": error}
             return ingested
-        assert served.pixels is not None and served.sample_id == ingested.sample_id
         pixels = decode_image(ingested.content)
-        assert torch.equal(prepare(pixels, SIDE), served.pixels)
+        assert np.array_equal(pixels, served)
         _check_pixels(ingested, pixels)
         return None
 
     return act
+
+
+def _served(received: bytes) -> Any:
+    """The pixels that the service sees of an image, or its answer that refuses it."""
+    try:
+        inspected = _inspected(received)
+        return inspected if isinstance(inspected, dict) else decode_inspected(inspected)
+    except Exception as error:
+        return _refusal(error)
 
 
 def _check_pixels(accepted: CleanImage, pixels: np.ndarray) -> None:
@@ -71,7 +76,7 @@ def form(folder: Path) -> Act:
         given = Client([body[:half], body[half:]], {"content-type": kind.decode("latin-1")}).read()
         for name, received in given:
             assert JSONResponse({"file": name}).body
-            _prepared(received, SIDE)
+            _served(received)
         return None
 
     return act

@@ -32,6 +32,8 @@ FUZZED = {
     "models/serving/requests.py", "models/serving/screen.py", "models/serving/segment_reader.py",
 }  # fmt: skip
 OUR_OWN = {
+    "core/journal.py": "JSON of the ledger",
+    "core/journal_checks.py": "JSON of the ledger",
     "labeling/ledger/report_queries.py": "JSON of the ledger",
     "labeling/ledger/settlement.py": "JSON of the ledger",
     "labeling/snapshots/table.py": "a table whose SHA-256 was checked, or the ledger's JSON",
