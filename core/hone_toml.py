@@ -17,7 +17,7 @@ LABEL_KINDS = ("classification",)  # KINDS of labeling and of models have each
 POLICIES = ("settling", "snapshot", "gate", "watch")  # sections; `tasks.policies` reads them
 KEYS = ("title", "purpose", "kind", "image_size", "price", "class", *POLICIES)
 HIGHEST_PRICE = 1e12
-NAME_LENGTH = 200  # characters of a class name
+NAME_LENGTH = 1000  # characters of a class name
 NO_XML = set("\ufffe\uffff")  # Label Studio gets the classes in XML
 HEADER = """\
 # What this workspace is. Every command, deployment and report reads this file.

@@ -84,7 +84,7 @@ def rows_on_record() -> Iterator[sqlite3.Connection]:
 
 def rows_are_as_journaled(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
     """Rows that were changed, dropped or put in without the journal, with what they were."""
-    with rows_on_record() as recorded, reading(engine) as connection:
+    with rows_on_record() as recorded, reading(engine) as connection, any_text(connection):
         unreadable = replay(connection, recorded)
         for table in covered_tables():
             if table.name in unreadable:
@@ -94,6 +94,20 @@ def rows_are_as_journaled(engine: Engine, workspace: Workspace) -> Iterator[Find
             else:
                 differing = _differences(connection, recorded, table)
                 yield from _capped(differing, RESTORE, f"other rows of {table.name}")
+
+
+@contextmanager
+def any_text(connection: Connection) -> Iterator[None]:
+    """Read damaged text of SQLite, which is no UTF-8, with escapes instead of an error."""
+    raw = connection.connection.dbapi_connection
+    if not isinstance(raw, sqlite3.Connection):
+        yield
+        return
+    raw.text_factory = lambda content: content.decode(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        raw.text_factory = str
 
 
 def _entries(connection: Connection) -> Iterator[Row[Any]]:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine, Table
 from core.database import writing
 from core.journal import covered_tables, default_of
 from core.journal_checks import (
+    any_text,
     changed_columns,
     differing_rows,
     replay,
@@ -30,7 +31,7 @@ def restore_rows(engine: Engine, workspace: Workspace) -> list[str]:
         return [f"rows are not put back by a journal that is broken: {broken.what}"]
     covered = covered_tables()
     left: list[str] = []
-    with rows_on_record() as recorded, writing(engine) as connection:
+    with rows_on_record() as recorded, writing(engine) as connection, any_text(connection):
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
         replay(connection, recorded)

@@ -206,7 +206,7 @@ def test_an_unsound_config_is_named_with_what_is_wrong(tmp_path, text, says):
         ('name = "a\\u0007b"', "that a terminal obeys"),
         ('name = "a\\nb"', None),
         ('name = "\\u0000"', "that a terminal obeys"),
-        (f'name = "{"x" * 201}"', "is no class name"),
+        (f'name = "{"x" * 1001}"', "is no class name"),
         ('name = "x"\nhotkey = 1', "hotkey is 1; write a text"),
         ('name = "x"\nhint = 1.0', "hint is 1.0; write a text"),
         ('name = "x"\n[gate]\nx = ' + "9" * 5_000, "Exceeds the limit"),

@@ -100,7 +100,8 @@ def as_list(rows: list[Any]) -> bytes:
     return json.dumps(rows).encode()
 
 
-Make, Write = Callable[[], list[dict[str, Any]]], Callable[[list[Any]], bytes]
+Make = Callable[[], list[dict[str, Any]]]
+Write = Callable[[list[Any]], bytes]
 FILES: dict[str, tuple[str, Make, Write]] = {
     "csv": ("csv", csv_rows, as_csv),
     "coco images": ("coco", coco_rows, as_coco),
