@@ -67,6 +67,8 @@ def fault_of(url: URL, error: BaseException | None, is_disconnect: bool) -> Data
     known = next(
         (row for start, row in _POSTGRESQL.items() if (state or "").startswith(start)), None
     )
+    if state is None and "connection failed" in str(error) and not is_away(error):
+        known = "could not be opened", "correct HONE_DATABASE_URL", False
     if known is None and not (is_disconnect or is_away(error)):
         return None
     what, remedy, passes = known or _POSTGRESQL["08"]
