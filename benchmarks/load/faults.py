@@ -209,5 +209,6 @@ class Saboteur:
         while not (workers := self._server.workers()):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the server has had no worker for {WAIT:.0f} s")
+            self._continue()  # a stopped worker holds the port, and ends when it continues
             time.sleep(0.1)
         return self._rng.choice(sorted(workers, key=lambda worker: worker.pid))
