@@ -84,11 +84,11 @@ def deployments_page() -> str:
 
 
 def _events(trigger: dict[str, Any]) -> str:
-    """The events that a trigger waits for, or after which it waits in vain."""
+    """The events that a trigger waits for, or that do not come."""
     if trigger.get("posture") != "Proactive":
         return ", ".join(f"`{event}`" for event in trigger["expect"])
-    after = " or ".join(f"`{event}`" for event in trigger["after"])
-    return f"nothing for {trigger['within']} s after {after}"
+    awaited = " or ".join(f"`{event}`" for event in trigger["expect"])
+    return f"no {awaited} for {trigger['within']} s"
 
 
 def deployments() -> list[dict[str, Any]]:
