@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Self
 import yaml
 
 from core.dvc_config import use_private_site_cache
-from core.files import sync_folder, write_atomically
+from core.files import sync_path, write_atomically
 from core.git import show
 
 DVC_FILES = ("data/labels.parquet.dvc", "data/shards.dvc")  # what git keeps of the objects
@@ -352,7 +352,7 @@ class ObjectStore:
             for left in folder.glob(".*.tmp"):  # of a killed run; DVC would keep them for ever
                 if left.stat().st_mtime < time.time() - A_DAY:
                     left.unlink()
-            sync_folder(folder)
+            sync_path(folder)
 
 
 def _md5(file: BinaryIO) -> str:

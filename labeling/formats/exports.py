@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from core.files import sync_folder
+from core.files import sync_path
 from core.shards import read_images
 from core.workspace import Workspace
 from labeling.formats import WRITERS
@@ -114,7 +114,7 @@ def _whole_folder(target: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-        sync_folder(target.parent)
+        sync_path(target.parent)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.access import close_to_others
 from core.child_environment import environment_without_secrets
-from core.files import file_sha256, sync_folder, write_atomically
+from core.files import file_sha256, sync_path, write_atomically
 from core.workspace import Workspace
 from models.registry.model_store import NAME, entry
 
@@ -76,7 +76,7 @@ def _build(workspace: Workspace, version: str, number: str, bento: Path) -> None
         _sync(built)
         bento.parent.mkdir(parents=True, exist_ok=True)
         built.rename(bento)
-        sync_folder(bento.parent)
+        sync_path(bento.parent)
 
 
 def write_contents(bento: Path) -> None:

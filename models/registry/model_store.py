@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, select
 
 from core import journal
 from core.database import writing
-from core.files import read_checked, sync_folder, write_atomically
+from core.files import read_checked, sync_path, write_atomically
 from core.intents import begin_intent, commit_intent, open_intents
 from core.locks import Token, only_writer
 from models.registry.model_card import ModelCard
@@ -184,7 +184,7 @@ def _write_entry(
     create_entry(bento_home, version, card, _sha256(contents[MANIFEST]))
     for name, content in {**contents, "model.yaml": (folder / "model.yaml").read_bytes()}.items():
         write_atomically(folder / name, content)
-    sync_folder(folder.parent)
+    sync_path(folder.parent)
 
 
 def create_entry(bento_home: Path, version: str, card: ModelCard, sha256: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from core.access import SHARED
-from core.files import sync_folder, write_atomically
+from core.files import sync_path, write_atomically
 from core.locks import LockBusy
 
 ID = np.dtype("S32")  # the 32 bytes of a sample id; compared as bytes, trailing zeros and all
@@ -240,7 +240,7 @@ def _begin(folder: Path, shape: bytes) -> None:
     for name in (*_ROWS, _BLOCKS):
         (folder / name).unlink(missing_ok=True)
         (folder / name).touch()
-    sync_folder(folder)
+    sync_path(folder)
     write_atomically(folder / "shape.json", shape)
 
 

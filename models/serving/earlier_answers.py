@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from core.files import sync_path
 from models.serving.requests import RequestError
 from models.serving.segment_reader import Record, read_records
 from models.serving.segments import prediction_id
@@ -100,7 +101,7 @@ class EarlierAnswers:
             read = read_records(path, start)
             mine = list(takewhile(lambda one: one.fields["request_id"] == request_id, read))
             if mine:
-                _sync(path)  # its writer may have died between writing and syncing
+                sync_path(path)  # its writer may have died between writing and syncing
             records += mine
         return records
 
@@ -184,11 +185,3 @@ def _is_locked(claims: int, byte: int) -> bool:
     except (BlockingIOError, PermissionError):  # another process has it
         return False
     return True
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.files import sync_folder
+from core.files import sync_path
 
 DIGITS = 6  # of an output, as it is served and recorded
 HALF = np.dtype("<f2")  # of an embedding, as it is recorded: 1 KB of 512 numbers
@@ -100,7 +100,7 @@ class SegmentWriter:
         name = f"{time.time_ns():020d}-{os.getpid()}-{marker.hex()}.seg"
         segment = _Segment(self.folder / name, marker)
         try:
-            sync_folder(self.folder)
+            sync_path(self.folder)
         except OSError:
             segment.abandon()
             raise

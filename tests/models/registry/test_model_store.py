@@ -151,7 +151,7 @@ def test_a_version_that_is_a_path_is_refused(tmp_path: Path, version: str) -> No
         entry(tmp_path, version)
 
 
-STEPS = ("write_atomically", "begin_intent", "commit_intent", "sync_folder")
+STEPS = ("write_atomically", "begin_intent", "commit_intent", "sync_path")
 
 
 def die_at(step: int, workspace: Workspace) -> bool:

@@ -423,7 +423,7 @@ def test_the_name_of_a_new_segment_is_on_disk_before_an_append_comes_back(
     def observed(folder: Path) -> None:
         synced.append([path.name for path in folder.iterdir()])
 
-    monkeypatch.setattr(segments, "sync_folder", observed)
+    monkeypatch.setattr(segments, "sync_path", observed)
     path = write(tmp_path / "served", [b"a", b"b"])
     assert synced == [[path.name]]
 
