@@ -14,7 +14,13 @@ from core.text import CONTROLS, short
 
 HOTKEYS = "1234567890qwertyuiopasdfghjklzxcvbnm"
 LABEL_KINDS = ("classification",)  # KINDS of labeling and of models have each
-POLICIES = ("settling", "snapshot", "gate", "watch")  # sections; `tasks.policies` reads them
+POLICIES = (
+    "settling",
+    "snapshot",
+    "audit",
+    "gate",
+    "watch",
+)  # sections; `tasks.policies` reads them
 KEYS = ("title", "purpose", "kind", "image_size", "price", "class", *POLICIES)
 HIGHEST_PRICE = 1e12
 NAME_LENGTH = 1000  # characters of a class name

@@ -9,6 +9,7 @@ from core.configuration import CONFIGURATIONS, fields_of
 from core.errors import HoneError
 from core.hone_toml import POLICIES
 from core.workspace import Workspace
+from labeling.audit.numbers import AuditPolicy
 from labeling.consensus.settle import SettlePolicy
 from labeling.snapshots.split import SnapshotConfig
 from models.judging.verdict import GatePolicy
@@ -21,6 +22,7 @@ class Policies:
 
     settling: SettlePolicy = field(default_factory=SettlePolicy)
     snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)
+    audit: AuditPolicy = field(default_factory=AuditPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
     watch: WatchPolicy = field(default_factory=WatchPolicy)
 

@@ -54,6 +54,8 @@ def _effect(ctx: Context, section: str, old: Any, new: Any) -> str:
         from labeling.snapshots.table import count_moved
 
         return f"the next snapshot has {count_moved(ctx.engine, old, new)} samples in another split"
+    if section == "audit":
+        return "groups are drawn with it from now on; what was drawn before stays drawn"
     if section == "gate":
         return "the next verdict is judged by it, those before stand"
     return "the next check of traffic goes by it, decisions before stand"

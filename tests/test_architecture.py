@@ -38,6 +38,7 @@ Rule = Callable[[], Iterator[Offence]]
 READS_SETTINGS = ("tasks/", "models/serving/service.py")
 HOLDS_SQL = (
     "core/",
+    "labeling/audit/",
     "labeling/ledger/",
     "labeling/snapshots/",
     "labeling/ingest/",

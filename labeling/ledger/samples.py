@@ -1,6 +1,6 @@
 """What is known of each sample beside its labels: its image's place, format and origin."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 from sqlalchemy import Connection, select
@@ -52,3 +52,21 @@ def load_image_places(connection: Connection, sample_ids: Sequence[str]) -> pd.D
         for keys in chunks(sample_ids)
     ]
     return IMAGE_PLACES.check(pd.concat(parts)) if parts else IMAGE_PLACES.empty()
+
+
+def groups_of(connection: Connection, sample_ids: Collection[str]) -> dict[str, str]:
+    """The present group of each of these samples."""
+    groups: dict[str, str] = {}
+    for keys in chunks(sorted(sample_ids)):
+        query = select(*samples.c["sample_id", "group_id"]).where(samples.c.sample_id.in_(keys))
+        groups |= dict(connection.execute(query).tuples().all())
+    return groups
+
+
+def members_of(connection: Connection, group_ids: Collection[str]) -> dict[str, str]:
+    """The group of each sample of these groups."""
+    members: dict[str, str] = {}
+    for keys in chunks(sorted(group_ids)):
+        query = select(*samples.c["sample_id", "group_id"]).where(samples.c.group_id.in_(keys))
+        members |= dict(connection.execute(query).tuples().all())
+    return members

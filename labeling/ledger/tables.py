@@ -133,14 +133,27 @@ Index(
     postgresql_where=text("outcome = 'skipped'"),
 )
 
-# Samples that metrics are computed on. A row is never removed: these are never trained on.
+# Samples that metrics are computed on, from the moment they are drawn: these are never trained on.
 audit = Table(
     "audit",
     metadata,
     Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
-    Column("round_id", Text, ForeignKey("rounds.round_id"), nullable=False),
-    Column("inclusion_probability", Float, nullable=False),
+    Column("round_id", Text, ForeignKey("rounds.round_id")),  # that asked last; null = none did
+    Column("inclusion_probability", Float, nullable=False),  # the share it was drawn with
     Column("drawn_at", Text, nullable=False),
+    Column("number", Float),  # the group's, below the share; null = drawn before there were numbers
+    Column("part", Text),  # a labeling.audit.numbers.Part
+    Column("report_share", Float),  # that the part was drawn with
+    info=COVERED,
+)
+
+# The key of the groups' numbers: one row, made when the first samples come.
+audit_key = Table(
+    "audit_key",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("key", Text, nullable=False),  # in hexadecimal
+    Column("made_at", Text, nullable=False),
     info=COVERED,
 )
 

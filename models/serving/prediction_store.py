@@ -33,6 +33,7 @@ from sqlalchemy import (
 from core import journal
 from core.database import Json, metadata, writing
 from core.locks import Token, fence, only_writer
+from core.rows import chunks
 from models.serving.segment_reader import FIELDS, Damage, Record, read_records, scan
 from models.serving.segments import DIGITS, HALF
 
@@ -308,6 +309,16 @@ def first_prediction(engine: Engine, sample_ids: Sequence[str]) -> str | None:
     query = select(predictions.c.prediction_id).order_by(predictions.c.seq).limit(1)
     with engine.connect() as connection:
         return connection.scalar(query.where(predictions.c.sample_id.in_(list(sample_ids))))
+
+
+def answered_samples(connection: Connection, model: str, sample_ids: Sequence[str]) -> set[str]:
+    """Those of these samples that the model answered in service."""
+    mine = select(predictions.c.sample_id).where(predictions.c.model == model)
+    return {
+        name
+        for keys in chunks(sample_ids)
+        for name in connection.scalars(mine.where(predictions.c.sample_id.in_(keys)))
+    }
 
 
 def _progress(engine: Engine, folder: Path) -> list[tuple[Path, int, int]]:

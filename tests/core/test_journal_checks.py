@@ -82,9 +82,9 @@ def other(column: sa.Column[object]) -> str:
 
 def test_the_tables_that_carry_promises_are_covered(engine: Engine, workspace: Workspace) -> None:
     assert set(TABLES) == {
-        "answers", "assignments", "audit", "decisions", "gold", "label_answers", "labels", "models",
-        "policy_changes", "predictions", "releases", "rounds", "samples", "segments", "signals",
-        "snapshots", "verdicts", "watermarks",
+        "answers", "assignments", "audit", "audit_key", "decisions", "gold", "label_answers",
+        "labels", "models", "policy_changes", "predictions", "releases", "rounds", "samples",
+        "segments", "signals", "snapshots", "verdicts", "watermarks",
     }  # fmt: skip
     with engine.connect() as connection:
         for name in TABLES:

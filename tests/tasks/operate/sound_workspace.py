@@ -13,6 +13,8 @@ from core.intents import begin_intent, commit_intent
 from core.locks import only_writer
 from core.shards import pack
 from core.workspace import Workspace, init_workspace
+from labeling.audit.membership import draw_standing_audit, set_key
+from labeling.audit.numbers import AuditPolicy
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
 from labeling.ingest.intake import INDEX, index_folder
@@ -36,6 +38,7 @@ from tests.models.serving.test_prediction_store import served
 
 SAMPLES = ("a", "b", "c", "d")  # labelled and trained on; c and d are near-duplicates
 AUDITED, GOLD = "e", "f"
+KEY = b"key 36"  # by which "e" alone is in the standing audit, in the gate's part
 
 
 def make_sound_workspace(root: Path) -> Workspace:
@@ -48,14 +51,16 @@ def make_sound_workspace(root: Path) -> Workspace:
         row = {"round_id": "round-0001", "number": 1, "strategy": "margin", "seed": 0}
         row |= {"config": {}, "why": "", "chosen_at": now(), "sent_at": now()}
         journal.insert(connection, rounds, [row])
+        set_key(connection, KEY)
+        assert draw_standing_audit(connection, AuditPolicy()) == 1
         for place, name in enumerate([*SAMPLES, AUDITED]):
             asked = {"round_id": "round-0001", "sample_id": name, "position": place}
             reason = "audit" if name == AUDITED else "margin"
             share = 0.2 if name == AUDITED else None
             asked |= {"reason": reason, "inclusion_probability": share, "sent_at": now()}
             journal.insert(connection, assignments, [asked])
-        drawn = {"round_id": "round-0001", "inclusion_probability": 0.2, "drawn_at": now()}
-        journal.insert(connection, audit, [{"sample_id": AUDITED, **drawn}])
+        asked = {"sample_id": AUDITED, "round_id": "round-0001"}
+        journal.update_rows(connection, audit, [asked])
         begin_intent(connection, token, kind=SEND, key="round-0001", payload={})
         commit_intent(connection, token, kind=SEND, key="round-0001")
     _label(engine)
