@@ -20,7 +20,7 @@ SHOWN = Schema(
     "shown to annotators",
     {
         "sample_id": Type.TEXT,
-        "stage": Type.TEXT,  # "queue" or "review"
+        "stage": Type.TEXT,  # "queue", "review", or that of a duel
         "why": Type.TEXT,
         "pre_annotation": Type.OPTIONAL_TEXT,
         "confidence": Type.OPTIONAL_NUMBER,
@@ -80,7 +80,9 @@ def add_quality_controls(
     return mixed.with_columns(blind=blind, required_annotators=np.where(several, config.overlap, 1))
 
 
-def mask_for_annotators(batch: Batch, rng: np.random.Generator) -> pd.DataFrame:
+def mask_for_annotators(
+    batch: Batch, rng: np.random.Generator, *, stage: str = "queue"
+) -> pd.DataFrame:
     """What annotators may know of the batch, as SHOWN declares: the stage, why, the pre-annotation.
 
     Gold gets the reason of a sample that a strategy chose, and whatever was drawn at random takes a
@@ -89,7 +91,7 @@ def mask_for_annotators(batch: Batch, rng: np.random.Generator) -> pd.DataFrame:
     rows = batch.rows
     return SHOWN.check(
         rows.assign(
-            stage=np.where(rows["reason"] == Reason.REVIEW, "review", "queue"),
+            stage=np.where(rows["reason"] == Reason.REVIEW, "review", stage),
             why=sentences(_shown_reasons(rows["reason"], rng)),
             confidence=_shown_confidences(rows, rng),
         )[list(SHOWN.columns)]

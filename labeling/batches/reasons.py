@@ -29,6 +29,7 @@ WHY = {
     "served": "it comes from the use of the model",
     "review": "its label deserves a second look",
     "relabel": "its label deserves a second look",
+    "duel": "two versions of the model answer differently",
 }
 
 

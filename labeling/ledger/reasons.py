@@ -17,6 +17,7 @@ class Reason(StrEnum):
     GOLD = "gold"  # its label is known: checks annotators
     REVIEW = "review"  # its label looks wrong
     RELABEL = "relabel"  # one more answer teaches more than a new sample would
+    DUEL = "duel"  # drawn among what challenger and champion answer differently
 
 
 RELABEL_REASONS = (Reason.REVIEW, Reason.RELABEL)  # about a sample that has a label

@@ -22,10 +22,12 @@ from core.rows import records
 from core.table_schema import Schema, Type
 from labeling.batches.batch import BATCH, Batch
 from labeling.ledger.pending import mark_pending
-from labeling.ledger.reasons import RELABEL_REASONS, SampleState
+from labeling.ledger.reasons import RELABEL_REASONS, Reason, SampleState
 from labeling.ledger.tables import (
     assignments,
     audit,
+    duel_samples,
+    duels,
     gold,
     labels,
     rounds,
@@ -102,9 +104,11 @@ def begun_round(connection: Connection, run: str | None) -> str | None:
 def load_pool(connection: Connection) -> pd.DataFrame:
     """Samples that may be asked about, sorted: no label, not asked now, never skipped.
 
-    Audit samples and their near-duplicates are not among them: those are never trained on. The
-    `source` is the folder a sample came from, "served" for one out of the traffic.
+    Audit samples and their near-duplicates are not among them: those are never trained on. Nor is
+    what was drawn for the duel under way: a strategy that took it would change what the duel asks.
+    The `source` is the folder a sample came from, "served" for one out of the traffic.
     """
+    drawn = select(duel_samples.c.sample_id).join(duels).where(duels.c.ended_at.is_(None))
     path = (
         select(sources.c.sample_id, func.min(sources.c.path).label("path"))
         .group_by(sources.c.sample_id)
@@ -113,7 +117,7 @@ def load_pool(connection: Connection) -> pd.DataFrame:
     query = (
         select(*samples.c[IMAGE_COLUMNS], samples.c.added_at, path.c.path)
         .join(path, path.c.sample_id == samples.c.sample_id, isouter=True)
-        .where(samples.c.sample_id.in_(pool_ids()))
+        .where(samples.c.sample_id.in_(pool_ids()), samples.c.sample_id.not_in(drawn))
     )
     pool = pd.read_sql(query.order_by(samples.c.sample_id), connection)
     folder = pool.pop("path").astype(object).str.rpartition("/", expand=False).str[0]
@@ -180,9 +184,10 @@ def load_labelled_or_pending(connection: Connection) -> pd.DataFrame:
 
 
 def recent_rounds(connection: Connection) -> list[tuple[str, bool]]:
-    """Every round that was chosen, and whether it is a review of labels."""
+    """Every round that was chosen but those of duels, and whether it is a review of labels."""
     query = select(rounds.c.round_id, rounds.c.strategy).order_by(rounds.c.number)
-    return [(name, strategy == "review") for name, strategy in connection.execute(query).tuples()]
+    chosen = query.where(rounds.c.strategy != Reason.DUEL)
+    return [(name, strategy == "review") for name, strategy in connection.execute(chosen).tuples()]
 
 
 def load_asked(connection: Connection) -> pd.DataFrame:

@@ -308,6 +308,51 @@ watermarks = Table(
     info=COVERED,
 )
 
+# Duels: the samples on which a challenger and the champion answer differently, asked in an order
+# that was drawn before anybody answered. Models are named as in the registry, which labeling does
+# not import.
+duels = Table(
+    "duels",
+    metadata,
+    Column("duel_id", Text, primary_key=True),  # duel-0001, duel-0002, ...
+    Column("number", Integer, nullable=False, unique=True),
+    Column("champion", Text, nullable=False),
+    Column("challenger", Text, nullable=False),
+    Column("snapshot", Text, nullable=False),  # that the challenger was trained on
+    Column("plan", Json, nullable=False),  # all that the verdict follows from beside the answers
+    Column("approval", Text, nullable=False),  # who releases the winner: "verdict" or "person"
+    Column("began_at", Text, nullable=False),
+    Column("ended_at", Text),
+    Column("outcome", Text),  # that of the verdict
+    Column("verdict_id", Text),
+    info=COVERED,
+)
+Index("uq_duels_models", duels.c.champion, duels.c.challenger, unique=True)
+
+duel_samples = Table(
+    "duel_samples",
+    metadata,
+    Column("duel_id", Text, ForeignKey("duels.duel_id"), primary_key=True),
+    Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
+    Column("population", Text, nullable=False),  # "pool" or "traffic"
+    Column("position", Integer, nullable=False),  # in the order drawn, from 0 in each population
+    Column("champion_output", Json, nullable=False),
+    Column("challenger_output", Json, nullable=False),
+    Column("round_id", Text, ForeignKey("rounds.round_id")),  # null: not asked
+    Column("ending", Text),  # how the question ended when it was counted: an Ending
+    Column("answer", Text),  # the label that was counted; null where there was none
+    Column("value", Integer),  # 1: only the challenger was right, -1: only the champion, else 0
+    Column("counted_at", Text),
+    info=COVERED,
+)
+Index(
+    "uq_duel_samples_position",
+    *duel_samples.c["duel_id", "population", "position"],
+    unique=True,
+)
+Index("ix_duel_samples_sample_id", duel_samples.c.sample_id)
+Index("ix_duel_samples_round_id", duel_samples.c.round_id)
+
 
 def location_of(row: Any) -> ShardLocation:
     """Where the image of a row of samples, or of a table made of them, lies."""

@@ -172,9 +172,9 @@ class Studio:
                 moved += 1
         return moved
 
-    def show_tabs(self, rounds: Sequence[tuple[str, bool]]) -> None:
-        """Let the newest rounds (name, and whether it is a review) have a tab, and the disputed."""
-        show_tabs(self.client, self.project_id, rounds)
+    def show_tabs(self, rounds: Sequence[tuple[str, bool]], *, duel: int | None = None) -> None:
+        """Let the newest rounds, the duel under way and disagreements have a tab each."""
+        show_tabs(self.client, self.project_id, rounds, duel=duel)
 
     def size(self) -> int:
         """How many tasks the project has."""

@@ -22,6 +22,7 @@ from labeling.ledger.answers import ANSWER_COLUMNS
 from labeling.ledger.reasons import PROJECT
 from labeling.studio.annotations import CLOCK, answer_of, as_text, refusal_of, sample_of
 
+NO_MODEL = "none"  # the version of an empty prediction that no model made
 REFUSED_COLUMNS = ["external_id", "sample_id", "annotator", "reason", "detail", "digest"]
 OUTGOING = Schema(
     "tasks for Label Studio",
@@ -243,6 +244,8 @@ def _task_of(row: Mapping[str, Any], classes: Collection[str], kind: Kind) -> di
     made: dict[str, Any] = {"data": content, "predictions": []}
     if row["pre_annotation"] is not None:
         made["predictions"] = [_prediction(row, classes, kind)]
+    elif row["blind"]:  # with an empty one, nobody fills in a model's answer later
+        made["predictions"] = [{"model_version": NO_MODEL, "score": 0.0, "result": []}]
     return made
 
 

@@ -1,4 +1,4 @@
-"""Tabs of Label Studio's Data Manager: one for each round, one for what people disagree about.
+"""Tabs of Label Studio's Data Manager: one for each round, for the duel, and for disagreements.
 
 Filters use `equal` only: the page of a project breaks for everybody at an operator it does not
 know, and `in_list`, which its server takes, is one.
@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 EVERYTHING, DISAGREEMENTS = "Everything", "Disagreements"
-QUEUE, DISAGREEMENT = "queue", "disagreement"  # stages of a task; in a review it is "review"
+# Stages of a task; in a review it is "review", in a duel that of `duel_stage`.
+QUEUE, DISAGREEMENT = "queue", "disagreement"
 ROUNDS_WITH_TAB = 8  # rounds with a tab; more would hide the others
-OURS = re.compile(rf"round-\d{{4,}}|Review round-\d{{4,}}|{DISAGREEMENTS}")
+OURS = re.compile(rf"round-\d{{4,}}|Review round-\d{{4,}}|Duel \d+|{DISAGREEMENTS}")
 # What is of no use to somebody who looks at a list of images.
 HIDDEN = [
     "tasks:inner_id",
@@ -34,10 +35,18 @@ HIDDEN = [
 ]
 
 
-def show_tabs(client: Any, project: int, rounds: Sequence[tuple[str, bool]]) -> None:
+def duel_stage(number: int) -> str:
+    """The stage of a duel's tasks, whichever of its rounds they are in."""
+    return f"duel-{number}"
+
+
+def show_tabs(
+    client: Any, project: int, rounds: Sequence[tuple[str, bool]], *, duel: int | None = None
+) -> None:
     """Let the newest of `rounds` (name, and whether it is a review) have a tab, and the disputed.
 
-    Idempotent. Older rounds lose theirs; a tab that somebody else made is never touched.
+    So has the duel under way, by its number. Idempotent. Older rounds and duels lose theirs; a tab
+    that somebody else made is never touched.
     """
     there = client.views.list(project=project)
     titles = {_title(view): view.id for view in there}
@@ -45,6 +54,8 @@ def show_tabs(client: Any, project: int, rounds: Sequence[tuple[str, bool]]) -> 
     for name, is_review in sorted(rounds)[-ROUNDS_WITH_TAB:]:
         title = f"Review {name}" if is_review else name
         wanted[title] = _tab(title, round=name)
+    if duel is not None:
+        wanted[f"Duel {duel}"] = _tab(f"Duel {duel}", stage=duel_stage(duel))
     wanted[DISAGREEMENTS] = _tab(DISAGREEMENTS, stage=DISAGREEMENT)
     for title, tab in wanted.items():
         if title not in titles:

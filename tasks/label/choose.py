@@ -22,7 +22,7 @@ from labeling.batches.quality_control import (
 from labeling.batches.relabel import relabel_candidates
 from labeling.batches.select import SelectionConfig, select_batch, share_of
 from labeling.kinds import KINDS
-from labeling.ledger import overview, rounds
+from labeling.ledger import duels, overview, rounds
 from labeling.ledger.answers import refuse_lost_classes
 from labeling.ledger.audit_progress import load_audit_progress
 from labeling.ledger.examples import most_similar_labelled
@@ -35,6 +35,7 @@ from labeling.strategies.pool import Pool
 from labeling.studio import client
 from labeling.studio.ml_backend import connect_backend
 from labeling.studio.protocol import outgoing_tasks, pre_annotation_model
+from labeling.studio.tabs import QUEUE, duel_stage
 from models.registry import versions
 from models.watching import decisions
 from tasks.context import Context, open_context
@@ -197,16 +198,18 @@ def send_batch(round_id: str, annotators: str) -> int:
 
 def _send(ctx: Context, round_id: str, batch: Batch, files: dict[str, str]) -> dict[str, str]:
     """Send the batch to Label Studio; return the task of each sample."""
-    rng = np.random.default_rng(rounds.round_number(round_id))  # a second run shows the same
-    outgoing = outgoing_tasks(round_id, mask_for_annotators(batch, rng), files)
     with ctx.engine.connect() as connection:
-        tabs = rounds.recent_rounds(connection)
+        tabs, under_way = rounds.recent_rounds(connection), duels.open_duel(connection)
+        number = duels.duel_of_round(connection, round_id)
+    rng = np.random.default_rng(rounds.round_number(round_id))  # a second run shows the same
+    stage = QUEUE if number is None else duel_stage(number)
+    outgoing = outgoing_tasks(round_id, mask_for_annotators(batch, rng, stage=stage), files)
     with client.connect(**studio_address(ctx)) as studio:
         studio.project(ctx.workspace, stage_examples(ctx), ctx.image_bucket)
         if ctx.image_bucket is None:
             studio.see(files[batch.sample_ids[0]])
         sent = studio.assign(outgoing)
-        studio.show_tabs(tabs)
+        studio.show_tabs(tabs, duel=under_way.number if under_way else None)
         _connect_backend(ctx, studio, outgoing)
     return {sample_id: str(number) for sample_id, number in sent.items()}
 

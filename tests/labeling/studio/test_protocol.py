@@ -15,6 +15,7 @@ from labeling.batches.quality_control import mask_for_annotators
 from labeling.kinds import KINDS
 from labeling.ledger.answers import ANSWER_COLUMNS
 from labeling.studio import protocol as wire
+from models.serving.label_studio import is_blind
 from tests.labeling.studio.outgoing import outgoing
 
 CLASSES = ["cat", "dog"]
@@ -93,6 +94,20 @@ def test_a_blind_task_has_its_place_in_the_queue_and_no_guess():
     (made,) = wire.tasks_of(batch(blind=True), CLASSES, KIND)
     assert made["predictions"] == [{"model_version": "m1", "score": 0.25, "result": []}]
     assert "cat" not in json.dumps(made)
+
+
+def test_a_task_of_a_duel_says_nothing_of_either_model_and_no_model_fills_it_in():
+    asked = Batch.of(["aa"], reason="duel", blind=True)
+    shown = mask_for_annotators(asked, np.random.default_rng(0), stage="duel-3")
+    rows = wire.outgoing_tasks("round-0001", shown, {"aa": "images/a.png"})
+    assert wire.pre_annotation_model(rows) is None
+    (made,) = wire.tasks_of(rows, CLASSES, KIND)
+    assert made["data"] == {
+        "image": "/data/local-files/?d=images/a.png", "sample_id": "aa", "round": "round-0001",
+        "stage": "duel-3", "why": "two versions of the model answer differently", "similar": "",
+    }  # fmt: skip
+    assert made["predictions"] == [{"model_version": "none", "score": 0.0, "result": []}]
+    assert is_blind(made)  # for the service, which pre-annotates what comes without
 
 
 def test_instructions_have_a_line_and_the_examples_of_each_class():

@@ -61,3 +61,19 @@ def test_filters_use_operators_that_the_page_knows():
     ]
     assert {one["operator"] for one in filters} <= KNOWN
     assert {one["value"] for one in filters} == {"round-0001", "round-0002", "disagreement"}
+
+
+def test_the_duel_under_way_has_one_tab_for_all_its_rounds_until_it_ends():
+    views = Views("mine")
+    client, first = SimpleNamespace(views=views), [("round-0001", False)]
+    for _ in range(2):
+        tabs.show_tabs(client, 1, first, duel=3)
+    titles = [str(tab["title"]) for tab in views.kept.values()]
+    assert titles == ["mine", "round-0001", "Duel 3", "Disagreements"]
+    (filtered,) = (
+        tab["filters"]["items"] for tab in views.kept.values() if tab["title"] == "Duel 3"
+    )
+    assert [(one["filter"], one["value"]) for one in filtered] == [
+        ("filter:tasks:data.stage", tabs.duel_stage(3))
+    ]
+    assert shown(views, *first) == ["mine", "round-0001", "Disagreements"]
