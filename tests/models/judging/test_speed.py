@@ -1,0 +1,58 @@
+"""Speed: percentiles with bounds, a slow model slower than a quick one, sizes as stored."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from models.judging.speed import RUNS, measure_speed, size_mb, speed_of
+from models.network.network import Network
+
+
+class _Work(nn.Module):
+    """A backbone that multiplies matrices so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+        self.weight = nn.Parameter(torch.eye(96))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = self.weight.clone()
+        for _ in range(self.times):
+            rows = rows @ self.weight
+        return rows[:1] + images.mean()
+
+
+def network(times: int) -> Network:
+    return Network(_Work(times), 96, 3)
+
+
+def test_a_model_with_much_more_work_takes_longer_and_both_sizes_are_those_of_the_weights() -> None:
+    quick, slow = network(1), network(400)
+    speeds = measure_speed({"quick": (quick, 8), "slow": (slow, 8)}, runs=15)
+    assert speeds["slow"].p50_ms > 2 * speeds["quick"].p50_ms > 0
+    assert speeds["slow"].p95_low_ms <= speeds["slow"].p95_ms <= speeds["slow"].p95_high_ms
+    assert {speed.runs for speed in speeds.values()} == {15}
+    stored = len(save(quick.state_dict())) / 1e6
+    assert speeds["quick"].size_mb == size_mb(quick) == pytest.approx(stored, abs=0.001)
+
+
+def test_a_slow_model_is_measured_fewer_times() -> None:
+    speed = measure_speed({"one": (network(50), 8)}, runs=RUNS, seconds=0.0)["one"]
+    assert 12 <= speed.runs < RUNS
+
+
+def test_no_model_is_left_in_another_mode_or_with_other_threads() -> None:
+    before = torch.get_num_threads()
+    measure_speed({"one": (network(1), 8)}, runs=1)
+    assert torch.get_num_threads() == before
+
+
+def test_the_bounds_hold_the_true_percentile_as_often_as_they_promise() -> None:
+    rng, truth = np.random.default_rng(0), 1000 * np.exp(1.6448536 * 0.5)
+    speeds = [speed_of(rng.lognormal(0, 0.5, 200).tolist(), 1.0) for _ in range(500)]
+    held = np.mean([speed.p95_low_ms <= truth <= speed.p95_high_ms for speed in speeds])
+    assert held >= 0.93
+    assert np.mean([speed.p95_ms for speed in speeds]) == pytest.approx(truth, rel=0.03)
