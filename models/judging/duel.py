@@ -156,17 +156,20 @@ def duel_state(plan: DuelPlan, counts: Mapping[str, Counts]) -> DuelState:
     )
 
 
-def views_of(plan: DuelPlan, counts: Mapping[str, Counts]) -> dict[str, PopulationState]:
-    """What the answers of each population show."""
-    return {
-        stratum.population: _view(plan, stratum, counts.get(stratum.population, Counts()))
-        for stratum in plan.strata
-    }
+def views_of(
+    plan: DuelPlan, counts: Mapping[str, Counts], *, with_bounds: bool = True
+) -> dict[str, PopulationState]:
+    """What the answers of each population show; the bounds of the gain take most of the time."""
+    views = {}
+    for stratum in plan.strata:
+        count = counts.get(stratum.population, Counts())
+        gain = _gain(stratum, count) if with_bounds else Interval(0.0, -1.0, 1.0, count.settled)
+        views[stratum.population] = _view(plan, stratum, count, gain)
+    return views
 
 
-def _view(plan: DuelPlan, stratum: Stratum, counts: Counts) -> PopulationState:
+def _view(plan: DuelPlan, stratum: Stratum, counts: Counts, gain: Interval) -> PopulationState:
     share = stratum.share_bounds(plan.alpha * SHARE_OF_ALPHA)
-    gain = _gain(stratum, counts)
     safety = _evidence_above(-plan.margin, share, counts)
     loss = log_evidence(counts.losses, counts.ties, counts.wins, null_mean=0)
     against = math.log(AGAINST * len(plan.strata))
@@ -309,7 +312,7 @@ def _projection(
         factor *= GROWTH
         more = {name: _times(count, factor) for name, count in counts.items()}
         total = sum(count.answers for count in more.values())
-        outcome, _ = conclusion(plan, views_of(plan, more))
+        outcome, _ = conclusion(plan, views_of(plan, more, with_bounds=False))
         if outcome is not None:
             return outcome, min(total, plan.most_answers)
 

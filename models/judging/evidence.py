@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 STAKES = (np.arange(512) + 0.5) / 512  # any fixed grid is valid; this one is exact to four digits
-STEPS = 40  # of the bisection: bounds to twelve digits
+STEPS = 24  # of the bisection: bounds to six digits
 
 
 class Mode(StrEnum):
