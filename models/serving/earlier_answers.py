@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -135,14 +135,15 @@ class EarlierAnswers:
             self._growing = {
                 writer: number
                 for writer, number in self._growing.items()
-                if time.time() - self._segments[number].path.stat().st_mtime < IDLE_SECONDS
+                if not _is_idle(self._segments[number].path)
             }
 
     def _read_newest(self) -> None:
         for number in reversed(range(len(self._segments))):
             if len(self._places) >= REMEMBERED:
                 segment = self._segments[number]
-                segment.read_to = segment.size = segment.path.stat().st_size
+                with suppress(FileNotFoundError):  # a drain removed it: it was empty
+                    segment.read_to = segment.size = segment.path.stat().st_size
             else:
                 self._read_on(number)
 
@@ -172,6 +173,13 @@ class EarlierAnswers:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._claims = os.open(self._folder / CLAIMS, os.O_RDWR | os.O_CREAT, 0o660)
         return self._claims
+
+
+def _is_idle(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime >= IDLE_SECONDS
+    except FileNotFoundError:  # a drain removed it: it was empty
+        return True
 
 
 def _number(request_id: str) -> int:

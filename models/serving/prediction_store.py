@@ -7,7 +7,9 @@ segments into the database. Records are identified by `prediction_id`, so draini
 import base64
 import hashlib
 import heapq
+import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -35,7 +37,7 @@ from core.database import Json, metadata, writing
 from core.locks import Token, fence, only_writer
 from core.rows import chunks
 from models.serving.segment_reader import FIELDS, Damage, Record, read_records, scan
-from models.serving.segments import DIGITS, HALF
+from models.serving.segments import DIGITS, HALF, remove_if_abandoned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +85,11 @@ def drain(engine: Engine, folder: Path) -> int:
     Idempotent, and safe to call from many processes: records and the place up to which they were
     read are stored in one transaction, under a lock. Damaged records are printed and passed over.
     """
-    if not any(size > done for _, size, done in _progress(engine, folder)):
+    progress = _progress(engine, folder)
+    for path, size, done in progress:
+        if not size and not done:
+            remove_if_abandoned(path)
+    if not any(size > done for _, size, done in progress):
         return 0
     added = 0
     with only_writer(engine, "drain") as token:
@@ -325,8 +331,12 @@ def _progress(engine: Engine, folder: Path) -> list[tuple[Path, int, int]]:
     """Every segment with its size and the offset up to which it was drained."""
     with engine.connect() as connection:
         done = {row.name: row.drained_to for row in connection.execute(select(segments))}
-    paths = sorted(path for path in folder.glob("*.seg") if path.is_file())
-    return [(path, path.stat().st_size, done.get(path.name, 0)) for path in paths]
+    sizes = {}
+    for path in folder.glob("*.seg"):
+        with suppress(FileNotFoundError):  # another drain removed it: it was empty
+            if stat.S_ISREG((about := path.stat()).st_mode):
+                sizes[path] = about.st_size
+    return [(path, sizes[path], done.get(path.name, 0)) for path in sorted(sizes)]
 
 
 def _store(engine: Engine, token: Token, chunk: list[Record]) -> int:

@@ -4,9 +4,13 @@ A record is a fixed header (marker, sequence number, lengths, checksums), JSON, 
 bytes. The marker is random for each segment and stands in its name, so that whole records are
 found again behind a damaged one, and no image that a client sends can pass for a record. A torn
 end was never answered.
+
+A service holds the lock of the segment that it writes until it ends, so an empty segment without
+one is of a service that was killed before its first record; after an hour a drain removes it.
 """
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +30,7 @@ from core.files import sync_path
 DIGITS = 6  # of an output, as it is served and recorded
 HALF = np.dtype("<f2")  # of an embedding, as it is recorded: 1 KB of 512 numbers
 SEGMENT_BYTES = 64 * 2**20  # small enough to copy or delete, large enough to be few
+ABANDONED_SECONDS = 3600.0  # an empty segment is of a dead service, and no copy under way
 HEADER = struct.Struct("<8sIII")  # marker, sequence number, bytes of JSON, bytes of the image
 CHECKS = struct.Struct("<I8s")  # of the header, of the JSON
 HEAD = HEADER.size + CHECKS.size
@@ -96,9 +101,13 @@ class SegmentWriter:
     def _begun(self) -> "_Segment":
         """A new segment, whose name is on disk before anything is answered that is in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        marker = secrets.token_bytes(8)
-        name = f"{time.time_ns():020d}-{os.getpid()}-{marker.hex()}.seg"
-        segment = _Segment(self.folder / name, marker)
+        while True:
+            marker = secrets.token_bytes(8)
+            name = f"{time.time_ns():020d}-{os.getpid()}-{marker.hex()}.seg"
+            segment = _Segment(self.folder / name, marker)
+            if segment.has_name:  # else a drain came between its creation and its lock
+                break
+            segment.abandon()
         try:
             sync_path(self.folder)
         except OSError:
@@ -112,11 +121,17 @@ class _Segment:
         self._path = path
         self._marker = marker
         self._file = path.open("xb", buffering=0)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
         self._records = 0
         self._sync_lock = threading.Lock()
         self._synced = 0
         self._failed: OSError | None = None
         self.size = 0
+
+    @property
+    def has_name(self) -> bool:
+        """Whether the file is still in its folder."""
+        return os.fstat(self._file.fileno()).st_nlink > 0
 
     def write(self, bodies: Sequence[tuple[bytes, bytes]]) -> int:
         """Append; return the ticket for `sync`: the size that must be on disk."""
@@ -150,11 +165,35 @@ class _Segment:
             except OSError as error:
                 self._failed = error
                 raise
+            if not self.has_name:
+                self._failed = OSError(f"{self._file.name} was deleted while it was written")
+                raise self._failed
             self._synced = written
 
     def close(self) -> None:
         self.sync(self.size)
         self._file.close()
+
+
+def remove_if_abandoned(path: Path) -> bool:
+    """Remove an old empty segment that no living service writes; return whether it is gone.
+
+    A younger one may be a copy that somebody makes of a segment.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:  # another drain was faster
+        return True
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        about = os.fstat(file.fileno())
+        if about.st_size or time.time() - about.st_mtime < ABANDONED_SECONDS:
+            return False
+        path.unlink(missing_ok=True)
+    return True
 
 
 def prediction_id(request_id: str, position: int, sample_id: str, model: str) -> str:

@@ -1,12 +1,15 @@
 """Served predictions: what was answered is there, once, with the bytes it was made from."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -509,6 +512,59 @@ def test_a_full_disk_is_an_error_and_what_was_there_before_stays(
     writer.close()
     assert drain(engine, tmp_path) == 2
     assert find_prediction(engine, "prediction-1") is None
+
+
+def test_an_empty_segment_of_a_killed_service_is_removed_by_the_drain(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """A child is killed between the name of its segment and its first record."""
+    child = os.fork()
+    if not child:
+        SegmentWriter(tmp_path)._begun()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (killed,) = tmp_path.glob("*.seg")
+    living = SegmentWriter(tmp_path)
+    living._segment = living._begun()
+    assert drain(engine, tmp_path) == 0
+    assert killed.exists()  # it might be a copy that is being made
+    for path in tmp_path.glob("*.seg"):
+        os.utime(path, (0, 0))
+    assert drain(engine, tmp_path) == 0
+    assert not killed.exists() and len(list(tmp_path.glob("*.seg"))) == 1
+    living.append([(served(0, b"a"), b"a")])
+    assert drain(engine, tmp_path) == 1
+
+
+def test_a_drain_that_removes_a_segment_before_its_lock_leaves_the_service_another(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+    locked: list[Path] = []
+
+    def late(file: FileIO, how: int) -> None:
+        if how == fcntl.LOCK_EX and not locked:
+            locked.append(Path(str(file.name)))
+            os.utime(locked[0], (0, 0))
+            drain(engine, tmp_path)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    write(tmp_path, [b"a"])
+    assert not locked[0].exists()
+    assert drain(engine, tmp_path) == 1
+
+
+def test_nothing_is_acknowledged_in_a_segment_that_somebody_deleted(
+    engine: Engine, tmp_path: Path
+) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append([(served(0, b"a"), b"a")])
+    next(tmp_path.glob("*.seg")).unlink()
+    with pytest.raises(OSError, match="was deleted while it was written"):
+        writer.append([(served(1, b"b"), b"b")])
+    writer.append([(served(1, b"b"), b"b")])
+    assert drain(engine, tmp_path) == 1
 
 
 def test_a_window_goes_on_after_the_last_one_and_knows_its_model(
