@@ -122,7 +122,8 @@ def test_every_promise_holds_and_snapshots_and_the_champion_load(root: Path) -> 
         assert table["split"].value_counts().to_dict() == count_splits(name)
     champion = versions.champion(ctx.engine)
     assert champion is not None and champion == FACTS["champion"]
-    assert model_store.load_model(ctx.engine, ctx.workspace.bento_home, champion)
+    loaded = model_store.load_model(ctx.engine, ctx.workspace.bento_home, champion)
+    assert loaded.network.temperature == 1  # there was none, and its outputs stay as they were
 
 
 def count_splits(name: str) -> dict[str, int]:

@@ -53,6 +53,10 @@ class Classification:
 
         return F.cross_entropy(raw.float(), targets, label_smoothing=smoothing, reduction="none")
 
+    def scaled(self, raw: "torch.Tensor", temperature: "float | torch.Tensor") -> "torch.Tensor":
+        """The logits divided by the temperature, in fp32: their order stays."""
+        return raw.float() / temperature
+
     def outputs(self, raw: "torch.Tensor") -> "torch.Tensor":
         """Softmax over the last dimension, computed in fp32."""
         return raw.float().softmax(-1)

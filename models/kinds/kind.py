@@ -50,6 +50,9 @@ class Kind(Protocol):
     ) -> "torch.Tensor":
         """The loss of each image, from what the head returns."""
 
+    def scaled(self, raw: "torch.Tensor", temperature: "float | torch.Tensor") -> "torch.Tensor":
+        """What the head returns, more certain (below 1) or less, with the same answers."""
+
     def outputs(self, raw: "torch.Tensor") -> "torch.Tensor":
         """The outputs that are stored and served, from what the head returns."""
 

@@ -62,10 +62,14 @@ class NetworkConfig:
 
 
 class Network(nn.Module):
-    """Pixels from 0 to 255 -> the head's output. Normalising the pixels is part of it."""
+    """Pixels from 0 to 255 -> the head's output. Normalising the pixels is part of it.
+
+    `temperature` makes the outputs calibrated (models.training.temperature); 1 changes nothing.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
+    temperature: torch.Tensor
 
     def __init__(
         self, backbone: nn.Module, width: int, classes: int, kind: Kind = KINDS[DEFAULT]
@@ -76,6 +80,7 @@ class Network(nn.Module):
         self.width, self.classes, self.kind = width, classes, kind
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1) * 255)
+        self.register_buffer("temperature", torch.ones(()))
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """The embeddings of uint8 or float images [n, 3, s, s]: one row for each."""
@@ -86,8 +91,12 @@ class Network(nn.Module):
         return self.head(self.embed(images))
 
     def outputs(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """The outputs that are stored and served, in fp32 in every precision of the backbone."""
-        return self.kind.outputs(self.head(embeddings.float()))
+        """The outputs that are stored and served, in fp32 in every precision of the backbone.
+
+        The temperature is applied here and nowhere else.
+        """
+        raw = self.head(embeddings.float())
+        return self.kind.outputs(self.kind.scaled(raw, self.temperature))
 
     @property
     def output_width(self) -> int:
@@ -112,6 +121,7 @@ def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], *, source:
     """Load `state`; missing and unknown names, other shapes and non-finite values are refused."""
     expected = network.state_dict()
     optional = {name for name in expected if name.endswith("num_batches_tracked")}
+    optional.add("temperature")  # older versions stored none
     problems = {
         "missing": sorted(set(expected) - set(state) - optional),
         "unknown": sorted(set(state) - set(expected)),

@@ -104,6 +104,7 @@ def read_model(folder: Path, version: str, sha256: str) -> LoadedModel:
     No file can run code: safetensors, JSON, and npz without pickled objects.
     """
     import safetensors.torch
+    import torch
 
     from models.network.network import NetworkConfig, build
 
@@ -113,7 +114,9 @@ def read_model(folder: Path, version: str, sha256: str) -> LoadedModel:
     network = build(
         config, classes=len(card.classes), image_size=card.image_size, kind=card.label_kind
     )
-    network.load_state_dict(safetensors.torch.load(contents["weights.safetensors"]))
+    weights = safetensors.torch.load(contents["weights.safetensors"])
+    weights.setdefault("temperature", torch.ones(()))  # older versions stored none
+    network.load_state_dict(weights)
     network.eval()
     return LoadedModel(version, sha256, network, card, *_unpack(contents["reference.npz"]))
 

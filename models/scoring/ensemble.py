@@ -48,7 +48,8 @@ def _thinned(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights [n_members, classes, width] and biases: the head with features dropped."""
     head = network.head.state_dict()
-    weight, bias = (head[part].float().cpu() for part in ("weight", "bias"))
+    temperature = network.temperature.cpu()
+    weight, bias = (head[part].float().cpu() / temperature for part in ("weight", "bias"))
     mask = torch.from_numpy(rng.random((n_members, 1, weight.shape[1])) >= DROPPED)
     return weight * mask / (1 - DROPPED), bias.expand(n_members, -1)
 

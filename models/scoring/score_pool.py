@@ -30,6 +30,8 @@ def cache_for(network: Network, folder: Path) -> ScoreCache:
     """The cache in `folder` of this very network's predictions; of any other it is begun anew."""
     digest = hashlib.sha256()
     for name, part in network.state_dict().items():
+        if name == "temperature" and part == 1:
+            continue  # as for models from before there was one: their scores stay valid
         digest.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
         digest.update(part.detach().cpu().contiguous().numpy().tobytes())
     return open_cache(

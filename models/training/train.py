@@ -22,6 +22,7 @@ from models.network.images import Images, augment, open_images
 from models.network.network import Network, NetworkConfig, build
 from models.network.precision import PRECISIONS, Precision, choose_precision, threads_set
 from models.scoring.predict import BATCH, predict
+from models.training.temperature import fit_temperature
 from models.training.trainable import missing_rows
 
 FINE_TUNES = ("full", "frozen")
@@ -152,6 +153,9 @@ def train(
         if config.fine_tune == "full":
             _recompute_norms(made, learn, precision, np.random.default_rng(config.seed))
             history[best_epoch - 1] |= _score(made, held, precision)
+        temperature = fit_temperature(_raw_outputs(part, held, precision), held.targets, kind)
+        made.temperature.fill_(temperature)
+        history[best_epoch - 1] |= {"temperature": temperature}
     made.requires_grad_(True).eval()
     present = set(table.loc[table["split"] == "train", "label"])
     absent = [name for name in classes if name not in present]
@@ -307,21 +311,26 @@ def _loss(
 
 
 @torch.inference_mode()
-def _score(part: nn.Module, rows: _Rows, precision: Precision) -> dict[str, float]:
-    """Loss and mean credit on the rows, without smoothing or weights; empty without rows."""
+def _raw_outputs(part: nn.Module, rows: _Rows, precision: Precision) -> torch.Tensor:
+    """What the head returns for the rows, in fp32 on the CPU."""
     part.eval()
-    loss, credit = 0.0, 0.0
+    raw = [torch.empty(0)]
     for start in range(0, len(rows), BATCH):
         numbers = np.arange(start, min(start + BATCH, len(rows)))
-        targets = rows.targets[start : start + BATCH].to(precision.device)
         with precision.autocast():
-            raw = part(precision.put(rows.take(numbers)))
-        loss += rows.kind.loss(raw, targets).sum().item()
-        outputs = rows.kind.outputs(raw).cpu().numpy()
-        credit += rows.kind.credit(outputs, rows.truths[numbers], rows.classes).sum()
+            raw.append(part(precision.put(rows.take(numbers))).float().cpu())
+    return torch.cat(raw[1:] or raw)
+
+
+@torch.inference_mode()
+def _score(part: nn.Module, rows: _Rows, precision: Precision) -> dict[str, float]:
+    """Loss and mean credit on the rows, without smoothing or weights; empty without rows."""
     if not len(rows):
         return {}
-    return {"val_loss": loss / len(rows), "val_accuracy": float(credit) / len(rows)}
+    raw = _raw_outputs(part, rows, precision)
+    loss = rows.kind.loss(raw, rows.targets).double().mean()
+    credit = rows.kind.credit(rows.kind.outputs(raw).numpy(), rows.truths, rows.classes).mean()
+    return {"val_loss": loss.item(), "val_accuracy": float(credit)}
 
 
 def _precision(network: Network, rows: _Rows, config: TrainConfig, device: str | None) -> Precision:

@@ -205,7 +205,12 @@ def _keep(
         version=version,
         snapshot=about["snapshot"],
     )
-    run.summarise(version=version, best_epoch=trained.best_epoch, absent=trained.absent_classes)
+    run.summarise(
+        version=version,
+        best_epoch=trained.best_epoch,
+        temperature=float(trained.network.temperature),
+        absent=trained.absent_classes,
+    )
     return version
 
 

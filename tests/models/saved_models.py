@@ -33,10 +33,12 @@ def make_workspace(root: Path) -> tuple[Workspace, Engine]:
 
 
 def make_network(seed: int = 0) -> Network:
-    """An untrained network of a small backbone; another seed, other weights."""
+    """An untrained network of a small backbone with a temperature; another seed, other weights."""
     torch.manual_seed(seed)
     config = NetworkConfig("squeezenet1_1")
-    return build(config, classes=len(CLASSES), image_size=SIZE).eval()
+    network = build(config, classes=len(CLASSES), image_size=SIZE).eval()
+    network.temperature.fill_(1.5)
+    return network
 
 
 def make_card(**changes: object) -> ModelCard:

@@ -39,6 +39,13 @@ def test_outputs_of_a_head_are_probabilities() -> None:
     assert (KIND.probabilities(outputs, CLASSES) == outputs).all()
 
 
+def test_a_temperature_makes_every_answer_less_certain_and_changes_none() -> None:
+    raw = torch.randn(50, len(CLASSES), generator=torch.Generator().manual_seed(0))
+    plain, softer = (KIND.outputs(KIND.scaled(raw, one)).numpy() for one in (1, 2))
+    assert (plain == KIND.outputs(raw).numpy()).all()
+    assert (softer.argmax(1) == plain.argmax(1)).all() and (softer.max(1) < plain.max(1)).all()
+
+
 def test_targets_are_class_numbers_and_the_loss_is_cross_entropy() -> None:
     rows = pd.DataFrame({"label": ["eel", "cat"]})
     targets = KIND.targets(rows, CLASSES)

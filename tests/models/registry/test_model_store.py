@@ -1,6 +1,8 @@
 """The model store: a model is whole and the one that was saved, or it is not loaded."""
 
+import hashlib
 import io
+import json
 import os
 import shutil
 import signal
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from sqlalchemy import Engine, select
 
@@ -24,6 +27,7 @@ from models.registry.model_store import (
     entry,
     finish_saves,
     load_model,
+    read_model,
     save_model,
     unrecorded_entries,
 )
@@ -53,6 +57,22 @@ def test_a_loaded_model_predicts_the_same_bits(place: tuple[Workspace, Engine]) 
     assert np.array_equal(loaded.reference.outputs, said.outputs)
     assert np.array_equal(loaded.reference.embeddings, said.embeddings)
     assert (loaded.version, loaded.card.snapshot) == (version, "snapshot-0001")
+
+
+def test_a_model_from_before_there_was_a_temperature_has_the_temperature_one(
+    place: tuple[Workspace, Engine],
+) -> None:
+    workspace, engine = place
+    folder = entry(workspace.bento_home, save(workspace, engine))
+    weights = safetensors.torch.load_file(folder / "weights.safetensors")
+    assert weights.pop("temperature") == 1.5
+    content = safetensors.torch.save(weights)
+    (folder / "weights.safetensors").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["weights.safetensors"] = hashlib.sha256(content).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    assert read_model(folder, "hone:0001-a", digest).network.temperature == 1
 
 
 def test_base_weights_named_in_the_card_are_not_needed_again(

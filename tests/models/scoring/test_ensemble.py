@@ -1,5 +1,7 @@
 """Opinions of one network: seeded, probabilities, and at odds where little is known."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,16 @@ def test_dropping_features_leaves_the_mean_answer_where_it_was(network, embeddin
     centred = logs.mean(0) - logs.mean(0).mean(1, keepdims=True)
     wanted = (logits - logits.mean(1, keepdim=True)).detach().numpy()
     np.testing.assert_allclose(centred, wanted, atol=0.1)
+
+
+def test_members_of_the_networks_own_head_have_its_temperature(network, embeddings):
+    softer = copy.deepcopy(network)
+    softer.temperature.fill_(4)
+    plain, soft = (
+        ensemble_predictions(one, embeddings, n_members=2, seed=0) for one in (network, softer)
+    )
+    expected = plain ** (1 / 4)
+    np.testing.assert_allclose(soft, expected / expected.sum(2, keepdims=True), atol=1e-5)
 
 
 def test_an_ensemble_knows_what_it_was_taught_and_doubts_what_lies_between(network, embeddings):

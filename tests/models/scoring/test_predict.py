@@ -1,5 +1,6 @@
 """Predictions do not depend on how the images came, and a damaged model gives none."""
 
+import copy
 from collections.abc import Generator
 from typing import Any
 
@@ -32,6 +33,15 @@ def test_probabilities_are_the_softmax_of_the_head_on_the_embeddings(network, im
     logits = network.head(torch.from_numpy(found.embeddings))
     assert np.allclose(found.outputs, logits.softmax(1).detach().numpy(), atol=1e-6)
     assert np.allclose(found.outputs.sum(1), 1, atol=1e-6)
+
+
+def test_the_temperature_is_in_the_outputs_and_not_in_the_embeddings(network, images):
+    plain, softer = predict(network, images), copy.deepcopy(network)
+    softer.temperature.fill_(2)
+    found = predict(softer, images)
+    assert (found.embeddings == plain.embeddings).all()
+    logits = network.head(torch.from_numpy(found.embeddings))
+    assert np.allclose(found.outputs, (logits / 2).softmax(1).detach().numpy(), atol=1e-6)
 
 
 def test_batches_in_order_give_what_one_tensor_gives(network, images):

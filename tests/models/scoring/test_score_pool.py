@@ -1,5 +1,9 @@
 """A sample is scored once by a model, whatever is asked, in what order, and who was killed."""
 
+import copy
+import hashlib
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +65,25 @@ def test_only_what_is_new_to_the_model_is_scored(network, table, tmp_path):
     assert told == [(23, 23)]
     np.testing.assert_array_equal(first.outputs, both.outputs[:9])
     np.testing.assert_array_equal(again.outputs, both.outputs[[3, 3, 20]])
+
+
+def test_scores_from_before_there_was_a_temperature_stay_and_those_of_another_do_not(
+    network, table, tmp_path, capsys
+):
+    with cache_for(network, tmp_path / "scores") as cache:
+        scored(network, table, tmp_path, cache)
+    shape = json.loads((tmp_path / "scores" / "shape.json").read_bytes())
+    digest = hashlib.sha256()
+    for name, part in network.state_dict().items():
+        if name != "temperature":
+            digest.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
+            digest.update(part.numpy().tobytes())
+    assert shape["model"] == digest.hexdigest()
+    softer = copy.deepcopy(network)
+    softer.temperature.fill_(2)
+    with cache_for(softer, tmp_path / "scores") as cache:
+        assert scored(softer, table, tmp_path, cache).new == 23
+    assert "begun anew" in capsys.readouterr().out
 
 
 def test_another_network_of_the_same_shape_is_not_taken_for_the_first(

@@ -27,6 +27,7 @@ from core.workspace import Workspace, load_workspace
 from models.network.images import prepare
 from models.registry.model_store import entry, load_model
 from models.registry.versions import champion
+from models.scoring.predict import predict
 from models.serving import batcher, decoders, release_follower, requests, service
 from models.serving.batcher import Inference, Unavailable
 from models.serving.bodies import CompleteBodies, Limits
@@ -110,6 +111,21 @@ def test_an_image_is_answered_with_label_and_probabilities(
     assert found["confidence"] == found["probabilities"][found["label"]]
     assert found["sample_id"] == hashlib.sha256(png()).hexdigest()
     assert found["model"] == client.get("/status").json()["model"]
+
+
+def test_an_answer_is_what_the_model_predicts_with_its_temperature(
+    client: TestClient, place: Place
+) -> None:
+    workspace, engine = place
+    [answer] = send(client, png()).json()["predictions"]
+    network = load_model(engine, workspace.bento_home, str(champion(engine))).network
+    picture = decode_inspected(inspect_image(png()))
+    image = prepare(picture, workspace.image_size)[None]
+    assert float(network.temperature) == 1.5
+    [expected] = predict(network, image).outputs
+    assert list(answer["probabilities"].values()) == pytest.approx(expected.tolist(), abs=1e-6)
+    network.temperature.fill_(1)
+    assert answer["confidence"] < predict(network, image).outputs.max() - 1e-4
 
 
 def test_an_answer_is_on_disk_with_the_way_back_to_its_image(
