@@ -46,7 +46,7 @@ def predict_with(
     from models.scoring.stored import predict_missing
 
     loaded = load_version(ctx, version)
-    with _exact_cache(ctx, loaded) as cache:
+    with exact_cache(ctx, loaded) as cache:
         predictions = predict_missing(
             loaded,
             rows,
@@ -59,7 +59,7 @@ def predict_with(
 
 
 @contextmanager
-def _exact_cache(ctx: Context, loaded: "LoadedModel") -> "Iterator[ScoreCache]":
+def exact_cache(ctx: Context, loaded: "LoadedModel") -> "Iterator[ScoreCache]":
     """The cache of the model's predictions in fp32; an empty one while another process has it."""
     from models.scoring.score_pool import cache_for
 

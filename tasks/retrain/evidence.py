@@ -1,0 +1,70 @@
+"""What a verdict rests on beside the answers to the audit rows: corrupted images, and speed."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tasks.context import Context
+from tasks.predictions import exact_cache
+
+if TYPE_CHECKING:
+    from models.judging.corruptions import Corrupted
+    from models.judging.speed import Speed
+    from models.registry.model_store import LoadedModel
+
+PREFIX = "corrupted-1"  # another number where the corruptions or their seed change
+
+
+def corrupted_outputs(
+    ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame
+) -> "dict[Corrupted, np.ndarray]":
+    """The outputs of the model for the rows under each corruption, in the order of `rows`.
+
+    At most the first `MOST_ROWS` rows. They are stored beside the model's other predictions: a
+    champion predicts them once, however many challengers it meets.
+    """
+    import torch
+
+    from models.judging.corruptions import ALL, MOST_ROWS, corrupted
+    from models.network.images import open_images
+    from models.scoring.predict import Predictions, predict
+
+    rows = rows.head(MOST_ROWS)
+    names = np.array(rows["sample_id"].tolist(), object)
+    ids = {one: np.array([_corrupted_id(name, one) for name in names], object) for one in ALL}
+    with exact_cache(ctx, loaded) as cache:
+        missing = {one: cache.missing(named.tolist()) for one, named in ids.items()}
+        if any(map(len, missing.values())):
+            size, threads = loaded.card.image_size, ctx.settings.threads
+            images = open_images(rows, ctx.workspace.shards, size, threads=threads)
+            pictures = images.take(np.arange(len(rows))).permute(0, 2, 3, 1).numpy()
+            parts = []
+            for one, absent in missing.items():
+                made = corrupted(pictures[absent], *one, names[absent].tolist())
+                batch = torch.from_numpy(made).permute(0, 3, 1, 2)
+                parts.append(predict(loaded.network, batch, threads=threads, name=loaded.version))
+            new = Predictions.joined(parts)
+            added = [name for one, absent in missing.items() for name in ids[one][absent]]
+            cache.append(added, new.outputs, new.embeddings)
+        return {
+            one: np.array(cache.outputs[cache.rows_of(named.tolist())])
+            for one, named in ids.items()
+        }
+
+
+def speeds(models: "Mapping[str, LoadedModel]") -> "dict[str, Speed]":
+    """The speed of each model on this machine, measured in turns, and the size of its weights."""
+    from models.judging.speed import measure_speed
+
+    return measure_speed(
+        {name: (loaded.network, loaded.card.image_size) for name, loaded in models.items()}
+    )
+
+
+def _corrupted_id(sample_id: str, corruption: "Corrupted") -> str:
+    """The name of a corrupted image among samples, which are named by a SHA-256 too."""
+    kind, strength = corruption
+    return hashlib.sha256(f"{PREFIX}:{kind}:{strength}:{sample_id}".encode()).hexdigest()

@@ -1,0 +1,88 @@
+"""Corrupted rows are predicted once by a model, in any order, and stored as they are."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from models.judging import corruptions
+from models.judging.corruptions import ALL, STRONG, corrupted
+from models.network.images import open_images
+from models.network.network import Network
+from models.scoring.predict import predict
+from settings import Settings
+from tasks.context import Context
+from tasks.predictions import load_version, predict_with
+from tasks.retrain.evidence import corrupted_outputs, speeds
+from tests.models.saved_models import SIZE, make_workspace, save
+from tests.tasks.label.test_score_pool import put_pictures
+
+
+@pytest.fixture
+def ctx(tmp_path: Path) -> Context:
+    workspace, engine = make_workspace(tmp_path / "workspace")
+    return Context(Settings(), workspace, engine)
+
+
+@pytest.fixture
+def table(ctx: Context) -> pd.DataFrame:
+    return put_pictures(ctx.workspace.shards)
+
+
+def test_the_outputs_are_those_of_the_corrupted_images_in_the_order_asked_for(
+    ctx: Context, table: pd.DataFrame
+) -> None:
+    loaded = load_version(ctx, save(ctx.workspace, ctx.engine))
+    outputs = corrupted_outputs(ctx, loaded, table)
+    images = open_images(table, ctx.workspace.shards, SIZE).take(np.arange(len(table)))
+    pictures = images.permute(0, 2, 3, 1).numpy()
+    made = corrupted(pictures, "noise", STRONG, table["sample_id"].tolist())
+    expected = predict(loaded.network, torch.from_numpy(made).permute(0, 3, 1, 2)).outputs
+    np.testing.assert_allclose(outputs["noise", STRONG], expected, atol=1e-6)
+    mixed = table.sample(frac=1, random_state=0)
+    again = corrupted_outputs(ctx, loaded, mixed)
+    assert set(outputs) == set(again) == set(ALL)
+    assert all((again[one] == outputs[one][mixed.index]).all() for one in ALL)
+
+
+def test_a_row_is_predicted_once_by_a_model_and_no_more_rows_than_the_limit(
+    ctx: Context, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_version(ctx, save(ctx.workspace, ctx.engine))
+    batches: list[int] = []
+    real = Network.embed
+
+    def counted(network: Network, images: torch.Tensor) -> torch.Tensor:
+        batches.append(len(images))
+        return real(network, images)
+
+    monkeypatch.setattr(Network, "embed", counted)
+    monkeypatch.setattr(corruptions, "MOST_ROWS", 5)
+    assert len(corrupted_outputs(ctx, loaded, table)["blur", STRONG]) == 5
+    assert sum(batches) == 5 * len(ALL)
+    batches.clear()
+    corrupted_outputs(ctx, loaded, table)
+    assert sum(batches) == 0
+    corrupted_outputs(ctx, loaded, table.iloc[4:7])
+    assert sum(batches) == 2 * len(ALL)
+
+
+def test_stored_outputs_of_corrupted_images_are_no_outputs_of_the_images(
+    ctx: Context, table: pd.DataFrame
+) -> None:
+    version = save(ctx.workspace, ctx.engine)
+    before = predict_with(ctx, version, table)[1].outputs
+    outputs = corrupted_outputs(ctx, load_version(ctx, version), table)
+    assert (predict_with(ctx, version, table)[1].outputs == before).all()
+    assert (outputs["brightness", STRONG] != before).any()
+
+
+def test_both_models_have_a_speed_and_a_size(ctx: Context) -> None:
+    models = {
+        str(seed): load_version(ctx, save(ctx.workspace, ctx.engine, seed)) for seed in (0, 1)
+    }
+    found = speeds(models)
+    assert set(found) == {"0", "1"} and all(speed.p95_ms > 0 for speed in found.values())
+    assert found["0"].size_mb == found["1"].size_mb > 1
