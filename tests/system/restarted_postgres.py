@@ -29,7 +29,7 @@ class RestartedPostgres:
             self._as_whom = ["runuser", "-u", "postgres", "--"]
             shutil.chown(folder, "postgres", "postgres")
         self._port = servers.free_port()
-        self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "-N")
+        self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "-N", "-k")
 
     def start(self) -> None:
         """Start, and return when it takes connections."""
@@ -40,6 +40,19 @@ class RestartedPostgres:
     def stop(self) -> None:
         """Stop at once; every connection breaks."""
         self._run("pg_ctl", "-w", "-m", "fast", "stop")
+
+    def damage(self, database: str, relation: str) -> None:
+        """Flip a bit in the middle of a table or an index on the disk."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+            row = connection.execute("SELECT pg_relation_filepath(%s)", [relation]).fetchone()
+        assert row is not None
+        self.stop()
+        path = self._folder / "state" / row[0]
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        self.start()
 
     def url(self, database: str) -> str:
         """The address of a database."""

@@ -12,10 +12,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, text, update
+from sqlalchemy import Engine, insert, text, update
 
 import core.locks
 from core import database
+from core.checks import the_database_is_whole
 from core.database import connect, upgrade, writing
 from core.database_faults import DatabaseFault
 from core.locks import LockBusy, LockLost, locks, only_writer
@@ -28,6 +29,7 @@ from flows.review_labels import review_labels
 from flows.watch_traffic import watch_traffic
 from labeling import simulation
 from labeling.batches.select import SelectionConfig
+from labeling.ledger.tables import watermarks
 from labeling.snapshots.publish import SnapshotConfig
 from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
@@ -205,6 +207,36 @@ def engine(server: RestartedPostgres, request: pytest.FixtureRequest) -> Iterato
     engine = connect(server.make(request.node.name[:60].lower(), "template_hone"))
     yield engine
     engine.dispose()
+
+
+def damage_of(engine: Engine, folder: Path) -> list[str]:
+    """What fsck says of the database itself."""
+    workspace = Workspace(folder, "", "", (), image_size=8)
+    return [finding.what for finding in the_database_is_whole(engine, workspace)]
+
+
+def test_a_flipped_bit_in_a_table_is_named_here_too(
+    engine: Engine, server: RestartedPostgres, tmp_path: Path
+) -> None:
+    with writing(engine) as connection:
+        for number in range(200):
+            about = {"name": f"{number:03d}", "value": "x" * 100}
+            connection.execute(insert(watermarks), [about])
+    assert damage_of(engine, tmp_path) == []
+    server.damage(str(engine.url.database), "watermarks")
+    (what,) = damage_of(engine, tmp_path)
+    assert "invalid page in block" in what
+
+
+def test_an_index_that_is_not_valid_is_named_here_too(
+    engine: Engine, server: RestartedPostgres, tmp_path: Path
+) -> None:
+    index = "ix_labels_replaced"
+    with psycopg.connect(server.url(str(engine.url.database)), autocommit=True) as connection:
+        change = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass"
+        connection.execute(change, [index])
+    (what,) = damage_of(engine, tmp_path)
+    assert what.endswith(f"index {index} is not valid")
 
 
 def test_a_holder_keeps_its_lock_through_a_restart_longer_than_the_lease(
