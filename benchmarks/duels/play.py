@@ -144,6 +144,6 @@ def play_not_worse(
     ])  # fmt: skip
     safe = evidence >= -np.log(alpha * (1 - SHARE_OF_ALPHA))[:, None]
     safe |= (highest <= MARGIN)[:, None]
-    promoted = safe.any(axis=1)
+    promoted = np.asarray(safe.any(axis=1))
     last = np.where(promoted, safe.argmax(axis=1), len(count) - 1)
     return Played(promoted, np.zeros_like(promoted), count[last])
