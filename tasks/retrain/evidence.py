@@ -11,7 +11,6 @@ from tasks.context import Context
 from tasks.predictions import exact_cache
 
 if TYPE_CHECKING:
-    from models.judging.corruptions import Corrupted
     from models.judging.speed import Speed
     from models.registry.model_store import LoadedModel
 
@@ -20,21 +19,23 @@ PREFIX = "corrupted-1"  # another number where the corruptions or their seed cha
 
 def corrupted_outputs(
     ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame
-) -> "dict[Corrupted, np.ndarray]":
-    """The outputs of the model for the rows under each corruption, in the order of `rows`.
+) -> dict[str, np.ndarray]:
+    """The outputs of the model for the rows under each kind of corruption, in their order.
 
     At most the first `MOST_ROWS` rows. They are stored beside the model's other predictions: a
     champion predicts them once, however many challengers it meets.
     """
     import torch
 
-    from models.judging.corruptions import ALL, MOST_ROWS, corrupted
+    from models.judging.corruptions import CORRUPTIONS, MOST_ROWS, corrupted
     from models.network.images import open_images
     from models.scoring.predict import Predictions, predict
 
     rows = rows.head(MOST_ROWS)
     names = np.array(rows["sample_id"].tolist(), object)
-    ids = {one: np.array([_corrupted_id(name, one) for name in names], object) for one in ALL}
+    ids = {
+        one: np.array([_corrupted_id(name, one) for name in names], object) for one in CORRUPTIONS
+    }
     with exact_cache(ctx, loaded) as cache:
         missing = {one: cache.missing(named.tolist()) for one, named in ids.items()}
         if any(map(len, missing.values())):
@@ -43,7 +44,7 @@ def corrupted_outputs(
             pictures = images.take(np.arange(len(rows))).permute(0, 2, 3, 1).numpy()
             parts = []
             for one, absent in missing.items():
-                made = corrupted(pictures[absent], *one, names[absent].tolist())
+                made = corrupted(pictures[absent], one, names[absent].tolist())
                 batch = torch.from_numpy(made).permute(0, 3, 1, 2)
                 parts.append(predict(loaded.network, batch, threads=threads, name=loaded.version))
             new = Predictions.joined(parts)
@@ -64,7 +65,6 @@ def speeds(models: "Mapping[str, LoadedModel]") -> "dict[str, Speed]":
     )
 
 
-def _corrupted_id(sample_id: str, corruption: "Corrupted") -> str:
+def _corrupted_id(sample_id: str, kind: str) -> str:
     """The name of a corrupted image among samples, which are named by a SHA-256 too."""
-    kind, strength = corruption
-    return hashlib.sha256(f"{PREFIX}:{kind}:{strength}:{sample_id}".encode()).hexdigest()
+    return hashlib.sha256(f"{PREFIX}:{kind}:{sample_id}".encode()).hexdigest()

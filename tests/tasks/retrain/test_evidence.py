@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.judging import corruptions
-from models.judging.corruptions import ALL, STRONG, corrupted
+from models.judging.corruptions import CORRUPTIONS, corrupted
 from models.network.images import open_images
 from models.network.network import Network
 from models.scoring.predict import predict
@@ -38,13 +38,13 @@ def test_the_outputs_are_those_of_the_corrupted_images_in_the_order_asked_for(
     outputs = corrupted_outputs(ctx, loaded, table)
     images = open_images(table, ctx.workspace.shards, SIZE).take(np.arange(len(table)))
     pictures = images.permute(0, 2, 3, 1).numpy()
-    made = corrupted(pictures, "noise", STRONG, table["sample_id"].tolist())
+    made = corrupted(pictures, "noise", table["sample_id"].tolist())
     expected = predict(loaded.network, torch.from_numpy(made).permute(0, 3, 1, 2)).outputs
-    np.testing.assert_allclose(outputs["noise", STRONG], expected, atol=1e-6)
+    np.testing.assert_allclose(outputs["noise"], expected, atol=1e-6)
     mixed = table.sample(frac=1, random_state=0)
     again = corrupted_outputs(ctx, loaded, mixed)
-    assert set(outputs) == set(again) == set(ALL)
-    assert all((again[one] == outputs[one][mixed.index]).all() for one in ALL)
+    assert set(outputs) == set(again) == set(CORRUPTIONS)
+    assert all((again[one] == outputs[one][mixed.index]).all() for one in CORRUPTIONS)
 
 
 def test_a_row_is_predicted_once_by_a_model_and_no_more_rows_than_the_limit(
@@ -60,13 +60,13 @@ def test_a_row_is_predicted_once_by_a_model_and_no_more_rows_than_the_limit(
 
     monkeypatch.setattr(Network, "embed", counted)
     monkeypatch.setattr(corruptions, "MOST_ROWS", 5)
-    assert len(corrupted_outputs(ctx, loaded, table)["blur", STRONG]) == 5
-    assert sum(batches) == 5 * len(ALL)
+    assert len(corrupted_outputs(ctx, loaded, table)["blur"]) == 5
+    assert sum(batches) == 5 * len(CORRUPTIONS)
     batches.clear()
     corrupted_outputs(ctx, loaded, table)
     assert sum(batches) == 0
     corrupted_outputs(ctx, loaded, table.iloc[4:7])
-    assert sum(batches) == 2 * len(ALL)
+    assert sum(batches) == 2 * len(CORRUPTIONS)
 
 
 def test_stored_outputs_of_corrupted_images_are_no_outputs_of_the_images(
@@ -76,7 +76,7 @@ def test_stored_outputs_of_corrupted_images_are_no_outputs_of_the_images(
     before = predict_with(ctx, version, table)[1].outputs
     outputs = corrupted_outputs(ctx, load_version(ctx, version), table)
     assert (predict_with(ctx, version, table)[1].outputs == before).all()
-    assert (outputs["brightness", STRONG] != before).any()
+    assert (outputs["brightness"] != before).any()
 
 
 def test_both_models_have_a_speed_and_a_size(ctx: Context) -> None:
