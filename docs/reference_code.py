@@ -21,6 +21,7 @@ REGISTRIES = {  # title: where it is, and what an entry is
     "Label kinds in labeling": ("labeling.kinds", "KINDS", "what depends on what a label is"),
     "Label kinds in models": ("models.kinds", "KINDS", "head, loss, outputs, credit, views"),
     "Detectors": ("models.watching", "DETECTORS", "compares a window with the reference"),
+    "Criteria": ("models.judging", "CRITERIA", "is one condition of a verdict"),
     "Checks": ("tasks.operate", "CHECKS", "looks for broken promises for `hone fsck`"),
 }
 API = (
@@ -29,9 +30,9 @@ API = (
     "labeling.formats.imports", "labeling.formats.exports", "labeling.budget.learning_curve",
     "labeling.kinds", "models.kinds", "models.kinds.kind", "models.network.network",
     "models.training.train", "models.scoring.predict", "models.judging.compare",
-    "models.judging.verdict", "models.registry.versions", "models.serving.service",
-    "models.watching.signals", "core.workspace", "core.database", "core.images", "core.locks",
-    "core.intents",
+    "models.judging.gate", "models.judging.verdict", "models.registry.versions",
+    "models.serving.service", "models.watching.signals", "core.workspace", "core.database",
+    "core.images", "core.locks", "core.intents",
 )  # fmt: skip
 
 

@@ -44,6 +44,15 @@ def load_samples(connection: Connection) -> pd.DataFrame:
     return pd.read_sql(select(samples), connection)
 
 
+def months_added(connection: Connection, sample_ids: Sequence[str]) -> dict[str, str]:
+    """The month in which each of these samples came in, such as 2026-01."""
+    months: dict[str, str] = {}
+    for keys in chunks(sample_ids):
+        query = select(*samples.c["sample_id", "added_at"]).where(samples.c.sample_id.in_(keys))
+        months |= {name: added_at[:7] for name, added_at in connection.execute(query).tuples()}
+    return months
+
+
 def load_image_places(connection: Connection, sample_ids: Sequence[str]) -> pd.DataFrame:
     """Where the images of these samples are stored, and in which format."""
     columns = samples.c[tuple(IMAGE_PLACES.columns)]

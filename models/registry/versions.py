@@ -179,6 +179,45 @@ def find_verdict(engine: Engine, verdict_id: str) -> Row[Any]:
     return row
 
 
+def evidence_number(
+    engine: Engine, *, challenger: str, champion: str | None, rows_fingerprint: str
+) -> int:
+    """The number of this test of a gain among all of the workspace's life, from 1.
+
+    The same judgement has the number it had, so that a repeated run spends nothing twice.
+    """
+    same = challenger, champion, rows_fingerprint
+    highest = 0
+    columns = verdicts.c["challenger", "champion", "rows_fingerprint", "metrics"]
+    with engine.connect() as connection:
+        for *judged, metrics in connection.execute(select(*columns)):
+            number = int(metrics.get("number") or 0)
+            if tuple(judged) == same and number:
+                return number
+            highest = max(highest, number)
+    return highest + 1
+
+
+def verdict_on(
+    engine: Engine,
+    *,
+    challenger: str,
+    champion: str | None,
+    rows_fingerprint: str,
+    policy: Mapping[str, Any],
+) -> str | None:
+    """The newest verdict of the same two models, on the same rows, by the same policy; or None."""
+    same = {"challenger": challenger, "champion": champion, "rows_fingerprint": rows_fingerprint}
+    query = select(*verdicts.c["verdict_id", "metrics"]).order_by(verdicts.c.decided_at.desc())
+    for name, value in same.items():
+        query = query.where(verdicts.c[name].is_not_distinct_from(value))
+    with engine.connect() as connection:
+        for verdict_id, metrics in connection.execute(query):
+            if metrics.get("policy") == json_value(policy):
+                return str(verdict_id)
+    return None
+
+
 def releasing_verdict(engine: Engine, version: str) -> str | None:
     """The verdict by which `version` was ever released; None when there is none."""
     with engine.connect() as connection:

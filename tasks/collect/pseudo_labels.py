@@ -22,8 +22,8 @@ from labeling.quality.label_propagation import VERSION, propagate
 from labeling.quality.pseudo_labels import SoftPolicy, head_with_and_without, pseudo_label_rows
 from labeling.snapshots.publish import load_snapshot
 from labeling.snapshots.table import SnapshotConfig, build_table
-from models.judging.compare import compare
-from models.judging.verdict import GatePolicy, Outcome, Verdict
+from models.judging.compare import Comparison, compare
+from models.kinds import DEFAULT, KINDS
 from models.registry.versions import find_model
 from tasks.context import Context
 
@@ -99,11 +99,9 @@ def choose_pseudo_labels(
     if rows.empty:
         reason = f"none has a confidence of {policy.least_confidence}"
         return SoftChoice(None, f"no pseudo-labels: {reason}")
-    verdict = _verdict(embedded, rows, policy, weight)
-    if "difference" not in verdict.metrics:
-        return SoftChoice(None, f"no pseudo-labels, not judged: {'; '.join(verdict.reasons)}")
-    summary = f"{len(rows)} by {rows['source'].iloc[0]}; {_in_words(verdict)}"
-    if verdict.outcome == Outcome.REJECT:
+    result = _comparison(embedded, rows, policy, weight)
+    summary = f"{len(rows)} by {rows['source'].iloc[0]}; {_in_words(result)}"
+    if result.worse:
         return SoftChoice(None, f"pseudo-labels are left out, they hurt: {summary}")
     return SoftChoice(rows, f"pseudo-labels: {summary}")
 
@@ -137,12 +135,14 @@ def _pseudo_labels(
     )
 
 
-def _verdict(embedded: _Embedded, rows: pd.DataFrame, policy: SoftPolicy, weight: float) -> Verdict:
-    """The verdict on a linear model trained with the pseudo-labels, against one without."""
+def _comparison(
+    embedded: _Embedded, rows: pd.DataFrame, policy: SoftPolicy, weight: float
+) -> Comparison:
+    """A linear model trained with the pseudo-labels, against one without."""
     labels = len(embedded.labelled)
     drawn = pd.Index(embedded.pool["sample_id"]).get_indexer(pd.Index(rows["sample_id"]))
     probs = pd.DataFrame(rows["probs"].map(json.loads).tolist())[embedded.classes].to_numpy()
-    with_them, without = head_with_and_without(
+    outputs = head_with_and_without(
         embedded.embeddings[:labels],
         embedded.class_numbers,
         embedded.embeddings[labels + drawn],
@@ -150,20 +150,17 @@ def _verdict(embedded: _Embedded, rows: pd.DataFrame, policy: SoftPolicy, weight
         weight * rows["trust"].to_numpy(),
         test=embedded.embeddings[labels + len(embedded.pool) :],
     )
-    return compare(
-        embedded.audit["label"].tolist(),
-        with_them,
-        without,
-        embedded.classes,
-        GatePolicy(min_rows=policy.min_audit, alpha=policy.alpha),
-        inclusion_probability=embedded.audit["inclusion_probability"].to_numpy(dtype=float),
+    truths = embedded.audit["label"].tolist()
+    with_them, without = (
+        KINDS[DEFAULT].credit(probs, truths, embedded.classes) for probs in outputs
     )
+    return compare(with_them, without, alpha=policy.alpha)
 
 
-def _in_words(verdict: Verdict) -> str:
-    metrics = verdict.metrics
+def _in_words(result: Comparison) -> str:
+    difference = result.difference
     return (
-        f"accuracy {metrics['challenger_accuracy']:.3f} on {metrics['rows']} audit samples with "
-        f"them, {metrics['champion_accuracy']:.3f} without: {metrics['difference']:+.3f} "
-        f"[{metrics['difference_low']:+.3f}, {metrics['difference_high']:+.3f}]"
+        f"accuracy {result.challenger.value:.3f} on {difference.rows} audit samples with them, "
+        f"{result.champion.value:.3f} without: {difference.value:+.3f} "
+        f"[{difference.low:+.3f}, {difference.high:+.3f}]"
     )

@@ -17,7 +17,6 @@ from core.images import decode_image
 from core.shards import read_image
 from labeling.batches.batch import Batch
 from labeling.ledger.tables import location_of
-from models.judging.verdict import Verdict
 from models.watching.signals import Signal
 from tasks.direct_run import is_direct_run
 from tasks.report.console import ShowProgress, screen_progress
@@ -102,22 +101,6 @@ def publish_batch_artifact(
         + "\n".join(head + rows)
         + more,
     )
-
-
-def verdict_text(verdict: Verdict, *, challenger: str, champion: str | None, snapshot: str) -> str:
-    """A verdict as Markdown: outcome, reasons, and every number it rests on."""
-    metrics = verdict.metrics.items()
-    lines = [
-        f"# {verdict.outcome}: {challenger}",
-        f"against {champion or 'no champion (the first model)'}, on the audit rows of {snapshot}",
-        "",
-        *[f"- {escape_markdown(reason)}" for reason in verdict.reasons],
-        "",
-        "| metric | value |",
-        "|---|---|",
-        *[f"| {escape_markdown(name)} | {_cell(value)} |" for name, value in metrics],
-    ]
-    return "\n".join(lines)
 
 
 def publish_verdict(text: str, *, challenger: str) -> None:

@@ -1,23 +1,25 @@
-"""Challenger to verdict: both models on the same audit rows."""
+"""Challenger to verdict: both models on the same gate rows of the audit."""
 
-import hashlib
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from prefect import task
 
-from labeling.snapshots import publish as frozen
-from models.judging.verdict import GatePolicy
+from models.judging.verdict import GatePolicy, Verdict
 from models.registry import versions
 from tasks.context import Context, open_context
-from tasks.predictions import predict_with
-from tasks.report.artifacts import publish_verdict, verdict_text
+from tasks.report.artifacts import publish_verdict
+from tasks.report.verdict_view import Pair, verdict_lines, verdict_markdown
+
+if TYPE_CHECKING:
+    from tasks.retrain.gather import GateRows
 
 
 @task(timeout_seconds=6 * 3600)
 def judge(challenger: str, snapshot: str, policy: GatePolicy) -> str:
-    """Score challenger and champion on the same audit rows; return the verdict's id.
+    """Measure challenger and champion on the same gate rows; return the verdict's id.
 
-    Idempotent: the same judgement is kept once, and a model that was in service is not judged
+    Idempotent: the same judgement is recorded once, and a model that was in service is not judged
     anew when an old run is repeated.
     """
     ctx = open_context()
@@ -29,38 +31,35 @@ def judge(challenger: str, snapshot: str, policy: GatePolicy) -> str:
 
 
 def _judge(ctx: Context, challenger: str, snapshot: str, policy: GatePolicy) -> str:
-    from models.judging.compare import compare
+    from models.judging.gate import decide
+    from tasks.retrain.gather import gate_rows, gather
 
-    table = frozen.load_snapshot(ctx.engine, ctx.workspace, snapshot)
-    rows = table[table["split"] == "test"].sort_values("sample_id").reset_index(drop=True)
-
-    champion = versions.champion(ctx.engine)
-    new, predictions = predict_with(ctx, challenger, rows)
-    champion_outputs = predict_with(ctx, champion, rows)[1].outputs if champion else None
-    verdict = compare(
-        rows["label"].tolist(),
-        predictions.outputs,
-        champion_outputs,
-        list(new.card.classes),
-        policy,
-        slices=rows["origin"].tolist(),
-        inclusion_probability=rows["inclusion_probability"].to_numpy(dtype=float),
-        kind=new.card.label_kind,
-    )
-    verdict_id = versions.record_verdict(
+    gate = gate_rows(ctx, challenger, snapshot)
+    past = versions.verdict_on(
         ctx.engine,
         challenger=challenger,
-        champion=champion,
-        snapshot=snapshot,
-        rows_fingerprint=_fingerprint(rows),
+        champion=gate.champion,
+        rows_fingerprint=gate.fingerprint,
+        policy=asdict(policy),
+    )
+    if past is not None:  # nothing is measured again: times are never the same
+        print(f"{challenger} was judged on the same rows already: {past}")
+        return past
+    return conclude(ctx, gate, decide(gather(ctx, gate), policy))
+
+
+def conclude(ctx: Context, gate: "GateRows", verdict: Verdict) -> str:
+    """Record a verdict, publish its page and print it; return its id."""
+    verdict_id = versions.record_verdict(
+        ctx.engine,
+        challenger=gate.challenger,
+        champion=gate.champion,
+        snapshot=gate.snapshot,
+        rows_fingerprint=gate.fingerprint,
         verdict=verdict,
     )
-    text = verdict_text(verdict, challenger=challenger, champion=champion, snapshot=snapshot)
-    publish_verdict(text, challenger=challenger)
-    print(f"{verdict.outcome}: {'; '.join(verdict.reasons)}")
+    judged = Pair(gate.challenger, gate.champion, gate.snapshot)
+    publish_verdict(verdict_markdown(verdict, judged), challenger=gate.challenger)
+    for line in verdict_lines(verdict, judged):
+        print(line)
     return verdict_id
-
-
-def _fingerprint(rows: pd.DataFrame) -> str:
-    words = rows[["sample_id", "label", "stored_sha256"]].to_csv(index=False)
-    return hashlib.sha256(words.encode()).hexdigest()

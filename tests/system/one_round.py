@@ -31,6 +31,7 @@ from tasks.label.choose import studio_address
 from tasks.operate import fsck
 from tests.system.forks import import_tools, in_a_fork
 
+GATE = GatePolicy(min_rows=10, first_accuracy=0.0)
 TRAIN = TrainConfig(epochs=1, min_steps=4, batch_size=16, precision="fp32")
 
 
@@ -46,9 +47,8 @@ def play(images: str, numbers: Sequence[int]) -> None:
         assert round_id is not None
         answer(round_id)
         snapshot = collect_labels.collect_labels(snapshot=SnapshotConfig())
-        retrain.retrain(
-            snapshot or f"snapshot-{number:04d}", NetworkConfig(), TRAIN, GatePolicy(min_rows=10)
-        )
+        name = snapshot or f"snapshot-{number:04d}"
+        retrain.retrain(name, NetworkConfig(), TRAIN, GATE)
 
 
 def answer(round_id: str) -> None:

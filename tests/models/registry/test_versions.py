@@ -13,10 +13,12 @@ from models.registry.versions import (
     Superseded,
     champion,
     current_release,
+    evidence_number,
     find_model,
     models,
     record_verdict,
     release,
+    verdict_on,
     verdicts,
 )
 
@@ -45,6 +47,36 @@ def judge(engine: Engine, challenger: str, against: str | None, outcome: str = "
 def put(engine: Engine, version: str, verdict_id: str | None, expected: int, **more: object) -> int:
     words = {"who": "hone retrain", "why": "better"} | more
     return release(engine, version=version, verdict_id=verdict_id, expected=expected, **words)  # type: ignore[arg-type]
+
+
+def counted(engine: Engine, challenger: str, against: str | None, rows: str = "f") -> int:
+    return evidence_number(engine, challenger=challenger, champion=against, rows_fingerprint=rows)
+
+
+def test_each_judgement_of_a_gain_has_a_number_of_its_own(engine: Engine) -> None:
+    assert counted(engine, B, A) == 1
+    for number, challenger in enumerate((B, C), start=1):
+        metrics = {"number": number, "policy": {"alpha": 0.05}}
+        verdict = Verdict(Outcome.HOLD, ["because"], metrics)
+        record_verdict(engine, challenger=challenger, champion=A, snapshot="s",
+                       rows_fingerprint="f", verdict=verdict)  # fmt: skip
+    judge(engine, A, None)  # without a champion nothing is tested
+    assert (counted(engine, B, A), counted(engine, C, A)) == (1, 2)  # the same judgement again
+    assert counted(engine, B, A, rows="others") == counted(engine, A, B) == 3
+
+
+def test_a_verdict_on_the_same_rows_by_the_same_policy_is_known(engine: Engine) -> None:
+    verdict = Verdict(Outcome.HOLD, ["because"], {"policy": {"alpha": 0.05}})
+    made = record_verdict(engine, challenger=A, champion=None, snapshot="s",
+                          rows_fingerprint="f", verdict=verdict)  # fmt: skip
+
+    def known(champion: str | None, alpha: float) -> str | None:
+        return verdict_on(engine, challenger=A, champion=champion, rows_fingerprint="f",
+                          policy={"alpha": alpha})  # fmt: skip
+
+    assert known(None, 0.05) == made
+    assert known(None, 0.01) is None
+    assert known(B, 0.05) is None
 
 
 def test_before_the_first_release_nothing_is_in_service(engine: Engine) -> None:

@@ -4,20 +4,10 @@ from typing import Any
 
 import pytest
 
-from models.judging.verdict import Outcome, Verdict
 from models.watching.signals import Shift, Signal
 from tasks.report import artifacts
 
 HOSTILE = "<img src=x onerror=alert(1)> [log in](https://evil.example) | ![](https://evil.example)"
-
-
-def test_a_verdict_shows_names_of_classes_as_they_are() -> None:
-    verdict = Verdict(
-        Outcome.HOLD, reasons=[f"class {HOSTILE} fell"], metrics={f"recall {HOSTILE}": 0.5}
-    )
-    text = artifacts.verdict_text(verdict, challenger="hone:2", champion=None, snapshot="s")
-    assert "\\<img src=x onerror" in text and "\\[log in\\](https\\://evil" in text
-    assert "<img" not in text.replace("\\<img", "") and "](" not in text.replace("\\](", "")
 
 
 def test_the_table_of_signals_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,205 @@
+"""Whether any class or slice loses, though the whole may gain.
+
+Rows of all populations and the answers of the duel are counted together, each group of
+near-duplicates once. A loss is significant by the exact one-sided sign test at Holm's level over
+all classes and slices on which the models differ at all. A class that looks as if it fell by half
+of `class_margin` or more, and of which too little is known to tell, is UNKNOWN: a few more of it
+are asked for.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from core.intervals import Interval, wilson
+from models.judging.compare import difference_of, one_sided_sign_test
+from models.judging.criterion import Criterion, Status, bounds
+from models.judging.gate_evidence import Evidence, Rows
+from models.judging.verdict import GatePolicy
+
+FEWEST = 5  # random rows of a slice: one of fewer is no group to tell anything about
+SUSPECT = 0.25  # of the sign test: two rows lost and none won, or three lost and none or one won
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A class or a slice: both credits of its random rows, and of its answers in the duel."""
+
+    name: str
+    challenger: np.ndarray
+    champion: np.ndarray
+    asked_challenger: np.ndarray
+    asked_champion: np.ndarray
+
+    @property
+    def p_worse(self) -> float:
+        """The p-value against `not worse`, of rows and answers together."""
+        champion = np.concatenate([self.champion, self.asked_champion])
+        return one_sided_sign_test(
+            champion, np.concatenate([self.challenger, self.asked_challenger])
+        )
+
+    @property
+    def asked(self) -> tuple[int, int]:
+        """How many answers of the duel were won and lost."""
+        one, other = self.asked_challenger, self.asked_champion
+        return int((one > other).sum()), int((one < other).sum())
+
+    @property
+    def differs(self) -> bool:
+        """Whether the models have different credit anywhere."""
+        return bool(
+            (self.challenger != self.champion).any()
+            or (self.asked_challenger != self.asked_champion).any()
+        )
+
+
+def classes_and_slices(evidence: Evidence, policy: GatePolicy) -> list[Criterion]:
+    """No class and no slice loses significantly, by Holm over all; says where it cannot tell."""
+    if evidence.champion is None:
+        return []
+    groups = _groups(evidence)
+    lost = _significant({group.name: group.p_worse for group in groups if group.differs},
+                        policy.alpha)  # fmt: skip
+    return [
+        _criterion(group, policy, _loss(evidence, policy, group), lost=group.name in lost)
+        for group in groups
+    ]  # fmt: skip
+
+
+def rows_to_see(loss: float, differing: float, alpha: float) -> int:
+    """The rows with which the interval excludes this loss, if the models differ on such a share."""
+    z = NormalDist().inv_cdf(1 - alpha / 2) ** 2
+    return math.ceil(max(z * differing / loss**2, z * (1 / loss - 1)))
+
+
+def _significant(p_values: dict[str, float], alpha: float) -> set[str]:
+    """The names that Holm's procedure rejects."""
+    rejected = set()
+    for place, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        if p_values[name] > alpha / (len(p_values) - place):
+            break
+        rejected.add(name)
+    return rejected
+
+
+def _loss(evidence: Evidence, policy: GatePolicy, group: _Group) -> Interval | None:
+    """The loss of a class or slice as far as rows or answers bound it; None without random rows.
+
+    Of all images the share `disagreement` is asked about in a duel: what of these the class lost,
+    divided by the class's share of all images, is its loss. The lower of both upper bounds counts.
+    """
+    rows, answers = len(group.challenger), evidence.answers
+    if not rows:
+        return None
+    gain = difference_of(group.challenger, group.champion, alpha=policy.alpha)
+    loss = Interval(-gain.value, -gain.high, -gain.low, rows)
+    if answers is None or not len(answers) or evidence.disagreement is None:
+        return loss
+    total = sum(int(mask.sum()) for _, mask in _once(list(evidence.rows.values())))
+    scale = evidence.disagreement * total / rows
+    won, lost = group.asked
+    most = scale * wilson(lost / len(answers), len(answers), policy.alpha)[1]
+    return Interval(scale * (lost - won) / len(answers), loss.low, min(most, loss.high), rows)
+
+
+def _criterion(
+    group: _Group, policy: GatePolicy, loss: Interval | None, *, lost: bool
+) -> Criterion:
+    rows, p = len(group.challenger), group.p_worse
+    excluded = loss is not None and loss.high < policy.class_margin
+    looks_lost = p <= SUSPECT and (loss is None or loss.value >= policy.class_margin / 2)
+    missing = _missing(group, policy)
+    what, remedy = _numbers(group), ""
+    if lost:
+        status, what = Status.FAIL, f"significantly worse: {what}, p = {p:.2g}"
+        remedy = f"more labels of {group.name} to train on"
+    elif looks_lost and not excluded:
+        status, what = Status.UNKNOWN, f"may have fallen: {what}, p = {p:.2g}"
+        remedy = f"{missing} more labels of {group.name}"
+    elif not excluded:
+        status = Status.UNKNOWN if policy.strict_groups else Status.PASS
+        what = f"cannot tell a loss of {policy.class_margin:g}: {what}"
+        remedy = f"{missing} more labels of {group.name} would tell"
+    else:
+        status = Status.PASS
+    difference = _difference(group, policy)
+    numbers = {"rows": rows} if difference is None else bounds(difference)
+    kind = "classes" if group.name.startswith("class ") else "slices"
+    return Criterion(
+        kind, status, what, population=group.name, threshold=-policy.class_margin, remedy=remedy,
+        **numbers,
+    )  # fmt: skip
+
+
+def _difference(group: _Group, policy: GatePolicy) -> Interval | None:
+    if not len(group.challenger):
+        return None
+    return difference_of(group.challenger, group.champion, alpha=policy.alpha)
+
+
+def _missing(group: _Group, policy: GatePolicy) -> int:
+    rows = len(group.challenger)
+    differing = float((group.challenger != group.champion).mean()) if rows else 0.0
+    return max(1, rows_to_see(policy.class_margin, differing, policy.alpha) - rows)
+
+
+def _numbers(group: _Group) -> str:
+    rows, asked = len(group.challenger), len(group.asked_challenger)
+    answers = f" and {asked} answers" if asked else ""
+    if not rows:
+        return f"{group.name} has no rows{answers}"
+    return (
+        f"{group.name} {group.champion.mean():.3f} -> {group.challenger.mean():.3f}, "
+        f"{rows} rows{answers}"
+    )
+
+
+def _groups(evidence: Evidence) -> list[_Group]:
+    """Every class, and every value that a column has often, unless all rows have the same."""
+    rows = _once(list(evidence.rows.values()))
+    drawn = [_masked(evidence, *part) for part in rows]
+    asked = [_masked(evidence, *part) for part in _once([evidence.answers])]
+    names = [f"class {name}" for name in evidence.classes]
+    known = {name for part in drawn for name in part[2]} - set(names)
+    groups = [_Group(name, *_credits(drawn, name), *_credits(asked, name))
+              for name in [*names, *sorted(known)]]  # fmt: skip
+    total = sum(len(part[0]) for part in drawn)
+    return [group for group in groups
+            if group.name in names or FEWEST <= len(group.challenger) < total]  # fmt: skip
+
+
+_Masked = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
+
+
+def _masked(evidence: Evidence, rows: Rows, mask: np.ndarray) -> _Masked:
+    """Both credits of the rows that count, and the rows of each group among them."""
+    challenger, champion = evidence.credits(rows)
+    masks = dict(evidence.kind.groups(rows.truths))
+    for column, values in rows.slices.items():
+        cells = np.asarray(values, dtype=object)
+        masks |= {f"{column} {value}": cells == value for value in set(values)}
+    return challenger[mask], champion[mask], {name: rows[mask] for name, rows in masks.items()}
+
+
+def _credits(parts: list[_Masked], name: str) -> tuple[np.ndarray, np.ndarray]:
+    chosen = [(one[masks[name]], other[masks[name]])
+              for one, other, masks in parts if name in masks]  # fmt: skip
+    empty = np.empty(0)
+    return (
+        np.concatenate([empty, *(one for one, _ in chosen)]),
+        np.concatenate([empty, *(other for _, other in chosen)]),
+    )
+
+
+def _once(parts: list[Rows | None]) -> list[tuple[Rows, np.ndarray]]:
+    """The rows, with a mask of those whose group no earlier part has."""
+    known: set[str] = set()
+    counted = []
+    for rows in parts:
+        if rows is not None:
+            counted.append((rows, np.array([one not in known for one in rows.group_ids], bool)))
+            known |= set(rows.group_ids)
+    return counted

@@ -1,0 +1,34 @@
+"""Whether the challenger bears corrupted images as well as the champion."""
+
+import math
+
+from models.judging.criterion import Criterion, Status, bounds
+from models.judging.gate_evidence import Evidence
+from models.judging.verdict import GatePolicy
+
+
+def robustness(evidence: Evidence, policy: GatePolicy) -> list[Criterion]:
+    """No loss above `robustness_margin` is shown, on all corruptions together or on one kind.
+
+    The level is divided by the number of intervals by whoever measures them.
+    """
+    if evidence.champion is None:
+        return []
+    if not evidence.robustness:
+        return [Criterion("robustness", Status.UNKNOWN, "corrupted images were not scored",
+                          threshold=-policy.robustness_margin,
+                          remedy="judge again: `hone retrain`")]  # fmt: skip
+    measured = evidence.robustness
+    broken = [name for name, one in measured.items() if not math.isfinite(one.value)]
+    lost = [name for name, one in measured.items()
+            if one.value < -policy.robustness_margin and one.high < 0]  # fmt: skip
+    name = broken[0] if broken else min(measured, key=lambda kind: measured[kind].value)
+    worst = measured[name]
+    what = f"on corrupted images ({name}) {worst.value:+.3f} [{worst.low:+.3f}, {worst.high:+.3f}]"
+    status = Status.UNKNOWN if broken else Status.FAIL if lost else Status.PASS
+    numbers = {"rows": worst.rows} if broken else bounds(worst)
+    what = f"{what}, the worst of {len(measured)}" if not lost else (
+        f"{what}: loses more than {policy.robustness_margin:g} on {', '.join(lost)}")  # fmt: skip
+    remedy = "" if status == Status.PASS else "training with more augmentation, or more labels"
+    return [Criterion("robustness", status, what, population=name,
+                      threshold=-policy.robustness_margin, remedy=remedy, **numbers)]  # fmt: skip

@@ -1,0 +1,164 @@
+"""What a verdict is reached on: gate rows that neither model learnt from, the same for both."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.database import writing
+from core.workspace import init_workspace
+from labeling.audit.membership import draw_standing_audit, set_key
+from labeling.audit.numbers import AuditPolicy, Part
+from labeling.audit.rows import of_part
+from labeling.quality.pseudo_labels import SoftPolicy
+from labeling.snapshots.publish import load_snapshot
+from labeling.snapshots.table import SnapshotConfig
+from models.judging.gate_evidence import Evidence
+from models.judging.verdict import GatePolicy, stored_verdict
+from models.network.network import NetworkConfig, build
+from models.registry import versions
+from models.registry.model_store import save_model
+from models.scoring.predict import predict_table
+from tasks.collect import freeze
+from tasks.context import Context, open_context
+from tasks.direct_run import direct_runs
+from tasks.retrain import gather, judge
+from tests.models.saved_models import make_card
+from tests.tasks.labelled_folders import import_images
+
+CLASSES = ["cat", "dog"]
+POLICY = GatePolicy(min_rows=5)
+SHARE = AuditPolicy(share=0.6)
+
+
+@pytest.fixture
+def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    workspace = init_workspace(tmp_path / "workspace", CLASSES, image_size=16)
+    monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
+    ctx = open_context()
+    with writing(ctx.engine) as connection:
+        set_key(connection, b"a key of the tests")
+    import_images(tmp_path / "first", cat=12, dog=12)
+    return ctx
+
+
+def draw(ctx: Context, policy: AuditPolicy = SHARE) -> None:
+    """Draw the audit."""
+    with writing(ctx.engine) as connection:
+        draw_standing_audit(connection, policy)
+
+
+def cut() -> str:
+    """A snapshot of all labels."""
+    name = freeze.freeze_labels.fn(SnapshotConfig(), SoftPolicy(), every=1)
+    assert name is not None
+    return str(name)
+
+
+def save(ctx: Context, snapshot: str, seed: int, classes: tuple[str, ...] = ("cat", "dog")) -> str:
+    """An untrained model that says to be trained on a snapshot."""
+    import torch
+
+    torch.manual_seed(seed)
+    network = build(NetworkConfig("squeezenet1_1"), classes=len(classes), image_size=16).eval()
+    table = load_snapshot(ctx.engine, ctx.workspace, snapshot).head(3)
+    reference = predict_table(network, table, ctx.workspace.shards, 16)
+    card = make_card(snapshot=snapshot, seed=seed, classes=classes)
+    names = table["sample_id"].tolist()
+    return save_model(ctx.engine, ctx.workspace.bento_home, network, card, reference, names)
+
+
+def put_in_service(ctx: Context, version: str) -> None:
+    """Release it by hand."""
+    current = versions.current_release(ctx.engine)
+    versions.release(
+        ctx.engine, version=version, verdict_id=None, who="Ada", why="a test", override=True,
+        expected=current.number if current else 0,
+    )  # fmt: skip
+
+
+def judged(ctx: Context, version: str, snapshot: str) -> Any:
+    """The row of the verdict."""
+    with direct_runs():
+        verdict_id = judge.judge.fn(version, snapshot, POLICY)
+    return versions.find_verdict(ctx.engine, verdict_id)
+
+
+def evidence_on(ctx: Context, challenger: str, snapshot: str) -> Evidence:
+    """What the criteria look at."""
+    return gather.gather(ctx, gather.gate_rows(ctx, challenger, snapshot))
+
+
+def gate_samples(ctx: Context, snapshot: str) -> set[str]:
+    """The audit rows of the snapshot that are of the gate's part."""
+    table = load_snapshot(ctx.engine, ctx.workspace, snapshot)
+    with ctx.engine.connect() as connection:
+        rows = of_part(connection, table[table["split"] == "test"], part=Part.GATE)
+    return set(rows["sample_id"])
+
+
+def test_a_first_model_is_judged_on_the_gate_rows_alone(
+    ctx: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(ctx)
+    snapshot = cut()
+    first = save(ctx, snapshot, seed=1)
+    evidence = evidence_on(ctx, first, snapshot)
+    table = load_snapshot(ctx.engine, ctx.workspace, snapshot)
+    assert set(evidence.rows["pool"].sample_ids) == gate_samples(ctx, snapshot)
+    assert 5 <= len(evidence.rows["pool"]) < (table["split"] == "test").sum()
+    assert evidence.champion is None and set(evidence.rows) == {"pool"}
+    capsys.readouterr()
+    verdict = judged(ctx, first, snapshot)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{verdict.outcome}: {first}") and "the first model" in lines[0]
+    stored = stored_verdict(verdict.outcome, verdict.reasons, verdict.metrics)
+    assert {one.name for one in stored.criteria} >= {"rows", "leakage", "first_accuracy"}
+
+
+def test_both_models_are_measured_and_a_repeated_run_spends_nothing(ctx: Context) -> None:
+    draw(ctx)
+    snapshot = cut()
+    champion, other, third = (save(ctx, snapshot, seed=seed) for seed in (1, 2, 3))
+    put_in_service(ctx, champion)
+    verdict = judged(ctx, other, snapshot)
+    assert verdict.champion == champion and verdict.metrics["number"] == 1
+    names = {row["name"] for row in verdict.metrics["criteria"]}
+    assert names >= {"gain", "loss", "classes", "calibration"}
+    assert judged(ctx, other, snapshot).verdict_id == verdict.verdict_id
+    assert judged(ctx, third, snapshot).metrics["number"] == 2
+
+
+def test_rows_that_the_champion_learnt_from_are_left_out(ctx: Context, tmp_path: Path) -> None:
+    before = cut()  # nothing is in the audit yet: all is trained on
+    champion = save(ctx, before, seed=1)
+    put_in_service(ctx, champion)
+    draw(ctx)
+    import_images(tmp_path / "next", cat=10, dog=10)
+    draw(ctx, AuditPolicy(share=0.7))
+    after = cut()
+    evidence = evidence_on(ctx, save(ctx, after, seed=2), after)
+    learnt = set(load_snapshot(ctx.engine, ctx.workspace, before)["sample_id"])
+    used = set(evidence.rows["pool"].sample_ids)
+    assert gate_samples(ctx, after) & learnt
+    assert used == gate_samples(ctx, after) - learnt and used
+
+
+def test_a_class_that_was_added_is_never_the_champions_answer(ctx: Context) -> None:
+    draw(ctx)
+    snapshot = cut()
+    put_in_service(ctx, save(ctx, snapshot, seed=1))
+    challenger = save(ctx, snapshot, seed=2, classes=("cat", "cow", "dog"))
+    rows = evidence_on(ctx, challenger, snapshot).rows["pool"]
+    assert rows.champion is not None
+    assert rows.champion.outputs.shape == rows.challenger.outputs.shape == (len(rows), 3)
+    assert (rows.champion.outputs[:, 1] == 0).all()
+
+
+def test_a_class_that_was_taken_away_is_no_comparison(ctx: Context) -> None:
+    draw(ctx)
+    snapshot = cut()
+    put_in_service(ctx, save(ctx, snapshot, seed=1, classes=("cat", "cow", "dog")))
+    verdict = judged(ctx, save(ctx, snapshot, seed=2), snapshot)
+    assert verdict.outcome == "HOLD"
+    assert verdict.reasons[0].startswith("champion: probabilities are")
