@@ -196,8 +196,12 @@ def stream(connection: Connection, query: Select[Any]) -> Iterator[Row[Any]]:
 
 def upgrade(engine: Engine) -> None:
     """Bring the database to the newest schema; nothing to do is nothing done or locked."""
-    if _revision(engine) == newest_revision():
-        return
+    if _revision(engine) != newest_revision():
+        migrate(engine)
+
+
+def migrate(engine: Engine) -> None:
+    """Run every migration that the database lacks."""
     from alembic import command  # takes 0.1 s of every command to import
     from alembic.config import Config
 

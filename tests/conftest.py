@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -51,6 +52,15 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name] = str(folder)
     os.environ.update(QUIET)
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    os.environ["SSL_CERT_FILE"] = str(_one_authority(Path(away.name) / "authority.pem"))
+
+
+def _one_authority(path: Path) -> Path:
+    """A file of certificates with one in it: each HTTP client reads the file, plain HTTP or not."""
+    text = Path(certifi.where()).read_text(encoding="utf-8")
+    end = "-----END CERTIFICATE-----\n"
+    path.write_text(text[text.index("-----BEGIN") : text.index(end) + len(end)])
+    return path
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -76,6 +86,21 @@ def _seconds_allowed(item: pytest.Item) -> float:
 
 
 AWAY = pytest.StashKey[tempfile.TemporaryDirectory]()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def copied_schema() -> Iterator[None]:
+    """Each empty SQLite database is migrated once, and is a copy of that one afterwards.
+
+    Migrations are the same for each, and a thousand tests begin with an empty database. A module
+    that tests migrations has a fixture of this name that does nothing.
+    """
+    from core import database
+    from tests.schema_copy import migrate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "migrate", migrate)
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

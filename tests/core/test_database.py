@@ -18,6 +18,11 @@ from core.locks import locks
 from labeling.ledger.tables import snapshots, sources, watermarks
 
 
+@pytest.fixture(scope="module", autouse=True)
+def copied_schema() -> None:
+    """None here: each database goes through the migrations."""
+
+
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
     engine = connect(f"sqlite:///{tmp_path / 'hone.sqlite'}")
