@@ -7,11 +7,13 @@ from typing import Annotated, Any, Self
 import torch
 from pydantic import Field, model_validator
 from torch import nn
-from torchvision import models as zoo
 
 from core.configuration import OneOf, configuration
 from models.kinds import DEFAULT, KINDS, Kind
 from models.network.images import MEAN, STD
+from models.network.zoo import import_zoo
+
+zoo = import_zoo()
 
 SMALL = 64  # pixels; below, a stem made for 224 leaves few cells of the image or none
 WITHOUT = ("googlenet", "inception_v3")  # auxiliary heads that only their own recipe can train
