@@ -8,17 +8,21 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Connection
 
+from core.intervals import Interval
 from labeling.audit.numbers import Part
 from labeling.audit.rows import Population, of_part
 from labeling.ledger.reasons import Split
 from labeling.ledger.samples import groups_of, months_added
 from labeling.snapshots import publish as frozen
 from models.judging.aligned import aligned_outputs
+from models.judging.corruptions import MOST_ROWS, robustness
 from models.judging.gate_evidence import Evidence, Judged, Rows, Scored
+from models.judging.verdict import GatePolicy
 from models.registry import versions
 from tasks.audit_rows import served_groups
 from tasks.context import Context
 from tasks.predictions import predict_with
+from tasks.retrain.evidence import corrupted_outputs, speeds
 
 if TYPE_CHECKING:
     from models.registry.model_store import LoadedModel
@@ -65,7 +69,7 @@ def gate_rows(ctx: Context, challenger: str, snapshot: str) -> GateRows:
     return GateRows(challenger, champion, snapshot, parts, rows, held_out, _fingerprint(rows))
 
 
-def gather(ctx: Context, gate: GateRows) -> Evidence:
+def gather(ctx: Context, gate: GateRows, policy: GatePolicy) -> Evidence:
     """All that the criteria look at."""
     champions = [gate.champion] if gate.champion else []
     scored = _scored(ctx, [gate.challenger, *champions], gate.rows)
@@ -79,6 +83,7 @@ def gather(ctx: Context, gate: GateRows) -> Evidence:
         _evidence(scored, gate.parts, gate.rows),
         number=number,
         held_out=gate.held_out,
+        robustness=_robustness(ctx, scored, gate.parts[POOL], policy),
     )
 
 
@@ -117,11 +122,12 @@ def _scored(ctx: Context, models: list[str], rows: pd.DataFrame) -> list[_Scored
     """Each model with its outputs for the rows, in the classes of the first, and its speed."""
     predicted = [predict_with(ctx, version, rows) for version in models]
     classes = predicted[0][0].card.classes
+    taken = speeds({model.version: model for model, _ in predicted})
     return [
         _Scored(
             model,
             aligned_outputs(predictions.outputs, model.card.classes, classes),
-            Judged(model.version, training_groups(ctx, model.version)),
+            Judged(model.version, training_groups(ctx, model.version), taken[model.version]),
         )
         for model, predictions in predicted
     ]
@@ -154,6 +160,28 @@ def _evidence(
         rows={name: judged_rows(part) for name, part in parts.items()},
         kind=challenger.loaded.card.label_kind,
     )
+
+
+def _robustness(
+    ctx: Context, scored: list[_Scored], rows: pd.DataFrame, policy: GatePolicy
+) -> dict[str, Interval] | None:
+    """The difference on corrupted rows of the pool; None without a champion or without rows."""
+    if len(scored) < 2 or len(rows) < policy.min_rows:
+        return None
+    classes = scored[0].loaded.card.classes
+    kind, rows = scored[0].loaded.card.label_kind, rows.head(MOST_ROWS)
+    credits = [
+        {
+            corruption: kind.credit(
+                aligned_outputs(outputs, one.loaded.card.classes, classes),
+                rows["label"].tolist(),
+                classes,
+            )
+            for corruption, outputs in corrupted_outputs(ctx, one.loaded, rows).items()
+        }
+        for one in scored
+    ]
+    return robustness(*credits, alpha=policy.alpha)
 
 
 def _fingerprint(rows: pd.DataFrame) -> str:

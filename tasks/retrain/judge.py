@@ -45,7 +45,7 @@ def _judge(ctx: Context, challenger: str, snapshot: str, policy: GatePolicy) -> 
     if past is not None:  # nothing is measured again: times are never the same
         print(f"{challenger} was judged on the same rows already: {past}")
         return past
-    return conclude(ctx, gate, decide(gather(ctx, gate), policy))
+    return conclude(ctx, gate, decide(gather(ctx, gate, policy), policy))
 
 
 def conclude(ctx: Context, gate: "GateRows", verdict: Verdict) -> str:

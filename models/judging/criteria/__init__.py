@@ -12,6 +12,7 @@ from models.judging.criteria.calibration import calibration
 from models.judging.criteria.cost import latency, size
 from models.judging.criteria.gain import gain, loss
 from models.judging.criteria.groups import classes_and_slices
+from models.judging.criteria.robustness import robustness
 from models.judging.criteria.validity import distinct, leakage, rows
 from models.judging.criterion import Criterion
 from models.judging.gate_evidence import Evidence
@@ -29,6 +30,7 @@ CRITERIA: dict[str, Callable[[Evidence, GatePolicy], list[Criterion]]] = {
     "least_accuracy": least_accuracy,
     "class_accuracy": class_accuracy,
     "calibration": calibration,
+    "robustness": robustness,
     "latency": latency,
     "size": size,
 }

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.intervals import Interval
 from models.judging.criteria import CRITERIA
 from models.judging.criterion import Criterion, Status, criterion_of
 from models.judging.gate import decide
 from models.judging.gate_evidence import POOL, TRAFFIC, Evidence, Judged, Scored
 from models.judging.verdict import GatePolicy, Outcome, Verdict, outcome_of
-from tests.models.judging.cases import CLASSES, SPEED, better, case, outputs, rows
+from tests.models.judging.cases import CLASSES, ROBUST, SPEED, better, case, outputs, rows
 
 POLICY = GatePolicy(latency_ms=50, size_mb=50, least_accuracy=0.5, class_accuracy=0.5)
 
@@ -103,6 +104,7 @@ def lucky() -> Evidence:
 NOT_WORSE = replace(POLICY, mode="not-worse")
 SLOW = replace(SPEED, p95_ms=80.0)
 LARGE = replace(SPEED, size_mb=80.0)
+FRAGILE = {**ROBUST, "noise": Interval(-0.2, -0.3, -0.1, 300)}
 MUTANTS: dict[str, Mutant] = {
     "a row without a finite answer": Mutant("rows", nan_row()),
     "another order of rows": Mutant("rows", other_order()),
@@ -134,6 +136,8 @@ MUTANTS: dict[str, Mutant] = {
         "class_accuracy", case(rows(300, range(0, 300, 3), [*range(0, 300, 3), *range(1, 300, 3)]))
     ),
     "overconfident": Mutant("calibration", overconfident()),
+    "fragile": Mutant("robustness", better(robustness=FRAGILE)),
+    "nobody looked at corrupted images": Mutant("robustness", better(robustness=None)),
     "slow": Mutant("latency", better(challenger=Judged("hone:2", speed=SLOW))),
     "large": Mutant("size", better(challenger=Judged("hone:2", speed=LARGE))),
 }  # fmt: skip

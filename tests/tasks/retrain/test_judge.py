@@ -86,7 +86,7 @@ def judged(ctx: Context, version: str, snapshot: str) -> Any:
 
 def evidence_on(ctx: Context, challenger: str, snapshot: str) -> Evidence:
     """What the criteria look at."""
-    return gather.gather(ctx, gather.gate_rows(ctx, challenger, snapshot))
+    return gather.gather(ctx, gather.gate_rows(ctx, challenger, snapshot), POLICY)
 
 
 def gate_samples(ctx: Context, snapshot: str) -> set[str]:
@@ -124,7 +124,7 @@ def test_both_models_are_measured_and_a_repeated_run_spends_nothing(ctx: Context
     verdict = judged(ctx, other, snapshot)
     assert verdict.champion == champion and verdict.metrics["number"] == 1
     names = {row["name"] for row in verdict.metrics["criteria"]}
-    assert names >= {"gain", "loss", "classes", "calibration"}
+    assert names >= {"gain", "loss", "classes", "calibration", "robustness", "latency", "size"}
     assert judged(ctx, other, snapshot).verdict_id == verdict.verdict_id
     assert judged(ctx, third, snapshot).metrics["number"] == 2
 
