@@ -68,3 +68,4 @@ class BudgetReport:
     batches: list[BatchAccuracy]
     choosing: ChosenVsRandom | None
     picture: str  # path of the learning curve
+    champion_accuracy: str | None = None  # on the reporting part of the audit, in words

@@ -16,6 +16,13 @@ class Accuracy:
     low: float
     high: float
     rows: int
+    population: str = "pool"  # that the samples stand for
+    used_by_gate: bool = False  # verdicts were decided on them: the model may be less good
+
+    def __str__(self) -> str:
+        where = f"{self.rows:,} audit images of the {self.population}"
+        gate = ", which verdicts use" if self.used_by_gate else ""
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] on {where}{gate}"
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Champion:
     released_at: str
     who: str
     accuracy: Accuracy | None  # None when it was never measured
+    traffic_accuracy: Accuracy | None = None  # of the images that were served
 
 
 @dataclass(frozen=True)
@@ -69,16 +77,28 @@ def _champion(connection: Connection) -> Champion | None:
         return None
     measured = select(verdicts).where(verdicts.c.challenger == row.champion)
     judged = connection.execute(measured.order_by(verdicts.c.decided_at.desc())).all()
-    accuracies = [accuracy for accuracy in map(_accuracy, judged) if accuracy is not None]
-    return Champion(row.champion, row.released_at, row.who, next(iter(accuracies), None))
+    own, traffic = (
+        next((one for verdict in judged if (one := accuracy(verdict)) is not None), None)
+        for accuracy in (_accuracy, _traffic_accuracy)
+    )
+    return Champion(row.champion, row.released_at, row.who, own, traffic)
+
+
+def _traffic_accuracy(verdict: Row[Any]) -> Accuracy | None:
+    reported = verdict.metrics.get("reported", {}).get("traffic")
+    return None if reported is None else Accuracy(**reported, population="traffic")
 
 
 def _accuracy(verdict: Row[Any]) -> Accuracy | None:
+    """On the reporting part of the audit; of an older verdict, or without such rows, the gate's."""
+    reported = verdict.metrics.get("reported", {}).get("pool")
+    if reported is not None:
+        return Accuracy(**reported)
     names = ("challenger_accuracy", "challenger_accuracy_low", "challenger_accuracy_high", "rows")
     value, low, high, rows = (verdict.metrics.get(name) for name in names)
     if value is None or low is None or high is None or rows is None:
         return None
-    return Accuracy(float(value), float(low), float(high), int(rows))
+    return Accuracy(float(value), float(low), float(high), int(rows), used_by_gate=True)
 
 
 def _last_verdict(connection: Connection) -> LastVerdict | None:

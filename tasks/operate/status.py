@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine
 
 from core.database import now
-from labeling.ledger.audit_progress import AuditProgress
+from labeling.ledger.audit_progress import AuditProgress, load_audit_progress
 from labeling.ledger.overview import count_open, count_unsettled, ledger_counts, snapshot_names
 from models.registry.overview import Accuracy, LastVerdict, registry_overview
 from models.serving.prediction_store import count_predictions, undrained_segments
@@ -42,6 +42,7 @@ class Status:
     undrained_segments: int  # of traffic that is on the service's disk only
     last_decision: DecisionRecord | None
     at: str
+    champion_traffic_accuracy: Accuracy | None = None
     trained_snapshots: frozenset[str] = field(default=frozenset(), repr=False)
     prefect: "PrefectOverview | None" = None  # None: no server is configured
     next: NextStep | None = None
@@ -81,11 +82,12 @@ def status_of(engine: Engine, *, audit_needed: int) -> Status:
             skipped=counts.skipped,
             labels=counts.labels,
             audit=counts.audit,
-            audit_progress=AuditProgress(audit_needed, counts.audit_labelled, counts.audit_open),
+            audit_progress=load_audit_progress(connection, audit_needed),
             refused_answers=counts.refused_answers,
             snapshots=snapshot_names(connection),
             champion=champion.version if champion else None,
             champion_accuracy=champion.accuracy if champion else None,
+            champion_traffic_accuracy=champion.traffic_accuracy if champion else None,
             champion_since=champion.released_at if champion else None,
             last_verdict=registry.last_verdict,
             predictions=count_predictions(connection),

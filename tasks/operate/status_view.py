@@ -55,9 +55,12 @@ def _images(status: Status) -> str:
 def _audit(status: Status) -> str:
     progress = status.audit_progress
     if progress.verdict_possible:
-        return f"{progress.labelled:,} labels, a verdict needs {progress.needed:,}"
+        labels = f"{progress.labelled:,} labels, a verdict needs {progress.needed:,}"
+        return f"{labels}; {progress.reported:,} more for reports"
     open_ = f"; {progress.open:,} open" if progress.open else ""
-    missing = f"; {progress.missing:,} to be drawn by the next rounds" if progress.missing else ""
+    missing = (
+        f"; {progress.missing:,} to be asked for by the next rounds" if progress.missing else ""
+    )
     return f"{progress.labelled:,} of the {progress.needed:,} labels for a verdict{open_}{missing}"
 
 
@@ -68,10 +71,9 @@ def _champion(status: Status, now: datetime) -> str:
     accuracy = status.champion_accuracy
     if accuracy is None:
         return f"{status.champion}, never measured, {since}"
-    return (
-        f"{status.champion}, accuracy {accuracy.value:.3f} [{accuracy.low:.3f}, "
-        f"{accuracy.high:.3f}] on {accuracy.rows:,} audit images, {since}"
-    )
+    traffic = status.champion_traffic_accuracy
+    parts = [f"accuracy {accuracy}", *([str(traffic)] if traffic else []), since]
+    return ", ".join([status.champion, *parts])
 
 
 def _traffic(status: Status, now: datetime) -> str:

@@ -54,10 +54,13 @@ def budget_page(report: BudgetReport) -> str:
 def _parts(report: BudgetReport) -> Iterator[str | tuple[str, list[Row]]]:
     """The content in order: sentences, and tables with their titles."""
     now = report.accuracy
+    by_curve = _bounded(now.accuracy, now.low, now.high)
     yield (
-        f"{report.labels} labels in {report.snapshot}; accuracy by the curve "
-        f"{_bounded(now.accuracy, now.low, now.high)}, from {report.audit_rows} audit samples"
+        f"{report.labels} labels in {report.snapshot}; accuracy by the curve {by_curve}, from "
+        f"{report.audit_rows} audit images of the pool"
     )
+    if report.champion_accuracy:
+        yield f"accuracy of the champion: {report.champion_accuracy}"
     yield "What more labels would add", [_forecast(row) for row in report.forecasts]
     if report.price is None:
         yield "no costs: set price in hone.toml"

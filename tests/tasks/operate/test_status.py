@@ -22,13 +22,13 @@ from tests.tasks.operate.sound_workspace import make_sound_workspace
 
 EMPTY = Status(
     samples=0, served_samples=0, refused={}, pool=0, assigned=0, unsettled=0, skipped=0, labels=0,
-    audit=0, audit_progress=AuditProgress(50, 0, 0), refused_answers=0, snapshots=[],
+    audit=0, audit_progress=AuditProgress(50, 0, 0, 100), refused_answers=0, snapshots=[],
     champion=None, champion_accuracy=None, champion_since=None, last_verdict=None, predictions=0,
     undrained_segments=0, last_decision=None, at="2026-01-05T00:00:00+00:00",
 )  # fmt: skip
 FULL = replace(EMPTY, samples=500, pool=400)
 LABELLED = replace(
-    FULL, labels=100, snapshots=["snapshot-0001"], audit_progress=AuditProgress(50, 60, 0)
+    FULL, labels=100, snapshots=["snapshot-0001"], audit_progress=AuditProgress(50, 60, 0, 100)
 )
 TRAINED = replace(LABELLED, trained_snapshots=frozenset({"snapshot-0001"}))
 SERVED = replace(TRAINED, champion="hone:1", champion_since=EMPTY.at, predictions=9)
@@ -62,7 +62,7 @@ LATE = PrefectOverview(late=2, late_since="2026-01-04T00:00:00+00:00", unpolled=
         (replace(FULL, assigned=25, unsettled=1), "hone collect", "to 1 image wait to be settled"),
         (replace(LABELLED, snapshots=[]), "hone collect --every 1", "no snapshot"),
         (LABELLED, "hone retrain", "snapshot-0001"),
-        (replace(LABELLED, audit_progress=AuditProgress(50, 12, 0)),
+        (replace(LABELLED, audit_progress=AuditProgress(50, 12, 0, 100)),
          "hone label --audit-share 0.5", "12 are labelled, 0 are asked for now, 38 are still"),
         (replace(TRAINED, last_verdict=LastVerdict("hone:1", "PROMOTE", [], EMPTY.at)),
          "hone release hone:1 --who NAME --why REASON", "a person has to release it"),
@@ -115,7 +115,9 @@ def test_the_page_has_a_line_for_each_part_and_the_next_step() -> None:
     status = replace(
         SERVED,
         refused={"NOT_AN_IMAGE": 2, "TOO_LARGE": 1}, served_samples=12, skipped=3, at=EMPTY.at,
-        champion_accuracy=Accuracy(0.9, 0.85, 0.94, 60), champion_since="2026-01-02T00:00:00+00:00",
+        champion_accuracy=Accuracy(0.9, 0.85, 0.94, 60),
+        champion_traffic_accuracy=Accuracy(0.8, 0.7, 0.87, 50, "traffic"),
+        champion_since="2026-01-02T00:00:00+00:00",
         last_verdict=LastVerdict("hone:2", "HOLD", ["no gain"], "2026-01-04T00:00:00+00:00"),
         last_decision=replace(DRIFT, answered_by="round-0002"),
         next=next_step(SERVED),
@@ -127,9 +129,9 @@ def test_the_page_has_a_line_for_each_part_and_the_next_step() -> None:
         "  Pool        400 can be chosen, 3 skipped",
         "  Annotators  none open",
         "  Labels      100, snapshot-0001 is the newest snapshot",
-        "  Audit       60 labels, a verdict needs 50",
-        "  Champion    hone:1, accuracy 0.900 [0.850, 0.940] on 60 audit images, "
-        "released 3 days ago",
+        "  Audit       60 labels, a verdict needs 50; 0 more for reports",
+        "  Champion    hone:1, accuracy 0.900 [0.850, 0.940] on 60 audit images of the pool, "
+        "0.800 [0.700, 0.870] on 50 audit images of the traffic, released 3 days ago",
         "  Verdict     HOLD for hone:2, 1 day ago: no gain",
         "  Traffic     9 predictions; last decision just now: label-served, ks: 0.5",
         "",
@@ -157,10 +159,8 @@ def test_the_page_says_what_keeps_runs_from_going_on(
 
 
 def test_the_audit_says_how_many_labels_are_missing() -> None:
-    status = replace(LABELLED, audit_progress=AuditProgress(50, 12, 20))
-    assert "12 of the 50 labels for a verdict; 20 open; 18 to be drawn by the next rounds" in page(
-        status
-    )
+    status = replace(LABELLED, audit_progress=AuditProgress(50, 12, 20, 100))
+    assert "12 of the 50 labels for a verdict; 20 open; 18 to be asked for" in page(status)
 
 
 def test_the_status_of_a_workspace_in_which_everything_happened(

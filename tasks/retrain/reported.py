@@ -1,0 +1,49 @@
+"""The accuracy that is shown of a model: on audit rows that no verdict ever uses."""
+
+import pandas as pd
+
+from core.intervals import Interval, mean_interval
+from labeling.audit.numbers import Part
+from labeling.audit.rows import Population, of_part, rows_unseen_by
+from labeling.ledger.reasons import Split
+from labeling.snapshots.publish import load_snapshot
+from models.registry.versions import find_model
+from tasks.audit_rows import served_groups
+from tasks.context import Context
+from tasks.predictions import predict_with
+
+TRAINED_ON = (Split.TRAIN, Split.VAL, Split.SOFT)
+
+
+def reported_accuracy(
+    ctx: Context, version: str, rows: pd.DataFrame, *, served_by: str | None
+) -> dict[str, Interval]:
+    """The accuracy of a version by population; one without a labelled row is left out.
+
+    `rows` are the audit rows of a snapshot, `served_by` the model whose answers are the traffic.
+    Rows that the version was trained on, or near-duplicates of them, do not count.
+    """
+    table = load_snapshot(ctx.engine, ctx.workspace, find_model(ctx.engine, version).snapshot)
+    trained = table.loc[table["split"].isin(TRAINED_ON), "sample_id"].tolist()
+    with ctx.engine.connect() as connection:
+        unseen = rows_unseen_by(connection, rows, trained)
+        groups = unseen["group_id"].tolist()
+        served = served_groups(connection, served_by, groups) if served_by else set[str]()
+        parts = {
+            population: of_part(
+                connection, unseen, part=Part.REPORT, population=population, served_groups=served
+            )
+            for population in Population
+        }
+    return {
+        population.value: _accuracy(ctx, version, part)
+        for population, part in parts.items()
+        if len(part)
+    }
+
+
+def _accuracy(ctx: Context, version: str, rows: pd.DataFrame) -> Interval:
+    model, predictions = predict_with(ctx, version, rows)
+    classes = list(model.card.classes)
+    credit = model.card.label_kind.credit(predictions.outputs, rows["label"].tolist(), classes)
+    return mean_interval(credit)
