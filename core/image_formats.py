@@ -13,6 +13,8 @@ from typing import Literal
 MAX_SCANS = 100  # a progressive JPEG has about ten; thousands keep a decoder busy for minutes
 MAX_SEGMENTS = 10_000  # of a JPEG: 100 scans with tables, and 128 MiB of metadata in 64 KiB parts
 MAX_CHUNKS = 100_000  # of a PNG: 128 MiB in parts of 8 KiB are 16,384
+MAX_TAGS = 4_096  # of a TIFF; cameras and scanners write about a hundred
+MAX_PARTS = 2**16  # strips or tiles of a TIFF: 8192 x 8192 pixels in tiles of 32 x 32
 
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _OTHERS: tuple[tuple[bytes, str, bool], ...] = (  # first bytes, name, is it an image
@@ -35,6 +37,7 @@ _PICTURES_IN_FTYP = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif":
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # that a decoder needs
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_TIFF_PARTS = (273, 324)  # tags with the places of a TIFF's strips, or of its tiles
 _LACES = (  # the seven passes of an interlaced PNG: first column and row, steps between them
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -109,6 +112,28 @@ def bmp_colours(received: bytes) -> int:
     has_palette = 0 < int.from_bytes(received[28:30], "little") <= 8
     is_old = int.from_bytes(received[14:18], "little") < 40
     return 0 if is_old or not has_palette else int.from_bytes(received[46:50], "little")
+
+
+def check_tiff(received: bytes) -> None:
+    """Refuse a TIFF of too many tags, strips or tiles: Pillow goes over all that are claimed.
+
+    It takes the form with large offsets (BigTIFF) for one by the third byte, in either byte order.
+    """
+    order, is_big = "<" if received[:2] == b"II" else ">", received[2:3] == b"+"
+    place, length, tag = ("8xQ", "Q", "HHQ8x") if is_big else ("4xL", "H", "HHL4x")
+    entry = struct.Struct(order + tag)
+    try:
+        [at] = struct.unpack_from(order + place, received)
+        [tags] = struct.unpack_from(order + length, received, at)
+        begin = at + struct.calcsize(order + length)
+        entries = [entry.unpack_from(received, begin + entry.size * number)
+                   for number in range(min(tags, MAX_TAGS))]  # fmt: skip
+    except (struct.error, OverflowError):
+        raise ImageRefused("TRUNCATED", "the TIFF ends before the list of its tags") from None
+    if tags > MAX_TAGS:
+        raise ImageRefused("UNSUPPORTED", f"a TIFF of more than {MAX_TAGS:,} tags")
+    if sum(count for name, _, count in entries if name in _TIFF_PARTS) > MAX_PARTS:
+        raise ImageRefused("UNSUPPORTED", f"a TIFF of more than {MAX_PARTS:,} strips or tiles")
 
 
 def webp_size(received: bytes) -> tuple[int, int]:

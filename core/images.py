@@ -25,6 +25,7 @@ from core.image_formats import (
     Reason,
     bmp_colours,
     check_rows,
+    check_tiff,
     detect_format,
     jpeg_size,
     png_size,
@@ -73,6 +74,7 @@ _TURNS = {
 _ORIENTATION = 274  # EXIF
 _SCAN = b"\xff\xda"  # begins a scan of a JPEG; rare by chance anywhere else
 _BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF
+_SAMPLES, _PLANAR = 277, 284  # of a TIFF: colours, and 2 where each is stored apart
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,8 @@ def _opened(kind: str, bare: bytes) -> ImageFile:
         _check_pixels(*webp_size(bare))
     if kind == "BMP" and bmp_colours(bare) > 256:  # Pillow goes over as many as are claimed
         raise ImageRefused("TRUNCATED", "the BMP's header claims more than 256 palette colours")
+    if kind == "TIFF":
+        check_tiff(bare)
     picture = _OPENERS[kind](BytesIO(bare))
     _check_pixels(*picture.size)
     _check_parts(picture)
@@ -271,12 +275,20 @@ def _check_parts(picture: ImageFile) -> None:
         covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
         if covered < picture.width * picture.height:  # Pillow would leave the rest black
             raise ImageRefused("TRUNCATED", "the TIFF has strips for a part of its picture only")
+        if covered > picture.width * picture.height * _planes(picture):  # all would be decoded
+            raise ImageRefused("UNSUPPORTED", "the TIFF has more strips than its picture")
     if isinstance(picture, BmpImageFile) and _is_run_length_encoded(picture):
         _check_pixels(*picture.size, most=MAX_RLE_PIXELS)
     if getattr(picture, "is_animated", False):
         raise ImageRefused(
             "ANIMATED", "several frames or pages; save the one that counts by itself"
         )
+
+
+def _planes(picture: TiffImageFile) -> int:
+    """How often the strips of a TIFF go over its picture: once for each colour stored apart."""
+    tags = picture.tag_v2
+    return int(tags.get(_SAMPLES, 1)) if tags.get(_PLANAR) == 2 else 1
 
 
 def _is_run_length_encoded(picture: BmpImageFile) -> bool:

@@ -16,7 +16,9 @@ from PIL import Image
 from core import image_formats
 from core.image_formats import (
     MAX_CHUNKS,
+    MAX_PARTS,
     MAX_SEGMENTS,
+    MAX_TAGS,
     ImageRefused,
     detect_format,
     strip_jpeg,
@@ -156,6 +158,48 @@ def test_a_png_of_endless_chunks_is_refused() -> None:
     assert bare == strip_png(PNG) and examined <= BYTES_PER_BYTE * len(fitting)
     refusal, _ = outcome(strip_png, START + chunk(b"teXt", b"") * MAX_CHUNKS + PNG[33:])
     assert isinstance(refusal, ImageRefused) and refusal.reason == "UNSUPPORTED"
+
+
+def tiff_of_strips(count: int, *, tags: int = 0, order: str = "<", big: bool = False) -> bytes:
+    """A grey TIFF of 8 x 8 pixels whose strips all hold its upper half."""
+    magic = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if big else 42)
+    kind, head = (
+        ("Q", struct.pack(order + "HHQ", 8, 0, 16)) if big else ("L", struct.pack(order + "L", 8))
+    )
+    described = [(256, 8), (257, 8), (258, 8), (259, 1), (262, 1), (277, 1), (278, 4)]
+    described += [(40_000 + number, 1) for number in range(tags)]
+    entries = len(described) + 2
+    start = 4 + len(head) + struct.calcsize(order + ("Q" if big else "H"))
+    places = start + entries * (20 if big else 12) + (8 if big else 4)
+    pixels = places + 4 * count
+    listed = {name: struct.pack(order + "HH" + kind, name, 4, count) for name in (273, 279)}
+    small = order + "HH" + kind + ("H6x" if big else "H2x")
+    rows = {name: struct.pack(small, name, 3, 1, value) for name, value in described}
+    rows |= {name: text + struct.pack(order + kind, places) for name, text in listed.items()}
+    directory = struct.pack(order + ("Q" if big else "H"), entries)
+    directory += b"".join(rows[name] for name in sorted(rows)) + bytes(8 if big else 4)
+    offsets = struct.pack(f"{order}{count}L", *[pixels] * count)
+    return magic + head + directory + offsets + b"\x80" * 32
+
+
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])
+def test_a_tiff_of_endless_strips_or_tags_is_refused(order: str, big: bool) -> None:
+    """2 MB of them took 280 MB of memory and 5.7 seconds, 32 MB a service."""
+
+    def of(count: int, tags: int = 0) -> bytes:
+        return tiff_of_strips(count, tags=tags, order=order, big=big)
+
+    assert clean_image(of(2, tags=90)).height == 8
+    hostile = {MAX_PARTS + 1: "strips or tiles", 3: "more strips than its picture"}
+    for count, said in hostile.items():
+        for parse in (inspect_image, clean_image):
+            with pytest.raises(ImageRefused, match=said):
+                parse(of(count))
+    with pytest.raises(ImageRefused, match="tags"):
+        inspect_image(of(2, tags=MAX_TAGS))
+    for cut in (4, 9, 40):
+        with pytest.raises(ImageRefused, match="TRUNCATED"):
+            inspect_image(of(2)[:cut])
 
 
 def test_a_run_length_encoded_bmp_is_small_or_refused() -> None:
