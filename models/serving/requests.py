@@ -1,7 +1,6 @@
 """The images of an HTTP request: bounded in number, files only, nothing fetched."""
 
 import asyncio
-import codecs
 import hashlib
 import re
 import uuid
@@ -15,7 +14,11 @@ FIELD = "images"
 IMAGES = 64  # files in one request
 PART_HEADER_BYTES = 2**13  # of one file: its name and type
 AT_ONCE = 2**20  # bytes of a form that are taken apart at once: a millisecond
-CHARSETS = {"utf-8", "ascii", "iso8859-1", "cp1252"}  # of names, as `codecs` calls them
+CHARSETS = {  # of file names: what clients call them, and Python
+    "utf-8": "utf-8", "utf8": "utf-8", "ascii": "ascii", "us-ascii": "ascii",
+    "iso-8859-1": "latin-1", "latin-1": "latin-1", "latin1": "latin-1",
+    "windows-1252": "cp1252", "cp1252": "cp1252",
+}  # fmt: skip
 NAME_LENGTH = 200  # of a file's name in the answer
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 HOW = f"send files, for example `curl -F {FIELD}=@cat.jpg -F {FIELD}=@dog.png ADDRESS/predict`"
@@ -144,14 +147,11 @@ def _text(name: bytes, charset: str) -> str:
 def _charset(name: str) -> str:
     """The encoding of field and file names, one of `CHARSETS`.
 
-    Python knows codecs (punycode, unicode_escape) that fail on bytes or make text which no JSON
-    can hold.
+    Python is not asked for a client's name: it knows codecs (punycode, unicode_escape) that fail
+    on bytes or make text which no JSON can hold, and keeps each name that it was asked for.
     """
-    try:
-        charset = codecs.lookup(name).name
-    except (LookupError, ValueError):
-        charset = ""
-    if charset not in CHARSETS:
+    charset = CHARSETS.get(name.strip().lower())
+    if charset is None:
         raise RequestError(
             400,
             "BAD_CHARSET",
