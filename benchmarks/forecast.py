@@ -85,8 +85,7 @@ def play(seed: int) -> list[dict[str, Any]]:
         known = numbers[:models]
         curve = learning_curve(
             CurveData(
-                np.array(known), np.array([own[one] for one in known]), sizes, mistaken,
-                np.ones(AUDIT),
+                np.array(known), np.array([own[one] for one in known]), sizes, mistaken
             ),
             rng,
         )  # fmt: skip

@@ -42,6 +42,7 @@ def import_labels(
         folder=images,
         allow_outside=allow_outside,
         processes=os.cpu_count() or 1,
+        audit=ctx.policies.audit,
     )
     record = record_gold if gold else record_import
     with only_writer(ctx.engine, "answers") as token:

@@ -39,6 +39,7 @@ def ingest_files(folders: list[str], processes: int) -> int:
         [Path(folder) for folder in folders],
         processes=processes,
         on_progress=show,
+        audit=ctx.policies.audit,
     )
     show(1, 1)
     print_intake(counts, ", ".join(folders))
@@ -60,7 +61,8 @@ def adopt_traffic() -> int:
         rows = prediction_store.window(ctx.engine, after_seq=start, limit=1000)
         if rows.empty:
             return added
-        counts = adopt(ctx.engine, ctx.workspace, _served_images(ctx.workspace.traffic, rows))
+        images = _served_images(ctx.workspace.traffic, rows)
+        counts = adopt(ctx.engine, ctx.workspace, images, audit=ctx.policies.audit)
         print_intake(counts, "served traffic")
         added += counts.added
         with writing(ctx.engine) as connection:

@@ -83,6 +83,7 @@ TESTED_ELSEWHERE = (
     "tasks/",
     "core/journal_repair.py",  # tests/tasks/operate/test_corruptions.py
     "core/checks.py",  # and all checks of fsck: tests/tasks/operate/test_checks.py
+    "labeling/audit/checks.py",
     "labeling/ingest/checks.py",
     "labeling/ledger/checks.py",
     "labeling/snapshots/checks.py",

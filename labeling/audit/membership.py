@@ -91,6 +91,12 @@ def draw_standing_audit(connection: Connection, policy: AuditPolicy) -> int:
     return len(drawn)
 
 
+def audit_groups(connection: Connection) -> set[str]:
+    """The groups that are never trained on because one of them is in the audit, asked or not."""
+    groups = select(sample_states.c.group_id).where(sample_states.c.is_audit)
+    return set(connection.scalars(groups))
+
+
 def founders() -> Select[tuple[str]]:
     """The sample that founded each group without an audit or gold sample."""
     place = func.row_number().over(

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from core.rows import chunks
 from labeling.audit.numbers import Part
-from labeling.ledger.reasons import Origin
+from labeling.ledger.reasons import Origin, Split
 from labeling.ledger.rounds import IMAGE_COLUMNS
 from labeling.ledger.samples import groups_of
 from labeling.ledger.tables import audit, labels, samples
@@ -78,6 +78,13 @@ def of_part(
     if part is not None:
         once = once[once["part"] == part.value]
     return once.reset_index(drop=True)
+
+
+def without_uncounted(connection: Connection, table: pd.DataFrame) -> pd.DataFrame:
+    """The table of a snapshot without the audit rows that do not count for the pool."""
+    audit_of_table = table[table["split"] == Split.TEST]
+    counted = of_part(connection, audit_of_table)["sample_id"]
+    return table[(table["split"] != Split.TEST) | table["sample_id"].isin(counted)]
 
 
 def rows_unseen_by(

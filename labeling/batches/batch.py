@@ -20,7 +20,7 @@ BATCH = Schema(
         "position": Type.INTEGER,  # in the order to ask
         "reason": Type.TEXT,  # the strategy, or a ledger.reasons.Reason
         "score": Type.OPTIONAL_NUMBER,  # the strategy's; higher is sooner
-        "inclusion_probability": Type.OPTIONAL_NUMBER,  # of audit samples, over the whole draw
+        "inclusion_probability": Type.OPTIONAL_NUMBER,  # of audit samples: the share drawn
         "draw_probability": Type.OPTIONAL_NUMBER,  # of this sample at its draw
         "draws_from": Type.OPTIONAL_NUMBER,  # samples that were left at its draw
         "pre_annotation": Type.OPTIONAL_TEXT,

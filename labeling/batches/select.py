@@ -22,8 +22,6 @@ from labeling.strategies import STRATEGIES, Pool
 from labeling.strategies.substitute import usable
 from labeling.strategies.uncertainty import margin
 
-FEW = 0.01  # of the pool may be left out of the audit: it moves an estimate by no more
-
 
 @configuration("selection")
 class SelectionConfig:
@@ -39,8 +37,8 @@ class SelectionConfig:
         default=0.1,
         ge=0,
         le=1,
-        description="share drawn at random for the audit; raised, up to half the batch, "
-        "until there are enough audit labels for a verdict",
+        description="share for the audit; raised, up to half the batch, until there are enough "
+        "audit labels for a verdict",
     )
     random_share: float = Field(  # checks the claim that choosing pays for life
         default=0.05, ge=0, le=1, description="probability that a place is filled at random"
@@ -49,7 +47,8 @@ class SelectionConfig:
         default=0.0,
         ge=0,
         le=1,
-        description="share from served traffic, and all of the audit; raised to answer drift",
+        description="share from served traffic, which the audit then begins with; raised to answer "
+        "drift",
     )
     fresh_share: float = Field(
         default=0.0, ge=0, le=1, description="share from what was added in the last fresh_days"
@@ -98,29 +97,28 @@ def select_batch(
     rng: np.random.Generator,
     *,
     classes: Sequence[str] = (),
+    audit: Batch | None = None,
     taken: int = 0,
 ) -> tuple[Batch, str]:
     """The next batch in the order to ask, and the rule that chose it, in words.
 
     `candidates` is a table of CANDIDATES; row i of the predictions belongs to its row i. Where a
     strategy lacks what it needs, another takes its place and the rule says so. The order of rows
-    does not matter, and the same seed gives the same batch. The audit part comes first, so that a
-    round left unfinished has it whole: each sample of the pool is in it with the same probability.
-    Near-duplicates of an audit sample are never chosen, and no two of one group as long as there
-    are others. `taken` places are taken already, of those that are not promised: the audit is that
-    of the whole batch.
+    does not matter, and the same seed gives the same batch. `audit`, which no strategy gets, comes
+    first, so that a round left unfinished has it whole. No two of one group are chosen as long as
+    there are others. `taken` places are taken already, of those that are not promised.
     """
+    audit = Batch.of([], reason=str(Reason.AUDIT)) if audit is None else audit
     if config.by_chance:
         predictions = Pool()  # broken predictions do not prevent a random draw
     validate_predictions(candidates, predictions)
     candidates, predictions = sorted_by_sample(candidates, predictions)
     name, rule = usable(config.strategy, predictions)
-    size = min(config.size - taken, len(candidates))
+    size = min(config.size - taken - len(audit), len(candidates))
     builder = BatchBuilder(size, np.ones(len(candidates), dtype=bool))
     if len(candidates):
-        _draw_audit(builder, candidates, config, rng)
         _fill(builder, candidates, predictions, config, name, rng, classes)
-    return _batch_of(builder.taken, candidates), rule
+    return audit.followed_by(_batch_of(builder.taken, candidates)), rule
 
 
 def share_of(size: int, share: float) -> int:
@@ -133,41 +131,9 @@ def _batch_of(picks: Sequence[Pick], candidates: pd.DataFrame) -> Batch:
         candidates["sample_id"].iloc[[pick.row for pick in picks]].tolist(),
         reason=[str(pick.reason) for pick in picks],
         score=[pick.score for pick in picks],
-        inclusion_probability=[pick.inclusion_probability for pick in picks],
         draw_probability=[pick.draw_probability for pick in picks],
         draws_from=[pick.draws_from for pick in picks],
     )
-
-
-def _draw_audit(
-    builder: BatchBuilder,
-    candidates: pd.DataFrame,
-    config: SelectionConfig,
-    rng: np.random.Generator,
-) -> None:
-    """Draw the audit at random, each sample with the probability that is recorded.
-
-    With a `served_share` it is drawn from the served samples, as far as they go: a batch that
-    answers drift must measure what drifted, and the others were audited before. Samples that are
-    never pseudo-labelled (chosen by name, so by chance) come first: a model may have been trained
-    on a pseudo-label of the others. Samples with a near-duplicate in training are never drawn: a
-    model would know the answer.
-    """
-    size = share_of(min(config.size, len(candidates)), config.audit_share)
-    in_train = candidates["has_duplicate_in_train"].to_numpy()
-    is_served = (candidates["origin"] == Origin.SERVED).to_numpy() & bool(config.served_share)
-    comes_first = candidates["never_pseudo_labelled"].to_numpy()
-    served, others = np.flatnonzero(is_served & ~in_train), np.flatnonzero(~is_served & ~in_train)
-    from_served = min(size, len(served))
-    from_others = min(size - from_served, len(others))
-    whole = not is_served.any() and in_train.mean() <= FEW
-    for rows, count in ((served, from_served), (others, from_others)):
-        order = rng.permutation(rows)
-        order = order[np.argsort(~comes_first[order], kind="stable")]
-        for place, row in enumerate(order[:count]):
-            chance, left = 1 / (len(rows) - place), len(candidates) - place
-            draw = (chance, left) if whole else (np.nan, np.nan)
-            builder.take(Pick(int(row), Reason.AUDIT, np.nan, count / len(rows), *draw))
 
 
 def _fill(
@@ -180,10 +146,10 @@ def _fill(
     classes: Sequence[str],
 ) -> None:
     """Fill the places after the audit; what was promised comes before what is left to choose."""
-    never = _set_limits(builder, candidates, predictions, config)
+    _set_limits(builder, candidates, predictions, config)
     chooser = _Chooser(builder, predictions, rng, _best_of_group(candidates, predictions, rng))
     for row in np.flatnonzero(candidates["sample_id"].isin(list(config.named))):
-        if not never[row] and builder.left and row not in builder.rows:
+        if builder.left:
             builder.take(Pick(int(row), Reason.NAMED))
     rest = builder.left
     for reason, within, count in _promised(candidates, predictions, config, rest, classes):
@@ -193,18 +159,16 @@ def _fill(
     for ended in (None, "balance", "groups"):
         if ended in builder.limits:
             # Too few classes or groups: more of one is better than idle annotators.
-            builder.drop(str(ended), never)
+            builder.drop(str(ended))
             chooser.several_of_group = chooser.several_of_group or ended == "groups"
         chooser.fill(name, builder.left, chance=chance, with_odds=not promised)
 
 
 def _set_limits(
     builder: BatchBuilder, candidates: pd.DataFrame, predictions: Pool, config: SelectionConfig
-) -> np.ndarray:
-    """Set the limits; return the rows that are never taken: near-duplicates of audit samples."""
+) -> None:
+    """Set the limits."""
     groups = pd.factorize(candidates["group_id"])[0]
-    held = np.isin(groups, groups[builder.rows])
-    builder.free &= ~held
     builder.limits["groups"] = GroupLimit(groups, 1)
     if config.balance and predictions.probs is not None:
         most = math.ceil(builder.left / predictions.probs.shape[1])
@@ -213,10 +177,6 @@ def _set_limits(
         sources = pd.factorize(candidates["source"])[0]
         limit = GroupLimit(sources, share_of(builder.size, config.source_share))
         builder.limits["sources"] = limit
-        for row in builder.rows:
-            limit.take(row)
-        builder.free &= limit.open
-    return held
 
 
 def _promised(
@@ -310,12 +270,12 @@ class _Chooser:
     ) -> None:
         left = int(np.count_nonzero(self.builder.free))
         draw = (own + chance / left, left) if with_odds else (np.nan, np.nan)
-        self.builder.take(Pick(row, reason, score, np.nan, *draw))
+        self.builder.take(Pick(row, reason, score, *draw))
 
     def _remaining(self, free: np.ndarray) -> Pool:
         """The pool with what is taken for training counted among the labelled."""
         predictions = self.predictions
-        taken = [pick.row for pick in self.builder.taken if pick.reason != Reason.AUDIT]
+        taken = self.builder.rows
         if predictions.embeddings is None or not taken:
             return replace(predictions, allowed=free)
         new = predictions.embeddings[taken]

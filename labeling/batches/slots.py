@@ -31,7 +31,6 @@ class Pick:
     row: int
     reason: str
     score: float = np.nan
-    inclusion_probability: float = np.nan  # of audit samples: over the whole draw
     draw_probability: float = np.nan  # of this row at this draw
     draws_from: float = np.nan  # rows that were left at this draw
 
@@ -67,10 +66,10 @@ class BatchBuilder:
             if full is not None:
                 self.free[full] = False
 
-    def drop(self, name: str, never: np.ndarray) -> None:
-        """End a limit; rows that are `never` to be taken, or full by another limit, stay out."""
+    def drop(self, name: str) -> None:
+        """End a limit; rows of a group that is full by another limit stay out."""
         del self.limits[name]
-        self.free = ~never
+        self.free = np.ones(len(self.free), dtype=bool)
         self.free[self.rows] = False
         for limit in self.limits.values():
             self.free &= limit.open

@@ -7,7 +7,6 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from core.intervals import mean_interval
 from labeling.budget.learning_curve import CurveData, LearningCurve, learning_curve
 from labeling.budget.report import PastForecast, PricedForecast
 from labeling.budget.subset_curve import subset_errors
@@ -61,7 +60,6 @@ def curve_after(past: list[Round], observed: Observations, seed: int) -> Learnin
         own_mistaken=np.array(own, dtype=bool).reshape(len(trained), len(audit)),
         head_labels=sizes,
         head_mistaken=mistaken,
-        weights=1 / audit["inclusion_probability"].to_numpy(dtype=float),
     )
     return learning_curve(data, rng)
 
@@ -148,5 +146,4 @@ def _is_mistaken(predicted: Mapping[str, str], audit: pd.DataFrame) -> np.ndarra
 
 
 def _accuracy(predicted: Mapping[str, str], audit: pd.DataFrame) -> float:
-    drawn = audit["inclusion_probability"].to_numpy(dtype=float)
-    return mean_interval(~_is_mistaken(predicted, audit), inclusion_probability=drawn).value
+    return float(np.mean(~_is_mistaken(predicted, audit)))

@@ -56,7 +56,6 @@ class CurveData:
     own_mistaken: np.ndarray  # [models, rows] bool
     head_labels: np.ndarray  # [subsets]
     head_mistaken: np.ndarray  # [subsets, orders, rows] bool
-    weights: np.ndarray  # [rows] what each audit row stands for
 
 
 @dataclass(frozen=True)
@@ -200,9 +199,8 @@ def _points(share: float) -> str:
 
 def _resampled(evidence: CurveData, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The errors of models and heads, [1 + draws, points]: as observed, and on rows drawn again."""
-    rows, weights = len(evidence.weights), evidence.weights
+    rows = evidence.head_mistaken.shape[-1]
     drawn = np.vstack([np.ones(rows), rng.multinomial(rows, np.full(rows, 1 / rows), size=DRAWS)])
-    drawn = drawn * weights
     drawn /= drawn.sum(axis=1, keepdims=True)
     orders = evidence.head_mistaken.shape[1]
     taken = np.vstack(
@@ -251,11 +249,9 @@ def _straight(
 
 
 def _check(evidence: CurveData) -> None:
-    rows = len(evidence.weights)
+    rows = evidence.head_mistaken.shape[-1]
     shapes = evidence.own_mistaken.shape, evidence.head_mistaken.shape
-    if shapes[0] != (len(evidence.own_labels), rows) or (
-        shapes[1][0] != len(evidence.head_labels) or shapes[1][-1] != rows
-    ):
+    if shapes[0] != (len(evidence.own_labels), rows) or (shapes[1][0] != len(evidence.head_labels)):
         raise ValueError(f"mistakes of shapes {shapes} do not belong to {rows} audit rows")
     if rows < LEAST_ROWS:
         raise ValueError(

@@ -15,8 +15,9 @@ from sqlalchemy import Connection, Engine
 from core.files import file_sha256
 from core.text import listed, short, storable
 from core.workspace import Workspace
+from labeling.audit.numbers import AuditPolicy
 from labeling.ingest.files import ImageFile
-from labeling.ingest.intake import ingest
+from labeling.ingest.intake import USUAL_AUDIT, ingest
 from labeling.ledger.image_queries import RefusedFile, ingest_outcomes, stored_digests
 
 LONGEST_NAME = 4_096  # characters; no file system takes more
@@ -50,6 +51,7 @@ def take_images(
     folder: Path,
     allow_outside: bool = False,
     processes: int = 1,
+    audit: AuditPolicy = USUAL_AUDIT,
 ) -> IngestedImages:
     """Ingest the images of these names, relative to `folder`; one without a file stays out.
 
@@ -64,7 +66,8 @@ def take_images(
     paths = sorted({path for name, path in files.items() if name not in exported})
     added = 0
     if paths:
-        added = ingest(engine, workspace, [Path(path) for path in paths], processes=processes).added
+        files_to_read = [Path(path) for path in paths]
+        added = ingest(engine, workspace, files_to_read, processes=processes, audit=audit).added
     with engine.connect() as connection:
         paths_by_name = {name: _path(folder, name, located) for name in located}
         outcomes = _outcomes(connection, paths_by_name)

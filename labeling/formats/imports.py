@@ -18,10 +18,12 @@ from core.hone_toml import plain_name
 from core.locks import Token
 from core.text import listed, short, storable
 from core.workspace import Workspace
+from labeling.audit.numbers import AuditPolicy
 from labeling.formats import READERS
 from labeling.formats.image_lookup import Absent, is_sample_id, take_images
 from labeling.formats.import_result import ImageCounts, RecordedRows, recorded_rows
 from labeling.formats.rows import LabelFile, Row, same_name
+from labeling.ingest.intake import USUAL_AUDIT
 from labeling.kinds import Kind
 from labeling.ledger.answers import ANSWER_COLUMNS, known_samples, record_answers
 from labeling.ledger.gold import add_gold, audited
@@ -76,6 +78,7 @@ def match(
     folder: Path | None = None,
     allow_outside: bool = False,
     processes: int = 1,
+    audit: AuditPolicy = USUAL_AUDIT,
 ) -> Matched:
     """Ingest the images that the file names, relative to `folder` or else to its own folder."""
     with engine.connect() as connection:
@@ -89,6 +92,7 @@ def match(
         folder=_image_folder(file, folder),
         allow_outside=allow_outside,
         processes=processes,
+        audit=audit,
     )
     rows = [_with_sample(row, ours, ingested.samples) for row in file.rows]
     absent = [one for one in ingested.samples.values() if isinstance(one, Absent)]

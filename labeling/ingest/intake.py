@@ -20,17 +20,20 @@ from core.database import now, writing
 from core.images import CleanImage, ImageRefused, clean_image
 from core.intents import begin_intent, commit_intent, intents, open_intents
 from core.locks import Token, fence, only_writer
-from core.rows import chunks
 from core.shards import Shard, ShardLocation, pack
 from core.workspace import Workspace
+from labeling.audit.membership import draw_new_groups, draw_standing_audit
+from labeling.audit.numbers import AuditPolicy
 from labeling.ingest.files import ImageFile, ReadFile, files_under, read_files
 from labeling.ingest.near_duplicates import DamagedIndex, ThumbnailIndex, join_groups
 from labeling.ledger.answers import known_samples
 from labeling.ledger.image_queries import RefusedFile
 from labeling.ledger.overview import ledger_counts
+from labeling.ledger.samples import groups_of
 from labeling.ledger.tables import refusals, samples, sources
 from labeling.ledger.watermarks import save_watermark, watermark_of
 
+USUAL_AUDIT = AuditPolicy()
 SHARD_IMAGES = 2_000
 PART_IMAGES, PART_BYTES = 256, 2**26  # of the traffic, looked at together
 SHARD_BYTES = 2**28  # held in memory until the shard is written
@@ -66,6 +69,7 @@ def ingest(
     *,
     processes: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
+    audit: AuditPolicy = USUAL_AUDIT,
 ) -> Intake:
     """Take in the image files under `paths`; one known by path, size and time is not read again.
 
@@ -75,7 +79,7 @@ def ingest(
     ours = [path for path in workspace.root.iterdir() if path != workspace.inbox]
     files, skipped = files_under(paths, without=ours)
     with only_writer(engine, "intake") as token:
-        store = _Store(engine, workspace, token, origin="ingest")
+        store = _Store(engine, workspace, token, "ingest", audit)
         fresh = store.unseen(files)
         done = len(files) - len(fresh)
         for chunk in read_files(fresh, processes=processes):
@@ -93,6 +97,7 @@ def adopt(
     received: Iterable[tuple[str, bytes]],
     *,
     origin: str = "served",
+    audit: AuditPolicy = USUAL_AUDIT,
 ) -> Intake:
     """Take in bytes that came through the service; the path of each is `<origin>:<its name>`.
 
@@ -100,7 +105,7 @@ def adopt(
     """
     began = time.monotonic()
     with only_writer(engine, "intake") as token:
-        store = _Store(engine, workspace, token, origin=origin)
+        store = _Store(engine, workspace, token, origin, audit)
         for part in _parts(received):
             files = [ImageFile(f"{origin}:{name}", len(sent), 0) for name, sent in part.items()]
             content = dict(zip(files, part.values(), strict=True))
@@ -138,6 +143,7 @@ class _Store:
     workspace: Workspace
     token: Token
     origin: str
+    audit: AuditPolicy = USUAL_AUDIT
     added: int = 0
     known: int = 0
     shards: int = 0
@@ -193,7 +199,7 @@ class _Store:
         """Store what is left, and remove what killed runs left behind."""
         self._store()
         if self._index is not None:
-            self._index.save(self._index_folder, self._index_version)
+            self._index.save(index_folder(self.workspace), self._index_version)
         with writing(self.engine) as connection:
             fence(connection, self.token)
             for name in open_intents(connection, "shard"):
@@ -235,14 +241,10 @@ class _Store:
     def _folder(self) -> Path:
         return self.workspace.shards
 
-    @property
-    def _index_folder(self) -> Path:
-        return index_folder(self.workspace)
-
     def _load_index(self, connection: Connection) -> ThumbnailIndex:
         """The index of all samples: as it was saved if that was after the last of them, or anew."""
         self._index_version = watermark_of(connection, INDEX) or ""
-        saved = ThumbnailIndex.load(self._index_folder, self._index_version)
+        saved = ThumbnailIndex.load(index_folder(self.workspace), self._index_version)
         if saved is not None and len(saved) == ledger_counts(connection).samples:
             return saved
         return _new_index(connection)
@@ -286,9 +288,11 @@ class _Store:
             self._index = _new_index(connection)
             alike = self._index.add(sample_ids, thumbnails)
         older = {other for _, other in alike} - set(sample_ids)
-        groups, renamed = join_groups(sample_ids, alike, _groups_of(connection, sorted(older)))
+        known = groups_of(connection, older)
+        groups, renamed = join_groups(sample_ids, alike, known)
         self._index_version = shard.name
         save_watermark(connection, INDEX, shard.name)
+        draw_standing_audit(connection, self.audit)
         same = {"origin": self.origin, "added_at": now()}
         rows = [
             {**_sample_row(image, place), "group_id": group, **same}
@@ -297,6 +301,8 @@ class _Store:
         journal.insert(connection, samples, rows)
         for old, new in renamed.items():
             journal.update(connection, samples, samples.c.group_id == old, group_id=new)
+        old_groups = {renamed.get(group, group) for group in known.values()}
+        draw_new_groups(connection, set(groups) - old_groups, self.audit)
 
 
 def _new_index(connection: Connection) -> ThumbnailIndex:
@@ -308,15 +314,6 @@ def _new_index(connection: Connection) -> ThumbnailIndex:
         sample_ids, thumbnails = zip(*part, strict=True)
         index.remember(sample_ids, thumbnails)
     return index
-
-
-def _groups_of(connection: Connection, sample_ids: Sequence[str]) -> dict[str, str]:
-    """The group of each of these samples."""
-    groups: dict[str, str] = {}
-    for keys in chunks(sample_ids):
-        query = select(*samples.c["sample_id", "group_id"]).where(samples.c.sample_id.in_(keys))
-        groups |= dict(connection.execute(query).tuples().all())
-    return groups
 
 
 def _sample_row(image: CleanImage, place: ShardLocation) -> dict[str, object]:

@@ -3,19 +3,28 @@
 import math
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from core.text import counted
-from labeling.ledger.overview import ledger_counts
+from labeling.audit.numbers import Part
+from labeling.ledger.reasons import SampleState
+from labeling.ledger.tables import audit, sample_states
 
 
 @dataclass(frozen=True)
 class AuditProgress:
-    """The audit labels of a workspace beside the number without which every verdict is HOLD."""
+    """The audit labels of a workspace beside the number without which every verdict is HOLD.
+
+    The first counts are of the gate's part; the reporting part is beside it.
+    """
 
     needed: int  # the gate's min_rows
     labelled: int
     open: int  # audit samples before annotators that have no label yet
+    left: int  # audit samples that nobody was asked about yet
+    reported: int = 0  # labels of the reporting part
+    report_open: int = 0
+    report_left: int = 0
 
     @property
     def missing(self) -> int:
@@ -27,6 +36,18 @@ class AuditProgress:
         """Whether enough audit samples are labelled."""
         return self.labelled >= self.needed
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the images that came in are too few for as many audit labels."""
+        return self.missing > self.left
+
+    def missing_with_report(self, report_share: float) -> int:
+        """Audit labels to ask for until a verdict is possible, the reporting part's among them."""
+        if not self.missing:
+            return 0
+        report = math.ceil(round(self.needed * report_share / (1 - report_share), 9))
+        return self.missing + max(0, report - self.reported - self.report_open)
+
     def sentence(self, *, per_round: int | None = None) -> str:
         """The numbers for people; with the audit samples of one round also how many rounds."""
         parts = [f"{self.labelled} are labelled"]
@@ -35,6 +56,11 @@ class AuditProgress:
         if self.missing:
             parts.append(f"{self.missing} are still missing")
         text = f"A verdict needs {self.needed} audit labels: {', '.join(parts)}"
+        if self.exhausted:
+            return (
+                f"{text}, and only {self.left} more images are in this part of the audit: ingest "
+                "more, or raise `share` in [audit] of hone.toml"
+            )
         if not self.missing or per_round is None:
             return text
         if per_round == 0:
@@ -44,6 +70,34 @@ class AuditProgress:
 
 
 def load_audit_progress(connection: Connection, needed: int) -> AuditProgress:
-    """How many audit labels there are and are asked for, beside the number that is `needed`."""
-    counts = ledger_counts(connection)
-    return AuditProgress(needed, counts.audit_labelled, counts.audit_open)
+    """How many audit labels there are and are asked for, beside the number that is `needed`.
+
+    Labels from before groups had numbers count as long as the others are not more.
+    """
+    is_former = audit.c.number.is_(None)
+    query = (
+        select(audit.c.part, is_former, sample_states.c.state, func.count())
+        .join(sample_states, sample_states.c.sample_id == audit.c.sample_id)
+        .group_by(audit.c.part, is_former, sample_states.c.state)
+    )
+    counts = {
+        (part or Part.GATE, bool(former), state): rows
+        for part, former, state, rows in connection.execute(query).tuples()
+    }
+
+    def count(part: Part, state: SampleState, *, former: bool = False) -> int:
+        return counts.get((part, former, state), 0)
+
+    labelled, reported = (count(part, SampleState.LABELLED) for part in (Part.GATE, Part.REPORT))
+    former = count(Part.GATE, SampleState.LABELLED, former=True)
+    if former >= labelled + reported:
+        labelled += former
+    return AuditProgress(
+        needed,
+        labelled,
+        open=count(Part.GATE, SampleState.OPEN) + count(Part.GATE, SampleState.OPEN, former=True),
+        left=count(Part.GATE, SampleState.HELD),
+        reported=reported,
+        report_open=count(Part.REPORT, SampleState.OPEN),
+        report_left=count(Part.REPORT, SampleState.HELD),
+    )

@@ -12,15 +12,15 @@ from labeling.ledger.tables import assignments, labels, rounds, samples
 def load_batch_outcomes(connection: Connection, *, models: Collection[str]) -> pd.DataFrame:
     """The assignments that one of these models predicted, in the order they were drawn.
 
-    Columns: round_id, reason, inclusion_probability, draw_probability, draws_from,
-    pre_annotation_model, config (of the round), origin (of the sample), and right: whether the
-    prediction is the label, missing until there is one.
+    Columns: round_id, reason, draw_probability, draws_from, pre_annotation_model, config (of the
+    round), origin (of the sample), and right: whether the prediction is the label, missing until
+    there is one.
     """
     label = (labels.c.sample_id == assignments.c.sample_id) & labels.c.replaced_at.is_(None)
     query = (
         select(
-            *assignments.c["round_id", "reason", "inclusion_probability", "draw_probability"],
-            *assignments.c["draws_from", "pre_annotation_model"],
+            *assignments.c["round_id", "reason", "draw_probability", "draws_from"],
+            assignments.c.pre_annotation_model,
             *(rounds.c.config, samples.c.origin),
             (assignments.c.pre_annotation == labels.c.label).label("right"),
         )

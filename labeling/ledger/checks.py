@@ -17,13 +17,12 @@ from labeling.kinds import KINDS
 from labeling.ledger import overview
 from labeling.ledger.answers import answer_digest
 from labeling.ledger.pending import LAST_FULL
-from labeling.ledger.reasons import AnswerKind, Outcome, Reason
+from labeling.ledger.reasons import AnswerKind, Outcome
 from labeling.ledger.rounds import SEND, round_name
 from labeling.ledger.settlement import last_answer
 from labeling.ledger.tables import (
     answers,
     assignments,
-    audit,
     gold,
     label_answers,
     labels,
@@ -103,40 +102,6 @@ def rounds_are_complete(engine: Engine, workspace: Workspace) -> Iterator[Findin
             if rows != position + 1:
                 what = f"{name} has {rows} assignments, the last is number {position + 1}"
                 yield Finding("I2", what, RESTORE)
-
-
-def audit_samples_are_drawn(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Audit samples without a probability in (0, 1], or with another than their assignment has."""
-    drawn = (
-        select(*audit.c["sample_id", "round_id", "inclusion_probability"])
-        .add_columns(assignments.c.inclusion_probability.label("asked_with"), assignments.c.reason)
-        .join(assignments, _SAME_DRAW, isouter=True)
-    )
-    is_audit = assignments.c.reason == Reason.AUDIT
-    forgotten = (
-        select(*assignments.c["sample_id", "round_id"])
-        .where(is_audit, assignments.c.outcome == Outcome.LABELLED)
-        .where(assignments.c.sample_id.not_in(select(audit.c.sample_id)))
-    )
-    with engine.connect() as connection:
-        for row in stream(connection, drawn):
-            share, asked_with = row.inclusion_probability, row.asked_with
-            of = f"audit sample {row.sample_id[:12]} of {row.round_id}"
-            if not (isinstance(share, float) and 0 < share <= 1):
-                yield Finding("I11", f"{of} was drawn with probability {share}", RESTORE)
-            elif row.reason != Reason.AUDIT:
-                yield Finding("I11", f"{of} has no assignment as such", RESTORE)
-            elif asked_with not in (None, share):
-                what = f"was drawn with probability {share}, its assignment has {asked_with}"
-                yield Finding("I11", f"{of} {what}", RESTORE)
-        for row in stream(connection, forgotten):
-            what = f"sample {row.sample_id[:12]} of {row.round_id} was asked for the audit"
-            yield Finding("I11", f"{what} and is not in audit", RESTORE)
-
-
-_SAME_DRAW = (assignments.c.sample_id == audit.c.sample_id) & (
-    assignments.c.round_id == audit.c.round_id
-)
 
 
 def answers_are_as_given(engine: Engine, workspace: Workspace) -> Iterator[Finding]:

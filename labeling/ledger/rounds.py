@@ -224,8 +224,8 @@ def load_sent(connection: Connection, *, open_only: bool) -> set[tuple[str, str]
 def record_deleted(engine: Engine, token: Token, gone: Iterable[tuple[str, str]]) -> None:
     """End assignments whose task somebody deleted; their samples go back to the pool.
 
-    One drawn for the audit leaves it, or it would never be asked about again; unless it had a
-    label, for then it was measured on and is never trained on.
+    An audit sample is asked about again when its turn comes. One from before there were numbers
+    leaves the audit, unless it had a label: then it was measured on and is never trained on.
     """
     had_label = select(labels.c.sample_id)
     gone = list(gone)
@@ -237,7 +237,10 @@ def record_deleted(engine: Engine, token: Token, gone: Iterable[tuple[str, str]]
             closed_at = func.coalesce(assignments.c.closed_at, now())
             journal.update(connection, assignments, *mine, closed_at=closed_at, outcome="deleted")
             drawn = audit.c.round_id == round_id, audit.c.sample_id == sample_id
-            journal.delete(connection, audit, *drawn, audit.c.sample_id.not_in(had_label))
+            unlabelled = *drawn, audit.c.sample_id.not_in(had_label)
+            is_former = audit.c.number.is_(None)
+            journal.update(connection, audit, *unlabelled, ~is_former, round_id=None)
+            journal.delete(connection, audit, *unlabelled, is_former)
 
 
 def pool_ids() -> Select[tuple[str]]:
@@ -264,15 +267,10 @@ def open_round(
     `run` is the deployment's run that chooses it, which comes back to it after a kill.
     """
     rows = [{**row, "round_id": round_id} for row in records(batch.rows)]
-    drawn = [
-        {
-            "sample_id": row["sample_id"],
-            "round_id": round_id,
-            "drawn_at": now(),
-            "inclusion_probability": row["inclusion_probability"],
-        }
+    audited = [
+        {"sample_id": row["sample_id"], "round_id": round_id}
         for row in rows
-        if row["reason"] == "audit"
+        if row["reason"] == Reason.AUDIT
     ]
     fence(connection, token)
     about = {
@@ -288,7 +286,7 @@ def open_round(
     }
     journal.insert(connection, rounds, [about])
     journal.insert(connection, assignments, rows)
-    journal.insert(connection, audit, drawn)
+    journal.update_rows(connection, audit, audited)
     intent = {"size": len(rows), "run": run}
     begin_intent(connection, token, kind=SEND, key=round_id, payload=intent)
 

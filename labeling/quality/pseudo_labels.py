@@ -22,7 +22,6 @@ from labeling.snapshots.table import SOFT_COLUMNS
 from labeling.strategies.pool import Pool
 
 SHOWN = 0.8  # confidence of a pre-annotation, at least; on the digits 98 of 100 such were right
-RESERVE = 0.25  # of all samples never get a pseudo-label: the audit is drawn from these first
 _AT_ONCE = 65_536  # rows: rounding never needs the memory that the pool needs
 _DIGITS = 5  # of a stored probability: the same predictions make the same bytes
 
@@ -49,15 +48,6 @@ class SoftPolicy:
     alpha: float = Field(  # leaving out what helps costs less than keeping what hurts
         default=0.2, gt=0, lt=0.5, description="of the test whether pseudo-labels hurt"
     )
-
-
-def never_pseudo_labelled(sample_ids: Sequence[str]) -> np.ndarray:
-    """Which samples never get a pseudo-label, so that the audit can be drawn from untrained ones.
-
-    It depends on the sample's name alone: a draw from these is a draw from all.
-    """
-    marks = [hashlib.sha256(f"reserve:{name}".encode()).digest()[:4] for name in sample_ids]
-    return np.array([int.from_bytes(mark) < RESERVE * 2**32 for mark in marks], dtype=bool)
 
 
 def pre_annotate(
@@ -123,11 +113,10 @@ def pseudo_label_rows(
 
     `labels` are those that are trained on: each class gets at most its share of them. The rows are
     drawn at random (by the sample's name) among the confident: the most confident would be copies
-    of labelled samples. None is reserved for the audit.
+    of labelled samples.
     """
     likeliest = _likeliest(sample_ids, probs, classes)
-    is_allowed = ~never_pseudo_labelled(sample_ids)
-    confident = likeliest[(likeliest["confidence"] >= policy.least_confidence) & is_allowed]
+    confident = likeliest[likeliest["confidence"] >= policy.least_confidence]
     lots = [hashlib.sha256(f"soft:{name}".encode()).hexdigest() for name in confident["sample_id"]]
     drawn = confident.assign(lot=lots).sort_values("lot")
     counts = Counter(labels)

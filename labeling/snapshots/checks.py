@@ -124,11 +124,11 @@ def the_table_is_the_newest_snapshot(engine: Engine, workspace: Workspace) -> It
 def held_out_samples_are_not_trained_on(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
     """Audit and gold samples, and their near-duplicates, that the newest snapshot trains on."""
     newest = list_snapshots(engine).tail(1)
-    for name, commit in zip(newest["name"], newest["commit"], strict=True):
+    for name, commit, cut_at in newest[["name", "commit", "created_at"]].itertuples(index=False):
         with ObjectStore(workspace.root) as store, engine.connect() as connection:
             try:
                 with store.whole_file(table_of(store, commit)) as path:
-                    leaked = sorted({*_held_out(connection, path), *_like_measured(path)})
+                    leaked = sorted({*_held_out(connection, path, cut_at), *_like_measured(path)})
             except (RuntimeError, ValueError):
                 return  # `snapshots_are_as_frozen` reports it
         for sample_id in leaked:
@@ -139,12 +139,15 @@ def held_out_samples_are_not_trained_on(engine: Engine, workspace: Workspace) ->
             )
 
 
-def _held_out(connection: Connection, path: Path) -> Iterator[str]:
-    """Samples that are trained on and stand in the audit or among gold."""
+def _held_out(connection: Connection, path: Path, cut_at: str) -> Iterator[str]:
+    """Samples that are trained on and were in the audit then, or are among gold."""
     for columns in _batches(path, "sample_id", TRAINED_ON):
         for keys in chunks(columns["sample_id"]):
-            for table in (audit, gold):
-                apart = select(table.c.sample_id).where(table.c.sample_id.in_(keys))
+            in_audit = audit.c.sample_id.in_(keys), audit.c.drawn_at <= cut_at
+            for apart in (
+                select(audit.c.sample_id).where(*in_audit),
+                select(gold.c.sample_id).where(gold.c.sample_id.in_(keys)),
+            ):
                 yield from (row.sample_id for row in stream(connection, apart))
 
 

@@ -39,7 +39,6 @@ __all__ = [
     "count_changed_labels",
     "cut_snapshot",
     "fetch_shards",
-    "has_pseudo_labels",
     "list_snapshots",
     "load_snapshot",
     "newest_snapshot",
@@ -148,12 +147,6 @@ def why_soft(connection: Connection, name: str) -> str:
     made = (intents.c.kind == KIND) & (intents.c.key == name)
     payload = connection.scalar(select(intents.c.payload).where(made))
     return str((payload or {}).get("soft", ""))
-
-
-def has_pseudo_labels(connection: Connection) -> bool:
-    """Whether any snapshot has soft rows: audits must then be drawn from what was never guessed."""
-    made = select(intents.c.payload).where(intents.c.kind == KIND)
-    return any(payload.get("guesses", 0) for payload in connection.scalars(made))
 
 
 def verify_remote(workspace: Workspace, *names: str) -> list[str]:

@@ -4,6 +4,7 @@ from prefect import task
 
 from core.database import writing
 from core.locks import only_writer
+from labeling.audit.membership import draw_standing_audit
 from labeling.ledger import overview
 from labeling.ledger.watermarks import save_watermark, watermark_of
 from labeling.quality.pseudo_labels import SoftPolicy
@@ -43,6 +44,8 @@ def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str |
     if changed == 0 or (changed < every and waiting):
         print(f"no snapshot yet: {changed} labels changed, {waiting} samples wait (every {every})")
         return None
+    with writing(ctx.engine) as connection:
+        draw_standing_audit(connection, ctx.policies.audit)
     pseudo = _pseudo_labels(ctx, soft, config)
     with only_writer(ctx.engine, "workspace-git") as token:
         name = cut_snapshot(

@@ -16,6 +16,8 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from core.locks import LockBusy
+from labeling.audit.numbers import Part
+from labeling.audit.rows import of_part
 from labeling.ledger.reasons import Split
 from labeling.ledger.rounds import IMAGE_COLUMNS, load_pool
 from labeling.quality.label_propagation import VERSION, propagate
@@ -78,6 +80,7 @@ def choose_pseudo_labels(
     labelled, audit = (table[table["split"] == split] for split in (Split.TRAIN, Split.TEST))
     with engine.connect() as connection:
         pool = load_pool(connection)
+        audit = of_part(connection, audit, part=Part.GATE)
     if len(audit) < policy.min_audit or labelled.empty or pool.empty:
         return SoftChoice(
             None,
@@ -90,11 +93,8 @@ def choose_pseudo_labels(
     try:
         embedded = _Embedded(labelled, pool, audit, *embed(images), classes)
     except LockBusy:  # perhaps for an hour; the labels do not wait for pseudo-labels
-        return SoftChoice(
-            None,
-            "no pseudo-labels this time: another process is scoring the pool; the next snapshot "
-            "tries again",
-        )
+        why = "another process is scoring the pool; the next snapshot tries again"
+        return SoftChoice(None, f"no pseudo-labels this time: {why}")
     rows = _pseudo_labels(embedded, policy, learnt)
     if rows.empty:
         reason = f"none has a confidence of {policy.least_confidence}"

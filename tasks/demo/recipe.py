@@ -12,9 +12,11 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from core.database import writing
 from core.files import write_atomically
 from core.workspace import init_workspace
 from labeling import simulation
+from labeling.audit.membership import audit_groups, set_key
 from labeling.batches.select import SelectionConfig
 from labeling.consensus.settle import SettlePolicy
 from labeling.ledger.overview import labelled_samples
@@ -34,7 +36,7 @@ from tasks.operate.trace_view import show_trace
 from tasks.policies import Policies, policies_toml
 from tasks.predictions import load_version
 
-AUDIT, FIRST, BATCH, ROUNDS = 250, 50, 50, 3
+AUDIT, FIRST, BATCH, ROUNDS = 200, 50, 50, 3  # the standing audit of the digits has some 220
 PERSON_BATCH = 10
 CLEAN, SHIFTED, SCORED = 200, 300, 200  # images held back: two windows, and the scoring
 DRIFT_BATCH, DRIFT_AUDIT = 150, 50
@@ -69,7 +71,7 @@ class Recipe:
 
     @property
     def start(self) -> SelectionConfig:
-        """The audit set and a small random first batch, drawn together from the whole pool."""
+        """Most of the standing audit and a small random first batch, asked about together."""
         return SelectionConfig(
             strategy="random", size=AUDIT + FIRST, audit_share=AUDIT / (AUDIT + FIRST)
         )
@@ -79,7 +81,7 @@ class Recipe:
         return PERSON_BATCH if person else BATCH
 
     def round(self, person: bool) -> SelectionConfig:
-        """As a round is by default, but that the audit set is there already."""
+        """As a round is by default, but that the audit is labelled already."""
         return SelectionConfig(size=self.batch(person), audit_share=0.0)
 
     def policies(self, person: bool) -> Policies:
@@ -121,6 +123,8 @@ def make_workspace(
         image_size=recipe.image_size,
         policies=policies_toml(recipe.policies(person)),
     )
+    with writing(open_context().engine) as connection:  # the same seed plays the same demo
+        set_key(connection, f"demo {seed}".encode())
     pool, back = digits.load_digits(seed, held_back=CLEAN + SHIFTED + SCORED)
     sets = {
         "clean": back[:CLEAN],
@@ -141,9 +145,10 @@ def start_random_baseline(beside: Executor, recipe: Recipe, extra: int) -> "Futu
     audit = table[table["split"] == "test"]
     with ctx.engine.connect() as connection:
         everything = load_samples(connection)
+        never_trained = audit_groups(connection)
     first = set(_first_batch(table))
     others = everything[
-        ~everything["sample_id"].isin(first) & ~everything["group_id"].isin(audit["group_id"])
+        ~everything["sample_id"].isin(first) & ~everything["group_id"].isin(list(never_trained))
     ].sort_values("sample_id")
     drawn = others.sample(frac=1, random_state=recipe.seed).head(extra)
     asked = pd.concat([everything[everything["sample_id"].isin(first)], drawn])

@@ -9,7 +9,8 @@ from prefect import task
 from core.database import writing
 from core.locks import only_writer
 from labeling import simulation
-from labeling.batches.audit_share import raise_audit_share
+from labeling.audit.asking import audit_batch
+from labeling.audit.membership import draw_standing_audit
 from labeling.batches.batch import Batch
 from labeling.batches.candidates import candidates_of
 from labeling.batches.checks import validate_predictions
@@ -24,13 +25,11 @@ from labeling.batches.select import SelectionConfig, select_batch, share_of
 from labeling.kinds import KINDS
 from labeling.ledger import duels, overview, rounds
 from labeling.ledger.answers import refuse_lost_classes
-from labeling.ledger.audit_progress import load_audit_progress
 from labeling.ledger.examples import most_similar_labelled
 from labeling.ledger.reasons import AnswerKind, Reason
 from labeling.ledger.samples import load_image_places
 from labeling.ledger.settlement import load_ledger_state
-from labeling.quality.pseudo_labels import never_pseudo_labelled, pre_annotate
-from labeling.snapshots.publish import has_pseudo_labels
+from labeling.quality.pseudo_labels import pre_annotate
 from labeling.strategies.pool import Pool
 from labeling.studio import client
 from labeling.studio.ml_backend import connect_backend
@@ -39,6 +38,7 @@ from labeling.studio.tabs import QUEUE, duel_stage
 from models.registry import versions
 from models.watching import decisions
 from tasks.context import Context, open_context
+from tasks.label.audit_part import choose_audit, print_missing
 from tasks.label.score_pool import FEATURES, embed_cold_pool, predict_pool
 from tasks.label.stage_images import stage_examples, stage_images
 from tasks.report.artifacts import IMAGES_SHOWN, publish_batch_artifact
@@ -113,22 +113,23 @@ def choose_batch(
     """
     ctx = open_context()
     with only_writer(ctx.engine, "rounds") as token:
-        with ctx.engine.connect() as connection:
+        with writing(ctx.engine) as connection:
             round_id = round_id or rounds.new_round(connection)
             if (size := rounds.round_size(connection, round_id)) is not None:
                 print(f"{round_id} was chosen before, {size} samples: it is finished as it was")
                 return round_id
+            draw_standing_audit(connection, ctx.policies.audit)
+        with ctx.engine.connect() as connection:
             waiting = overview.count_open(connection)
             pool = rounds.load_pool(connection)
-            progress = load_audit_progress(connection, ctx.policies.gate.min_rows)
-        if not _worth_choosing(pool, waiting, queue_limit, selection):
-            return None
         drift = decisions.unanswered_drift(ctx.engine)
-        if drift is not None:
+        if drift:
             selection = replace(selection, served_share=max(selection.served_share, DRIFT_SHARE))
-        selection = raise_audit_share(selection, missing=progress.missing, pool_size=len(pool))
+        selection, audit = choose_audit(ctx, selection, len(pool))
+        if not _worth_choosing(pool, audit, waiting, queue_limit, selection):
+            return None
         rng = np.random.default_rng([seed, rounds.round_number(round_id)])
-        chosen = _choose(ctx, pool, selection, queueing, rng)
+        chosen = _choose(ctx, pool, audit, selection, queueing, rng)
         with writing(ctx.engine) as connection:
             rounds.open_round(
                 connection,
@@ -139,33 +140,35 @@ def choose_batch(
                 config={**asdict(selection), **asdict(queueing)},
                 model=chosen.model,
                 seed=seed,
-                why=drift.reason if drift is not None else "scheduled",
+                why=drift.reason if drift else "scheduled",
                 rule=chosen.rule,
                 run=deployed_run(),
             )
-            if drift is not None:
+            if drift:
                 decisions.answer_decision(connection, drift.decision_id, round_id)
-            progress = load_audit_progress(connection, progress.needed)
     print(f"{round_id}: {len(chosen.batch)} of {len(pool)} chosen by {chosen.rule_and_model}")
-    if not progress.verdict_possible:
-        print(progress.sentence(per_round=chosen.audit_size))
+    print_missing(ctx, chosen.audit_size)
     return round_id
 
 
 def _worth_choosing(
-    pool: pd.DataFrame, waiting: int, queue_limit: int, selection: SelectionConfig
+    pool: pd.DataFrame,
+    audit: pd.DataFrame,
+    waiting: int,
+    queue_limit: int,
+    selection: SelectionConfig,
 ) -> bool:
     """Whether there is anything to ask and room for it; prints why not."""
     if waiting >= queue_limit:
         print(f"{waiting} samples wait for annotators (limit {queue_limit}): nothing chosen")
         return False
-    if pool.empty:
+    if pool.empty and audit.empty:
         remedy = "`hone collect` when they are answered" if waiting else "`hone ingest PATH`"
         print(f"nothing to choose: the pool is empty, {waiting} wait for annotators; {remedy}")
         return False
     absent = sorted(set(selection.named) - set(pool["sample_id"]))
     if absent:
-        print(f"named, but labelled, asked about or unknown: {', '.join(absent)}")
+        print(f"named, but labelled, asked about, in the audit or unknown: {', '.join(absent)}")
     return True
 
 
@@ -254,6 +257,7 @@ def studio_address(ctx: Context) -> dict[str, str]:
 def _choose(
     ctx: Context,
     pool: pd.DataFrame,
+    audit: pd.DataFrame,
     selection: SelectionConfig,
     queueing: QualityControlConfig,
     rng: np.random.Generator,
@@ -262,22 +266,15 @@ def _choose(
     with ctx.engine.connect() as connection:
         every_gold = rounds.load_gold(connection)
         labelled = rounds.load_labelled_or_pending(connection)
-        with_pseudo_labels = has_pseudo_labels(connection)
-    candidates = candidates_of(
-        pool,
-        groups_in_train=set(labelled["group_id"]),
-        never_pseudo_labelled=(
-            never_pseudo_labelled(pool["sample_id"].tolist()) if with_pseudo_labels else True
-        ),
-    )
-    gold = pick_gold(every_gold, min(selection.size, len(pool)), queueing, rng)
+    size = min(selection.size, len(pool) + len(audit))
+    gold = pick_gold(every_gold, size, queueing, rng)
     model = versions.champion(ctx.engine)
     if model is None:
-        batch, rule = _choose_cold(ctx, pool, candidates, labelled, selection, rng)
+        batch, rule = _choose_cold(ctx, pool, audit, labelled, selection, rng)
         gold_batch = Batch.of(gold["sample_id"].tolist(), reason=str(Reason.GOLD))
     else:
         batch, gold_batch, rule = _choose_with_model(
-            ctx, pool, candidates, gold, labelled, model, selection, rng
+            ctx, pool, audit, gold, labelled, model, selection, rng
         )
     batch = add_quality_controls(batch, gold_batch, queueing, rng)
     with ctx.engine.connect() as connection:
@@ -288,7 +285,7 @@ def _choose(
 def _choose_cold(
     ctx: Context,
     pool: pd.DataFrame,
-    candidates: pd.DataFrame,
+    audit: pd.DataFrame,
     labelled: pd.DataFrame,
     selection: SelectionConfig,
     rng: np.random.Generator,
@@ -296,7 +293,9 @@ def _choose_cold(
     """The batch while there is no model, pre-annotated by similar samples with labels; the rule."""
     predictions = embed_cold_pool(ctx, pool, labelled, selection)
     arrays, classes = predictions.pool, predictions.classes
-    batch, rule = select_batch(candidates, arrays, selection, rng, classes=classes)
+    batch, rule = select_batch(
+        candidates_of(pool), arrays, selection, rng, classes=classes, audit=audit_batch(audit)
+    )
     if arrays.labels is None or not (arrays.labels >= 0).any():
         return batch, rule
     ids = pool["sample_id"].tolist()
@@ -306,7 +305,7 @@ def _choose_cold(
 def _choose_with_model(
     ctx: Context,
     pool: pd.DataFrame,
-    candidates: pd.DataFrame,
+    audit: pd.DataFrame,
     gold: pd.DataFrame,
     labelled: pd.DataFrame,
     model: str,
@@ -315,12 +314,14 @@ def _choose_with_model(
 ) -> tuple[Batch, Batch, str]:
     """The batch and the gold, pre-annotated by the model except second looks; the rule."""
     relabel = Batch.of([], reason=str(Reason.RELABEL))
+    candidates, first = candidates_of(pool), audit_batch(audit)
+    others = pd.concat([gold, audit], ignore_index=True)
     if selection.by_chance:  # the model predicts only the samples that were drawn
-        batch, rule = select_batch(candidates, Pool(), selection, rng)
+        batch, rule = select_batch(candidates, Pool(), selection, rng, audit=first)
         drawn = pool[pool["sample_id"].isin(batch.sample_ids)]
-        predictions = predict_pool(ctx, drawn, gold, labelled[:0], model, selection)
+        predictions = predict_pool(ctx, drawn, others, labelled[:0], model, selection)
     else:
-        predictions = predict_pool(ctx, pool, gold, labelled, model, selection)
+        predictions = predict_pool(ctx, pool, others, labelled, model, selection)
         relabel = _relabel_batch(ctx, candidates, predictions.pool, labelled, selection, rng)
         batch, rule = select_batch(
             candidates,
@@ -328,6 +329,7 @@ def _choose_with_model(
             selection,
             rng,
             classes=predictions.classes,
+            audit=first,
             taken=len(relabel),
         )
     gold_batch = Batch.of(gold["sample_id"].tolist(), reason=str(Reason.GOLD))

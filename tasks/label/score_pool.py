@@ -39,7 +39,7 @@ class PoolPredictions:
 
     pool: Pool
     classes: list[str]
-    sample_ids: pd.Index  # of pool and gold
+    sample_ids: pd.Index  # of the pool and the others
     outputs: np.ndarray  # of these, as the kind declares them
     model: str
     kind: Kind
@@ -64,22 +64,24 @@ class PoolPredictions:
 def predict_pool(
     ctx: Context,
     pool: pd.DataFrame,
-    gold: pd.DataFrame,
+    others: pd.DataFrame,
     labelled: pd.DataFrame,
     model: str,
     selection: SelectionConfig,
 ) -> PoolPredictions:
-    """The champion's predictions for the pool, for the gold that is mixed in, and for `labelled`.
+    """The champion's predictions for the pool, for `others` of the batch, and for `labelled`.
+
+    No strategy chooses among the others: they are the audit and gold.
 
     `labelled` are the samples that have a label or wait for one.
     """
     from models.scoring.ensemble import ensemble_predictions
 
     loaded = load_version(ctx, model)
-    table = pd.concat([pool, gold, labelled], ignore_index=True)
+    table = pd.concat([pool, others, labelled], ignore_index=True)
     predictions = _scored(ctx, loaded, table)
     classes, kind = list(loaded.card.classes), loaded.card.label_kind
-    n_pool, n_asked = len(pool), len(pool) + len(gold)
+    n_pool, n_asked = len(pool), len(pool) + len(others)
     labelled_embeddings = predictions.embeddings[n_asked:]
     numbers = kind.class_numbers(list(labelled["label"]), classes)
     embeddings = predictions.embeddings[:n_pool]
@@ -98,7 +100,7 @@ def predict_pool(
     return PoolPredictions(
         Pool(probs, embeddings, ensemble, labelled_embeddings, numbers),
         classes,
-        pd.Index(pd.concat([pool["sample_id"], gold["sample_id"]], ignore_index=True)),
+        pd.Index(pd.concat([pool["sample_id"], others["sample_id"]], ignore_index=True)),
         predictions.outputs[:n_asked],
         model,
         kind,

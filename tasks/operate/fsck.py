@@ -15,6 +15,7 @@ from core import checks as base
 from core import journal_checks as journal
 from core.findings import MEND, RESTORE, Finding
 from core.workspace import Workspace
+from labeling.audit import checks as audit
 from labeling.ingest import checks as ingest
 from labeling.ledger import checks as ledger
 from labeling.ledger.watermarks import ADOPTED, watermark_of
@@ -181,7 +182,7 @@ CHECKS: dict[str, Check] = {
         registry.verdicts_rest_on_evidence,
     ),
     "audit_samples_are_drawn": Check(
-        "I11", "accuracy is estimated with wrong weights", ledger.audit_samples_are_drawn
+        "I11", "accuracy is measured on others than were drawn", audit.audit_samples_are_drawn
     ),
     "near_duplicates_are_together": Check(
         "I11", "an image may be trained on and measured on", ingest.near_duplicates_are_together

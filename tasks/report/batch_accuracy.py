@@ -11,6 +11,8 @@ from labeling.ledger.reasons import Origin, Reason
 from models.judging.lure import is_sequential_draw, lure_accuracy, naive_accuracy
 from models.registry import versions
 
+BY_CHANCE = (Reason.AUDIT, Reason.RANDOM)
+
 
 def batch_accuracies(engine: Engine) -> list[BatchAccuracy]:
     """The accuracy of the model that chose a batch, for each round with labels, oldest first.
@@ -32,13 +34,13 @@ def _batch_accuracy(name: str, assigned: pd.DataFrame) -> BatchAccuracy:
 
     Assignments without a label yet count only for how the batch was drawn.
     """
-    batch = assigned[assigned["right"].notna()]
-    right = batch["right"].astype(bool).to_numpy()
-    is_audit = (batch["reason"] == Reason.AUDIT).to_numpy()
-    audit = batch[is_audit]
-    by_chance = is_audit | (batch["reason"] == Reason.RANDOM).to_numpy()
-    has_chances = assigned["draws_from"].notna().all() and by_chance.any()
-    is_sequential = is_sequential_draw(assigned["draws_from"].to_numpy(dtype=float))
+    # The standing audit is of all images, not of those that were left at that time.
+    is_apart = (assigned["reason"] == Reason.AUDIT) & assigned["draws_from"].isna()
+    has_label = assigned["right"].notna()
+    batch, drawn, chosen = assigned[has_label], assigned[~is_apart], assigned[has_label & ~is_apart]
+    audit = batch[batch["reason"] == Reason.AUDIT]
+    has_chances = drawn["draws_from"].notna().all() and chosen["reason"].isin(BY_CHANCE).any()
+    is_sequential = is_sequential_draw(drawn["draws_from"].to_numpy(dtype=float))
     notes = []
     if has_chances and not is_sequential:
         notes.append("no LURE: near-duplicates left the pool with what was drawn")
@@ -47,21 +49,20 @@ def _batch_accuracy(name: str, assigned: pd.DataFrame) -> BatchAccuracy:
     return BatchAccuracy(
         round=name,
         model=str(assigned["pre_annotation_model"].iloc[0]),
-        naive=naive_accuracy(right),
-        lure=_lure(right, batch) if has_chances and is_sequential else None,
-        audit=_on_audit(right[is_audit], audit) if len(audit) else None,
+        naive=naive_accuracy(_right(batch)),
+        lure=_lure(chosen) if has_chances and is_sequential else None,
+        audit=mean_interval(_right(audit)) if len(audit) else None,
         notes=notes,
     )
 
 
-def _lure(right: np.ndarray, batch: pd.DataFrame) -> Interval:
-    drawn, left = (batch[name].to_numpy(dtype=float) for name in ("draw_probability", "draws_from"))
-    return lure_accuracy(right, draw_probability=drawn, draws_from=left)
+def _right(rows: pd.DataFrame) -> np.ndarray:
+    return rows["right"].astype(bool).to_numpy()
 
 
-def _on_audit(right: np.ndarray, audit: pd.DataFrame) -> Interval:
-    drawn = audit["inclusion_probability"].to_numpy(dtype=float)
-    return mean_interval(right, inclusion_probability=drawn)
+def _lure(rows: pd.DataFrame) -> Interval:
+    drawn, left = (rows[name].to_numpy(dtype=float) for name in ("draw_probability", "draws_from"))
+    return lure_accuracy(_right(rows), draw_probability=drawn, draws_from=left)
 
 
 def _is_of_served_only(audit: pd.DataFrame) -> bool:

@@ -1,13 +1,14 @@
 """A database with samples in it, for tests of what stands on the ledger."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine
 
 from core import journal
 from core.database import connect, now, upgrade, writing
-from labeling.ledger.tables import samples
+from labeling.ledger.tables import audit, samples
 
 
 def make_engine(
@@ -36,6 +37,24 @@ def make_engine(
     with writing(engine) as connection:
         journal.insert(connection, samples, rows)
     return engine
+
+
+def put_in_audit(engine: Engine, sample_ids: Sequence[str], *, part: str = "gate") -> None:
+    """Let these samples be the standing audit, with numbers in their order."""
+    with writing(engine) as connection:
+        rows = [
+            {
+                "sample_id": name,
+                "round_id": None,
+                "drawn_at": now(),
+                "inclusion_probability": 0.2,
+                "number": place / 1000,
+                "part": part,
+                "report_share": 0.3,
+            }
+            for place, name in enumerate(sample_ids)
+        ]
+        journal.insert(connection, audit, rows)
 
 
 def _thumbnail(group: str) -> bytes:

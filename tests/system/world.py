@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import Executable, select, text
 
-from core.database import connect
+from core.database import connect, upgrade, writing
 from core.workspace import Workspace, init_workspace
 from labeling import simulation
+from labeling.audit.membership import set_key
 from labeling.ledger.tables import answers, assignments, audit, labels, rounds, samples, snapshots
 from models.registry.versions import models, releases, verdicts
 from tasks.demo import digits
@@ -20,10 +21,19 @@ PEOPLE = [simulation.Annotator("ada", 0.05), simulation.Annotator("ben", 0.05)]
 
 
 def make_world(folder: Path, *, images: int = 120) -> Workspace:
-    """A workspace, `images` handwritten digits beside it, and people who know what they show."""
+    """A workspace, `images` handwritten digits beside it, and people who know what they show.
+
+    Of so few images a larger share is for the audit, and the same ones in every run.
+    """
     workspace = init_workspace(
-        folder / "workspace", [str(n) for n in range(10)], title="Digits", image_size=8
-    )
+        folder / "workspace", [str(n) for n in range(10)], title="Digits", image_size=8,
+        policies="[audit]\nshare = 0.4\n",
+    )  # fmt: skip
+    engine = connect(os.environ.get("HONE_DATABASE_URL", workspace.database))
+    upgrade(engine)
+    with writing(engine) as connection:
+        set_key(connection, b"the same in every run")
+    engine.dispose()
     chosen = digits.load_digits(seed=0)[0][:images]
     digits.write_digits(folder / "images", chosen)
     simulation.save_simulation(workspace.root, digits.truth_table(chosen), PEOPLE, seed=0)

@@ -13,8 +13,10 @@ CLASSES = ["cat", "dog"]
 
 
 def new_workspace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """An empty workspace that tasks open."""
-    workspace = init_workspace(folder / "workspace", CLASSES, image_size=8)
+    """An empty workspace that tasks open; it has no audit."""
+    workspace = init_workspace(
+        folder / "workspace", CLASSES, image_size=8, policies="[audit]\nshare = 0.0\n"
+    )
     monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
     return workspace
 

@@ -7,7 +7,13 @@ from sqlalchemy import Engine, insert
 
 from core.database import now, writing
 from labeling.audit.numbers import Part
-from labeling.audit.rows import Population, audit_rows, of_part, rows_unseen_by
+from labeling.audit.rows import (
+    Population,
+    audit_rows,
+    of_part,
+    rows_unseen_by,
+    without_uncounted,
+)
 from labeling.ledger.tables import audit, labels
 from tests.labeling.databases import make_engine
 
@@ -100,6 +106,18 @@ def test_rows_of_a_snapshot_are_divided_alike(tmp_path: Path) -> None:
         assert divided["right"].all()
         empty = of_part(connection, rows[:0])
     assert list(empty.columns) == list(divided.columns) and empty.empty
+
+
+def test_a_snapshot_keeps_the_audit_rows_that_count(tmp_path: Path) -> None:
+    engine = make(tmp_path, DRAWN)
+    split = dict.fromkeys(DRAWN, "test") | {"near-a": "held", "other": "train"}
+    group = {name: drawn[2] for name, drawn in DRAWN.items()}
+    table = pd.DataFrame({"sample_id": list(split), "split": list(split.values())})
+    table = table.assign(group_id=table["sample_id"].map(group), origin="ingest")
+    table.loc[table["sample_id"].str.startswith("served"), "origin"] = "served"
+    with engine.connect() as connection:
+        left = without_uncounted(connection, table)
+    assert set(table["sample_id"]) - set(left["sample_id"]) == {"d", "served-2"}
 
 
 def test_what_resembles_a_trained_sample_is_no_row_to_judge_by(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_batch_is_followed_by_another_in_its_order() -> None:
     pd.testing.assert_frame_equal(both.followed_by(empty).rows, both.rows)
 
 
-def test_candidates_say_of_each_sample_what_the_audit_depends_on() -> None:
+def test_candidates_have_what_a_choice_may_depend_on() -> None:
     pool = pd.DataFrame(
         {
             "sample_id": ["a", "b"],
@@ -62,10 +62,7 @@ def test_candidates_say_of_each_sample_what_the_audit_depends_on() -> None:
             "shard": "s.tar",
         }
     )
-    table = candidates_of(pool, groups_in_train={"g2"}, never_pseudo_labelled=np.array([1, 0]) > 0)
+    table = candidates_of(pool)
     assert list(table) == list(CANDIDATES.columns)
-    assert table["has_duplicate_in_train"].tolist() == [False, True]
-    assert table["never_pseudo_labelled"].tolist() == [True, False]
-    assert candidates_of(pool)["never_pseudo_labelled"].all()
     with pytest.raises(KeyError, match="added_at"):
         candidates_of(pool.drop(columns="added_at"))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.batches.batch import BATCH
+from labeling.batches.batch import BATCH, Batch
 from labeling.batches.candidates import candidates_of
-from labeling.batches.select import SelectionConfig, select_batch
+from labeling.batches.select import SelectionConfig, select_batch, share_of
 from labeling.strategies import STRATEGIES, Choice, Pool, Strategy
 from labeling.strategies.uncertainty import margin
 
@@ -43,9 +43,20 @@ def make_probs(size: int, seed: int = 0) -> np.ndarray:
 
 
 def pick(
-    pool: pd.DataFrame, probs: np.ndarray | None, config: SelectionConfig, seed: int = 0
+    pool: pd.DataFrame,
+    probs: np.ndarray | None,
+    config: SelectionConfig,
+    seed: int = 0,
+    audit: int = 0,
 ) -> pd.DataFrame:
-    return select_batch(pool, Pool(probs=probs), config, np.random.default_rng(seed))[0].rows
+    rng, first = np.random.default_rng(seed), audit_of(audit)
+    return select_batch(pool, Pool(probs=probs), config, rng, audit=first)[0].rows
+
+
+def audit_of(size: int) -> Batch:
+    """Samples of the standing audit, which are not in the pool."""
+    names = [f"audit-{number:04}" for number in range(size)]
+    return Batch.of(names, reason="audit", inclusion_probability=0.2)
 
 
 @st.composite
@@ -86,11 +97,7 @@ def test_a_batch_has_its_size_no_sample_twice_and_positions_in_order(situation: 
     assert batch["sample_id"].is_unique
     assert set(batch["sample_id"]) <= set(pool["sample_id"])
     assert batch["position"].tolist() == list(range(len(batch)))
-    group = pool.set_index("sample_id")["group_id"]
-    held = group[batch.loc[batch["reason"] == "audit", "sample_id"]]
-    audited = (batch["reason"] == "audit").sum()
-    free = (~group.isin(held)).sum()
-    assert len(batch) == min(config.size, audited + free)
+    assert len(batch) == min(config.size, len(pool))
 
 
 @given(situations(), st.randoms(use_true_random=False))
@@ -103,19 +110,10 @@ def test_the_order_of_rows_does_not_matter(situation: tuple, shuffler: object) -
 
 
 @given(situations())
-def test_what_is_chosen_for_training_never_resembles_an_audit_sample(situation: tuple) -> None:
-    pool, probs, config = situation
-    batch = pick(pool, probs, config).merge(pool, on="sample_id")
-    audit = batch["reason"] == "audit"
-    assert not set(batch.loc[audit, "group_id"]) & set(batch.loc[~audit, "group_id"])
-
-
-@given(situations())
 def test_a_group_is_asked_about_twice_only_when_all_groups_are_in(situation: tuple) -> None:
     pool, probs, config = situation
     batch = pick(pool, probs, config).merge(pool, on="sample_id")
-    chosen = batch.loc[batch["reason"] != "audit", "group_id"]
-    if chosen.duplicated().any():
+    if batch["group_id"].duplicated().any():
         assert set(batch["group_id"]) == set(pool["group_id"])
 
 
@@ -124,8 +122,8 @@ def test_the_parts_of_a_batch_have_their_shares_while_the_pool_lasts(situation: 
     _, _, config = situation
     pool = make_pool(300)
     pool["origin"] = np.where(np.arange(300) % 2, "served", "ingest")
-    counts = pick(pool, make_probs(300), config)["reason"].value_counts()
     audit = math.ceil(round(config.size * config.audit_share, 9))
+    counts = pick(pool, make_probs(300), config, audit=audit)["reason"].value_counts()
     rest = config.size - audit
     served = math.ceil(round(rest * config.served_share, 9))
     assert counts.get("audit", 0) == audit
@@ -151,23 +149,8 @@ def test_equal_scores_are_chosen_by_chance_and_not_by_name() -> None:
     assert 15 < sum(name < "sample-0050" for name in names) < 35
 
 
-def test_every_sample_is_as_likely_to_be_audited_whatever_its_score() -> None:
-    pool, probs = make_pool(20), make_probs(20)
-    config = SelectionConfig(size=10, audit_share=0.5)
-    rng = np.random.default_rng(0)
-    drawn = pd.Series(0, index=pool["sample_id"])
-    for _ in range(1000):
-        batch = select_batch(pool, Pool(probs=probs), config, rng)[0].rows
-        audit = batch[batch["reason"] == "audit"]
-        assert set(audit["inclusion_probability"]) == {0.25}
-        assert batch.loc[batch["reason"] != "audit", "inclusion_probability"].isna().all()
-        drawn[audit["sample_id"]] += 1
-    # 20 binomials of 1000 trials at 0.25: five standard deviations are 68.
-    assert drawn.between(182, 318).all()
-
-
 def test_without_predictions_all_is_random_and_nothing_is_scored() -> None:
-    batch = pick(make_pool(50), None, SelectionConfig(size=10, audit_share=0.2))
+    batch = pick(make_pool(50), None, SelectionConfig(size=10), audit=2)
     assert batch["reason"].tolist() == ["audit"] * 2 + ["random"] * 8
     assert batch["score"].isna().all()
 
@@ -181,17 +164,6 @@ def test_served_images_come_in_by_their_score_and_others_fill_what_is_missing() 
     assert set(served["sample_id"]) == set(pool["sample_id"][:3])
     assert served["score"].is_monotonic_decreasing
     assert (batch["reason"] == "margin").sum() == 17
-
-
-def test_a_small_share_of_a_small_batch_is_not_rounded_to_nothing() -> None:
-    batch = pick(make_pool(50), None, SelectionConfig(size=3, audit_share=0.1))
-    assert batch["reason"].tolist() == ["audit", "random", "random"]
-
-
-def test_an_audit_share_of_one_draws_an_audit_set() -> None:
-    batch = pick(make_pool(200), None, SelectionConfig(size=50, audit_share=1.0))
-    assert set(batch["reason"]) == {"audit"}
-    assert set(batch["inclusion_probability"]) == {0.25}
 
 
 def test_an_empty_pool_gives_an_empty_batch() -> None:
@@ -254,48 +226,18 @@ def test_a_bad_setting_is_named_with_its_choices(wrong: dict, words: str) -> Non
         SelectionConfig(**wrong)
 
 
-def test_a_batch_that_answers_drift_audits_the_served_samples_with_their_own_probability() -> None:
-    ids = [f"{number:03d}" for number in range(100)]
-    origin = ["served" if number < 20 else "ingest" for number in range(100)]
-    pool = candidates(ids, origin=origin)
-    config = SelectionConfig(strategy="random", size=20, audit_share=0.5, served_share=0.8)
-    batch = pick(pool, None, config)
-    audit = batch[batch["reason"] == "audit"]
-    assert set(audit["sample_id"]) < set(ids[:20])
-    assert set(audit["inclusion_probability"]) == {10 / 20}
-    few = pick(pool[15:], None, config)
-    drawn = few[few["reason"] == "audit"].merge(pool, on="sample_id")
-    assert dict(drawn.groupby("origin")["inclusion_probability"].first()) == {
-        "served": 1.0,
-        "ingest": 5 / 80,
-    }
-
-
-def test_who_has_a_near_duplicate_in_training_is_never_audited() -> None:
-    pool = make_pool(100).assign(has_duplicate_in_train=np.arange(100) % 2 == 0)
-    batch = pick(pool, make_probs(100), SelectionConfig("margin", size=80, audit_share=0.5))
-    audit = batch[batch["reason"] == "audit"]
-    assert set(audit["sample_id"]) <= set(pool.loc[~pool["has_duplicate_in_train"], "sample_id"])
-    assert set(audit["inclusion_probability"]) == {40 / 50}
-    assert audit["draws_from"].isna().all()  # not a draw from all: no estimate rests on it
-    all_of_them = pick(pool, None, SelectionConfig("random", size=80, audit_share=1))
-    assert (all_of_them["reason"] == "audit").sum() == 50 and len(all_of_them) == 80
-    one = pool.assign(has_duplicate_in_train=np.arange(100) == 0)
-    batch = pick(one, make_probs(100), SelectionConfig("margin", size=40, audit_share=0.25))
-    audit = batch[batch["reason"] == "audit"]
-    assert audit["draws_from"].tolist() == list(range(100, 90, -1))
-    assert np.allclose(audit["draw_probability"], 1 / np.arange(99, 89, -1))
-
-
 def test_every_draw_is_kept_with_its_probability_and_how_many_were_left() -> None:
     pool, probs = make_pool(100), make_probs(100)
-    config = SelectionConfig("margin", size=40, audit_share=0.25, random_share=0.3)
-    batch = pick(pool, probs, config)
-    assert batch["draws_from"].tolist() == list(range(100, 60, -1))
+    config = SelectionConfig("margin", size=50, random_share=0.3)
+    batch = pick(pool, probs, config, audit=10)
     is_audit, is_random = batch["reason"] == "audit", batch["reason"] == "random"
+    assert is_audit.tolist() == [True] * 10 + [False] * 40
+    assert set(batch.loc[is_audit, "inclusion_probability"]) == {0.2}
+    assert batch.loc[is_audit, ["draw_probability", "draws_from"]].isna().all(axis=None)
+    assert batch.loc[~is_audit, "draws_from"].tolist() == list(range(100, 60, -1))
+    assert batch.loc[~is_audit, "inclusion_probability"].isna().all()
     left = batch["draws_from"]
     assert is_random.any()
-    assert np.allclose(batch.loc[is_audit, "draw_probability"], 1 / left[is_audit])
     assert np.allclose(batch.loc[is_random, "draw_probability"], 0.3 / left[is_random])
     own = batch["reason"] == "margin"
     assert np.allclose(batch.loc[own, "draw_probability"], 0.7 + 0.3 / left[own])
@@ -312,12 +254,10 @@ def test_the_random_arm_draws_as_often_as_it_says_from_all_that_is_left() -> Non
     assert drawn["sample_id"].isin(surest).sum() > 400  # whom the strategy would never ask
 
 
-def test_a_batch_with_promised_places_keeps_no_draw_but_those_of_the_audit() -> None:
+def test_a_batch_with_promised_places_keeps_no_draw() -> None:
     pool, probs = make_pool(100), make_probs(100)
     config = SelectionConfig("margin", size=20, named=["sample-0007"])
-    batch = pick(pool, probs, config)
-    told = batch["draw_probability"].notna()
-    assert (batch.loc[told, "reason"] == "audit").all()
+    assert pick(pool, probs, config)["draw_probability"].isna().all()
 
 
 def test_who_is_named_comes_first_and_a_name_that_is_not_in_the_pool_is_left_out() -> None:
@@ -388,7 +328,7 @@ def test_a_strategy_without_what_it_needs_gives_way_and_the_rule_says_so() -> No
         pool, seen, SelectionConfig("bald", random_share=0), np.random.default_rng(0)
     )
     assert rule == "margin, because bald needs ensemble and the pool has none"
-    assert set(batch.rows["reason"]) == {"audit", "margin"}
+    assert set(batch.rows["reason"]) == {"margin"}
 
 
 @given(situations(), st.floats(0, 1))
@@ -397,8 +337,9 @@ def test_places_that_are_taken_already_change_nobody_in_the_audit(
 ) -> None:
     pool, probs, config = situation
     seen, taken = Pool(probs=probs), int(share * (config.size - config.promised))
+    first = audit_of(share_of(config.size, config.audit_share))
     alone, beside = (
-        select_batch(pool, seen, config, np.random.default_rng(0), taken=count)[0].rows
+        select_batch(pool, seen, config, np.random.default_rng(0), audit=first, taken=count)[0].rows
         for count in (0, taken)
     )
     assert len(beside) <= config.size - taken
@@ -412,7 +353,8 @@ def test_places_that_are_taken_already_are_none_of_a_quota_or_of_who_is_named() 
     config = SelectionConfig("margin", size=50, quotas={"b": 40}, named=["sample-0009"])
     assert config.promised == 46
     seen, rng = Pool(probs=probs), np.random.default_rng(0)
-    batch, _ = select_batch(pool, seen, config, rng, classes=["a", "b", "c"], taken=4)
+    names = ["a", "b", "c"]
+    batch, _ = select_batch(pool, seen, config, rng, classes=names, audit=audit_of(5), taken=4)
     assert batch.rows["reason"].value_counts().to_dict() == {"quota": 40, "audit": 5, "named": 1}
 
 
@@ -427,47 +369,6 @@ def test_where_chance_decides_nothing_that_is_seen_can_be_in_the_way() -> None:
         words = "or choose at random .strategy random, without balance, quotas and relabel_share"
         with pytest.raises(ValueError, match=words):
             pick(pool, broken, replace(config, **needs))
-
-
-def test_the_audit_of_a_small_pool_is_its_share_of_that_pool() -> None:
-    batch = pick(make_pool(10), None, SelectionConfig("random", size=50, audit_share=0.5))
-    assert batch["reason"].value_counts().to_dict() == {"audit": 5, "random": 5}
-
-
-def test_the_audit_is_drawn_first_from_samples_that_are_never_pseudo_labelled() -> None:
-    reserved = np.arange(100) % 5 == 0
-    pool = make_pool(100).assign(never_pseudo_labelled=reserved)
-    batch = pick(pool, None, SelectionConfig("random", size=50, audit_share=0.2))
-    audit = batch.loc[batch["reason"] == "audit", "sample_id"]
-    assert set(audit) <= set(pool.loc[reserved, "sample_id"])
-    larger = pick(pool, None, SelectionConfig("random", size=50, audit_share=0.5))
-    assert set(pool.loc[reserved, "sample_id"]) < set(
-        larger.loc[larger["reason"] == "audit", "sample_id"]
-    )
-
-
-def test_no_draw_is_recorded_where_more_than_one_in_a_hundred_could_not_be_drawn() -> None:
-    pool = make_pool(100).assign(has_duplicate_in_train=np.arange(100) < 2)
-    batch = pick(pool, make_probs(100), SelectionConfig("margin", size=40, audit_share=0.25))
-    assert batch.loc[batch["reason"] == "audit", "draws_from"].isna().all()
-
-
-def test_an_audit_of_served_samples_is_no_draw_from_the_whole_pool() -> None:
-    pool = make_pool(100, served=0.3)
-    config = SelectionConfig("random", size=20, audit_share=0.5, served_share=0.2)
-    audit = pick(pool, None, config).query("reason == 'audit'")
-    assert len(audit) == 10
-    assert audit[["draw_probability", "draws_from"]].isna().all(axis=None)
-
-
-def test_the_cap_of_a_source_counts_its_audit_samples() -> None:
-    pool = make_pool(100)
-    pool["origin"] = np.where(np.arange(100) < 50, "served", "ingest")
-    pool["source"] = np.where(np.arange(100) < 50, "served", "folder")
-    config = SelectionConfig("margin", size=20, audit_share=0.5, served_share=0.1, source_share=0.5)
-    batch = pick(pool, make_probs(100), config).merge(pool, on="sample_id")
-    assert batch.query("reason == 'audit'")["source"].unique().tolist() == ["served"]
-    assert batch["source"].value_counts().to_dict() == {"served": 10, "folder": 10}
 
 
 def test_of_near_duplicates_the_one_in_most_doubt_is_asked_about() -> None:
@@ -489,18 +390,6 @@ def test_beside_any_promise_no_draw_of_a_strategy_is_recorded(promise: dict[str,
     )
     assert {"margin", "random"} <= set(batch.rows["reason"])
     assert batch.rows["draw_probability"].isna().all()
-
-
-def test_a_named_sample_that_the_audit_drew_is_in_the_batch_once() -> None:
-    config = SelectionConfig("random", size=10, audit_share=0.8, named=["sample-0001"])
-    for seed in range(5):
-        assert pick(make_pool(10), None, config, seed)["sample_id"].is_unique
-
-
-def test_a_named_near_duplicate_of_an_audit_sample_is_left_out() -> None:
-    pool = make_pool(2, groups=1)
-    config = SelectionConfig("random", size=3, audit_share=0.3, named=pool["sample_id"].tolist())
-    assert pick(pool, None, config)["reason"].tolist() == ["audit"]
 
 
 def test_shares_that_add_up_to_more_than_the_batch_do_not_enlarge_it() -> None:
@@ -532,8 +421,9 @@ def test_a_strategy_takes_what_is_chosen_for_training_for_labelled_but_no_audit_
     embeddings = np.arange(40, dtype=np.float32)[:, None]
     seen = Pool(embeddings=embeddings, labelled=np.full((1, 1), -1.0), labels=np.array([2]))
     pool = make_pool(40).assign(origin=["served"] * 20 + ["ingest"] * 20)
-    config = SelectionConfig("first", size=10, audit_share=0.2, random_share=0, served_share=0.25)
-    batch = select_batch(pool, seen, config, np.random.default_rng(0))[0].rows
+    config = SelectionConfig("first", size=10, random_share=0, served_share=0.25)
+    rng = np.random.default_rng(0)
+    batch = select_batch(pool, seen, config, rng, audit=audit_of(2))[0].rows
     served = batch.loc[batch["reason"] == "served", "sample_id"].str[-4:].astype(float).tolist()
     assert len(served) == 2 and len(pools) == 2
     before, after = (given.labelled for given in pools)

@@ -18,16 +18,16 @@ def test_a_row_that_is_taken_is_free_no_more_and_closes_its_kind_when_that_is_fu
     assert places.rows == [0, 3]
 
 
-def test_a_cap_that_is_given_up_frees_all_but_the_taken_and_those_never_to_be() -> None:
+def test_a_cap_that_is_given_up_frees_all_but_the_taken() -> None:
     places = places_of(0, 0, 0, 1)
     places.take(Pick(0, "margin"))
-    places.drop("groups", np.array([False, False, True, False]))
-    assert places.free.tolist() == [False, True, False, True]
+    places.drop("groups")
+    assert places.free.tolist() == [False, True, True, True]
 
 
 def test_giving_up_one_cap_keeps_the_others() -> None:
     places = places_of(0, 1, 2, 3)
     places.limits["sources"] = GroupLimit(np.array([0, 0, 1, 1]), 1)
     places.take(Pick(0, "margin"))
-    places.drop("groups", np.zeros(4, dtype=bool))
+    places.drop("groups")
     assert places.free.tolist() == [False, False, True, True]

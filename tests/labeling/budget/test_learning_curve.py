@@ -44,7 +44,6 @@ def evidence(seed: int, own: list[int], *, head: int = 400, rows: int = 300) -> 
         own_mistaken=mistaken(lucky).reshape(len(own), rows),
         head_labels=sizes,
         head_mistaken=mistaken(np.repeat(share(HEAD, sizes)[:, None], 5, axis=1)),
-        weights=np.full(rows, 10.0),
     )
 
 
@@ -164,6 +163,6 @@ def test_too_few_audit_samples_are_refused_with_the_remedy():
 
 
 def test_mistakes_of_other_rows_are_refused():
-    odd = replace(evidence(0, [400]), weights=np.ones(40))
-    with pytest.raises(ValueError, match="do not belong to 40"):
+    odd = replace(evidence(0, [400]), own_mistaken=np.ones((1, 40), dtype=bool))
+    with pytest.raises(ValueError, match="do not belong to"):
         learning_curve(odd, np.random.default_rng(0))

@@ -23,7 +23,7 @@ from sqlalchemy import Engine, event, select
 
 from core import database, locks, shards
 from core import files as core_files
-from core.database import connect, upgrade
+from core.database import connect, upgrade, writing
 from core.database_faults import DatabaseFault
 from core.hone_toml import LabelClass
 from core.images import decode_image
@@ -31,10 +31,13 @@ from core.intents import open_intents
 from core.locks import LockLost, only_writer
 from core.shards import read_image
 from core.workspace import Workspace
+from labeling.audit.checks import audit_samples_are_drawn
+from labeling.audit.membership import set_key
+from labeling.audit.numbers import AuditPolicy, audit_number
 from labeling.ingest import files, intake, near_duplicates
 from labeling.ingest.files import files_under, read_file
 from labeling.ingest.intake import Intake, adopt, ingest
-from labeling.ledger.tables import location_of, refusals, samples, sources
+from labeling.ledger.tables import audit, location_of, refusals, samples, sources
 
 
 @pytest.fixture
@@ -341,6 +344,26 @@ def test_a_served_image_that_was_ingested_stays_one_sample(engine, workspace, tm
     ingest(engine, workspace, [fill(tmp_path / "in", 1)])
     assert adopt(engine, workspace, [("p", encoded(0))]).known == 1
     assert all_rows(engine, samples, samples.c.origin) == [("ingest",)]
+
+
+def test_new_groups_are_drawn_for_the_audit_as_they_come_and_join_no_second_time(
+    engine, workspace, tmp_path
+) -> None:
+    half = AuditPolicy(share=0.5)
+    with writing(engine) as connection:
+        set_key(connection, b"a key")
+    ingest(engine, workspace, [fill(tmp_path / "in", 12)], audit=half)
+    adopt(engine, workspace, [(f"p{seed}", encoded(seed)) for seed in range(12, 20)], audit=half)
+    drawn = dict(all_rows(engine, audit, audit.c.sample_id, audit.c.number))
+    groups = {group for (group,) in all_rows(engine, samples, samples.c.group_id)}
+    numbers = {group: audit_number(b"a key", group) for group in groups}
+    assert len(groups) == 20
+    assert drawn == {group: number for group, number in numbers.items() if number < 0.5}
+    copies = [(f"c{seed}", encoded(seed, side=32)) for seed in range(20)]
+    assert adopt(engine, workspace, copies, audit=half).added == 20
+    assert {group for (group,) in all_rows(engine, samples, samples.c.group_id)} != groups
+    assert dict(all_rows(engine, audit, audit.c.sample_id, audit.c.number)) == drawn
+    assert [*audit_samples_are_drawn(engine, workspace)] == []
 
 
 def test_a_writer_that_was_overtaken_stores_nothing(engine, workspace, tmp_path) -> None:

@@ -1,5 +1,6 @@
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -7,11 +8,13 @@ import pytest
 from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 
+from core import journal
 from core.database import writing
 from core.locks import only_writer
+from labeling.audit.asking import audit_batch, load_unasked
 from labeling.batches.batch import Batch
 from labeling.batches.candidates import candidates_of
-from labeling.batches.select import SelectionConfig, select_batch
+from labeling.batches.select import SelectionConfig, select_batch, share_of
 from labeling.consensus.settle import SettlePolicy
 from labeling.consensus.settle_labels import settle_labels
 from labeling.ledger import overview, rounds
@@ -19,7 +22,7 @@ from labeling.ledger.answers import record_answers
 from labeling.ledger.gold import add_gold
 from labeling.ledger.tables import assignments, audit
 from labeling.strategies.pool import Pool
-from tests.labeling.databases import make_engine
+from tests.labeling.databases import make_engine, put_in_audit
 from tests.labeling.ledger.test_answers import said
 
 IDS = [f"sample-{number:02d}" for number in range(20)]
@@ -32,12 +35,17 @@ def engine(tmp_path: Path) -> Engine:
 
 
 def choose(engine: Engine, size: int = 6, audit_share: float = 0.5, seed: int = 0) -> pd.DataFrame:
+    """A random batch; its audit samples are the first of the pool."""
     config = SelectionConfig(strategy="random", size=size, audit_share=audit_share)
     with only_writer(engine, "rounds") as token:
         with engine.connect() as connection:
+            first = rounds.load_pool(connection).drop_duplicates("group_id")
+        put_in_audit(engine, first["sample_id"].tolist()[: share_of(size, audit_share)])
+        with engine.connect() as connection:
             round_id, pool = rounds.new_round(connection), rounds.load_pool(connection)
+            audited = audit_batch(load_unasked(connection))
         rng = np.random.default_rng(seed)
-        batch = select_batch(candidates_of(pool), Pool(), config, rng)[0]
+        batch = select_batch(candidates_of(pool), Pool(), config, rng, audit=audited)[0]
         with writing(engine) as connection:
             rounds.open_round(
                 connection,
@@ -164,6 +172,7 @@ def test_a_batch_comes_back_as_it_was_chosen(engine: Engine) -> None:
         blind=[True, False],
         required_annotators=[2, 1],
     )
+    put_in_audit(engine, [IDS[2]])
     with only_writer(engine, "rounds") as token, writing(engine) as connection:
         rounds.open_round(
             connection, token, "round-0001", batch,
@@ -179,26 +188,29 @@ def test_a_batch_comes_back_as_it_was_chosen(engine: Engine) -> None:
     assert list(waiting) == list(rounds.OPEN_ASSIGNMENTS.columns)
 
 
-def test_audit_samples_are_kept_with_their_probability(engine: Engine) -> None:
+def test_audit_samples_know_the_round_that_asked(engine: Engine) -> None:
     batch = choose(engine)
     with engine.connect() as connection:
         drawn = connection.execute(select(audit)).all()
-    assert {row.sample_id for row in drawn} == set(
-        batch.loc[batch["reason"] == "audit", "sample_id"]
-    )
-    assert {row.inclusion_probability for row in drawn} == {3 / 20}
+    is_audit = batch["reason"] == "audit"
+    assert {row.sample_id for row in drawn} == set(batch.loc[is_audit, "sample_id"])
+    assert {row.round_id for row in drawn} == {"round-0001"}
+    assert set(batch.loc[is_audit, "inclusion_probability"]) == {0.2}
+
+
+def test_a_round_that_asks_for_the_audit_who_is_not_in_it_is_refused(engine: Engine) -> None:
+    batch = Batch.of(IDS[:1], reason="audit")
+    about: dict[str, Any] = {"strategy": "random", "config": {}, "model": None}
+    with (
+        only_writer(engine, "rounds") as token,
+        pytest.raises(LookupError, match="1 rows of audit were to be changed, 0 are there"),
+        writing(engine) as connection,
+    ):
+        rounds.open_round(connection, token, "round-0001", batch, **about, seed=0, why="test")
 
 
 def test_near_duplicates_of_audit_samples_leave_the_pool(engine: Engine) -> None:
-    for seed in range(50):  # some draw has a twin in the audit
-        config = SelectionConfig(strategy="random", size=2, audit_share=1.0)
-        with engine.connect() as connection:
-            pool = rounds.load_pool(connection)
-        rng = np.random.default_rng(seed)
-        batch = select_batch(candidates_of(pool), Pool(), config, rng)[0]
-        if {"sample-00", "sample-01"} & set(batch.sample_ids):
-            break
-    choose(engine, size=2, audit_share=1.0, seed=seed)
+    choose(engine, size=2, audit_share=0.5)
     with engine.connect() as connection:
         left = set(rounds.load_pool(connection)["sample_id"])
     assert not {"sample-00", "sample-01"} & left
@@ -254,17 +266,26 @@ def test_a_label_ends_the_assignment_and_the_last_one_ends_the_round(engine: Eng
     assert not pool & set(batch["sample_id"]), "a skipped sample is not asked again by itself"
 
 
-def test_an_audit_sample_whose_task_was_deleted_is_asked_again_some_day(engine: Engine) -> None:
+@pytest.mark.parametrize("former", [False, True])
+def test_an_audit_sample_whose_task_was_deleted_is_asked_again_some_day(
+    engine: Engine, former: bool
+) -> None:
     batch = choose(engine, size=4, audit_share=1.0)
     send(engine, "round-0001", batch)
     deleted, labelled, kept, other = batch["sample_id"]
     answer(engine, labelled)
+    if former:
+        with writing(engine) as connection:
+            journal.update(connection, audit, number=None)
     gone = {(key, "round-0001") for key in (deleted, labelled)}
     with only_writer(engine, "answers") as token:
         rounds.record_deleted(engine, token, gone)
     with engine.connect() as connection:
-        assert set(connection.scalars(select(audit.c.sample_id))) == {labelled, kept, other}
-        assert deleted in set(rounds.load_pool(connection)["sample_id"])
+        in_audit = set(connection.scalars(select(audit.c.sample_id)))
+        assert in_audit == {labelled, kept, other} | (set() if former else {deleted})
+        assert (deleted in set(rounds.load_pool(connection)["sample_id"])) == former
+        unasked = load_unasked(connection)["sample_id"].tolist()
+        assert unasked == ([] if former else [deleted])
 
 
 @pytest.mark.parametrize("name", ["3", "round-3", "round-000x", "round-00003", ""])

@@ -14,11 +14,9 @@ from labeling.batches.batch import Batch
 from labeling.quality import pseudo_labels
 from labeling.quality.label_propagation import propagate
 from labeling.quality.pseudo_labels import (
-    RESERVE,
     SHOWN,
     SoftPolicy,
     head_with_and_without,
-    never_pseudo_labelled,
     pre_annotate,
     pseudo_label_rows,
     with_pre_annotations,
@@ -55,13 +53,13 @@ def test_a_confidence_at_the_threshold_is_enough() -> None:
     batch = Batch.of(["a"], reason="margin")
     shown = with_pre_annotations(batch, ["a"], sure(SHOWN), CLASSES, source="prop").rows
     assert shown["pre_annotation"].tolist() == ["cat"]
-    names = [name for name in NAMES if not never_pseudo_labelled([name])[0]][:2]
+    names = NAMES[:2]
     rows = soft(names, sure(0.9, 0.89999), ["cat"], least_confidence=0.9)
     assert rows["sample_id"].tolist() == names[:1]
 
 
 def test_who_is_trained_on_among_the_confident_does_not_depend_on_confidence() -> None:
-    names = [name for name in NAMES if not never_pseudo_labelled([name])[0]][:100]
+    names = NAMES[:100]
     rising, falling = np.linspace(0.91, 0.99, 100), np.linspace(0.99, 0.91, 100)
     drawn = [soft(names, sure(*each), ["cat"] * 4, share=2.0) for each in (rising, falling)]
     assert len(drawn[0]) == 8
@@ -115,7 +113,7 @@ def test_before_the_first_label_a_batch_has_columns_for_guesses_and_none_in_them
 
 
 def test_a_soft_row_says_what_was_guessed_how_surely_and_by_what():
-    names = [name for name in NAMES if not never_pseudo_labelled([name])[0]][:2]
+    names = NAMES[:2]
     rows = soft(names, sure(0.97, 0.4), ["cat"])
     assert rows.columns.tolist() == SOFT_COLUMNS and len(rows) == 1
     assert rows.loc[0, ["sample_id", "label", "trust", "source"]].to_numpy().tolist() == [
@@ -161,17 +159,8 @@ def test_no_class_has_more_guesses_than_its_share_and_none_is_in_doubt(
     assert counts.get("cat", 0) <= np.ceil(share * cats)
     assert counts.get("dog", 0) <= np.ceil(share * dogs)
     assert (rows["trust"] >= least).all()
-    assert not never_pseudo_labelled(rows["sample_id"].tolist()).any()
     turned = soft(names[::-1], sure(*drawn)[::-1], labels, least_confidence=least, share=share)
     pd.testing.assert_frame_equal(turned, rows)
-
-
-def test_a_fixed_part_of_all_samples_is_kept_for_the_audit():
-    names = [f"s{number}" for number in range(4000)]
-    first = never_pseudo_labelled(names)
-    assert abs(first.mean() - RESERVE) < 0.02
-    assert np.array_equal(never_pseudo_labelled(names[::-1])[::-1], first)
-    assert never_pseudo_labelled([]).shape == (0,)
 
 
 def test_guesses_that_are_right_help_and_those_that_are_wrong_hurt():

@@ -11,21 +11,24 @@ from sqlalchemy import Engine, insert, select, update
 
 from core.database import now, writing
 from core.workspace import init_workspace
+from labeling.audit.membership import DRAWN, set_key
+from labeling.audit.numbers import audit_number
 from labeling.batches.quality_control import QualityControlConfig
-from labeling.batches.select import SelectionConfig
+from labeling.batches.select import SelectionConfig, select_batch
 from labeling.ledger.rounds import begun_round, load_batch
-from labeling.ledger.tables import answers, label_answers, labels, rounds, samples
+from labeling.ledger.tables import answers, audit, label_answers, labels, rounds, samples
+from labeling.ledger.watermarks import save_watermark
 from labeling.strategies.pool import Pool
 from models.kinds import KINDS
 from models.registry.versions import models, releases
 from tasks.context import Context
 from tasks.label import choose
 from tasks.label.score_pool import PoolPredictions
-from tests.labeling.databases import make_engine
+from tests.labeling.databases import make_engine, put_in_audit
 
 CLASSES = ["cat", "dog"]
-LABELLED, WRONG, POOL = 60, 24, 80
-NAMES = [f"s{number:03}" for number in range(LABELLED + POOL)]
+LABELLED, WRONG, AUDIT, POOL = 60, 24, 20, 80
+NAMES = [f"s{number:03}" for number in range(LABELLED + AUDIT + POOL)]
 QUEUE = QualityControlConfig(gold_share=0)
 
 
@@ -38,18 +41,18 @@ class Eyes:
         self.embeddings = 4.0 * truth[:, None] + 0.3 * rng.normal(size=(len(NAMES), 64))
         self.embeddings[LABELLED:] = 4.0 * truth[LABELLED:, None]
         self.probs = np.where(truth[:, None] == [0, 1], 0.99, 0.01)
-        self.asked: list[str] = []  # of the pool and the gold
+        self.asked: list[str] = []  # of the pool, the audit and the gold
 
     def look(
         self,
         ctx: Context,
         pool: pd.DataFrame,
-        gold: pd.DataFrame,
+        others: pd.DataFrame,
         labelled: pd.DataFrame,
         model: str,
         selection: SelectionConfig,
     ) -> PoolPredictions:
-        known, asked = self._rows(labelled), self._rows(pd.concat([pool, gold]))
+        known, asked = self._rows(labelled), self._rows(pd.concat([pool, others]))
         self.asked = [NAMES[row] for row in asked]
         numbers = pd.Index(CLASSES).get_indexer(pd.Index(labelled["label"]))
         embeddings = self.embeddings[asked[: len(pool)]]
@@ -71,8 +74,8 @@ def eyes(monkeypatch: pytest.MonkeyPatch) -> Eyes:
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """Sixty labels of one person, many of them wrong, eighty samples in the pool, and a model."""
-    place = init_workspace(tmp_path, CLASSES, policies="[gate]\nmin_rows = 5\n")
+    """Sixty labels of one person, many of them wrong, an audit, a pool, and a model."""
+    place = init_workspace(tmp_path, CLASSES, policies="[gate]\nmin_rows = 3\n")
     engine = make_engine(place.root, NAMES)
     said = [CLASSES[(number + (number < WRONG)) % 2] for number in range(LABELLED)]
     about = {"snapshot": "snapshot-0001", "weights_sha256": "0", "code_commit": "x", "seed": 0}
@@ -95,6 +98,8 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
             connection.execute(insert(labels).values(**one, **settled, label=value))
             link = {"label_seq": number + 1, "answer_seq": number + 1}
             connection.execute(insert(label_answers).values(**link))
+        save_watermark(connection, DRAWN, "0.2")
+    put_in_audit(engine, NAMES[LABELLED : LABELLED + AUDIT])
     monkeypatch.setenv("HONE_WORKSPACE", str(place.root))
     return engine
 
@@ -123,7 +128,7 @@ def test_second_looks_take_no_place_of_the_audit(engine: Engine, eyes: Eyes) -> 
     counts = batch["reason"].value_counts()
     assert counts["relabel"] >= 15  # or this proves nothing
     assert counts["audit"] == 5
-    assert set(batch.loc[batch["reason"] == "audit", "inclusion_probability"]) == {5 / POOL}
+    assert set(batch.loc[batch["reason"] == "audit", "inclusion_probability"]) == {0.2}
     assert len(batch) == 50
 
 
@@ -140,13 +145,14 @@ def test_the_audit_is_larger_while_a_verdict_lacks_audit_labels(
     engine: Engine, eyes: Eyes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configuration = Path(os.environ["HONE_WORKSPACE"], "hone.toml")
-    configuration.write_text(configuration.read_text().replace("min_rows = 5", "min_rows = 50"))
+    configuration.write_text(configuration.read_text().replace("min_rows = 3", "min_rows = 50"))
     batch = chosen(engine, size=30, strategy="margin", audit_share=0.1)
     assert (batch["reason"] == "audit").sum() == 15
-    assert set(batch.loc[batch["reason"] == "audit", "inclusion_probability"]) == {15 / POOL}
+    assert set(batch.loc[batch["reason"] == "audit", "inclusion_probability"]) == {0.2}
     assert capsys.readouterr().out.splitlines()[-1] == (
         "A verdict needs 50 audit labels: 0 are labelled, 15 are asked for now, 35 are still "
-        "missing (about 3 more rounds of this size)"
+        "missing, and only 5 more images are in this part of the audit: ingest more, or raise "
+        "`share` in [audit] of hone.toml"
     )
     with engine.connect() as connection:
         assert connection.scalars(select(rounds.c.config)).one()["audit_share"] == 0.5
@@ -157,17 +163,42 @@ def test_one_place_stays_for_what_is_new(engine: Engine, eyes: Eyes) -> None:
     assert batch["reason"].value_counts().to_dict() == {"relabel": 9, "margin": 1}
 
 
-def test_who_looks_like_a_labelled_sample_is_not_audited(engine: Engine, eyes: Eyes) -> None:
+def test_strategies_get_the_pool_without_the_audit(
+    engine: Engine, eyes: Eyes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools: list[int] = []
+
+    def observed(candidates: pd.DataFrame, arrays: Pool, *given: Any, **named: Any) -> Any:
+        pools.append(len(candidates))
+        assert arrays.probs is not None and len(arrays.probs) == len(candidates)
+        assert not set(candidates["sample_id"]) & set(NAMES[LABELLED : LABELLED + AUDIT])
+        return select_batch(candidates, arrays, *given, **named)
+
+    monkeypatch.setattr(choose, "select_batch", observed)
+    batch = chosen(engine, size=30, strategy="margin", audit_share=0.1)
+    assert pools == [POOL]
+    asked = batch.loc[batch["reason"] == "audit", "sample_id"]
+    assert sorted(asked) == NAMES[LABELLED : LABELLED + len(asked)]
+
+
+def test_a_raised_share_is_drawn_before_a_batch_is_chosen(engine: Engine, eyes: Eyes) -> None:
+    configuration = Path(os.environ["HONE_WORKSPACE"], "hone.toml")
+    configuration.write_text(configuration.read_text() + "[audit]\nshare = 0.5\n")
     with writing(engine) as connection:
-        for number in range(40):  # of the pool, each a near-duplicate of what is trained on
-            twin = samples.c.sample_id == NAMES[LABELLED + number]
-            alike = select(samples.c.group_id).where(samples.c.sample_id == NAMES[number])
-            group = connection.scalar(alike)
-            connection.execute(update(samples).where(twin).values(group_id=group))
-    batch = chosen(engine, size=50, strategy="margin", audit_share=0.5)
-    audit = batch[batch["reason"] == "audit"]
-    assert set(audit["sample_id"]) <= set(NAMES[LABELLED + 40 :]) and len(audit) == 25
-    assert set(audit["inclusion_probability"]) == {25 / 40}
+        set_key(connection, b"a key")
+    chosen(engine, size=10, strategy="margin")
+    with engine.connect() as connection:
+        drawn = set(connection.scalars(select(audit.c.sample_id)))
+    below = {name for name in NAMES if audit_number(b"a key", name) < 0.5}
+    assert drawn == below | set(NAMES[LABELLED : LABELLED + AUDIT])
+
+
+def test_beside_an_empty_pool_the_audit_is_asked_about(engine: Engine, eyes: Eyes) -> None:
+    with writing(engine) as connection:
+        pool = samples.c.sample_id.in_(NAMES[LABELLED + AUDIT :])
+        connection.execute(update(samples).where(pool).values(group_id=NAMES[LABELLED]))
+    batch = chosen(engine, size=12, strategy="margin")
+    assert batch["sample_id"].tolist() == NAMES[LABELLED : LABELLED + 12]
 
 
 def test_where_chance_decides_the_model_is_asked_for_its_guesses_and_nothing_else(
@@ -195,11 +226,12 @@ def test_a_model_that_says_nothing_sound_does_not_keep_a_random_round_back(
 
 def test_chance_that_was_given_promises_needs_to_see_the_pool(engine: Engine, eyes: Eyes) -> None:
     batch = chosen(engine, size=20, strategy="random", audit_share=0, quotas={"cat": 15})
-    assert set(eyes.asked) == set(NAMES[LABELLED:])
+    assert set(eyes.asked) == set(NAMES[LABELLED + AUDIT :])
     assert (batch.loc[batch["reason"] == "quota", "pre_annotation"] == "cat").sum() == 15
 
 
 def test_second_looks_at_what_is_broken_are_refused_by_name(engine: Engine, eyes: Eyes) -> None:
-    eyes.embeddings[LABELLED + 7] = np.nan
-    with pytest.raises(ValueError, match=f"not finite, the first is {NAMES[LABELLED + 7]}"):
+    broken = LABELLED + AUDIT + 7
+    eyes.embeddings[broken] = np.nan
+    with pytest.raises(ValueError, match=f"not finite, the first is {NAMES[broken]}"):
         chosen(engine, size=20, strategy="margin", relabel_share=0.4)

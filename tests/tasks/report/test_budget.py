@@ -151,23 +151,21 @@ def test_each_batch_tells_of_the_model_that_chose_it_by_what_was_drawn_by_chance
 
 
 @pytest.mark.parametrize("answered", [5, 3])
-def test_an_audit_that_answers_drift_counts_each_sample_for_as_many_as_it_stands_for(
+def test_each_audit_sample_counts_once_and_an_audit_of_served_ones_alone_says_so(
     tmp_path, answered
 ):
-    """Three served samples, all guessed wrong and all asked; two of 997 others, guessed right."""
+    """Three served samples, all guessed wrong and all asked; two others, guessed right."""
     names = ["served0", "served1", "served2", "other0", "other1"]
     engine = make_engine(tmp_path, names)
     asked = [
-        _assignment(2, place, name)
-        | {"inclusion_probability": 1.0 if place < 3 else 2 / 997}
-        | {"pre_annotation": "dog" if place < 3 else "cat"}
+        _assignment(2, place, name) | {"pre_annotation": "dog" if place < 3 else "cat"}
         for place, name in enumerate(names)
     ]
     put_in(engine, [_round(2) | {"config": {"served_share": 0.8}}], asked, names[:answered])
     put_on_record(engine, "hone:1")
     (found,) = batch_accuracies(engine)
     assert found.audit is not None
-    assert found.audit.value == pytest.approx(0.997 if answered == 5 else 0)
+    assert found.audit.value == (0.4 if answered == 5 else 0)
     assert found.notes == ([] if answered == 5 else ["its audit is of served traffic only"])
 
 
