@@ -10,8 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from ipaddress import IPv6Address, ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 HEALTH = ("/livez", "/readyz", "/healthz")  # they tell nothing, and orchestrators have no token
+SHOWN = 100  # characters of a caller's header in an answer
 TOKEN_LENGTH = 16  # of a token that other machines may try
 LOG_SECONDS = 10.0  # one line in so many about refused callers, however many there are
 PER_SECOND, BURST = 50.0, 200  # calls of Label Studio: a hundred annotators at one task in 2 s
@@ -116,7 +118,8 @@ class BearerGuard:
     """ASGI middleware: all but health needs `Authorization: Bearer TOKEN`.
 
     `open_below` are paths with their own check. Without a token only callers at a loopback address
-    of ours are answered, in whatever way the server was started.
+    of ours are answered, in whatever way the server was started, and no page of another site: a
+    browser on this machine sends forms for any page, and a site may give its own name our address.
     """
 
     def __init__(
@@ -131,11 +134,14 @@ class BearerGuard:
         if scope["type"] != "http" or self._is_open(str(scope["path"])):
             await self._app(scope, receive, send)
         elif self._check is None:
-            if is_loopback(str((scope.get("server") or ("",))[0])):
-                await self._app(scope, receive, send)
-            else:
+            if not is_loopback(str((scope.get("server") or ("",))[0])):
                 text = f"{self._name} is not set, so only 127.0.0.1 is answered"
                 await _refuse(send, 403, "NO_TOKEN_SET", text)
+            elif other := _other_site(scope):
+                text = f"the request names {other}, and without {self._name} only pages and names "
+                await _refuse(send, 403, "OTHER_SITE", text + "of this machine are answered")
+            else:
+                await self._app(scope, receive, send)
         elif self._check.accepts(_bearer(scope), client_of(scope)):
             await self._app(scope, receive, send)
         else:
@@ -177,6 +183,20 @@ def _bearer(scope: Mapping[str, Any]) -> bytes:
             kind, _, token = bytes(value).partition(b" ")
             return token.strip() if kind.lower() == b"bearer" else b""
     return b""
+
+
+def _other_site(scope: Mapping[str, Any]) -> str:
+    """The `Host` or `Origin` of a request that is not this machine; empty when there is none."""
+    for header, value in scope["headers"]:
+        if header in (b"host", b"origin"):
+            named = bytes(value).decode("latin-1")
+            try:
+                host = urlsplit(named if header == b"origin" else f"//{named}").hostname or ""
+            except ValueError:  # brackets around what is no address
+                host = ""
+            if not (is_loopback(host) or host.endswith(".localhost")):
+                return f"{bytes(header).decode()} {named[:SHOWN]!r}"
+    return ""
 
 
 async def _refuse(send: Send, status: int, reason: str, text: str) -> None:

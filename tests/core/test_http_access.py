@@ -30,7 +30,11 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
 
 
 def call(
-    app: Any, path: str = "/predict", shown: str | None = None, at: str = "127.0.0.1"
+    app: Any,
+    path: str = "/predict",
+    shown: str | None = None,
+    at: str = "127.0.0.1",
+    **more: str,
 ) -> tuple[int, dict[bytes, bytes], Any]:
     """Status, headers and JSON of a request that arrived at our address `at`."""
     sent: list[Any] = []
@@ -42,6 +46,7 @@ def call(
         raise AssertionError("the body of a request that may be refused is not read")
 
     headers = [] if shown is None else [(b"authorization", shown.encode())]
+    headers += [(name.encode(), value.encode()) for name, value in more.items()]
     scope: dict[str, Any] = {"type": "http", "path": path, "headers": headers}
     scope |= {"server": (at, 3000), "client": ("10.0.0.7", 50000)}
     asyncio.run(app(scope, receive, send))
@@ -103,6 +108,32 @@ def test_without_a_token_a_request_from_another_machine_is_refused_however_it_wa
     assert call(guard(None), at="127.0.0.1")[0] == 200
     status, _, body = call(guard(None), at="192.168.1.2")
     assert (status, body["error"]["reason"]) == (403, "NO_TOKEN_SET")
+
+
+@pytest.mark.parametrize(
+    "named", ["http://evil.example", "null", "", "http://[::1", "http://10.0.0.1"]
+)
+def test_without_a_token_no_page_of_another_site_is_answered(named: str) -> None:
+    """A form on any page can be sent to 127.0.0.1, where its images became traffic."""
+    refused = call(guard(None), origin=named, host="127.0.0.1:3000")
+    assert (refused[0], refused[2]["error"]["reason"]) == (403, "OTHER_SITE")
+    assert call(guard(), shown=f"Bearer {TOKEN}", origin=named)[0] == 200
+    assert call(guard(None), "/livez", origin=named)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "named", ["evil.example:3000", "localhost.evil.example", "[::1", "127.1.evil"]
+)
+def test_without_a_token_a_name_that_was_given_our_address_is_not_answered(named: str) -> None:
+    refused = call(guard(None), host=named)
+    assert (refused[0], refused[2]["error"]["reason"]) == (403, "OTHER_SITE")
+
+
+@pytest.mark.parametrize("port", ["", ":3000"])
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]", "hone.localhost"])
+def test_pages_and_names_of_this_machine_are_answered(name: str, port: str) -> None:
+    assert call(guard(None), host=name + port)[0] == 200
+    assert call(guard(None), host=name + port, origin=f"http://{name}:8080")[0] == 200
 
 
 def test_refused_callers_are_logged_by_address_not_by_what_they_sent_and_not_each(

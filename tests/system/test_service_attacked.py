@@ -58,7 +58,7 @@ def answer(connection: socket.socket) -> tuple[int, str]:
 
 
 def headers(length: int) -> bytes:
-    lines = ["POST /predict HTTP/1.1", "Host: a", f"Content-Type: {FORM}"]
+    lines = ["POST /predict HTTP/1.1", "Host: [::1]", f"Content-Type: {FORM}"]
     return "\r\n".join([*lines, f"Content-Length: {length}", "", ""]).encode()
 
 
@@ -114,21 +114,22 @@ BROKEN = {  # what is sent, and the status and reason of the answer
     "binary": (bytes(range(256)) * 4, 400, "BAD_HTTP"),
     "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), 400, "BAD_HTTP"),
     "no-host": (b"GET /livez HTTP/1.1\r\n\r\n", 400, "BAD_HTTP"),
-    "large-headers": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 40_000, 431, "BAD_HTTP"),
+    "large-headers": (b"GET / HTTP/1.1\r\nHost: [::1]\r\nX: " + b"a" * 40_000, 431, "BAD_HTTP"),
     "many-headers": (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 10_000, 431, "BAD_HTTP"),
     "two-lengths": (
         headers(3).replace(b"\r\n\r\n", b"\r\nContent-Length: 4\r\n\r\nabcd"), 400, "BAD_HTTP",
     ),
     "negative-length": (headers(-1), 400, "BAD_HTTP"),
     "encoding": (
-        b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "BAD_HTTP",
+        b"POST /predict HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: gzip\r\n\r\n", 501,
+        "BAD_HTTP",
     ),
     "chunk-size": (
-        b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400,
+        b"POST /predict HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400,
         "BAD_HTTP",
     ),
     "small-chunks": (
-        b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /predict HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n"
         + b"1\r\na\r\n" * 30_000, 400, "SMALL_CHUNKS",
     ),
     "declared-length": (headers(2**40), 413, "BODY_TOO_LARGE"),
