@@ -4,8 +4,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy.stats import binom
 
-from benchmarks.duels.play import MARGIN, MOST, SCORED, chances_of, drawn, play, play_not_worse
+from benchmarks.duels.play import (
+    MARGIN,
+    MOST,
+    SCORED,
+    chances_of,
+    drawn,
+    evidence_table,
+    play,
+    play_not_worse,
+    totals,
+)
 from benchmarks.duels.rules import (
     alphas,
     counts_of,
@@ -16,6 +27,7 @@ from benchmarks.duels.rules import (
     rows_for,
 )
 from models.judging.alpha_spending import alpha_of
+from models.judging.duel import LAST_LOOK
 
 ROUNDS = 20
 ACCURACY = 0.9
@@ -26,6 +38,9 @@ Row = dict[str, Any]
 
 def wrong_promotions(lives: int) -> Iterator[Row]:
     """Lives in which a challenger that is equal, or a point worse, is promoted at least once."""
+    for gains in ((0.0, 0.0), (0.0, -0.01)):
+        yield {"gain on pool": gains[0], "gain on traffic": gains[1], "disagreement": 0.09,
+               "rule": "duel", "lives": two_population_lives(gains, lives)}  # fmt: skip
     for gain in (0.0, -0.01):
         for disagreement in (0.03, 0.09, 0.30):
             promoted, answers = duel_lives(gain, disagreement, lives)
@@ -49,11 +64,35 @@ def duel_lives(gain: float, disagreement: float, lives: int, seed: int = 0) -> t
     return float(promoted.mean()), answers
 
 
+def two_population_lives(gains: tuple[float, float], lives: int) -> float:
+    """The share of lives in which the evidence of a gain on pool or traffic is ever enough.
+
+    Both are asked to the end of their answers, which is harder for the promise than the rule.
+    """
+    rng = np.random.default_rng([int(1000 * gain) + 500 for gain in gains])
+    numbers, promoted, most = np.ones(lives, int), np.zeros(lives, bool), MOST // 2
+    for _ in range(ROUNDS):
+        alpha = alphas(numbers)
+        each, last = [], np.zeros(lives, bool)
+        for gain in gains:
+            answers = drawn(rng, chances_of(np.full(lives, gain), 0.09), most)
+            wins, losses = totals(answers)
+            each.append(evidence_table(MOST)[wins, losses])
+            p = binom.sf(wins[:, -1] - 1, wins[:, -1] + losses[:, -1], 0.5)
+            last |= p <= alpha * LAST_LOOK / len(gains)
+        pool, traffic = np.exp(each)
+        together = np.log((pool + traffic + pool * traffic) / 3)
+        gained = last | (together >= -np.log(alpha * (1 - LAST_LOOK))[:, None]).any(axis=1)
+        promoted |= gained
+        numbers += ~gained
+    return float(promoted.mean())
+
+
 def _duels(rng: np.random.Generator, gains: np.ndarray, disagreement: float, alpha: np.ndarray,
-           most: int = MOST, batch: int = 1) -> Any:  # fmt: skip
+           most: int = MOST) -> Any:  # fmt: skip
     chances = chances_of(gains, disagreement)
     disagreements = rng.binomial(SCORED, chances.disagreement)
-    return play(drawn(rng, chances, most), alpha, disagreements, batch=batch)
+    return play(drawn(rng, chances, most), alpha, disagreements)
 
 
 def audit_lives(gain: float, disagreement: float, rows: int, lives: int) -> dict[str, float]:

@@ -8,9 +8,21 @@ from functools import cache
 
 import numpy as np
 from scipy.special import betaincinv
+from scipy.stats import binom
 
-from models.judging.duel import AGAINST, FEWEST, SHARE_OF_ALPHA, WORTH
-from models.judging.evidence import log_evidences
+from models.judging.duel import (
+    AGAINST,
+    FEWEST,
+    LAST_LOOK,
+    SHARE_OF_ALPHA,
+    WORTH,
+    Counts,
+    DuelPlan,
+    Stratum,
+    is_safe_at_last,
+    views_of,
+)
+from models.judging.evidence import Mode, log_evidences
 
 MOST = 400
 MARGIN = 0.02
@@ -74,76 +86,89 @@ def drawn(rng: np.random.Generator, chances: Chances, most: int = MOST) -> np.nd
 
 
 def play(
-    answers: np.ndarray,
-    alpha: np.ndarray,
-    disagreements: np.ndarray,
-    *,
-    scored: int = SCORED,
-    batch: int = 1,
+    answers: np.ndarray, alpha: np.ndarray, disagreements: np.ndarray, *, scored: int = SCORED
 ) -> Played:
-    """Every duel to its end; the rule looks after each `batch` answers."""
+    """Every duel to its end; the rule looks after each answer, up to the last disagreement."""
     most = answers.shape[1]
-    wins = (answers == 1).cumsum(axis=1, dtype=np.int32)[:, batch - 1 :: batch]
-    losses = (answers == -1).cumsum(axis=1, dtype=np.int32)[:, batch - 1 :: batch]
-    count = np.arange(batch, most + 1, batch)
-    highest = betaincinv(disagreements + 1, scored - disagreements, 1 - alpha * SHARE_OF_ALPHA)
-    table = evidence_table(most)
-    gained = table[wins, losses] >= -np.log(alpha)[:, None]
+    wins, losses = totals(answers)
+    last = np.minimum(disagreements, most) - 1
+    count = np.arange(1, most + 1)
+    highest = _highest_share(alpha, disagreements, scored)
+    table, rows = evidence_table(most), np.arange(len(answers))
+    gained = table[wins, losses] >= -np.log(alpha * (1 - LAST_LOOK))[:, None]
+    won, lost = wins[rows, np.maximum(last, 0)], losses[rows, np.maximum(last, 0)]
+    gained[rows, last] |= binom.sf(won - 1, won + lost, 0.5) <= alpha * LAST_LOOK
+    gained[count > last[:, None] + 1] = False
     worse = table[losses, wins] >= np.log(AGAINST)
     mean = (2 * highest_table(most)[wins, losses] - 1) * (wins + losses) / count
-    futile = (mean * highest[:, None] < WORTH) & (count >= FEWEST)
-    ends = np.where((worse | futile).any(axis=1), (worse | futile).argmax(axis=1), NEVER)
-    first = _first_safe(gained, ends, wins, losses, count, alpha, highest)
-    promoted = first <= np.minimum(ends, NEVER - 1)
-    last = np.minimum(np.minimum(first, ends), len(count) - 1)
-    rejected = ~promoted & (ends < NEVER) & worse[np.arange(len(worse)), last]
-    return Played(promoted, rejected, count[last])
+    ended = worse | ((mean * highest[:, None] < WORTH) & (count >= FEWEST))
+    ended[rows, last] = True
+    ends = ended.argmax(axis=1)
+    first = _first_safe(gained, ends, answers, alpha, disagreements, scored)
+    promoted = (first <= ends) & (disagreements > 0)
+    final = np.minimum(first, ends)
+    rejected = ~promoted & worse[rows, final]
+    return Played(promoted, rejected, np.where(disagreements > 0, count[final], 0))
+
+
+def totals(answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Wins and losses up to each answer."""
+    wins = (answers == 1).cumsum(axis=1, dtype=np.int32)
+    return wins, (answers == -1).cumsum(axis=1, dtype=np.int32)
+
+
+def _highest_share(alpha: np.ndarray, disagreements: np.ndarray, scored: int) -> np.ndarray:
+    bound = betaincinv(disagreements + 1, scored - disagreements, 1 - alpha * SHARE_OF_ALPHA)
+    return np.asarray(bound)
 
 
 def _first_safe(
     gained: np.ndarray,
     ends: np.ndarray,
-    wins: np.ndarray,
-    losses: np.ndarray,
-    count: np.ndarray,
+    answers: np.ndarray,
     alpha: np.ndarray,
-    highest: np.ndarray,
+    disagreements: np.ndarray,
+    scored: int,
 ) -> np.ndarray:
     """The first look at which a gain is shown and the loss of the margin is excluded, too."""
-    first = np.where(gained.any(axis=1), gained.argmax(axis=1), NEVER)
-    for row in np.flatnonzero(first <= ends):
-        if first[row] == NEVER:
-            continue
-        null = -MARGIN / highest[row]
-        if null <= -1:
-            continue
-        for look in np.flatnonzero(gained[row]):
-            won, lost = wins[row, look], losses[row, look]
-            safety = log_evidences(won, count[look] - won - lost, lost, null_mean=null)
-            if safety >= -np.log(alpha[row] * (1 - SHARE_OF_ALPHA)):
+    first = np.full(len(answers), NEVER)
+    for row in range(len(answers)):
+        stratum = Stratum("pool", scored, int(disagreements[row]))
+        plan = _plan(stratum, float(alpha[row]), answers.shape[1], Mode.BETTER)
+        for look in np.flatnonzero(gained[row, : ends[row] + 1]):
+            counts = {"pool": _counts(answers[row, : look + 1])}
+            if views_of(plan, counts, with_bounds=False)["pool"].safe:
                 first[row] = look
                 break
-        else:
-            first[row] = NEVER
     return first
 
 
+def _plan(stratum: Stratum, alpha: float, most: int, mode: Mode) -> DuelPlan:
+    return DuelPlan(1, alpha, mode, MARGIN, 0.0, most, (stratum,))
+
+
+def _counts(answers: np.ndarray) -> Counts:
+    wins, losses = int((answers == 1).sum()), int((answers == -1).sum())
+    return Counts(wins, len(answers) - wins - losses, losses)
+
+
 def play_not_worse(
-    answers: np.ndarray, alpha: np.ndarray, disagreements: np.ndarray, *, batch: int = 10
+    answers: np.ndarray, alpha: np.ndarray, disagreements: np.ndarray, *, every: int = 10
 ) -> Played:
-    """Duels in the mode `not-worse`; they end without a promotion at the last answer only."""
-    most = answers.shape[1]
-    wins = (answers == 1).cumsum(axis=1)[:, batch - 1 :: batch]
-    losses = (answers == -1).cumsum(axis=1)[:, batch - 1 :: batch]
-    count = np.arange(batch, most + 1, batch)
-    highest = betaincinv(disagreements + 1, SCORED - disagreements, 1 - alpha * SHARE_OF_ALPHA)
-    null = -MARGIN / np.maximum(highest, MARGIN * 1.0001)
-    evidence = np.stack([
-        log_evidences(won, count - won - lost, lost, null_mean=mean)
-        for won, lost, mean in zip(wins, losses, null, strict=True)
-    ])  # fmt: skip
-    safe = evidence >= -np.log(alpha * (1 - SHARE_OF_ALPHA))[:, None]
-    safe |= (highest <= MARGIN)[:, None]
-    promoted = np.asarray(safe.any(axis=1))
-    last = np.where(promoted, safe.argmax(axis=1), len(count) - 1)
-    return Played(promoted, np.zeros_like(promoted), count[last])
+    """Duels in the mode `not-worse`, looked at after `every` tenth answer and after the last."""
+    wins, losses = totals(answers)
+    highest = _highest_share(alpha, disagreements, SCORED)
+    promoted, used = np.zeros(len(answers), bool), np.minimum(disagreements, answers.shape[1])
+    for row, last in enumerate(used.tolist()):
+        looks = np.append(np.arange(every, last, every), last) - 1
+        won, lost = wins[row, looks], losses[row, looks]
+        null = max(-MARGIN / highest[row], -0.9999)
+        evidence = log_evidences(won, looks + 1 - won - lost, lost, null_mean=null)
+        safe = evidence >= -np.log(alpha[row] * (1 - LAST_LOOK - SHARE_OF_ALPHA))
+        if not safe.any() and won[-1] + 1.5 * np.sqrt(last) > lost[-1] - null * last:
+            plan = _plan(Stratum("pool", SCORED, int(disagreements[row])), float(alpha[row]),
+                         answers.shape[1], Mode.NOT_WORSE)  # fmt: skip
+            safe[-1] = is_safe_at_last(plan, plan.strata[0], _counts(answers[row, :last]))
+        if safe.any() or highest[row] <= MARGIN:
+            promoted[row], used[row] = True, looks[safe.argmax()] + 1
+    return Played(promoted, np.zeros_like(promoted), used)

@@ -118,20 +118,17 @@ def _outcomes(
 ) -> list[float]:
     values, scored = challenger.astype(int) - champion, min(SCORED, len(differ))
     alpha = np.full(DUELS, alpha_of(number))
-    answers, most, disagreements = np.zeros((DUELS, MOST), int), [], []
+    answers, disagreements = np.zeros((DUELS, MOST), int), []
     for row in answers:
         sample = rng.choice(len(values), scored, replace=False)
         asked = sample[differ[sample]]
         row[: len(asked)] = values[asked[:MOST]]
-        most.append(len(asked))
         disagreements.append(len(asked))
     played = play(answers, alpha, np.array(disagreements), scored=scored)
-    within = played.answers <= np.array(most)
     shares = []
     for rows in AUDITS:
         audit = values[np.array([rng.permutation(len(values))[:rows] for _ in range(DUELS)])]
         wins, losses = (audit == 1).sum(axis=1), (audit == -1).sum(axis=1)
         shares.append(float(mcnemar_rule(wins, losses, alpha).mean()))
-    used = np.minimum(played.answers, most)
-    return [float(differ.mean()), float((played.promoted & within).mean()),
-            float((played.rejected & within).mean()), float(used.mean()), *shares]  # fmt: skip
+    return [float(differ.mean()), float(played.promoted.mean()),
+            float(played.rejected.mean()), float(played.answers.mean()), *shares]  # fmt: skip

@@ -1,10 +1,7 @@
 """The test of a challenger on audit rows, where no duel can be held.
 
-All rows were labelled at random, whether the models agree on them or not. A gain is shown by the
-exact one-sided McNemar test. That no `margin` is lost is shown by the chance of so good a result
-if just `margin` were lost, the largest over all shares of rows on which the models may differ
-(Berger and Boos, 1994: over the bounds of that share, whose own error is added). Each such test
-spends a number of `alpha_spending`, like a duel, and has one look at rows that were fixed before.
+All rows were labelled at random, whether the models agree on them or not. Each such test spends a
+number of `alpha_spending`, like a duel, and has one look at rows that were fixed before.
 """
 
 import math
@@ -16,51 +13,23 @@ from core.intervals import Interval, paired_difference
 from models.judging.alpha_spending import left, spent
 from models.judging.duel import AGAINST, Counts, DuelPlan, DuelState, PopulationState
 from models.judging.evidence import Mode
+from models.judging.exact_tests import gain_p, loss_p
 from models.judging.verdict import Outcome
-
-GRID = 64  # shares of differing rows at which the chance is computed
-
-
-def gain_p(wins: int, losses: int) -> float:
-    """The chance of so many wins among the decisive rows if both models are equally good."""
-    from scipy.stats import binom
-
-    return float(binom.sf(wins - 1, wins + losses, 0.5))
-
-
-def loss_p(wins: int, ties: int, losses: int, *, margin: float, alpha: float) -> float:
-    """The largest chance of so good a result if the challenger loses `margin`."""
-    from scipy.special import betaincinv
-    from scipy.stats import binom
-
-    rows, differing = wins + ties + losses, wins + losses
-    if not rows:
-        return 1.0
-    part = alpha / 20  # of the error, for each bound of the share of differing rows
-    low = float(betaincinv(differing, rows - differing + 1, part)) if differing else 0.0
-    high = float(betaincinv(differing + 1, rows - differing, 1 - part)) if rows > differing else 1.0
-    if high <= margin:
-        return 2 * part
-    share = np.linspace(max(low, margin), high, GRID)[:, None]
-    count = np.arange(rows + 1)
-    # of `count` differing rows at least so many are won that wins - losses is as high
-    needed = np.ceil((count + wins - losses) / 2)
-    chances = binom.pmf(count, rows, share) * binom.sf(needed - 1, count, (1 - margin / share) / 2)
-    return min(1.0, float(chances.sum(axis=1).max()) + 2 * part)
 
 
 def audit_state(plan: DuelPlan, counts: Mapping[str, Counts]) -> DuelState:
     """The outcome by the audit rows of each population; the ties are all rows without a winner."""
     views = {name: _view(plan, count, len(counts)) for name, count in counts.items()}
-    gained = any(view.in_prospect for view in views.values()) or plan.mode == Mode.NOT_WORSE
+    gained = any(view.in_prospect for view in views.values())
+    enough = gained or plan.mode == Mode.NOT_WORSE
     safe = all(view.safe for view in views.values())
     worse = [name for name, view in views.items() if view.worse]
-    if gained and safe and views:
+    if enough and safe and views:
         outcome, reason = Outcome.PROMOTE, f"{plan.mode} by the audit"
-    elif worse and not any(view.in_prospect for view in views.values()):
+    elif worse and not gained:
         outcome, reason = Outcome.REJECT, f"worse on the {' and the '.join(worse)}"
     else:
-        missing = "no gain" if not gained else f"a loss of {plan.margin:g} is not excluded"
+        missing = "no gain" if not enough else f"a loss of {plan.margin:g} is not excluded"
         outcome, reason = Outcome.HOLD, f"{missing} by the audit"
     rows = sum(count.settled for count in counts.values())
     return DuelState(
@@ -69,6 +38,7 @@ def audit_state(plan: DuelPlan, counts: Mapping[str, Counts]) -> DuelState:
         populations=views,
         log_evidence=max((view.log_evidence for view in views.values()), default=0.0),
         threshold=round(-math.log(plan.alpha / max(1, len(views))), 6),
+        gained=gained,
         answers=rows,
         expected_answers=rows,
         likely=outcome,
@@ -90,6 +60,7 @@ def _view(plan: DuelPlan, counts: Counts, populations: int) -> PopulationState:
         log_evidence=round(-math.log(p), 6),
         log_evidence_of_loss=round(-math.log(against), 6),
         log_evidence_of_safety=round(-math.log(loss), 6),
+        gain_p=round(p, 12),
         safe=loss <= plan.alpha,
         worse=against <= 1 / (AGAINST * populations),
         lost=gain.high < -plan.margin,

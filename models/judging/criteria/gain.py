@@ -26,9 +26,7 @@ def gain(evidence: Evidence, policy: GatePolicy) -> list[Criterion]:
     if evidence.champion is None:
         return []
     state = _state(evidence, policy)
-    shown = state.outcome == Outcome.PROMOTE or (
-        policy.mode == "better" and state.log_evidence >= state.threshold
-    )
+    shown = state.outcome == Outcome.PROMOTE or (policy.mode == "better" and state.gained)
     status = Status.PASS if shown else Status.UNKNOWN
     if state.outcome == Outcome.REJECT:
         status = Status.FAIL

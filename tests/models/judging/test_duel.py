@@ -76,6 +76,24 @@ def test_the_budget_and_the_last_disagreement_end_a_duel() -> None:
     assert "answer alike" in alike.reasons[0]
 
 
+def test_the_last_look_is_an_exact_test_of_what_will_not_grow() -> None:
+    plan = replace(PLAN, number=9, alpha=alpha_of(9))
+    few = replace(plan, strata=(Stratum("pool", 900, 40),))
+    assert state(plan, (33, 0, 7)).outcome is None
+    assert state(few, (33, 0, 7)).outcome == Outcome.PROMOTE
+    assert state(few, (32, 0, 7)).outcome is None  # one is left
+    assert state(few, (31, 0, 9)).outcome == Outcome.HOLD
+    budget = replace(plan, most_answers=40)
+    assert state(budget, (33, 0, 7)).outcome == Outcome.PROMOTE
+    assert state(replace(budget, min_gain=0.01), (33, 0, 7)).outcome == Outcome.HOLD
+
+
+def test_doubtful_answers_count_against_the_challenger_at_the_last_look() -> None:
+    few = replace(NOT_WORSE, strata=(Stratum("pool", 2000, 60),))
+    assert state(few, (20, 0, 22, 18)).outcome == Outcome.HOLD
+    assert state(few, (26, 8, 26)).outcome == Outcome.PROMOTE
+
+
 def test_better_on_drifted_traffic_promotes_when_the_pool_loses_no_margin() -> None:
     gained = state(BOTH, (5, 1, 5), (20, 3, 2))
     assert gained.outcome is None
@@ -123,7 +141,7 @@ def test_the_share_of_disagreements_is_bounded_from_few_samples() -> None:
 def test_a_projection_says_where_the_answers_lead() -> None:
     winning = state(PLAN, (14, 2, 7))
     assert winning.likely == Outcome.PROMOTE
-    assert 23 < winning.expected_answers < 100
+    assert 23 < winning.expected_answers < 150
     assert state(PLAN, (7, 2, 11)).likely in (Outcome.REJECT, Outcome.HOLD)
 
 
