@@ -119,7 +119,8 @@ class CompleteBodies:
             "service, and this one came slowest; send fewer or smaller images, or later",
             retry_after=5,
         )
-        slowest.deadline.reschedule(now)
+        if not slowest.deadline.expired():  # else its time is over at this very moment
+            slowest.deadline.reschedule(now)
         self._free(slowest)
 
     def _free(self, body: _Body) -> None:

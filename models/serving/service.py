@@ -7,7 +7,6 @@ follows that workspace's releases; without, it serves the model that its bento w
 import asyncio
 import os
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -201,7 +200,7 @@ class Hone:
         self._earlier = EarlierAnswers(self._writer.folder)
         self._earlier.read_in_background()
         self._cards: dict[str, ModelCard] = {}  # of models that answered, and do no more
-        self._asked: OrderedDict[str, _Asked] = OrderedDict()
+        self._asked: dict[str, _Asked] = {}  # oldest first
         app.state.hone = self
 
     @property
@@ -225,8 +224,9 @@ class Hone:
         known = self._asked.get(request_id)
         if known is None:
             known = self._asked[request_id] = _Asked(digest, self._begin(request_id, images))
-            if len(self._asked) > REMEMBERED:
-                self._asked.popitem(last=False)
+            if len(self._asked) > REMEMBERED:  # one in progress would be computed twice
+                ended = (name for name, one in self._asked.items() if one.answers.done())
+                self._asked.pop(next(ended, ""), None)
         if known.digest != digest:
             raise RequestError(
                 409, "REQUEST_ID_REUSED", f"X-Request-ID {request_id} came with other images before"

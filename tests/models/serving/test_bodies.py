@@ -202,6 +202,27 @@ def test_the_slowest_body_goes_when_all_together_hold_too_much() -> None:
     run(scenario, Limits(body_bytes=1_000, held_bytes=2_000, places=9))
 
 
+def test_a_body_whose_time_ends_when_its_memory_is_needed_fails_no_other() -> None:
+    async def scenario(service: Service, client: Callable[..., Client]) -> None:
+        service.may_answer.set()
+        slow, other = client(), client()
+        slow.send(b"a" * 300)
+        slow_task = in_background(slow.answered())
+        await until(slow.messages.empty)
+        await asyncio.sleep(0.05)
+        [body] = slow.gate._arriving
+        other.send(b"b" * 600)
+        other_task = in_background(other.answered())
+        await until(other.messages.empty)
+        body.deadline.reschedule(0)  # its time is over before the task learns of it
+        other.send(b"b" * 300, ends=True)
+        slow.hang_up()
+        assert ((await other_task).status, other.body) == (200, b"900")
+        assert ((await slow_task).status, slow.reason) == (503, "NO_MEMORY")
+
+    run(scenario, Limits(body_bytes=1_000, held_bytes=1_000, grace=9, places=9))
+
+
 def test_a_connection_that_ends_early_is_named() -> None:
     async def scenario(service: Service, client: Callable[..., Client]) -> None:
         gone = client()

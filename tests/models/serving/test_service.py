@@ -1,5 +1,6 @@
 """The service, in this process: each answer is recorded, and one bad image spoils no other."""
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -230,6 +231,39 @@ def test_a_request_repeated_under_its_id_has_the_same_answer_and_one_record(
     assert first.headers["X-Request-ID"] == "once"
     [segment] = place[0].traffic.glob("*.seg")
     assert len(list(read_records(segment))) == 2
+
+
+def test_a_request_in_progress_is_not_forgotten_for_later_ones(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its retry would be computed beside it: a lock on the id keeps out other processes only."""
+    hone, begun = service.app.state.hone, list[str]()
+    monkeypatch.setattr(service, "REMEMBERED", 2)
+
+    async def play() -> None:
+        may_end = asyncio.Event()
+
+        async def answered(request_id: str, images: list[bytes]) -> list[Any]:
+            begun.append(request_id)
+            if request_id == "slow":
+                await may_end.wait()
+            return []
+
+        monkeypatch.setattr(hone, "_ask_unless_recorded", answered)
+        slow = asyncio.create_task(hone.ask_once("slow", [b"image"]))
+        while not begun:
+            await asyncio.sleep(0.001)
+        for request_id in ("one", "two", "three"):
+            await hone.ask_once(request_id, [b"image"])
+        retry = asyncio.create_task(hone.ask_once("slow", [b"image"]))
+        while hone._asked["slow"].awaited_by < 2 and begun.count("slow") < 2:
+            await asyncio.sleep(0.001)
+        may_end.set()
+        await asyncio.gather(slow, retry)
+
+    asyncio.run(play())
+    assert begun == ["slow", "one", "two", "three"]
+    assert list(hone._asked) == ["slow", "three"]
 
 
 def test_another_request_under_a_used_id_is_a_conflict(client: TestClient) -> None:
