@@ -20,8 +20,13 @@ def decide(evidence: Evidence, policy: GatePolicy) -> Verdict:
     if any(one.name == GAIN for one in criteria):
         metrics["number"] = evidence.number
     metrics["policy"] = asdict(policy)  # type: ignore[call-overload]
-    metrics["criteria"] = [one.as_row() for one in criteria]
-    return Verdict(outcome_of(criteria), _reasons(criteria, metrics), metrics, criteria)
+    return conclude(criteria, metrics)
+
+
+def conclude(criteria: tuple[Criterion, ...], metrics: dict[str, Any]) -> Verdict:
+    """The verdict that follows from these criteria, stored in it; `metrics` are figures beside."""
+    stored = {**metrics, "criteria": [one.as_row() for one in criteria]}
+    return Verdict(outcome_of(criteria), _reasons(criteria, stored), stored, criteria)
 
 
 def _criteria(evidence: Evidence, policy: GatePolicy) -> tuple[Criterion, ...]:

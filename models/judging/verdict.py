@@ -45,6 +45,12 @@ class GatePolicy:
     min_gain: float = Field(  # a release that costs much may ask for more
         default=0.0, ge=0, lt=1, description="the gain of accuracy must be larger"
     )
+    most_answers: int = Field(
+        default=400, ge=0, description="answers that end a duel with HOLD; 0: no duels, only audit"
+    )
+    duel_batch: int = Field(  # after each batch the duel may end: 25 are some minutes of work
+        default=25, ge=1, description="samples of a duel that are asked at once"
+    )
     class_margin: float = Field(
         default=0.2, gt=0, lt=1, description="loss on a class or slice that rows should exclude"
     )

@@ -138,7 +138,27 @@ def record_verdict(
 
     Idempotent: the same judgement of the same rows has the same id and is recorded once.
     """
-    row = {
+    row = judged_row(
+        verdict,
+        challenger=challenger,
+        champion=champion,
+        snapshot=snapshot,
+        rows_fingerprint=rows_fingerprint,
+    )
+    with writing(engine) as connection:
+        return insert_verdict(connection, row)
+
+
+def judged_row(
+    verdict: "Verdict",
+    *,
+    challenger: str,
+    champion: str | None,
+    snapshot: str,
+    rows_fingerprint: str,
+) -> dict[str, Any]:
+    """What was judged and what came of it, as it is recorded: the columns of JUDGED."""
+    return {
         "challenger": challenger,
         "champion": champion,
         "snapshot": snapshot,
@@ -147,12 +167,15 @@ def record_verdict(
         "reasons": list(verdict.reasons),
         "metrics": json_value(verdict.metrics),
     }
+
+
+def insert_verdict(connection: Connection, row: Mapping[str, Any]) -> str:
+    """Record a `judged_row` in the caller's transaction, once; return the verdict's id."""
     verdict_id = verdict_name(row)
-    with writing(engine) as connection:
-        known = select(verdicts.c.verdict_id).where(verdicts.c.verdict_id == verdict_id)
-        if connection.scalar(known) is None:
-            row = {"verdict_id": verdict_id, **row, "decided_at": now()}
-            journal.insert(connection, verdicts, [row])
+    known = select(verdicts.c.verdict_id).where(verdicts.c.verdict_id == verdict_id)
+    if connection.scalar(known) is None:
+        made = {"verdict_id": verdict_id, **row, "decided_at": now()}
+        journal.insert(connection, verdicts, [made])
     return verdict_id
 
 
@@ -233,7 +256,13 @@ def current_release(engine: Engine) -> Release | None:
 
 def champion(engine: Engine) -> str | None:
     """The version in service; None before the first release."""
-    current = current_release(engine)
+    with engine.connect() as connection:
+        return champion_of(connection)
+
+
+def champion_of(connection: Connection) -> str | None:
+    """The version in service, as the caller's transaction knows it."""
+    current = _newest(connection)
     return current.champion if current else None
 
 

@@ -1,0 +1,132 @@
+"""What a duel's verdict follows from: what was fixed when it began, and the answers counted since.
+
+Nothing else: no weights, no images, no clock. So anybody who has the record gets the same verdict.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.judging.criteria.gain import gain, loss
+from models.judging.criterion import Criterion, Status, criterion_of
+from models.judging.duel import Counts, DuelPlan, DuelState, Stratum, duel_state
+from models.judging.evidence import Mode
+from models.judging.gate import conclude
+from models.judging.gate_evidence import Evidence, Judged
+from models.judging.verdict import GatePolicy, Verdict
+from models.kinds import KINDS
+from models.registry.model_card import json_value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMES = {1: "wins", 0: "ties", -1: "losses"}  # of values, in `Counts`
+BY_ANSWERS = ("gain", "loss")  # the criteria that a duel decides
+AGAIN = "`hone retrain` judges it against what is in service now"
+
+
+@dataclass(frozen=True)
+class DuelRecord:
+    """What was fixed when a duel began; `as_json` is stored with it."""
+
+    plan: DuelPlan
+    policy: GatePolicy
+    kind: str
+    champion: str
+    challenger: str
+    champion_classes: tuple[str, ...]
+    challenger_classes: tuple[str, ...]
+    criteria: tuple[Criterion, ...]  # those that audit rows and files decide
+    metrics: dict[str, Any]  # figures of the audit rows, for those who read the verdict
+    rows_fingerprint: str  # of the audit rows
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as JSON."""
+        criteria = [one.as_row() for one in self.criteria]
+        return dict(json_value({**asdict(self), "criteria": criteria}))
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "DuelRecord":
+        """The record that `as_json` made."""
+        plan = stored["plan"]
+        strata = tuple(Stratum(**one) for one in plan["strata"])
+        return cls(
+            **{
+                **stored,
+                "plan": DuelPlan(**{**plan, "mode": Mode(plan["mode"]), "strata": strata}),
+                "policy": GatePolicy(**stored["policy"]),
+                "champion_classes": tuple(stored["champion_classes"]),
+                "challenger_classes": tuple(stored["challenger_classes"]),
+                "criteria": tuple(criterion_of(row) for row in stored["criteria"]),
+            }
+        )
+
+    def value(
+        self, champion_output: list[float], challenger_output: list[float], label: str
+    ) -> int:
+        """1 where only the challenger is right, -1 where only the champion is, else 0.
+
+        Each model answers with its own classes: a label that is none of them is one it misses.
+        """
+        kind = KINDS[self.kind]
+        champion, challenger = (
+            float(kind.credit(np.array([output], np.float32), [label], classes)[0])
+            for output, classes in (
+                (champion_output, self.champion_classes),
+                (challenger_output, self.challenger_classes),
+            )
+        )
+        return int(challenger > champion) - int(challenger < champion)
+
+    def value_of(self, row: Any) -> int | None:
+        """The value of a sample of the duel, from outputs and answer; None before it is counted."""
+        if row.counted_at is None:
+            return None
+        if row.answer is None:
+            return 0
+        return self.value(row.champion_output, row.challenger_output, str(row.answer))
+
+    def counts(self, samples: "pd.DataFrame") -> dict[str, Counts]:
+        """The answers by population, from the samples of the duel (`ledger.duels.DUEL_SAMPLES`)."""
+        counts = {stratum.population: Counts() for stratum in self.plan.strata}
+        for row in samples[samples["counted_at"].notna()].itertuples():
+            value = self.value_of(row) or 0
+            name = "doubtful" if row.answer is None else NAMES[value]
+            before = counts[str(row.population)]
+            counts[str(row.population)] = replace(before, **{name: getattr(before, name) + 1})
+        return counts
+
+    def state(self, samples: "pd.DataFrame") -> DuelState:
+        """Where the duel stands by these samples."""
+        return duel_state(self.plan, self.counts(samples))
+
+    def verdict(self, duel_id: str, state: DuelState, *, stopped: str | None = None) -> Verdict:
+        """The verdict on the challenger; `stopped` is why the duel ended without an outcome."""
+        if stopped is None:
+            criteria = (*self._by_answers(state), *self.criteria)
+        else:
+            criteria = (Criterion("duel", Status.UNKNOWN, stopped, remedy=AGAIN), *self.criteria)
+        duel = json_value({"duel_id": duel_id, "stopped": stopped, **asdict(state)})
+        return conclude(criteria, {**self.metrics, "number": self.plan.number, "duel": duel})
+
+    def _by_answers(self, state: DuelState) -> list[Criterion]:
+        evidence = Evidence(
+            challenger=Judged(self.challenger),
+            champion=Judged(self.champion),
+            classes=self.challenger_classes,
+            rows={},
+            kind=KINDS[self.kind],
+            number=self.plan.number,
+            duel=state,
+        )
+        return [*gain(evidence, self.policy), *loss(evidence, self.policy)]
+
+
+def may_be_decided_by_answers(verdict: Verdict) -> bool:
+    """Whether only the criteria that a duel decides are open, and none of them has failed."""
+    others = [one for one in verdict.criteria if one.name not in BY_ANSWERS]
+    mine = [one for one in verdict.criteria if one.name in BY_ANSWERS]
+    is_open = bool(mine) and all(one.status != Status.FAIL for one in mine)
+    return is_open and all(one.status == Status.PASS for one in others)
