@@ -1,4 +1,4 @@
-"""Fetch answers, settle labels, ask again, cut a snapshot, wake the training."""
+"""Fetch answers, settle labels, ask again, advance the duel, cut a snapshot, wake the training."""
 
 from typing import Literal
 
@@ -7,6 +7,7 @@ from prefect import flow
 from labeling.consensus.settle import SettlePolicy
 from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots.publish import SnapshotConfig
+from tasks.collect.duels import advance_duel, judge_waiting
 from tasks.collect.fetch import fetch_answers
 from tasks.collect.freeze import announce_snapshot, freeze_labels
 from tasks.collect.settle import ask_more_annotators, settle_answers
@@ -37,6 +38,8 @@ def collect_labels(
     fetch_answers(annotators, policies.settling)
     settle_answers(policies.settling)
     ask_more_annotators(annotators)
+    advance_duel(annotators)
+    judge_waiting(annotators)
     name = freeze_labels(policies.snapshot, soft, every)
     announce_snapshot()
     publish_annotators(policies.settling)

@@ -75,7 +75,7 @@ def play_round(
         if person:
             person.wait()
         snapshot = collect_labels(who)
-    retrain(snapshot, recipe.network, train)
+    retrain(snapshot, recipe.network, train, annotators=who)
     return snapshot
 
 

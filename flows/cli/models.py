@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import AsJson, echo_json, single_run
+from flows.cli.options import Annotators, Answering, AsJson, echo_json, single_run
 
 PANEL = "Models"
 app = typer.Typer()
@@ -21,6 +21,7 @@ def retrain(
     epochs: Annotated[int | None, typer.Option(help="Default: the configuration's.")] = None,
     seed: Annotated[int, typer.Option(help="Repeats the same random choices.")] = 0,
     approval: Annotated[bool, typer.Option(help="Wait for `hone release` by a person.")] = False,
+    annotators: Answering = Annotators.label_studio,
 ) -> None:
     """Train a challenger, judge it against the champion, release the winner."""
     with single_run():
@@ -36,7 +37,37 @@ def retrain(
             NetworkConfig(backbone=backbone, weights=weights),
             config,
             approval="person" if approval else "verdict",
+            annotators=annotators.value,
         )
+
+
+@app.command(rich_help_panel=PANEL)
+def verdict(
+    verdict_id: Annotated[str | None, typer.Argument(help="Default: the newest.")] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Make it anew from the record, and compare.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a verdict: outcome, why, what would change it, and every criterion."""
+    from tasks.context import open_context
+    from tasks.operate import verdicts
+
+    engine = open_context().engine
+    if recompute:
+        again = verdicts.recompute(engine, verdict_id)
+        typer.echo(again.content.decode())
+        for line in again.differences:
+            typer.echo(f"differs: {line}", err=True)
+        if again.differences:
+            raise typer.Exit(1)
+        typer.echo(f"{again.verdict_id}: the same bytes as recorded", err=True)
+        return
+    row = verdicts.verdict_row(engine, verdict_id)
+    if as_json:
+        echo_json(row)
+    else:
+        verdicts.show_verdict(row)
 
 
 @app.command(rich_help_panel=PANEL)

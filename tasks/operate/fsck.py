@@ -28,6 +28,7 @@ from models.serving import checks as serving
 from models.serving.prediction_store import count_predictions
 from models.watching import checks as watching
 from tasks.context import open_context, workspace_folder
+from tasks.operate.verdicts import verdicts_follow_from_duels
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,9 @@ CHECKS: dict[str, Check] = {
     "verdicts_rest_on_evidence": Check(
         "I11", "a model is released on figures that were not measured",
         registry.verdicts_rest_on_evidence,
+    ),
+    "verdicts_follow_from_duels": Check(
+        "I11", "a model is released on answers that nobody gave", verdicts_follow_from_duels
     ),
     "audit_samples_are_drawn": Check(
         "I11", "accuracy is measured on others than were drawn", audit.audit_samples_are_drawn

@@ -12,6 +12,7 @@ from models.registry.overview import Accuracy, LastVerdict, registry_overview
 from models.serving.prediction_store import count_predictions, undrained_segments
 from models.watching.decisions import DecisionRecord, newest_decision
 from tasks.context import Context
+from tasks.operate.duel_standing import DuelStanding, duel_standing
 from tasks.operate.next_step import NextStep, next_step
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Status:
     last_decision: DecisionRecord | None
     at: str
     champion_traffic_accuracy: Accuracy | None = None
+    duel: DuelStanding | None = None  # under way
     trained_snapshots: frozenset[str] = field(default=frozenset(), repr=False)
     prefect: "PrefectOverview | None" = None  # None: no server is configured
     next: NextStep | None = None
@@ -94,5 +96,6 @@ def status_of(engine: Engine, *, audit_needed: int) -> Status:
             undrained_segments=0,
             last_decision=newest_decision(connection),
             at=now(),
+            duel=duel_standing(connection),
             trained_snapshots=registry.trained_snapshots,
         )

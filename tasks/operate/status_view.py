@@ -35,6 +35,8 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
     yield "Audit", _audit(status)
     now = datetime.fromisoformat(status.at)
     yield "Champion", _champion(status, now)
+    if status.duel is not None:
+        yield "Duel", f"{status.duel.duel_id}: {status.duel.sentence()}"
     verdict = status.last_verdict
     if verdict is not None:
         when = relative_time(verdict.decided_at, now)

@@ -31,6 +31,7 @@ RUN_NONE = {
     "import": ["labels.csv"],
     "release": ["no-such-version", "--who", "ann", "--why", "because"],
     "webhook": [],
+    "verdict": [],
 }
 FAILS = {"trace", "release", "webhook", "budget"}  # for want of what they ask for
 NEEDS = {

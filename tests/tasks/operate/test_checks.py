@@ -27,6 +27,7 @@ from tasks.context import Context, open_context
 from tasks.operate import fsck
 from tests.models.serving.test_prediction_store import served
 from tests.source_code import ROOT
+from tests.tasks.operate.sound_duel import add_ended_duel
 from tests.tasks.operate.sound_workspace import AUDITED, GOLD, make_sound_workspace
 
 
@@ -222,6 +223,17 @@ SECOND_ASSIGNMENT = (
     "VALUES ('round-0009', 'a', 0, 'margin')",
 )
 
+
+def of_a_duel(statement: str) -> Callable[[Context], None]:
+    """Let a duel end, then change what is recorded of it."""
+
+    def damage(ctx: Context) -> None:
+        add_ended_duel(ctx.engine)
+        sql(ctx, statement)
+
+    return damage
+
+
 BREAKS = (
     Break("served_images_are_whole", "I1", damage_a_served_image, "was served"),
     Break("served_images_are_whole", "I1", lose_a_segment, "No such file"),
@@ -325,6 +337,14 @@ BREAKS = (
           metrics(challenger_accuracy=0.9), "was changed after it was made"),
     Break("verdicts_rest_on_evidence", "I11", metrics(), "promotes on accuracy None"),
     Break("verdicts_rest_on_evidence", "I11", metrics(challenger_accuracy=1.5), "accuracy 1.5"),
+    Break("verdicts_follow_from_duels", "I11", of_a_duel("UPDATE duel_samples SET value = -1"),
+          "sample b of duel-0001 counts -1, its answer makes it 1"),
+    Break("verdicts_follow_from_duels", "I11", of_a_duel("UPDATE duel_samples SET answer = 'dog'"),
+          "does not follow from duel-0001: metrics.duel.populations.pool.counts"),
+    Break("verdicts_follow_from_duels", "I11", of_a_duel("UPDATE duels SET outcome = 'PROMOTE'"),
+          "the duel has PROMOTE, its verdict HOLD"),
+    Break("verdicts_follow_from_duels", "I11", of_a_duel("UPDATE duels SET verdict_id = 'v'"),
+          "duel-0001 has ended: there is no verdict 'v'"),
     Break("held_out_samples_are_not_trained_on", "I11",
           statements("UPDATE audit SET sample_id = 'b'"), "gold sample b"),
     Break("held_out_samples_are_not_trained_on", "I11",
@@ -359,6 +379,11 @@ def ctx(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     opened = open_context()
     yield opened
     opened.engine.dispose()
+
+
+def test_nothing_is_reported_of_a_duel_that_has_ended(ctx: Context) -> None:
+    add_ended_duel(ctx.engine)
+    assert fsck.check() == []
 
 
 def test_nothing_is_reported_of_a_sound_workspace(ctx: Context) -> None:

@@ -81,7 +81,7 @@ def judged(ctx: Context, version: str, snapshot: str) -> Any:
     """The row of the verdict."""
     with direct_runs():
         verdict_id = judge.judge.fn(version, snapshot, POLICY)
-    return versions.find_verdict(ctx.engine, verdict_id)
+    return versions.find_verdict(ctx.engine, str(verdict_id))
 
 
 def evidence_on(ctx: Context, challenger: str, snapshot: str) -> Evidence:
