@@ -10,6 +10,7 @@ from labeling.formats.export_rows import Export, as_json
 from labeling.formats.rows import LabelFile, Row, load_json
 from labeling.kinds import Kind
 
+NAMED = 3  # of the names that one category id stands for
 _CUT = "one image has one class here: keep one of them, or cut the image in parts"
 
 
@@ -59,10 +60,11 @@ def write_coco(export: Export, folder: Path) -> None:
 
 
 def _category_names(categories: Sequence[Mapping[str, Any]]) -> dict[str, list[object]]:
-    """The names of each category by its id; an id that stands for two could mean either."""
+    """The first names of each category by its id; an id that stands for two could mean either."""
     names: dict[str, list[object]] = defaultdict(list)
     for one in categories:
-        if one.get("name") not in (known := names[str(one["id"])]):
+        known = names[str(one["id"])]
+        if len(known) < NAMED and one.get("name") not in known:
             known.append(one.get("name"))
     return names
 

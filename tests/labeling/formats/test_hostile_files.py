@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,15 @@ def read(name: str, content: bytes) -> tuple[LabelFile | ValueError, int]:
     return result, lines
 
 
-def coco(images: list[Any], annotations: list[Any]) -> bytes:
-    categories = [{"id": 1, "name": "cat"}]
+def coco(images: list[Any], annotations: list[Any], names: Sequence[str] = ("cat",)) -> bytes:
+    categories = [{"id": 1, "name": name} for name in names]
     whole = {"images": images, "annotations": annotations, "categories": categories}
     return json.dumps(whole).encode()
 
 
 MANY = 1_000
+NUMBERED = [{"id": number, "file_name": "a"} for number in range(MANY)]
+CHOSEN = [{"image_id": number, "category_id": 1} for number in range(MANY)]
 
 
 @pytest.mark.parametrize(
@@ -49,11 +52,12 @@ MANY = 1_000
     [
         ("coco", coco([{"id": 1, "file_name": "a"}] * MANY, [{"image_id": 1}] * MANY)),
         ("coco", coco([{"id": 1, "file_name": "a"}], [{"image_id": 1, "category_id": 7}] * MANY)),
+        ("coco", coco(NUMBERED, CHOSEN, [f"name-{number}" for number in range(MANY)])),
         ("label-studio", json.dumps([{"image": "a", f"{n}": "x"} for n in range(MANY)]).encode()),
         ("csv", b"image,label" + b",x" * MANY + b"\n" + b"," * MANY),
         ("csv", b"image,label\n" + b"a,b\n" * MANY),
     ],
-    ids=["same-id", "unknown-categories", "fields", "columns", "lines"],
+    ids=["same-id", "unknown-categories", "names-of-one-id", "fields", "columns", "lines"],
 )
 def test_a_hostile_label_file_is_read_in_linear_work(name: str, content: bytes) -> None:
     result, lines = read(name, content)
