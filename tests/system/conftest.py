@@ -4,12 +4,14 @@ What is missing on a machine skips with the command that installs it; `.ci/run` 
 and fails when anything skipped.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,29 +54,49 @@ def studio_command() -> Path:
     pytest.skip("Label Studio is not installed; `make studio` installs it")
 
 
+def kept_folder(
+    request: pytest.FixtureRequest, name: str, key: str, make: Callable[[Path], None]
+) -> Path:
+    """A folder that `make` fills once, kept from one test session to the next; copy it.
+
+    Of several processes that want it one makes it, and the others wait.
+    """
+    kept = request.config.cache.mkdir(name)
+    folder = kept / hashlib.sha256(key.encode()).hexdigest()[:12]
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            fresh = Path(tempfile.mkdtemp(dir=kept))
+            make(fresh / "new")
+            (fresh / "new").rename(folder)
+            shutil.rmtree(fresh)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def studio_template(studio_command: Path, request: pytest.FixtureRequest) -> Path:
-    """The folder of a stopped Label Studio with a migrated database and one user; copy it.
-
-    Migrating takes half a minute, so the folder is kept from one test session to the next.
-    """
-    kept = request.config.cache.mkdir("label-studio")
+    """The folder of a stopped Label Studio with a migrated database and one user."""
     installed = sorted(
         path.name for path in studio_command.parents[1].rglob("label_studio-*.dist-info")
     )
-    key = hashlib.sha256(f"{studio_command.resolve()} {installed}".encode()).hexdigest()[:12]
-    template = kept / key
-    if not template.exists():
-        fresh = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=kept))
-        with servers.label_studio(studio_command, fresh / "new", document_root=fresh):
+
+    def start_once(folder: Path) -> None:  # migrating takes half a minute
+        with servers.label_studio(studio_command, folder, document_root=folder.parent):
             pass
-        try:
-            (fresh / "new").rename(template)
-        except OSError:
-            if not template.exists():  # else another process was faster
-                raise
-        shutil.rmtree(fresh)
-    return template
+
+    programs = f"{studio_command.resolve()} {installed}"
+    return kept_folder(request, "label-studio", programs, start_once)
+
+
+@pytest.fixture(scope="session")
+def prefect_template(request: pytest.FixtureRequest) -> Path:
+    """The folder of a stopped Prefect server with a migrated database."""
+
+    def start_once(folder: Path) -> None:
+        with servers.prefect_server(folder):
+            pass
+
+    return kept_folder(request, "prefect-server", version("prefect"), start_once)
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +155,11 @@ def postgres(postgres_server: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+def prefect_server(
+    prefect_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[servers.Server]:
     """A running Prefect server; its `url` is what PREFECT_API_URL wants."""
-    with servers.prefect_server(tmp_path_factory.mktemp("prefect"), PREFECT_FOR_TESTS) as server:
+    folder = tmp_path_factory.mktemp("prefect") / "server"
+    shutil.copytree(prefect_template, folder)
+    with servers.prefect_server(folder, PREFECT_FOR_TESTS) as server:
         yield server

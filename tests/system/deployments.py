@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -32,10 +33,15 @@ def call_api(
 ) -> Any:
     """The answer of a Prefect server, through Prefect's own client: it repeats when refused."""
     content = {} if method in ("GET", "DELETE") else {"json": {} if body is None else body}
-    with SyncPrefectClient(api_url) as client:
-        answer = client.request(method, f"/{path}", **content)  # type: ignore[arg-type]
+    answer = client_of(api_url).request(method, f"/{path}", **content)  # type: ignore[arg-type]
     answer.raise_for_status()
     return answer.json() if answer.content else None
+
+
+@cache
+def client_of(api_url: str) -> SyncPrefectClient:
+    """One client for all calls: making it and asking for the version costs more than a call."""
+    return SyncPrefectClient(api_url).__enter__()
 
 
 def wait_for(condition: Callable[[], Value], seconds: float = 300, *, every: float = 0.5) -> Value:
@@ -110,8 +116,7 @@ class Deployed:
         pending = wait_for(lambda: propose_state(self.api_url, run, "PENDING"))
         assert pending is not None
         lease = pending["state_details"]["deployment_concurrency_lease_id"]
-        with SyncPrefectClient(self.api_url) as client:
-            client.renew_concurrency_lease(uuid.UUID(lease), lease_duration=1800)
+        client_of(self.api_url).renew_concurrency_lease(uuid.UUID(lease), lease_duration=1800)
         yield
         assert propose_state(self.api_url, run, "CANCELLED")
 

@@ -16,7 +16,10 @@ def import_tools() -> None:
     import label_studio_sdk
     import wandb
 
+    from core.checks import schema_parts
+
     assert all((bentoml, dvc.repo, label_studio_sdk, wandb))
+    schema_parts()  # of every fsck: a database that goes through all migrations
 
 
 def in_a_fork(work: Callable[[], None]) -> int:

@@ -1,8 +1,9 @@
 """Many commands in one environment, each in a fork of a process that has imported everything.
 
 Imports take most of the time of a command, and a test with twenty commands would spend minutes on
-them. `python -m tests.system.terminal FOLDER` reads the words of one command per line, as JSON,
-runs it with its output in files of the folder, and prints its exit status.
+them. `python -m tests.system.terminal FOLDER` reads one command per line, as JSON: its words and
+what is changed in its environment. It runs the command with its output in files of the folder, and
+prints its exit status.
 """
 
 import json
@@ -37,8 +38,10 @@ def terminal(workspace: Workspace, **more: str) -> Iterator[Hone]:
         assert process.stdin is not None and process.stdout is not None
         to_terminal, from_terminal = process.stdin, process.stdout
 
-        def hone(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-            print(json.dumps(words), file=to_terminal, flush=True)
+        def hone(
+            *words: str, check: bool = True, **changed: str
+        ) -> subprocess.CompletedProcess[str]:
+            print(json.dumps([words, changed]), file=to_terminal, flush=True)
             status = int(from_terminal.readline())
             stdout, stderr = ((Path(folder) / name).read_text() for name in OUTPUTS)
             ended = subprocess.CompletedProcess(words, status, stdout, stderr)
@@ -55,7 +58,9 @@ def serve(folder: Path) -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            run(json.loads(line), folder)
+            words, changed = json.loads(line)
+            os.environ |= changed
+            run(words, folder)
             sys.exit()
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)

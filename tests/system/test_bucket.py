@@ -24,7 +24,8 @@ from tasks.demo.servers import LabelStudioServer
 from tests.models.saved_models import make_workspace, put_in_service, save
 from tests.system.annotators import annotating, sign_up
 from tests.system.faulty_proxy import Fault, faulty_proxy
-from tests.system.world import as_json, hone
+from tests.system.terminal import Hone, terminal
+from tests.system.world import as_json
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -61,16 +62,25 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """Six pictures that were taken in, none before annotators yet."""
+    """A workspace to be made, beside six pictures."""
     (tmp_path / "images").mkdir()
     rng = np.random.default_rng(0)
     for number in range(6):
         pixels = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
-    place = Workspace(tmp_path / "ws", "Bucket", "", (), image_size=32)
-    hone(place, "init", str(place.root), "--classes", "cat,dog", "--image-size", "32")
-    hone(place, "ingest", str(tmp_path / "images"))
-    return place
+    return Workspace(tmp_path / "ws", "Bucket", "", (), image_size=32)
+
+
+@pytest.fixture
+def hone(
+    s3: str, workspace: Workspace, tmp_path: Path, label_studio: LabelStudioServer
+) -> Iterator[Hone]:
+    """The command line, in the workspace with its images."""
+    given = {"LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": label_studio.api_key}
+    with terminal(workspace, **given) as opened:
+        opened("init", str(workspace.root), "--classes", "cat,dog", "--image-size", "32")
+        opened("ingest", str(tmp_path / "images"))
+        yield opened
 
 
 def picture(seed: int) -> bytes:
@@ -81,21 +91,17 @@ def picture(seed: int) -> bytes:
 
 
 def test_a_round_is_answered_from_an_object_store(
-    s3: str, workspace: Workspace, label_studio: LabelStudioServer, browser: "Browser"
+    hone: Hone, workspace: Workspace, label_studio: LabelStudioServer, browser: "Browser"
 ) -> None:
     bucket = BucketImageStore.at("s3://hone/a team/bucket")
-    seat: dict[str, Any] = {
-        "LABEL_STUDIO_URL": label_studio.url,
-        "LABEL_STUDIO_API_KEY": label_studio.api_key,
-        "HONE_IMAGE_BUCKET": bucket.address(),
-    }
-    address = {"HONE_IMAGE_BUCKET": "s3://missing/bucket"}
-    failed = hone(workspace, "label", "--size", "4", check=False, **seat | address)
+    address: dict[str, Any] = {"HONE_IMAGE_BUCKET": bucket.address()}
+    missing: dict[str, Any] = {"HONE_IMAGE_BUCKET": "s3://missing/bucket"}
+    failed = hone("label", "--size", "4", check=False, **missing)
     assert failed.returncode != 0
     assert "there is no bucket 'missing'; make it, or correct HONE_IMAGE_BUCKET" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert "canary" not in failed.stdout + failed.stderr
-    hone(workspace, "label", **seat)  # goes on with what was chosen
+    hone("label", **address)  # goes on with what was chosen
     assert len(bucket.names()) == 4
     assert not list((workspace.root / "staged").glob("images/*"))
     project = project_of(workspace)
@@ -107,8 +113,8 @@ def test_a_round_is_answered_from_an_object_store(
             assert any(f"/tasks/{task}/resolve/?fileuri=" in address for address in fetched)
             person.press("1")
             person.submit()
-    hone(workspace, "collect", **seat)
-    assert as_json(hone(workspace, "status", "--json"))["labels"] == 4
+    hone("collect", **address)
+    assert as_json(hone("status", "--json"))["labels"] == 4
     assert bucket.names() == set()
 
 

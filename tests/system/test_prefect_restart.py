@@ -1,5 +1,6 @@
 """The place of a deployment outlives its server: a run keeps it, and a dead one gives it back."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,17 @@ QUICK = {
 }
 
 
-def test_the_next_run_starts_after_server_and_run_died_together(tmp_path: Path) -> None:
-    with servers.prefect_server(tmp_path, QUICK) as server:
+def test_the_next_run_starts_after_server_and_run_died_together(
+    prefect_template: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(prefect_template, tmp_path / "server")
+    with servers.prefect_server(folder, QUICK) as server:
         deployment = make_deployment(server.url)
         first = create_run(server.url, deployment)
         assert propose_state(server.url, first, "PENDING")
         assert propose_state(server.url, first, "RUNNING")
-        kill(tmp_path, "server", "start")
-    with servers.prefect_server(tmp_path, QUICK) as server:
+        kill(folder, "server", "start")
+    with servers.prefect_server(folder, QUICK) as server:
         second = create_run(server.url, deployment)
         assert not propose_state(server.url, second, "PENDING"), "the place is taken"
         wait_for(lambda: propose_state(server.url, second, "PENDING"), 120)

@@ -1,5 +1,6 @@
 """Server, worker and runs are killed at each step of an automation; what was asked for is done."""
 
+import shutil
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -40,7 +41,9 @@ READ_ONLY = {"id", "created", "updated"}
 ROUND = {"strategy": "random", "size": 60, "audit_share": 0.5}
 
 
-def test_what_was_asked_for_is_done_once_after_everything_was_killed(tmp_path: Path) -> None:
+def test_what_was_asked_for_is_done_once_after_everything_was_killed(
+    prefect_template: Path, tmp_path: Path
+) -> None:
     workspace = make_world(tmp_path)
     simulated = ("--annotators", "simulated")
     with terminal(workspace) as hone:
@@ -48,6 +51,7 @@ def test_what_was_asked_for_is_done_once_after_everything_was_killed(tmp_path: P
         hone("label", *simulated, "--strategy", "random", "--size", "60", "--audit-share", "0.5")
         hone("collect", *simulated, "--every", "1")
     engine = connect(workspace.database)
+    shutil.copytree(prefect_template, tmp_path / "server")
     with servers.prefect_server(tmp_path / "server", QUICK) as server:
         deployed = deploy(workspace, server.url)
         prepare(deployed)
