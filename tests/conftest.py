@@ -1,5 +1,6 @@
 """Every test runs away from home: no account, no telemetry, no folder of the user's, one thread."""
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ settings.load_profile("hone")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set the environment before any test module is imported: some libraries read it only once."""
+    gc.set_threshold(50_000, 20, 20)  # else garbage is looked for a thousand times during imports
     for name in [name for name in os.environ if name.startswith(OURS)]:
         if name not in KEPT:
             del os.environ[name]
@@ -66,6 +68,12 @@ def _one_authority(path: Path) -> Path:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Take the folders away again."""
     config.stash[AWAY].cleanup()
+
+
+def pytest_collection_finish() -> None:
+    """Let no later search for garbage, in this process or a fork, go through what was imported."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

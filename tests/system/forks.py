@@ -1,5 +1,6 @@
 """Work in a process of its own that may be killed; what it imported, its parent has already."""
 
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ def import_tools() -> None:
     from core.checks import schema_parts
 
     assert all((bentoml, dvc.repo, label_studio_sdk, wandb))
+    gc.freeze()  # forks neither look for garbage among what was imported nor copy it for that
     schema_parts()  # of every fsck: a database that goes through all migrations
 
 

@@ -6,6 +6,7 @@ what is changed in its environment. It runs the command with its output in files
 prints its exit status.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -92,4 +93,5 @@ if __name__ == "__main__":
         watch_traffic,
     )
 
+    gc.freeze()  # forks neither look for garbage among what was imported nor copy it for that
     serve(Path(sys.argv[1]))
