@@ -19,7 +19,7 @@ from models.network.precision import threads_set
 
 WARM_UP = 3  # the first calls allocate memory and choose kernels
 RUNS = 60  # the bounds of the 95th percentile need 59 for a finite upper one
-SECONDS = 6.0  # of each model, after which fewer runs must do
+SECONDS = 1.0  # of each model, after which fewer runs must do
 MIN_RUNS = 12
 MEGABYTE = 1e6
 

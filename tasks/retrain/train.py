@@ -160,8 +160,13 @@ def _train(
         )
         version = _keep(ctx, table, trained, about, run)
     show(1, 1)
-    print(f"trained {version} on {snapshot}, {trained.precision}, best epoch {trained.best_epoch}")
+    print(f"trained {version} on {snapshot}, {_summary(trained)}")
     return version
+
+
+def _summary(trained: "Trained") -> str:
+    temperature = float(trained.network.temperature)
+    return f"{trained.precision}, best epoch {trained.best_epoch}, temperature {temperature:.2f}"
 
 
 def _keep(
