@@ -49,21 +49,18 @@ def share_bounds(share: float, rows: float, alpha: float = 0.05) -> tuple[float,
     return low, high
 
 
-def mean_interval(
-    credit: np.ndarray, *, inclusion_probability: np.ndarray | None = None, alpha: float = 0.05
-) -> Interval:
+def mean_interval(credit: np.ndarray, *, alpha: float = 0.05) -> Interval:
     """The mean credit (for credits of 0 and 1: the accuracy) of the population the rows are from.
 
-    With inclusion probabilities it is Hájek's estimate; its interval is Wilson's for as many rows
-    as would vary as much (no variation at all: Kish's number).
+    Each row counts the same. The interval is Wilson's, of graded credits for as many rows as would
+    vary as much.
     """
     values = np.asarray(credit, dtype=float)
     if not len(values):
         raise ValueError("there is no row to estimate an accuracy from; label audit samples first")
-    weights = inverse_probability_weights(len(values), inclusion_probability)
-    mean = min(1.0, float(weights @ values))  # rounding: 20 of 20 were 1.0000000000000002
-    variance = float((weights**2) @ (values - mean) ** 2)
-    rows = mean * (1 - mean) / variance if variance > 0 else effective_rows(weights)
+    mean = float(values.mean())
+    variance = float(((values - mean) ** 2).mean()) / len(values)
+    rows = mean * (1 - mean) / variance if variance > 0 else len(values)
     low, high = share_bounds(mean, min(rows, len(values)), alpha)
     return Interval(mean, low, high, len(values))
 
@@ -84,49 +81,25 @@ def share_difference(
     return share - other, share - other - below, share - other + above
 
 
-def paired_difference(
-    one: np.ndarray, other: np.ndarray, *, weights: np.ndarray, alpha: float = 0.05
-) -> Interval:
+def paired_difference(one: np.ndarray, other: np.ndarray, *, alpha: float = 0.05) -> Interval:
     """The mean of `one` - `other` over the same rows, both credits in [0, 1], with its interval.
 
     Credits of 0 and 1: Newcombe's interval for pairs; else Agresti and Min's with two pseudo-rows.
     Both are sound also where few or no rows differ, where a bootstrap would claim certainty.
-    Unequal weights count as Kish's number of rows.
     """
     first, second = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
-    rows, weights = effective_rows(weights), weights / weights.sum()
-    difference = float(weights @ (first - second))
+    difference = float((first - second).mean())
     if np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all():
-        low, high = _newcombe(first > 0, second > 0, weights, rows, alpha)
+        low, high = _newcombe(first > 0, second > 0, alpha)
     else:
-        low, high = _agresti_min(first - second, weights, rows, alpha)
+        low, high = _agresti_min(first - second, alpha)
     return Interval(difference, max(-1.0, low), min(1.0, high), len(first))
 
 
-def inverse_probability_weights(rows: int, inclusion_probability: np.ndarray | None) -> np.ndarray:
-    """What each row stands for: the inverse of its inclusion probability, summing to one."""
-    if inclusion_probability is None:
-        return np.full(rows, 1 / rows)
-    drawn = np.asarray(inclusion_probability, dtype=float)
-    if len(drawn) != rows or not ((drawn > 0) & (drawn <= 1)).all():
-        raise ValueError(
-            f"{rows} inclusion probabilities above 0 and up to 1 are needed; "
-            f"there are {len(drawn)}, from {drawn.min(initial=1):g} to {drawn.max(initial=0):g}"
-        )
-    return np.asarray((1 / drawn) / (1 / drawn).sum())
-
-
-def effective_rows(weights: np.ndarray) -> float:
-    """How many equally weighted rows have the same information (Kish)."""
-    return float(weights.sum() ** 2 / (weights**2).sum())
-
-
-def _newcombe(
-    one: np.ndarray, other: np.ndarray, weights: np.ndarray, rows: float, alpha: float
-) -> tuple[float, float]:
-    share, base = float(weights @ one), float(weights @ other)
+def _newcombe(one: np.ndarray, other: np.ndarray, alpha: float) -> tuple[float, float]:
+    share, base, rows = float(one.mean()), float(other.mean()), len(one)
     (low, high), (base_low, base_high) = wilson(share, rows, alpha), wilson(base, rows, alpha)
-    phi = _phi(one, other, weights, rows)
+    phi = _phi(one, other)
     down, base_up = share - low, base_high - base
     up, base_down = high - share, base - base_low
     below = math.sqrt(max(0.0, down**2 - 2 * phi * down * base_up + base_up**2))
@@ -134,25 +107,23 @@ def _newcombe(
     return share - base - below, share - base + above
 
 
-def _phi(one: np.ndarray, other: np.ndarray, weights: np.ndarray, rows: float) -> float:
+def _phi(one: np.ndarray, other: np.ndarray) -> float:
     """The correlation of the two, with Newcombe's continuity correction."""
-    both, neither = float(weights @ (one & other)), float(weights @ (~one & ~other))
-    only_one, only_other = float(weights @ (one & ~other)), float(weights @ (~one & other))
+    both, neither = float((one & other).mean()), float((~one & ~other).mean())
+    only_one, only_other = float((one & ~other).mean()), float((~one & other).mean())
     margins = (
         (both + only_one) * (only_other + neither) * (both + only_other) * (only_one + neither)
     )
     if margins <= 0:
         return 0.0
     excess = both * neither - only_one * only_other
-    return (excess if excess < 0 else max(0.0, excess - 0.5 / rows)) / math.sqrt(margins)
+    return (excess if excess < 0 else max(0.0, excess - 0.5 / len(one))) / math.sqrt(margins)
 
 
-def _agresti_min(
-    differences: np.ndarray, weights: np.ndarray, rows: float, alpha: float
-) -> tuple[float, float]:
+def _agresti_min(differences: np.ndarray, alpha: float) -> tuple[float, float]:
     """Wald's bounds after two more rows, whose squared differences sum to one and mean to zero."""
-    more = rows + 2
-    mean = rows * float(weights @ differences) / more
-    square = (rows * float(weights @ differences**2) + 1) / more
+    more = len(differences) + 2
+    mean = float(differences.sum()) / more
+    square = (float((differences**2).sum()) + 1) / more
     half = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt((square - mean**2) / more)
     return mean - half, mean + half

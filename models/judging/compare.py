@@ -37,8 +37,7 @@ def compare(challenger: np.ndarray, champion: np.ndarray, *, alpha: float = 0.05
 
 def difference_of(challenger: np.ndarray, champion: np.ndarray, *, alpha: float) -> Interval:
     """The mean of challenger - champion over the rows, with its interval."""
-    weights = np.ones(len(challenger))
-    return paired_difference(challenger, champion, weights=weights, alpha=alpha)
+    return paired_difference(challenger, champion, alpha=alpha)
 
 
 def is_worse(challenger: np.ndarray, champion: np.ndarray, *, alpha: float) -> bool:

@@ -131,6 +131,6 @@ def robustness(
     )
     pairs[POOLED] = one, other
     return {
-        name: paired_difference(one, other, weights=np.ones(len(one)), alpha=alpha / len(pairs))
+        name: paired_difference(one, other, alpha=alpha / len(pairs))
         for name, (one, other) in pairs.items()
     }

@@ -75,7 +75,7 @@ def _gain(counts: Counts) -> Interval:
         return Interval(0.0, -1.0, 1.0, 0)
     parts = [counts.wins, counts.ties, counts.losses]
     one, other = np.repeat([1, 1, 0], parts), np.repeat([0, 1, 1], parts)
-    newcombe = paired_difference(one, other, weights=np.ones(counts.settled))
+    newcombe = paired_difference(one, other)
     value, low, high = (round(bound, 6) for bound in (newcombe.value, newcombe.low, newcombe.high))
     return Interval(value, low, high, counts.settled)
 

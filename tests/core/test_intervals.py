@@ -29,41 +29,18 @@ def test_the_paired_interval_gives_the_published_bounds(table, low, high):
     both, only_one, only_other, neither = table  # Newcombe 1998b, method 10
     one = np.repeat([True, True, False, False], [both, only_one, only_other, neither])
     other = np.repeat([True, False, True, False], [both, only_one, only_other, neither])
-    found = paired_difference(one, other, weights=np.full(50, 1 / 50))
+    found = paired_difference(one, other)
     assert (found.value, found.low, found.high) == pytest.approx((0.2, low, high), abs=6e-4)
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=60), st.floats(0.01, 1))
-def test_equal_inclusion_probabilities_change_nothing(right, drawn):
+@given(st.lists(st.booleans(), min_size=1, max_size=60))
+def test_the_interval_of_right_and_wrong_is_that_of_their_share(right):
     right = np.array(right)
     plain = mean_interval(right)
-    weighted = mean_interval(right, inclusion_probability=np.full(len(right), drawn))
     assert plain.low <= plain.value + 1e-12 and plain.value <= plain.high + 1e-12
-    for part in ("value", "low", "high"):
-        assert getattr(plain, part) == pytest.approx(getattr(weighted, part), abs=1e-9)
     share = right.mean()
+    assert (plain.value, plain.rows) == (share, len(right))
     assert (plain.low, plain.high) == pytest.approx(share_bounds(share, len(right)), abs=1e-9)
-
-
-def test_the_weighted_interval_covers_the_truth_that_the_plain_share_misses():
-    rng = np.random.default_rng(0)
-    hard = np.arange(4000) < 1000
-    population = rng.random(4000) < np.where(hard, 0.4, 0.95)
-    drawn = np.where(hard, 0.10, 0.02)  # the hard ones are drawn five times as often
-    covered, plain = 0, 0
-    for _ in range(300):
-        sample = rng.random(4000) < drawn
-        found = mean_interval(population[sample], inclusion_probability=drawn[sample])
-        covered += found.low <= population.mean() <= found.high
-        biased = mean_interval(population[sample])
-        plain += biased.low <= population.mean() <= biased.high
-    assert covered > 0.92 * 300
-    assert plain < 0.2 * 300
-
-
-def test_all_right_is_not_certainty():
-    found = mean_interval(np.ones(30, bool), inclusion_probability=np.linspace(0.1, 1, 30))
-    assert found.value == pytest.approx(1) and found.low < 0.9
 
 
 @pytest.mark.parametrize("rows", range(1, 60))
@@ -72,12 +49,9 @@ def test_all_of_few_right_leaves_room_for_mistakes(rows):
     assert found.low == pytest.approx(wilson(1.0, rows)[0]) and found.high == pytest.approx(1)
 
 
-def test_no_rows_and_impossible_probabilities_are_refused():
+def test_no_rows_are_refused():
     with pytest.raises(ValueError, match="no row"):
         mean_interval(np.array([], bool))
-    for drawn in ([0.5, 0.0], [0.5, 1.5], [0.5, np.nan], [0.5]):
-        with pytest.raises(ValueError, match="above 0 and up to 1"):
-            mean_interval(np.ones(2, bool), inclusion_probability=np.array(drawn))
 
 
 def test_the_difference_of_two_shares_gives_the_published_bounds():
@@ -93,11 +67,11 @@ def test_the_interval_of_graded_credits_covers_the_difference():
         base = rng.beta(4, 2, 80)
         other = np.clip(base + rng.normal(0.05, 0.1, 80), 0, 1)
         truth = 0.0453  # mean of the difference of a million of them: clipping takes from 0.05
-        found = paired_difference(other, base, weights=np.full(80, 1 / 80))
+        found = paired_difference(other, base)
         covered += found.low <= truth <= found.high
     assert covered > 0.93 * 400
 
 
 def test_equal_graded_credits_are_not_certainly_equal():
-    found = paired_difference(np.full(50, 0.5), np.full(50, 0.5), weights=np.full(50, 1 / 50))
+    found = paired_difference(np.full(50, 0.5), np.full(50, 0.5))
     assert found.value == 0 and found.low < 0 < found.high
