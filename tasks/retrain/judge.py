@@ -11,6 +11,7 @@ from tasks.context import Context, open_context
 from tasks.report.artifacts import publish_verdict
 from tasks.report.verdict_view import Pair, verdict_lines, verdict_markdown
 from tasks.retrain.duel import begin_if_open, duel_with_champion, waits_for_other
+from tasks.retrain.reported import with_reported
 
 if TYPE_CHECKING:
     from tasks.retrain.gather import GateRows
@@ -63,7 +64,8 @@ def _judge(
         print(f"{challenger} was judged on the same rows already: {past}")
         return past
     evidence = gather(ctx, gate, policy)
-    verdict = decide(evidence, policy)
+    # With it goes the accuracy on audit rows that no verdict uses, the figure to show.
+    verdict = with_reported(ctx, gate, decide(evidence, policy))
     if approval is not None:
         duel = begin_if_open(ctx, gate, evidence, verdict, policy, approval)
         if duel is not None:

@@ -1,5 +1,8 @@
 """The accuracy that is shown of a model: on audit rows that no verdict ever uses."""
 
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from core.intervals import Interval, mean_interval
@@ -7,12 +10,25 @@ from labeling.audit.numbers import Part
 from labeling.audit.rows import Population, of_part, rows_unseen_by
 from labeling.ledger.reasons import Split
 from labeling.snapshots.publish import load_snapshot
+from models.judging.verdict import Verdict
 from models.registry.versions import find_model
 from tasks.audit_rows import served_groups
 from tasks.context import Context
 from tasks.predictions import predict_with
 
+if TYPE_CHECKING:
+    from tasks.retrain.gather import GateRows
+
 TRAINED_ON = (Split.TRAIN, Split.VAL, Split.SOFT)
+
+
+def with_reported(ctx: Context, gate: "GateRows", verdict: Verdict) -> Verdict:
+    """The verdict with the challenger's accuracy to show, by population, as `reported`."""
+    table = load_snapshot(ctx.engine, ctx.workspace, gate.snapshot)
+    rows = table[table["split"] == Split.TEST]
+    shown = reported_accuracy(ctx, gate.challenger, rows, served_by=gate.champion)
+    reported = {population: asdict(accuracy) for population, accuracy in shown.items()}
+    return replace(verdict, metrics={**verdict.metrics, "reported": reported})
 
 
 def reported_accuracy(

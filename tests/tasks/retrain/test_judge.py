@@ -18,6 +18,7 @@ from models.judging.verdict import GatePolicy, stored_verdict
 from models.network.network import NetworkConfig, build
 from models.registry import versions
 from models.registry.model_store import save_model
+from models.registry.overview import registry_overview
 from models.scoring.predict import predict_table
 from tasks.collect import freeze
 from tasks.context import Context, open_context
@@ -116,6 +117,21 @@ def test_a_first_model_is_judged_on_the_gate_rows_alone(
     assert {one.name for one in stored.criteria} >= {"rows", "leakage", "first_accuracy"}
 
 
+def test_the_accuracy_that_is_shown_is_of_rows_that_no_verdict_uses(ctx: Context) -> None:
+    draw(ctx)
+    snapshot = cut()
+    verdict = judged(ctx, save(ctx, snapshot, seed=1), snapshot)
+    table = load_snapshot(ctx.engine, ctx.workspace, snapshot)
+    rest = set(table.loc[table["split"] == "test", "sample_id"]) - gate_samples(ctx, snapshot)
+    assert verdict.metrics["reported"].keys() == {"pool"}
+    assert verdict.metrics["reported"]["pool"]["rows"] == len(rest) > 0
+    put_in_service(ctx, verdict.challenger)
+    with ctx.engine.connect() as connection:
+        champion = registry_overview(connection).champion
+    assert champion is not None and champion.accuracy is not None
+    assert champion.accuracy.rows == len(rest) and not champion.accuracy.used_by_gate
+
+
 def test_both_models_are_measured_and_a_repeated_run_spends_nothing(ctx: Context) -> None:
     draw(ctx)
     snapshot = cut()
@@ -130,7 +146,7 @@ def test_both_models_are_measured_and_a_repeated_run_spends_nothing(ctx: Context
 
 
 def test_rows_that_the_champion_learnt_from_are_left_out(ctx: Context, tmp_path: Path) -> None:
-    before = cut()  # nothing is in the audit yet: all is trained on
+    before = cut()  # most of the audit is not drawn yet, and is trained on
     champion = save(ctx, before, seed=1)
     put_in_service(ctx, champion)
     draw(ctx)
@@ -138,7 +154,8 @@ def test_rows_that_the_champion_learnt_from_are_left_out(ctx: Context, tmp_path:
     draw(ctx, AuditPolicy(share=0.7))
     after = cut()
     evidence = evidence_on(ctx, save(ctx, after, seed=2), after)
-    learnt = set(load_snapshot(ctx.engine, ctx.workspace, before)["sample_id"])
+    table = load_snapshot(ctx.engine, ctx.workspace, before)
+    learnt = set(table.loc[table["split"] != "test", "sample_id"])
     used = set(evidence.rows["pool"].sample_ids)
     assert gate_samples(ctx, after) & learnt
     assert used == gate_samples(ctx, after) - learnt and used
