@@ -10,7 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.database import connect
 from core.git import git
+from tests.tasks.operate.sound_duel import add_ended_duel
 
 Damage = Callable[[Path], object]  # of the workspace in a folder
 
@@ -165,6 +167,16 @@ def schema(name: str, old: str, new: str) -> Damage:
             change = "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = ?"
             assert connection.execute(change, (old, new, name)).rowcount == 1
             connection.commit()
+
+    return damage
+
+
+def of_a_duel(*statements: str) -> Damage:
+    """A duel that has ended, and a change of what is recorded of it."""
+
+    def damage(root: Path) -> None:
+        add_ended_duel(connect(f"sqlite:///{root / 'hone.sqlite'}"))
+        sql(*statements)(root)
 
     return damage
 
@@ -667,7 +679,33 @@ SHOWN_ONLY = {  # no test compares what the journal brings back of these
     "decisions: one more of the same traffic",
 }
 RESTORED = tuple(replace(one, mended=one.title not in SHOWN_ONLY) for one in ROWS)  # by the journal
-CORRUPTIONS = (*RESTORED, *PREDICTIONS, *BOOKKEEPING, *DATABASE, *STORES, *GIT, *MODELS)
+# Rows come back from the journal as all others do; the sound workspace has no duel to compare with.
+DUELS = (
+    C("duels", "a value is another", of_a_duel("UPDATE duel_samples SET value = 0"),
+      "I11", "counts 0, its answer makes it 1"),
+    C("duels", "an answer is another", of_a_duel("UPDATE duel_samples SET answer = 'dog'"),
+      "I11", "does not follow from duel-0001"),
+    C("duels", "an output is another",
+      of_a_duel("UPDATE duel_samples SET champion_output = challenger_output"),
+      "I11", "counts 1, its answer makes it 0"),
+    C("duels", "a counted sample is not counted",
+      of_a_duel("UPDATE duel_samples SET counted_at = NULL"), "I11", "its answer makes it None"),
+    C("duels", "its samples are gone", of_a_duel("DELETE FROM duel_samples"),
+      "I11", "counts.wins: recorded is 1, computed 0"),
+    C("duels", "a plan is another",
+      of_a_duel("UPDATE duels SET plan = replace(plan, '0.02', '0.5')"),
+      "I11", "does not follow from duel-0001"),
+    C("duels", "an outcome is another", of_a_duel("UPDATE duels SET outcome = 'PROMOTE'"),
+      "I11", "the duel has PROMOTE"),
+    C("duels", "a champion is none", of_a_duel("UPDATE duels SET champion = 'hone:0009-x'"),
+      "I9", "which is no model"),
+    C("duels", "a sample is none", of_a_duel("UPDATE duel_samples SET sample_id = 'nobody'"),
+      "I9", "duel_samples.sample_id nobody"),
+    C("duels", "one is gone", of_a_duel("DELETE FROM duels"),
+      "I9", "duel_samples.duel_id duel-0001 is not in duels"),
+)  # fmt: skip
+
+CORRUPTIONS = (*RESTORED, *DUELS, *PREDICTIONS, *BOOKKEEPING, *DATABASE, *STORES, *GIT, *MODELS)
 
 
 def table_of_corruptions() -> str:
