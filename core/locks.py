@@ -218,9 +218,8 @@ def _lease() -> str:
 def _state(holder: str | None, lease_until: str | None) -> LockState:
     if holder is None or lease_until is None:
         return LockState.FREE
-    machine, process, start = holder.rsplit(":", 2)
-    if machine == _machine():
-        status = _status(int(process), start)
+    if here := _of_this_machine(holder):
+        status = _status(*here)
         if status is None or status == psutil.STATUS_ZOMBIE:
             return LockState.FREE
         if status != psutil.STATUS_STOPPED:
@@ -235,8 +234,14 @@ def this_process() -> str:
 
 def has_ended(process: str) -> bool:
     """Whether a process of that name is known to have ended: it was on this machine."""
-    machine, number, start = process.rsplit(":", 2)
-    return machine == _machine() and _status(int(number), start) in (None, psutil.STATUS_ZOMBIE)
+    here = _of_this_machine(process)
+    return here is not None and _status(*here) in (None, psutil.STATUS_ZOMBIE)
+
+
+def _of_this_machine(process: str) -> tuple[int, str] | None:
+    """Process id and start in the name of a process; None for one elsewhere, or no name at all."""
+    machine, number, start = ["", "", *process.rsplit(":", 2)][-3:]
+    return (int(number), start) if machine == _machine() and number.isdecimal() else None
 
 
 @cache

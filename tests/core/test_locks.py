@@ -292,6 +292,24 @@ def test_a_writer_that_was_overtaken_is_refused_and_does_not_free_the_lock(engin
         assert connection.execute(select(intents)).all() == []
 
 
+@pytest.mark.parametrize(
+    "holder",
+    ["me", "", "me:1", f"{core.locks._machine()}:-5:1"],
+    ids=["a-name", "empty", "no-start", "negative"],
+)
+def test_a_holder_that_a_person_wrote_is_one_elsewhere(engine, monkeypatch, holder):
+    """Such a row stopped every command that writes, with an error that named nothing."""
+    monkeypatch.setattr(core.locks, "GRACE_SECONDS", 0.1)
+    assert not has_ended(holder)
+    hold(engine, holder=holder, lease=timedelta(minutes=1))
+    with pytest.raises(LockBusy, match="held by"), only_writer(engine, "git", patience=0):
+        pass
+    with writing(engine) as connection:
+        connection.execute(update(locks).values(lease_until="2026-01-01T00:00:00"))
+    with only_writer(engine, "git", patience=0) as token:
+        assert token.number == 2
+
+
 def test_a_process_has_ended_when_it_was_here_and_is_not():
     machine, _, start = this_process().rsplit(":", 2)
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
