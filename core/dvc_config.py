@@ -22,6 +22,7 @@ DVC_CONFIG = """\
 """
 S3_LIMITS = "    connect_timeout = 10\n    read_timeout = 60\n"  # no network is waited for for ever
 SITE_CACHE = Path(".dvc", "tmp", "site-cache")
+CORE_LINE = re.compile(r"^[ \t]*\[[ \t]*core[ \t]*\][^\n]*\n", re.MULTILINE)
 SITE_CACHE_LINE = re.compile(r"^[ \t]*site_cache_dir[ \t]*=([^\n]*)", re.MULTILINE)
 
 
@@ -66,8 +67,10 @@ def _with_site_cache(text: str, cache: Path) -> str:
     line = f"    site_cache_dir = {quote}{cache}{quote}"
     chosen = SITE_CACHE_LINE.search(text)
     if chosen is None:
-        before, _, after = text.partition("[core]\n")
-        return f"{before}[core]\n{line}\n{after}"
+        text += "\n" if text and not text.endswith("\n") else ""
+        core = CORE_LINE.search(text)
+        at, begin = (core.end(), "") if core else (len(text), "[core]\n")
+        return f"{text[:at]}{begin}{line}\n{text[at:]}"
     if not Path(chosen[1].strip("\"' \t")).match(str(SITE_CACHE)):
         return text
     return text[: chosen.start()] + line + text[chosen.end() :]

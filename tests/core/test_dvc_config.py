@@ -75,6 +75,23 @@ def test_what_a_person_wrote_there_stays(workspace: Workspace, tmp_path: Path) -
     assert site_cache(workspace.root).is_relative_to(tmp_path / "fast-disk")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "['remote \"storage\"']\n    verify = true",  # without an end of its last line
+        "[ core ]  # mine\r\n    hardlink_lock = true\r\n['remote \"storage\"']\n    verify = true",
+    ],
+    ids=["last-line", "section"],
+)
+def test_a_file_as_people_write_it_stays_readable(workspace: Workspace, text: str) -> None:
+    (workspace.root / ".dvc" / "config.local").write_bytes(text.encode())
+    use_private_site_cache(workspace.root)
+    with Repo(str(workspace.root)) as repo:
+        assert repo.config["remote"]["storage"]["verify"] is True
+        assert repo.config["core"].get("hardlink_lock", False) is ("hardlink" in text)
+        assert Path(repo.site_cache_dir).is_relative_to(workspace.root)
+
+
 def test_folders_that_others_may_enter_are_closed(workspace: Workspace) -> None:
     for folder in (workspace.root / SITE_CACHE, workspace.root / SITE_CACHE / "repo"):
         folder.chmod(0o777)
