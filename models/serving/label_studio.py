@@ -89,9 +89,10 @@ class Backend:
             return self._none(tasks, "NO_CHOICE")
         until, results = time.monotonic() + SECONDS, list[list[PreAnnotation]]()
         for start in range(0, len(tasks), AT_ONCE):
-            part = tasks[start : start + AT_ONCE]
-            late = time.monotonic() > until
-            results += self._none(part, "LATE") if late else await self._predict(part, screen)
+            if time.monotonic() > until:
+                results += self._none(tasks[start:], "LATE")
+                break
+            results += await self._predict(tasks[start : start + AT_ONCE], screen)
         self._given += sum(map(len, results))
         return results
 

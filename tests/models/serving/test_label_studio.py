@@ -322,11 +322,13 @@ def test_the_project_goes_by_the_version_it_was_connected_with(
 
 
 def test_what_cannot_be_guessed_in_time_has_no_guess(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """However many they are: one line in the log."""
     monkeypatch.setattr(label_studio, "SECONDS", -1.0)
-    assert ask(client, task(1), task(2)) == [[], []]
-    assert counted(client) == {"LATE": 2}
+    assert ask(client, *map(task, range(200))) == [[]] * 200
+    assert counted(client) == {"LATE": 200}
+    assert len([line for line in caplog.messages if "LATE" in line]) == 1
 
 
 def test_a_model_that_fails_at_some_tasks_still_guesses_for_the_others(
