@@ -8,6 +8,7 @@ import numpy as np
 from core.intervals import Interval, mean_interval
 from models.judging.compare import compare, sign_test
 from models.judging.criteria import CRITERIA, GAIN, ROWS
+from models.judging.criteria.groups import cells_of
 from models.judging.criterion import Criterion, Status
 from models.judging.gate_evidence import POOL, TRAFFIC, Evidence, Rows
 from models.judging.verdict import GatePolicy, Verdict, outcome_of
@@ -19,6 +20,7 @@ def decide(evidence: Evidence, policy: GatePolicy) -> Verdict:
     metrics = _metrics(evidence, policy, comparable=criteria[0].status != Status.FAIL)
     if any(one.name == GAIN for one in criteria):
         metrics["number"] = evidence.number
+        metrics["groups"] = cells_of(evidence, list(evidence.rows.values()))
     metrics["policy"] = asdict(policy)  # type: ignore[call-overload]
     return conclude(criteria, metrics)
 

@@ -8,6 +8,7 @@ are asked for.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -19,6 +20,9 @@ from models.judging.criterion import Criterion, Status, bounds
 from models.judging.gate_evidence import Evidence, Rows
 from models.judging.verdict import GatePolicy
 
+Cells = tuple[int, int, int, int]  # rows: both right, only the challenger, only the champion, none
+NONE: Cells = (0, 0, 0, 0)
+CLASS = "class "  # begins the name of a class's group (`Kind.groups`)
 FEWEST = 5  # random rows of a slice: one of fewer is no group to tell anything about
 SUSPECT = 0.25  # of the sign test: two rows lost and none won, or three lost and none or one won
 
@@ -60,13 +64,52 @@ def classes_and_slices(evidence: Evidence, policy: GatePolicy) -> list[Criterion
     """No class and no slice loses significantly, by Holm over all; says where it cannot tell."""
     if evidence.champion is None:
         return []
-    groups = _groups(evidence)
+    rows, asked = list(evidence.rows.values()), [evidence.answers]
+    return judge_groups(
+        cells_of(evidence, rows), cells_of(evidence, asked), policy,
+        disagreement=evidence.disagreement,
+    )  # fmt: skip
+
+
+def judge_groups(
+    rows: Mapping[str, Cells],
+    asked: Mapping[str, Cells],
+    policy: GatePolicy,
+    *,
+    disagreement: float | None = None,
+) -> list[Criterion]:
+    """The criterion of each class and slice, from counts of random rows and of a duel's answers.
+
+    The rows of all classes together are all rows; so are their answers.
+    """
+    total, answers = (sum(map(sum, _classes(cells).values())) for cells in (rows, asked))
+    groups = [
+        _Group(name, *_credits(rows.get(name, NONE)), *_credits(asked.get(name, NONE)))
+        for name in sorted({*rows, *_classes(asked)}, key=lambda name: (not _is_class(name), name))
+    ]
+    groups = [one for one in groups
+              if _is_class(one.name) or FEWEST <= len(one.challenger) < total]  # fmt: skip
     lost = _significant({group.name: group.p_worse for group in groups if group.differs},
                         policy.alpha)  # fmt: skip
+    scale = None if disagreement is None or not answers else disagreement * total / answers
     return [
-        _criterion(group, policy, _loss(evidence, policy, group), lost=group.name in lost)
+        _criterion(group, policy, _loss(policy, group, answers, scale), lost=group.name in lost)
         for group in groups
-    ]  # fmt: skip
+    ]
+
+
+def cells_of(evidence: Evidence, parts: Sequence[Rows | None]) -> dict[str, Cells]:
+    """For each class and each value of a column, on how many rows which models are right."""
+    masked = [_masked(evidence, *part) for part in _once(parts)]
+    names = dict.fromkeys(f"{CLASS}{name}" for name in evidence.classes)
+    names |= dict.fromkeys(name for part in masked for name in part[2])
+    counts = {name: list(NONE) for name in names}
+    for challenger, champion, masks in masked:
+        for name, mask in masks.items():
+            cells = zip(challenger[mask] > 0, champion[mask] > 0, strict=True)
+            for one, other in cells:
+                counts[name][2 * (not one) + (not other)] += 1
+    return {name: (cells[0], cells[1], cells[2], cells[3]) for name, cells in counts.items()}
 
 
 def rows_to_see(loss: float, differing: float, alpha: float) -> int:
@@ -85,24 +128,22 @@ def _significant(p_values: dict[str, float], alpha: float) -> set[str]:
     return rejected
 
 
-def _loss(evidence: Evidence, policy: GatePolicy, group: _Group) -> Interval | None:
+def _loss(policy: GatePolicy, group: _Group, answers: int, scale: float | None) -> Interval | None:
     """The loss of a class or slice as far as rows or answers bound it; None without random rows.
 
-    Of all images the share `disagreement` is asked about in a duel: what of these the class lost,
-    divided by the class's share of all images, is its loss. The lower of both upper bounds counts.
+    A duel asks about the share of all images on which the models differ: what of these the class
+    lost, divided by the class's share of all images, is its loss. The lower upper bound counts.
     """
-    rows, answers = len(group.challenger), evidence.answers
+    rows = len(group.challenger)
     if not rows:
         return None
     gain = difference_of(group.challenger, group.champion, alpha=policy.alpha)
     loss = Interval(-gain.value, -gain.high, -gain.low, rows)
-    if answers is None or not len(answers) or evidence.disagreement is None:
+    if scale is None or not _is_class(group.name):
         return loss
-    total = sum(int(mask.sum()) for _, mask in _once(list(evidence.rows.values())))
-    scale = evidence.disagreement * total / rows
     won, lost = group.asked
-    most = scale * wilson(lost / len(answers), len(answers), policy.alpha)[1]
-    return Interval(scale * (lost - won) / len(answers), loss.low, min(most, loss.high), rows)
+    most = scale * answers / rows * wilson(lost / answers, answers, policy.alpha)[1]
+    return Interval(scale * (lost - won) / rows, loss.low, min(most, loss.high), rows)
 
 
 def _criterion(
@@ -127,7 +168,7 @@ def _criterion(
         status = Status.PASS
     difference = _difference(group, policy)
     numbers = {"rows": rows} if difference is None else bounds(difference)
-    kind = "classes" if group.name.startswith("class ") else "slices"
+    kind = "classes" if _is_class(group.name) else "slices"
     return Criterion(
         kind, status, what, population=group.name, threshold=-policy.class_margin, remedy=remedy,
         **numbers,
@@ -157,20 +198,6 @@ def _numbers(group: _Group) -> str:
     )
 
 
-def _groups(evidence: Evidence) -> list[_Group]:
-    """Every class, and every value that a column has often, unless all rows have the same."""
-    rows = _once(list(evidence.rows.values()))
-    drawn = [_masked(evidence, *part) for part in rows]
-    asked = [_masked(evidence, *part) for part in _once([evidence.answers])]
-    names = [f"class {name}" for name in evidence.classes]
-    known = {name for part in drawn for name in part[2]} - set(names)
-    groups = [_Group(name, *_credits(drawn, name), *_credits(asked, name))
-              for name in [*names, *sorted(known)]]  # fmt: skip
-    total = sum(len(part[0]) for part in drawn)
-    return [group for group in groups
-            if group.name in names or FEWEST <= len(group.challenger) < total]  # fmt: skip
-
-
 _Masked = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
 
@@ -184,17 +211,20 @@ def _masked(evidence: Evidence, rows: Rows, mask: np.ndarray) -> _Masked:
     return challenger[mask], champion[mask], {name: rows[mask] for name, rows in masks.items()}
 
 
-def _credits(parts: list[_Masked], name: str) -> tuple[np.ndarray, np.ndarray]:
-    chosen = [(one[masks[name]], other[masks[name]])
-              for one, other, masks in parts if name in masks]  # fmt: skip
-    empty = np.empty(0)
-    return (
-        np.concatenate([empty, *(one for one, _ in chosen)]),
-        np.concatenate([empty, *(other for _, other in chosen)]),
-    )
+def _credits(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """Both credits of so many rows: both right, one, the other, neither."""
+    return np.repeat([1.0, 1.0, 0.0, 0.0], cells), np.repeat([1.0, 0.0, 1.0, 0.0], cells)
 
 
-def _once(parts: list[Rows | None]) -> list[tuple[Rows, np.ndarray]]:
+def _is_class(name: str) -> bool:
+    return name.startswith(CLASS)
+
+
+def _classes(cells: Mapping[str, Cells]) -> dict[str, Cells]:
+    return {name: counts for name, counts in cells.items() if _is_class(name)}
+
+
+def _once(parts: Sequence[Rows | None]) -> list[tuple[Rows, np.ndarray]]:
     """The rows, with a mask of those whose group no earlier part has."""
     known: set[str] = set()
     counted = []

@@ -16,6 +16,7 @@ from models.judging.criterion import Criterion, Status, criterion_of
 from models.judging.gate import decide
 from models.judging.gate_evidence import POOL, TRAFFIC, Evidence, Judged, Scored
 from models.judging.verdict import GatePolicy, Outcome, Verdict, outcome_of
+from models.registry.model_card import json_value
 from tests.models.judging.cases import CLASSES, ROBUST, SPEED, better, case, outputs, rows
 
 POLICY = GatePolicy(latency_ms=50, size_mb=50, least_accuracy=0.5, class_accuracy=0.5)
@@ -251,7 +252,7 @@ def test_the_numbers_of_a_verdict_are_json_and_read_back() -> None:
         verdict = decide(mutant.evidence, mutant.policy)
         text = json.dumps(verdict.metrics, allow_nan=False)
         again = json.loads(text)
-        assert again == verdict.metrics
+        assert again == json_value(verdict.metrics)
         assert tuple(map(criterion_of, again["criteria"])) == verdict.criteria
 
 
