@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.judging.criteria.gain import gain, loss
+from models.judging.criteria.groups import CLASS, Cells, judge_groups
 from models.judging.criterion import Criterion, Status, criterion_of
 from models.judging.duel import Counts, DuelPlan, DuelState, Stratum, duel_state
 from models.judging.evidence import Mode
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMES = {1: "wins", 0: "ties", -1: "losses"}  # of values, in `Counts`
-BY_ANSWERS = ("gain", "loss")  # the criteria that a duel decides
+BY_ANSWERS = ("gain", "loss", "classes")  # the criteria that a duel decides
 AGAIN = "`hone retrain` judges it against what is in service now"
 
 
@@ -70,15 +71,13 @@ class DuelRecord:
 
         Each model answers with its own classes: a label that is none of them is one it misses.
         """
-        kind = KINDS[self.kind]
-        champion, challenger = (
-            float(kind.credit(np.array([output], np.float32), [label], classes)[0])
-            for output, classes in (
-                (champion_output, self.champion_classes),
-                (challenger_output, self.challenger_classes),
-            )
-        )
+        champion = self._credit(champion_output, self.champion_classes, label)
+        challenger = self._credit(challenger_output, self.challenger_classes, label)
         return int(challenger > champion) - int(challenger < champion)
+
+    def _credit(self, output: list[float], classes: tuple[str, ...], label: str) -> float:
+        rows = np.array([output], np.float32)
+        return float(KINDS[self.kind].credit(rows, [label], classes)[0])
 
     def value_of(self, row: Any) -> int | None:
         """The value of a sample of the duel, from outputs and answer; None before it is counted."""
@@ -102,10 +101,13 @@ class DuelRecord:
         """Where the duel stands by these samples."""
         return duel_state(self.plan, self.counts(samples))
 
-    def verdict(self, duel_id: str, state: DuelState, *, stopped: str | None = None) -> Verdict:
+    def verdict(
+        self, duel_id: str, samples: "pd.DataFrame", *, stopped: str | None = None
+    ) -> Verdict:
         """The verdict on the challenger; `stopped` is why the duel ended without an outcome."""
+        state = self.state(samples)
         if stopped is None:
-            criteria = (*self._by_answers(state), *self.criteria)
+            criteria = (*self._by_answers(state), *self._classes(samples), *self.criteria)
         else:
             criteria = (Criterion("duel", Status.UNKNOWN, stopped, remedy=AGAIN), *self.criteria)
         duel = json_value({"duel_id": duel_id, "stopped": stopped, **asdict(state)})
@@ -123,9 +125,36 @@ class DuelRecord:
         )
         return [*gain(evidence, self.policy), *loss(evidence, self.policy)]
 
+    def _classes(self, samples: "pd.DataFrame") -> list[Criterion]:
+        """Classes by the audit rows and the answers together; slices need more than a label."""
+        rows = self.metrics.get("groups")
+        if rows is None:
+            return []
+        judged = judge_groups(
+            {name: tuple(cells) for name, cells in rows.items()},
+            self._answered_cells(samples),
+            self.policy,
+            disagreement=max((stratum.share for stratum in self.plan.strata), default=None),
+        )
+        return [one for one in judged if one.name in BY_ANSWERS]
+
+    def _answered_cells(self, samples: "pd.DataFrame") -> dict[str, Cells]:
+        counts: dict[str, list[int]] = {}
+        answered = samples[samples["counted_at"].notna() & samples["answer"].notna()]
+        columns = (answered[name] for name in ("answer", "champion_output", "challenger_output"))
+        for label, champion_output, challenger_output in zip(*columns, strict=True):
+            challenger = self._credit(challenger_output, self.challenger_classes, label)
+            champion = self._credit(champion_output, self.champion_classes, label)
+            cells = counts.setdefault(f"{CLASS}{label}", [0, 0, 0, 0])
+            cells[2 * (not challenger) + (not champion)] += 1
+        return {name: (one[0], one[1], one[2], one[3]) for name, one in counts.items()}
+
 
 def may_be_decided_by_answers(verdict: Verdict) -> bool:
-    """Whether only the criteria that a duel decides are open, and none of them has failed."""
+    """Whether only the criteria that a duel decides are open, and none of them has failed.
+
+    A class of which audit rows cannot tell whether it fell is open: the answers tell.
+    """
     others = [one for one in verdict.criteria if one.name not in BY_ANSWERS]
     mine = [one for one in verdict.criteria if one.name in BY_ANSWERS]
     is_open = bool(mine) and all(one.status != Status.FAIL for one in mine)

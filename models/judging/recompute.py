@@ -37,7 +37,7 @@ def duel_again(
     """
     record = DuelRecord.from_json(plan)
     stopped = row["metrics"].get("duel", {}).get("stopped")
-    return record.verdict(duel_id, record.state(samples), stopped=stopped)
+    return record.verdict(duel_id, samples, stopped=stopped)
 
 
 def canonical(row: Mapping[str, Any]) -> bytes:

@@ -79,7 +79,8 @@ def _step(ctx: Context) -> Step | None:
             return record.value(row.champion_output, row.challenger_output, label)
 
         duels.count_answers(connection, token, duel.duel_id, value)
-        state = record.state(duels.load_duel_samples(connection, duel.duel_id))
+        samples = duels.load_duel_samples(connection, duel.duel_id)
+        state = record.state(samples)
         stopped = _why_stopped(connection, duel)
         if stopped is None and state.outcome is None:
             round_id = duels.unsent_round(connection, duel.duel_id)
@@ -88,7 +89,7 @@ def _step(ctx: Context) -> Step | None:
                 stopped = None if round_id else NOTHING_LEFT
             if stopped is None:
                 return Step(duel, state, round_id)
-        verdict = record.verdict(duel.duel_id, state, stopped=stopped)
+        verdict = record.verdict(duel.duel_id, samples, stopped=stopped)
         verdict_id = _end(connection, token, duel, record, verdict)
         return Step(duel, state, None, verdict, verdict_id)
 

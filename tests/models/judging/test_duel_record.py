@@ -58,7 +58,7 @@ def test_a_model_that_does_not_know_a_class_misses_its_samples() -> None:
 )
 def test_the_verdict_is_that_of_the_answers(values: str, outcome: Outcome) -> None:
     record = record_of("+" * 30)
-    verdict = record.verdict("duel-0001", record.state(samples(values)))
+    verdict = record.verdict("duel-0001", samples(values))
     assert verdict.outcome == outcome
     assert [one.name for one in verdict.criteria] == ["gain", "loss", "rows"]
     assert verdict.metrics["duel"]["duel_id"] == "duel-0001"
@@ -69,9 +69,43 @@ def test_the_verdict_is_that_of_the_answers(values: str, outcome: Outcome) -> No
 def test_what_stopped_a_duel_holds_whatever_the_answers_were() -> None:
     record = record_of("+" * 30)
     for values in ("+" * 25, "-" * 25):
-        verdict = record.verdict("duel-0001", record.state(samples(values)), stopped="it is gone")
+        verdict = record.verdict("duel-0001", samples(values), stopped="it is gone")
         assert verdict.outcome == Outcome.HOLD
         assert verdict.reasons[0] == "it is gone"
+
+
+def fallen(values: str, label: str) -> pd.DataFrame:
+    """Counted samples of another class: + where only the challenger is right, - the champion."""
+    names = {"cat": [0.9, 0.1], "dog": [0.1, 0.9]}
+    right, wrong = names[label], names["dog" if label == "cat" else "cat"]
+    outputs = {"champion_output": [wrong if one == "+" else right for one in values],
+               "challenger_output": [right if one == "+" else wrong for one in values]}  # fmt: skip
+    return samples(values).assign(answer=label, **{
+        name: pd.Series(column, dtype=object) for name, column in outputs.items()
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(("lost", "outcome"), [(9, Outcome.HOLD), (0, Outcome.PROMOTE)])
+def test_a_class_that_the_answers_show_to_have_fallen_holds(lost: int, outcome: Outcome) -> None:
+    groups = {"class cat": [30, 2, 0, 3], "class dog": [9, 0, 1, 0]}  # one dog of ten is lost
+    metrics = {"rows": 45, "groups": groups}
+    record = record_of("+" * 90, scored=900, metrics=metrics)
+    record = DuelRecord.from_json(json.loads(json.dumps(record.as_json())))
+    rows = pd.concat([fallen("+" * 60, "cat"), fallen("-" * lost, "dog")], ignore_index=True)
+    verdict = record.verdict("duel-0001", rows)
+    assert verdict.outcome == outcome
+    [dog] = [one for one in verdict.criteria if one.population == "class dog"]
+    assert dog.status == (Status.FAIL if lost else Status.PASS)
+    assert f"10 rows{' and 9 answers' if lost else ''}" in dog.evidence
+
+
+def test_a_class_that_may_have_fallen_is_asked_about_in_a_duel() -> None:
+    gain = Criterion("gain", Status.UNKNOWN, "")
+    may, fell = (Criterion("classes", one, "") for one in (Status.UNKNOWN, Status.FAIL))
+    slices = replace(may, name="slices")
+    for criteria, is_open in (((gain, may), True), ((gain, fell), False), ((gain, slices), False)):
+        verdict = Verdict(Outcome.HOLD, [], {}, (MET, *criteria))
+        assert may_be_decided_by_answers(verdict) == is_open
 
 
 def test_answers_decide_where_nothing_else_stands_against_the_challenger() -> None:

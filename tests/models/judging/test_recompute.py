@@ -30,7 +30,7 @@ def test_an_older_verdict_has_nothing_to_follow_from() -> None:
 @pytest.mark.parametrize("stopped", [None, "the champion is gone"])
 def test_the_verdict_of_a_duel_follows_from_outputs_and_answers(stopped: str | None) -> None:
     record, rows = record_of("+" * 30), samples("++-+0?+-" * 3)
-    verdict = record.verdict("duel-0001", record.state(rows), stopped=stopped)
+    verdict = record.verdict("duel-0001", rows, stopped=stopped)
     recorded = recompute.as_recorded(verdict)
     again = recompute.as_recorded(
         recompute.duel_again(recorded, "duel-0001", record.as_json(), rows)

@@ -37,8 +37,7 @@ def add_ended_duel(engine: Engine) -> str:
         counted = {"duel_id": duel.duel_id, "sample_id": "b", "round_id": "round-0001"}
         ended = {"ending": "labelled", "answer": "cat", "value": 1, "counted_at": now()}
         journal.update_rows(connection, duel_samples, [{**counted, **ended}])
-        state = record.state(duels.load_duel_samples(connection, duel.duel_id))
-        verdict = record.verdict(duel.duel_id, state)
+        verdict = record.verdict(duel.duel_id, duels.load_duel_samples(connection, duel.duel_id))
         row = versions.judged_row(verdict, rows_fingerprint="f00d", **pair)
         verdict_id = versions.insert_verdict(connection, row)
         duels.end_duel(connection, token, duel, outcome=verdict.outcome, verdict_id=verdict_id)
