@@ -5,6 +5,7 @@ keeps its pixels bit by bit; everything else is decoded once and encoded anew.
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -75,6 +76,10 @@ _ORIENTATION = 274  # EXIF
 _SCAN = b"\xff\xda"  # begins a scan of a JPEG; rare by chance anywhere else
 _BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF
 _SAMPLES, _PLANAR = 277, 284  # of a TIFF: colours, and 2 where each is stored apart
+
+
+# Pillow warns of tags with the numbers in them, and Python keeps each text that it has shown.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 import hashlib
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -453,3 +455,23 @@ def test_a_bmp_that_claims_a_palette_of_thousands_is_refused() -> None:
     whole[46:50] = (40_000).to_bytes(4, "little")
     with pytest.raises(ImageRefused, match="more than 256 palette colours"):
         clean_image(bytes(whole))
+
+
+def test_what_pillow_warns_of_is_not_kept_for_ever() -> None:
+    """In a process of its own: pytest sets the filters of warnings anew for each test."""
+    many = (
+        "import io, PIL.TiffImagePlugin as plugin; from PIL import Image\n"
+        "from core.images import clean_image\n"
+        "for count in range(2, 9):\n"
+        "    buffer = io.BytesIO()\n"
+        "    tags = plugin.ImageFileDirectory_v2()\n"
+        "    tags[277] = (1,) * count\n"
+        "    tags.tagtype[277] = 3\n"
+        "    Image.new('L', (8, 8)).save(buffer, 'TIFF', tiffinfo=tags)\n"
+        "    content = buffer.getvalue()\n"
+        "    try: clean_image(content)\n"
+        "    except ValueError: pass\n"
+        "print(*(key for key in getattr(plugin, '__warningregistry__', {}) if key != 'version'))\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", many], capture_output=True, text=True, check=True)
+    assert (shown.stdout, shown.stderr) == ("\n", "")
