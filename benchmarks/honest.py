@@ -125,9 +125,10 @@ def _estimates(
     said = right[rows]
     plain = naive_accuracy(said)
     yield "naive", (plain.value, plain.low, plain.high)
-    yield "paper", _paper(said, odds, left)
-    if (odds * left <= 1 + 1e-6).any():
-        fair = lure_accuracy(said, draw_probability=odds, draws_from=left)
+    chosen, drawn, free = said[audit:], odds[audit:], left[audit:]  # the audit is apart
+    yield "paper", _paper(chosen, drawn, free)
+    if (drawn * free <= 1 + 1e-6).any():
+        fair = lure_accuracy(chosen, draw_probability=drawn, draws_from=free)
         yield "lure", (fair.value, fair.low, fair.high)
     if audit:
         alone = mean_interval(said[:audit])

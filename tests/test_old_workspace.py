@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from core.database import writing
 from core.locks import only_writer
+from labeling.audit.membership import draw_standing_audit, set_key
+from labeling.audit.numbers import AuditPolicy, Part, audit_number
+from labeling.audit.rows import audit_rows
 from labeling.consensus.settle_labels import settle_labels
-from labeling.ledger.tables import label_answers, labels
+from labeling.ledger.tables import audit, label_answers, labels
 from labeling.snapshots.publish import list_snapshots, load_snapshot
 from models.registry import model_store, versions
 from models.serving import prediction_store
@@ -160,3 +164,24 @@ def in_force(ctx: Context) -> dict[str, str]:
     query = select(labels.c.sample_id, labels.c.label).where(labels.c.replaced_at.is_(None))
     with ctx.engine.connect() as connection:
         return dict(connection.execute(query).tuples().all())
+
+
+def test_the_standing_audit_takes_over_and_rows_of_before_count_until_it_has_more(
+    root: Path,
+) -> None:
+    ctx = open_context()
+    with writing(ctx.engine) as connection:
+        set_key(connection, b"a key of the test")
+        before = audit_rows(connection)
+        assert before["number"].isna().all() and set(before["part"]) == {Part.GATE}
+        former = set(connection.scalars(select(audit.c.sample_id)))
+        draw_standing_audit(connection, AuditPolicy())
+        after = audit_rows(connection)
+        drawn = {row.sample_id: row for row in connection.execute(select(audit))}
+    joined = {name for name in former if audit_number(b"a key of the test", name) < 0.2}
+    assert 0 < len(joined) < len(former) < len(drawn)
+    assert all((row.number is None) == (name in former - joined) for name, row in drawn.items())
+    assert {drawn[name].part for name in joined} == {Part.GATE}  # these decided before
+    assert set(before["sample_id"]) <= set(after["sample_id"])
+    assert after["number"].notna().any()
+    assert fsck.check() == []
