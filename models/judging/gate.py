@@ -10,7 +10,7 @@ from models.judging.compare import compare, sign_test
 from models.judging.criteria import CRITERIA, GAIN, ROWS
 from models.judging.criteria.groups import cells_of
 from models.judging.criterion import Criterion, Status
-from models.judging.gate_evidence import POOL, TRAFFIC, Evidence, Rows
+from models.judging.gate_evidence import Evidence, Rows
 from models.judging.verdict import GatePolicy, Verdict, outcome_of
 
 
@@ -65,7 +65,7 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
 
 def _metrics(evidence: Evidence, policy: GatePolicy, *, comparable: bool) -> dict[str, Any]:
     """The figures of the rows that the policy names first, for those who read a verdict."""
-    population = TRAFFIC if policy.population == "traffic" else POOL
+    population = evidence.population(policy.population)
     rows = evidence.rows.get(population)
     metrics: dict[str, Any] = {"rows": 0 if rows is None else len(rows), "population": population}
     if rows is None or not len(rows) or not comparable:

@@ -79,6 +79,13 @@ class Evidence:
         """The rows of every population, and the answers of the duel."""
         return [*self.rows.values(), *([self.answers] if self.answers is not None else [])]
 
+    def population(self, named: str) -> str:
+        """The population that must have rows: of `both` the pool; before a champion, always.
+
+        Without a champion nothing was served, so that there is no traffic to measure on.
+        """
+        return TRAFFIC if named == TRAFFIC and self.champion is not None else POOL
+
     def credits(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """The credit of challenger and champion for each row."""
         if rows.champion is None:

@@ -41,7 +41,8 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
     if verdict is not None:
         when = relative_time(verdict.decided_at, now)
         about = f"{verdict.outcome} for {verdict.challenger}, {when}"
-        yield "Verdict", f"{about}: {'; '.join(verdict.reasons)}"
+        more = "; `hone verdict` shows the rest" if len(verdict.reasons) > 1 else ""
+        yield "Verdict", f"{about}: {''.join(verdict.reasons[:1])}{more}"
     yield "Traffic", _traffic(status, now)
     if status.prefect is not None:
         yield "Prefect", _prefect(status.prefect, now)

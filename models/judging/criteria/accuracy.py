@@ -46,10 +46,11 @@ def class_accuracy(evidence: Evidence, policy: GatePolicy) -> list[Criterion]:
 
 def _judged_on(evidence: Evidence, policy: GatePolicy) -> list[tuple[str, Rows]]:
     """The populations of the policy that have enough rows to speak."""
+    named = evidence.population(policy.population)
     return [
         (population, rows)
         for population, rows in evidence.rows.items()
-        if policy.population in (population, "both") and len(rows) >= policy.min_rows
+        if (policy.population == "both" or population == named) and len(rows) >= policy.min_rows
     ]
 
 

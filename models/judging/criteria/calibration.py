@@ -4,13 +4,13 @@ import math
 
 from models.judging.calibration import calibration_difference, expected_calibration_error
 from models.judging.criterion import Criterion, Status, bounds
-from models.judging.gate_evidence import POOL, TRAFFIC, Evidence
+from models.judging.gate_evidence import Evidence
 from models.judging.verdict import GatePolicy
 
 
 def calibration(evidence: Evidence, policy: GatePolicy) -> list[Criterion]:
     """The expected calibration error is not shown to rise by more than `calibration_margin`."""
-    population = TRAFFIC if policy.population == "traffic" else POOL
+    population = evidence.population(policy.population)
     rows = evidence.rows.get(population)
     if rows is None or rows.champion is None:
         return []

@@ -7,7 +7,7 @@ import numpy as np
 
 from core.text import counted, listed
 from models.judging.criterion import Criterion, Status
-from models.judging.gate_evidence import POOL, TRAFFIC, Evidence, Rows
+from models.judging.gate_evidence import Evidence, Rows
 from models.judging.verdict import GatePolicy
 
 PASS, FAIL, UNKNOWN = Status.PASS, Status.FAIL, Status.UNKNOWN
@@ -16,7 +16,7 @@ _Numbers = dict[str, Any]  # fields of a criterion
 
 def rows(evidence: Evidence, policy: GatePolicy) -> list[Criterion]:
     """Enough rows; finite outputs of both models for the same rows in the same order."""
-    needed = TRAFFIC if policy.population == "traffic" else POOL
+    needed = evidence.population(policy.population)
     main = evidence.rows.get(needed)
     count = 0 if main is None else len(main)
     problems = [problem for rows in evidence.all_rows for problem in _problems(evidence, rows)]

@@ -118,7 +118,9 @@ def test_the_page_has_a_line_for_each_part_and_the_next_step() -> None:
         champion_accuracy=Accuracy(0.9, 0.85, 0.94, 60),
         champion_traffic_accuracy=Accuracy(0.8, 0.7, 0.87, 50, "traffic"),
         champion_since="2026-01-02T00:00:00+00:00",
-        last_verdict=LastVerdict("hone:2", "HOLD", ["no gain"], "2026-01-04T00:00:00+00:00"),
+        last_verdict=LastVerdict(
+            "hone:2", "HOLD", ["no gain", "and more"], "2026-01-04T00:00:00+00:00"
+        ),
         last_decision=replace(DRIFT, answered_by="round-0002"),
         next=next_step(SERVED),
     )  # fmt: skip
@@ -132,7 +134,7 @@ def test_the_page_has_a_line_for_each_part_and_the_next_step() -> None:
         "  Audit       60 labels, a verdict needs 50; 0 more for reports",
         "  Champion    hone:1, accuracy 0.900 [0.850, 0.940] on 60 audit images of the pool, "
         "0.800 [0.700, 0.870] on 50 audit images of the traffic, released 3 days ago",
-        "  Verdict     HOLD for hone:2, 1 day ago: no gain",
+        "  Verdict     HOLD for hone:2, 1 day ago: no gain; `hone verdict` shows the rest",
         "  Traffic     9 predictions; last decision just now: label-served, ks: 0.5",
         "",
         "Next: `hone label` - 400 images are in the pool",

@@ -21,6 +21,13 @@ def test_a_first_model_is_surely_above_the_bar(count: int, wrong: int, outcome: 
     assert verdict.metrics["most_frequent_class"] == pytest.approx(1 / 3)
 
 
+def test_a_first_model_is_measured_on_the_pool_where_the_traffic_decides() -> None:
+    policy = GatePolicy(population="traffic")
+    assert decide(case(rows(90, range(9), None)), policy).outcome == "PROMOTE"
+    assert decide(case(rows(90, range(60), None)), policy).outcome == "HOLD"
+    assert decide(case(rows(90, (), range(60))), policy).outcome == "HOLD"  # no traffic is labelled
+
+
 def test_a_first_model_must_beat_always_the_same_answer() -> None:
     truths = ["cat"] * 85 + ["dog"] * 5
     lazy = decide(case(rows(90, range(85, 90), None, truths=truths)), POLICY)
