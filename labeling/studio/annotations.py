@@ -6,6 +6,7 @@ of no use is refused with its reason and must not keep the others from being rea
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from labeling.formats.rows import seconds
 from labeling.kinds import Kind, UnusableAnswer
 
 CLOCK = "%Y-%m-%dT%H:%M:%S.%fZ"  # the only form of a time that the server's filters understand
+SAMPLE = re.compile(r"[0-9A-Za-z]{1,64}")
 FIRST_YEAR = 1_000  # whose number has four digits
 DELETED_USER = "deleted-user"
 
@@ -43,10 +45,14 @@ def _count(number: object) -> int:
 
 
 def sample_of(task: Mapping[str, Any]) -> str | None:
-    """The sample that a task is about, None for a task that is not ours."""
+    """The sample that a task is about, None for a task that is not ours.
+
+    Names go back to the server in an address: a long one of a stranger would make that too long,
+    in every later reading.
+    """
     content = task.get("data")
     sample_id = content.get("sample_id") if isinstance(content, Mapping) else None
-    return sample_id if sample_id and _is_storable(sample_id) else None
+    return sample_id if isinstance(sample_id, str) and SAMPLE.fullmatch(sample_id) else None
 
 
 def round_of(task: Mapping[str, Any]) -> str | None:

@@ -99,11 +99,17 @@ def test_one_hostile_annotation_is_refused_and_the_others_are_recorded(
 @pytest.mark.parametrize(
     "data",
     [None, [], "x", {"sample_id": "a\0b"}, {"sample_id": "\ud800"}, {"sample_id": ["a"]},
-     {"sample_id": "unknown", "round": {"a": 1}}],
+     {"sample_id": "unknown", "round": {"a": 1}}, {"sample_id": ""}, {"sample_id": "a b"}],
 )  # fmt: skip
 def test_a_task_with_other_data_is_of_no_sample_of_ours(house: House, data: Any) -> None:
     given, refused = collected(house, [sent(1, data=data)], f"data-{data!r}")
     assert (given, list(refused.values())) == ({}, ["UNKNOWN_SAMPLE"])
+
+
+def test_a_name_that_no_address_can_hold_is_of_no_sample_of_ours() -> None:
+    """It went into the address of each later reading, which the server then refused."""
+    assert sample_of(task_of(sent(1, data={"sample_id": "a" * 64}))) == "a" * 64
+    assert sample_of(task_of(sent(1, data={"sample_id": "a" * 70_000}))) is None
 
 
 def test_parts_of_a_task_of_another_type_count_as_absent() -> None:
