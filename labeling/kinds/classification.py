@@ -94,12 +94,14 @@ class Classification:
     def value_of_export(self, result: object) -> str:
         """The one name chosen by whichever control; nothing or several are an `UnusableAnswer`."""
         names = _exported_names(result)
-        distinct = list(dict.fromkeys(short(name) for name in names))
+        texts = (name if isinstance(name, str) else short(name) for name in names)
+        distinct = list(dict.fromkeys(texts))
         if len(distinct) > 1:
+            chosen = listed([short(name) for name in distinct])
             raise UnusableAnswer(
                 "TWO_CHOICES",
-                f"{listed(distinct)} were chosen; one image has one class here: keep one of them, "
-                "or cut the image in parts",
+                f"{chosen} were chosen; one image has one class here: keep one of them, or cut the "
+                "image in parts",
             )
         if not names or not isinstance(names[0], str):
             raise UnusableAnswer(

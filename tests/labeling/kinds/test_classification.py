@@ -108,3 +108,10 @@ def test_settling_and_agreement_are_those_of_the_kind():
     assert resolve(state, SettlePolicy(), CLASSES, Other())["label"].to_dict() == {"a": "dog"}
     assert resolve(state, SettlePolicy(), CLASSES)["label"].to_dict() == {"a": "cat"}
     assert kappas(answers, Other())["agreed"].tolist() == [0.25]
+
+
+def test_two_names_that_begin_alike_are_two_choices() -> None:
+    long = "a class whose name is longer than what a message shows of it, as in a taxonomy " * 2
+    with pytest.raises(UnusableAnswer, match="were chosen"):
+        KIND.value_of_export([{"choices": [long + "one", long + "two"]}])
+    assert KIND.value_of_export([{"choices": [long, long]}]) == long
