@@ -79,6 +79,18 @@ class DuelRecord:
         rows = np.array([output], np.float32)
         return float(KINDS[self.kind].credit(rows, [label], classes)[0])
 
+    def answers(self, row: Any) -> tuple[str, str]:
+        """What champion and challenger say of a sample of the duel."""
+        kind = KINDS[self.kind]
+        champion, challenger = (
+            kind.answers(np.array([output], np.float32), classes)[0].label
+            for output, classes in (
+                (row.champion_output, self.champion_classes),
+                (row.challenger_output, self.challenger_classes),
+            )
+        )
+        return champion, challenger
+
     def value_of(self, row: Any) -> int | None:
         """The value of a sample of the duel, from outputs and answer; None before it is counted."""
         if row.counted_at is None:

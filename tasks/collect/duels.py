@@ -12,6 +12,7 @@ from core.locks import Token, only_writer
 from labeling.consensus.settle import SettlePolicy
 from labeling.ledger import duels
 from labeling.ledger.duels import Duel
+from labeling.ledger.samples import load_image_places
 from models.judging.duel import DuelState
 from models.judging.duel_record import DuelRecord
 from models.judging.verdict import GatePolicy, Outcome, Verdict
@@ -22,6 +23,7 @@ from tasks.context import Context, open_context
 from tasks.label.choose import send_batch
 from tasks.operate.duel_standing import WAITING
 from tasks.report.artifacts import publish_verdict
+from tasks.report.duel_page import publish_duel
 from tasks.report.verdict_view import Pair, verdict_lines, verdict_markdown
 from tasks.retrain.duel import LOCK
 from tasks.retrain.judge import judge
@@ -151,6 +153,11 @@ def finish_releases(ctx: Context) -> None:
 
 
 def _publish(ctx: Context, duel: Duel, verdict: Verdict) -> None:
+    with ctx.engine.connect() as connection:
+        samples = duels.load_duel_samples(connection, duel.duel_id)
+        places = load_image_places(connection, samples["sample_id"].tolist())
+    record = DuelRecord.from_json(duel.plan)
+    publish_duel(duel.duel_id, record, samples, places, ctx.workspace.shards)
     pair = Pair(duel.challenger, duel.champion, duel.snapshot)
     publish_verdict(verdict_markdown(verdict, pair), challenger=duel.challenger)
     for line in verdict_lines(verdict, pair):

@@ -85,7 +85,7 @@ def publish_batch_artifact(
         return
     head = ["| image | sample | reason | score | pre-annotation |", "|---|---|---|---|---|"]
     rows = [
-        f"| ![{str(row.sample_id)[:8]}]({_thumbnail(shards, row)}) | `{str(row.sample_id)[:12]}` "
+        f"| ![{str(row.sample_id)[:8]}]({thumbnail(shards, row)}) | `{str(row.sample_id)[:12]}` "
         f"| {row.reason} | {_number(cast(float, row.score))} | {_pre_annotation(row)} |"
         for row in batch.rows.head(IMAGES_SHOWN).merge(places, on="sample_id").itertuples()
     ]
@@ -117,7 +117,7 @@ def publish_signals(model: str, signals: Sequence[Signal], reason: str) -> None:
     publish_table(key=key, table=table, description=escape_markdown(reason))
 
 
-def _thumbnail(shards: Path, row: Any) -> str:
+def thumbnail(shards: Path, row: Any) -> str:
     """The address of a small picture of the image."""
     image = Image.fromarray(decode_image(read_image(shards, location_of(row))))
     image.thumbnail((96, 96))
