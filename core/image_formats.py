@@ -53,6 +53,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # codes of a JPEG's frame headers
+_HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)  # the usual ones: not lossless, not coded arithmetically
 
 Reason = Literal[
     "EMPTY",
@@ -158,16 +159,33 @@ def png_size(bare: bytes) -> tuple[int, int]:
 
 def jpeg_size(bare: bytes) -> tuple[int, int]:
     """The largest width and height that a frame header of a bare JPEG claims."""
-    width, height, at = 0, 0, 2
+    width, height = 0, 0
+    for _, wide, high in _frames(bare):
+        width, height = max(width, wide), max(height, high)
+    return width, height
+
+
+def check_scans(bare: bytes) -> None:
+    """Refuse a bare JPEG with fewer bits than its picture has blocks of 8 x 8; Pillow takes it.
+
+    A Huffman code has a bit or more. What is missing would be decoded to grey.
+    """
+    for code, width, height in _frames(bare):
+        if code in _HUFFMAN_FRAMES and -(-width // 8) * -(-height // 8) > 8 * len(bare):
+            raise ImageRefused("TRUNCATED", f"{len(bare):,} bytes of JPEG for {width} x {height}")
+
+
+def _frames(bare: bytes) -> Iterator[tuple[int, int, int]]:
+    """Code, width and height in each frame header of a bare JPEG."""
+    at = 2
     for _ in range(MAX_SEGMENTS):
         code, at = _next_marker(bare, at)
         if code in _FRAMES and at + 7 <= len(bare):
-            claimed = struct.unpack_from(">HH", bare, at + 3)
-            width, height = max(width, claimed[1]), max(height, claimed[0])
+            height, width = struct.unpack_from(">HH", bare, at + 3)
+            yield code, width, height
         if code in (0xD9, 0xDA):
-            break
+            return
         at += int.from_bytes(bare[at : at + 2], "big")
-    return width, height
 
 
 def strip_jpeg(received: bytes) -> tuple[bytes, bytes | None, bool]:

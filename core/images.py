@@ -26,6 +26,7 @@ from core.image_formats import (
     Reason,
     bmp_colours,
     check_rows,
+    check_scans,
     check_tiff,
     detect_format,
     jpeg_size,
@@ -250,6 +251,8 @@ def _claimed_work(kind: str, bare: bytes) -> int:
 def _upright(inspected: InspectedImage) -> tuple[Image.Image, bool]:
     """The decoded picture as people see it, and whether it differs from the bytes received."""
     picture = _opened(inspected.kind, inspected.bare)
+    if inspected.kind == "JPEG":
+        check_scans(inspected.bare)
     if inspected.kind == "PNG":
         check_rows(inspected.bare)
     picture.load()

@@ -190,6 +190,18 @@ def test_a_png_with_too_few_rows_is_refused() -> None:
     assert refusal(png_of(8, 8, bytes(9 * 8 - 1))).reason == "TRUNCATED"
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_with_too_few_bytes_for_its_picture_is_refused(progressive: bool) -> None:
+    """600 bytes were decoded to 8192 x 8192 pixels of grey, in 200 MB of memory."""
+    white = Image.new("L", (2048, 2048), "white")
+    whole = bytearray(written(white, "JPEG", progressive=progressive, optimize=True))
+    assert clean_image(bytes(whole)).width == 2048, "one colour takes two bits a block"
+    at = whole.index(b"\xff\xc2" if progressive else b"\xff\xc0")
+    whole[at + 5 : at + 9] = struct.pack(">HH", 8192, 8192)
+    problem = refusal(bytes(whole))
+    assert (problem.reason, "8192 x 8192" in problem.detail) == ("TRUNCATED", True)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (5, 9), (33, 17)])
 def test_an_interlaced_png_is_whole_or_refused(size: tuple[int, int]) -> None:
     grey = np.random.default_rng(3).integers(256, size=size, dtype=np.uint8)
