@@ -8,6 +8,8 @@ gain of a population is the share of disagreements in it times the mean answer.
   loss of `margin` or more is excluded at alpha. The evidence of a gain is the mean, over all sets
   of populations, of the product of theirs: it grows where one population gains, and faster where
   all do. In the mode `not-worse` the second half is enough.
+  A population of fewer than `fewest_scored` samples, such as the first hundred that were served,
+  holds nothing up in the mode `better` unless evidence says that it loses.
 * REJECT: somewhere worse (evidence of `AGAINST`, or the interval of the gain lies below -margin)
   and nowhere else a gain in prospect. In the mode `not-worse`: the interval lies below -margin.
 * HOLD: nowhere a gain of `WORTH` in prospect; worse in one population while another may gain; the
@@ -79,6 +81,11 @@ class DuelPlan:
     most_answers: int
     strata: tuple[Stratum, ...]
     life_alpha: float = LIFE_ALPHA
+
+    @property
+    def fewest_scored(self) -> int:
+        """Samples below which a loss of the margin is not excluded even where no answers differ."""
+        return math.ceil(math.log(self.alpha * SHARE_OF_ALPHA) / math.log(1 - self.margin))
 
 
 @dataclass(frozen=True)
@@ -189,12 +196,19 @@ def _view(plan: DuelPlan, stratum: Stratum, counts: Counts, gain: Interval) -> P
         log_evidence_of_safety=safety if math.isfinite(safety) else None,
         gain_p=_gain_p(plan, counts) if is_last else None,
         safe=safety >= -math.log(plan.alpha * (1 - LAST_LOOK - SHARE_OF_ALPHA))
-        or (is_last and is_safe_at_last(plan, stratum, counts)),
+        or (is_last and is_safe_at_last(plan, stratum, counts))
+        or (_is_too_small(plan, stratum) and loss < against),
         worse=loss >= against,
         lost=gain.high < -plan.margin,
         in_prospect=counts.settled < FEWEST or _prospect(counts) * share[1] >= _worth(plan),
         left=max(0, stratum.disagreements - counts.answers),
     )
+
+
+def _is_too_small(plan: DuelPlan, stratum: Stratum) -> bool:
+    """Whether a population beside another, such as ten served images, can show gains only."""
+    beside_others = plan.mode == Mode.BETTER and len(plan.strata) > 1
+    return beside_others and stratum.scored < plan.fewest_scored
 
 
 def _gain_p(plan: DuelPlan, counts: Counts) -> float:

@@ -205,20 +205,22 @@ def find_verdict(engine: Engine, verdict_id: str) -> Row[Any]:
 def evidence_number(
     engine: Engine, *, challenger: str, champion: str | None, rows_fingerprint: str
 ) -> int:
-    """The number of this test of a gain among all of the workspace's life, from 1.
+    """The number of this test of a gain in the workspace's life: one more than promoted nothing.
 
-    The same judgement has the number it had, so that a repeated run spends nothing twice.
+    A test that promotes gives its number back (`alpha_spending`). The same judgement has the number
+    it had, so that a repeated run spends nothing twice.
     """
     same = challenger, champion, rows_fingerprint
-    highest = 0
-    columns = verdicts.c["challenger", "champion", "rows_fingerprint", "metrics"]
+    promoted: dict[tuple[str | None, ...], bool] = {}
+    columns = verdicts.c["challenger", "champion", "rows_fingerprint", "outcome", "metrics"]
     with engine.connect() as connection:
-        for *judged, metrics in connection.execute(select(*columns)):
-            number = int(metrics.get("number") or 0)
-            if tuple(judged) == same and number:
+        for *judged, outcome, metrics in connection.execute(select(*columns)):
+            number, test = int(metrics.get("number") or 0), tuple(judged)
+            if test == same and number:
                 return number
-            highest = max(highest, number)
-    return highest + 1
+            if number:
+                promoted[test] = promoted.get(test, True) and outcome == "PROMOTE"
+    return 1 + sum(not every for every in promoted.values())
 
 
 def verdict_on(

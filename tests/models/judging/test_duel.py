@@ -108,6 +108,18 @@ def test_a_gain_on_the_traffic_does_not_excuse_the_loss_of_the_margin_on_the_poo
     assert state(BOTH, (2, 1, 40), (6, 3, 30)).outcome == Outcome.REJECT
 
 
+def test_a_few_served_samples_hold_nothing_up_unless_they_show_a_loss() -> None:
+    assert PLAN.fewest_scored == 287
+    few = replace(PLAN, strata=(POOL, Stratum("traffic", 40, 20)))
+    assert state(few, (20, 3, 1), (1, 0, 1)).outcome == Outcome.PROMOTE
+    assert state(few, (20, 3, 1), (0, 0, 9)).outcome != Outcome.PROMOTE
+    assert state(few, (3, 0, 3), (14, 0, 0)).next_answers["pool"]  # its loss is to be excluded
+    enough = replace(few, strata=(POOL, Stratum("traffic", 400, 36)))
+    assert state(enough, (20, 3, 1), (1, 0, 1)).outcome is None
+    not_worse = replace(few, mode=Mode.NOT_WORSE)
+    assert state(not_worse, (140, 15, 140), (1, 0, 1)).outcome is None
+
+
 def test_small_gains_on_both_populations_add_up() -> None:
     alone = replace(PLAN, strata=(POOL,))
     assert state(alone, (22, 2, 12)).outcome is None

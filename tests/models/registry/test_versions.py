@@ -65,6 +65,14 @@ def test_each_judgement_of_a_gain_has_a_number_of_its_own(engine: Engine) -> Non
     assert counted(engine, B, A, rows="others") == counted(engine, A, B) == 3
 
 
+def test_a_promotion_gives_its_number_back(engine: Engine) -> None:
+    for number, outcome in ((1, Outcome.PROMOTE), (1, Outcome.REJECT), (2, Outcome.PROMOTE)):
+        verdict = Verdict(outcome, ["because"], {"number": number})
+        record_verdict(engine, challenger=B, champion=A, snapshot="s",
+                       rows_fingerprint=f"{number} {outcome}", verdict=verdict)  # fmt: skip
+    assert counted(engine, C, B) == 2
+
+
 def test_a_verdict_on_the_same_rows_by_the_same_policy_is_known(engine: Engine) -> None:
     verdict = Verdict(Outcome.HOLD, ["because"], {"policy": {"alpha": 0.05}})
     made = record_verdict(engine, challenger=A, champion=None, snapshot="s",
