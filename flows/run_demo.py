@@ -97,6 +97,8 @@ def round_beside_random(
         f"round {number}: {facts['labels']} labels, audit accuracy {facts['accuracy']:.3f}, "
         f"random {facts['random_accuracy']:.3f}, {facts['verdict']}"
     )
+    if facts["duel"] is not None:
+        story(f"round {number}: {facts['duel']}")
     return facts
 
 

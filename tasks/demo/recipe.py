@@ -30,6 +30,7 @@ from models.serving.prediction_store import first_prediction
 from models.training.train import TrainConfig
 from tasks.context import open_context
 from tasks.demo import digits, servers
+from tasks.demo.duel_cost import duel_cost
 from tasks.demo.random_baseline import baseline_accuracy, baseline_table, label_random
 from tasks.operate.trace import Trace
 from tasks.operate.trace_view import show_trace
@@ -182,6 +183,7 @@ def round_facts(number: int) -> dict[str, Any]:
         "interval": [round(metrics[f"challenger_accuracy_{end}"], 4) for end in ("low", "high")],
         "random_accuracy": None,
         "verdict": verdict.outcome,
+        "duel": cost.sentence() if (cost := duel_cost(verdict.verdict_id)) else None,
     }
 
 
@@ -279,6 +281,9 @@ def show_facts(story: Progress, facts: dict[str, Any], picture: Path, trace: Tra
         )
     out = story.console.print
     out(table)
+    for row in facts["rounds"]:
+        if row["duel"] is not None:
+            out(f"round {row['round']}, {row['duel']}")
     recovery = facts["recovery"]
     out(
         f"drift: clean window {facts['drift']['clean_window']}, "
