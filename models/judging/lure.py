@@ -6,19 +6,20 @@ and Rainforth, 2021) corrects that: at each position of the batch, the samples d
 known and the current draw represents all samples that remained. Positions are weighted so that
 later ones, at which more is known, count more.
 
-Here a position is filled either at random (audit samples and random samples), each remaining
-sample with the same probability, or by the strategy, without randomness. Which of the two applies
-was drawn beforehand and is recorded, so the estimator conditions on it. It stays unbiased with
-weights close to one. The paper's weights for the same batch are a hundred times smaller for the
-strategy's samples than for the random samples at a random share of 5 %, and its error is many times
-larger (benchmarks/honest.py). A sample that the strategy chose therefore counts only for itself, as
-a known part of the pool; in a batch that is a small part of the pool, LURE is close to the estimate
-from the random samples alone.
+Here a position is filled either at random, each remaining sample with the same probability, or by
+the strategy, without randomness. The standing audit is apart from the pool and has no part in it:
+the estimate stands beside the audit's, which has more random samples by default. Which of the two
+applies was drawn beforehand and is recorded, so the estimator conditions on it. It stays unbiased
+with weights close to one. The paper's weights for the same batch are a hundred times smaller for
+the strategy's samples than for the random samples at a random share of 5 %, and its error is many
+times larger (benchmarks/honest.py). A sample that the strategy chose therefore counts only for
+itself, as a known part of the pool; in a batch that is a small part of the pool, LURE is close to
+the estimate from the random samples alone.
 
 The estimate assumes that the pool consists of the drawn and the remaining samples. Where drawing a
 sample also removes its near-duplicates, those are in neither group, and as hard as the samples that
 the strategy chose: with groups of ten LURE was off by +0.1. `is_sequential_draw` reports whether
-the assumption holds; where it does not, use the audit accuracy: audit samples are drawn first.
+the assumption holds; where it does not, use the audit accuracy.
 
 The model must not have been trained on the batch: its predictions are from before the answers.
 """
@@ -61,7 +62,7 @@ def lure_accuracy(
     if not len(chance):
         raise ValueError(
             f"none of {len(right)} samples was drawn at random, so they do not represent the "
-            "rest; choose batches with an audit_share or a random_share above 0"
+            "rest; choose batches with a random_share above 0"
         )
     before = chance.astype(float)  # samples known at each random draw
     known = (np.cumsum(right) - right)[chance]

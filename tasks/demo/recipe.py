@@ -17,6 +17,8 @@ from core.files import write_atomically
 from core.workspace import init_workspace
 from labeling import simulation
 from labeling.audit.membership import audit_groups, set_key
+from labeling.audit.numbers import Part
+from labeling.audit.rows import of_part
 from labeling.batches.select import SelectionConfig
 from labeling.consensus.settle import SettlePolicy
 from labeling.ledger.overview import labelled_samples
@@ -143,8 +145,8 @@ def start_random_baseline(beside: Executor, recipe: Recipe, extra: int) -> "Futu
     """Train on the first batch and `extra` random samples, in another process."""
     ctx = open_context()
     table = load_snapshot(ctx.engine, ctx.workspace, "snapshot-0001")
-    audit = table[table["split"] == "test"]
     with ctx.engine.connect() as connection:
+        audit = of_part(connection, table[table["split"] == "test"], part=Part.GATE)
         everything = load_samples(connection)
         never_trained = audit_groups(connection)
     first = set(_first_batch(table))

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine, insert
 
+from core import journal
 from core.database import now, writing
 from labeling.audit.numbers import Part
 from labeling.audit.rows import (
@@ -95,6 +96,14 @@ def test_rows_from_before_count_until_the_standing_audit_has_more(
     engine = make(tmp_path / "more", drawn)
     assert names(engine, part=Part.GATE) == []
     assert len(names(engine)) == former + 1
+
+
+def test_a_label_of_a_class_that_was_added_counts_like_any_other(tmp_path: Path) -> None:
+    engine = make(tmp_path, DRAWN)
+    with writing(engine) as connection:
+        journal.update(connection, labels, labels.c.sample_id == "a", label="elk")
+        assert dict(audit_rows(connection)[["sample_id", "label"]].to_numpy())["a"] == "elk"
+        assert len(audit_rows(connection)) == 4
 
 
 def test_rows_of_a_snapshot_are_divided_alike(tmp_path: Path) -> None:
