@@ -114,47 +114,64 @@ def on_digits(seeds: int, draws: int) -> Iterator[dict[str, Any]]:
         table = _digits(Path(folder))
         held_out = table.iloc[-HELD_OUT:].reset_index(drop=True)
         pictures = open_images(held_out, Path(folder), SIDE).take(np.arange(HELD_OUT))
+        truths = held_out["label"].to_numpy()
+        before: list[dict[str, np.ndarray]] = []
         for labels in (100, 300):
             scored = []
             for seed in range(seeds):
                 network = _trained(table, Path(folder), labels, seed)
-                yield {
-                    "labels": labels,
-                    "seed": seed,
-                    **_with_and_without(network, pictures, held_out),
-                }
+                numbers = _with_and_without(network, pictures, held_out)
+                yield {"labels": labels, "seed": seed, **numbers}
                 scored.append(_outputs(network, pictures, held_out))
-            truths = held_out["label"].to_numpy()
             for rows in (50, 100, 200):
-                yield {"labels": labels, "rows": rows, **_alarms(scored, truths, rows, draws)}
+                alarms = _alarms(scored, before, truths, rows, draws)
+                yield {"labels": labels, "rows": rows, **alarms}
+            before = scored
 
 
 def _alarms(
-    scored: list[dict[str, np.ndarray]], truths: np.ndarray, rows: int, draws: int
+    scored: list[dict[str, np.ndarray]],
+    before: list[dict[str, np.ndarray]],
+    truths: np.ndarray,
+    rows: int,
+    draws: int,
 ) -> dict[str, float]:
-    """The shares of draws of rows in which each criterion holds a challenger."""
+    """The shares of draws of rows in which each criterion holds a challenger.
+
+    `before` are networks of fewer labels: champions against which those of `scored` are better.
+    """
     rng = np.random.default_rng(0)
-    pairs = list(permutations(range(len(scored)), 2))
+    pairs = [(scored[one], scored[other]) for one, other in permutations(range(len(scored)), 2)]
+    improved = [(one, other) for one in before for other in scored]
     held: dict[str, list[bool]] = {
-        "equal: lose that much on all rows": [
-            min(one.value for one in _losses(scored[second], scored[first], truths).values())
-            < -LOSS
-            for first, second in pairs
+        f"{name}: loses the margin on a kind, on all rows": [
+            min(lost.value for lost in _losses(other, one, truths).values()) < -LOSS
+            for one, other in known
         ]
+        for name, known in (("equal", pairs), ("better", improved))
+        if known
     }
     for draw in range(draws):
         chosen = rng.permutation(len(truths))[:rows]
-        first, second = pairs[draw % len(pairs)]
-        champion = {name: outputs[chosen] for name, outputs in scored[first].items()}
-        equal = {name: outputs[chosen] for name, outputs in scored[second].items()}
+        champion, equal = (_rows(model, chosen) for model in pairs[draw % len(pairs)])
         certain = champion | {"clean": _certain(champion["clean"])}
-        random = rng.dirichlet(np.ones(10), rows)
-        fragile = equal | {"noise": random}
-        for name, challenger in (("equal", equal), ("certain", certain), ("fragile", fragile)):
-            measured = _held(challenger, champion, truths[chosen])
-            for criterion, holds in measured.items():
+        fragile = equal | {"noise": rng.dirichlet(np.ones(10), rows)}
+        compared = {
+            "equal": (champion, equal),
+            "certain": (champion, certain),
+            "fragile": (champion, fragile),
+        }
+        if improved:
+            former, better = (_rows(model, chosen) for model in improved[draw % len(improved)])
+            compared["better"] = former, better
+        for name, (one, other) in compared.items():
+            for criterion, holds in _held(other, one, truths[chosen]).items():
                 held.setdefault(f"{name}: {criterion}", []).append(holds)
     return {name: _share(values) for name, values in held.items()}
+
+
+def _rows(model: dict[str, np.ndarray], chosen: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: outputs[chosen] for name, outputs in model.items()}
 
 
 def _held(
