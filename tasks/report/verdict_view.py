@@ -14,6 +14,7 @@ MEANING = {
     Outcome.HOLD: "waits: the evidence is not there yet",
     Outcome.REJECT: "is worse than the champion",
 }
+HELD_BACK = "is held back"  # a criterion has failed: more evidence alone would not promote it
 COLUMNS = ("criterion", "about", "status", "value", "interval", "threshold", "rows")
 TableRow = dict[str, str]
 
@@ -62,8 +63,11 @@ def verdict_lines(verdict: Verdict, pair: Pair) -> Iterator[str]:
 def about(verdict: Verdict, pair: Pair) -> str:
     """What was judged against what, on what."""
     against = f"against {pair.champion}" if pair.champion else "the first model"
+    failed = any(one.status == Status.FAIL for one in verdict.criteria)
+    held = verdict.outcome == Outcome.HOLD and failed
+    meaning = HELD_BACK if held else MEANING[verdict.outcome]
     where = f"{against}, on the gate rows of {pair.snapshot}"
-    return f"{pair.challenger} {MEANING[verdict.outcome]} ({where})"
+    return f"{pair.challenger} {meaning} ({where})"
 
 
 def changes(verdict: Verdict) -> list[str]:

@@ -27,6 +27,8 @@ def test_what_is_missing_stands_with_what_would_change_it() -> None:
     assert text[0].startswith("HOLD: hone:2 waits")
     assert text[1].startswith("Why: no gain by the audit")
     assert text[2].startswith("What would change it: answers to a duel, or more audit labels")
+    slow = decide(better(), GatePolicy(latency_ms=5))
+    assert next(verdict_view.verdict_lines(slow, JUDGED)).startswith("HOLD: hone:2 is held back")
     few = decide(case(rows(12, (), ())), POLICY)
     text = list(verdict_view.verdict_lines(few, JUDGED))
     assert text[2] == "What would change it: 18 labels more of the audit"

@@ -24,6 +24,7 @@ from tasks.collect import freeze
 from tasks.context import Context, open_context
 from tasks.direct_run import direct_runs
 from tasks.retrain import gather, judge
+from tests.models.judging.cases import SPEED
 from tests.models.saved_models import make_card
 from tests.tasks.labelled_folders import import_images
 
@@ -36,6 +37,7 @@ SHARE = AuditPolicy(share=0.6)
 def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     workspace = init_workspace(tmp_path / "workspace", CLASSES, image_size=16)
     monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
+    monkeypatch.setattr(gather, "speeds", lambda models: dict.fromkeys(models, SPEED))
     ctx = open_context()
     with writing(ctx.engine) as connection:
         set_key(connection, b"a key of the tests")
