@@ -5,6 +5,7 @@ its answers, and the history stays. A row that is no answer is refused with its 
 the remedy, and the rest goes on.
 """
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ from labeling.ledger.gold import add_gold, audited
 from labeling.ledger.image_queries import samples_answered_by
 from labeling.ledger.reasons import AnswerKind
 from labeling.ledger.watermarks import watermark_of
+
+# What becomes part of a key: PostgreSQL refuses one of more than 2,704 bytes, and all rows with it.
+LONGEST_ANNOTATOR = 254  # characters, as of an e-mail address
+LONGEST_KEY = 500  # bytes of an image's name; a longer one is known by its SHA-256
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,11 @@ def _with_sample(row: Row, ours: set[str], samples: Mapping[str, str | Absent]) 
 
 def _with_class(row: Row, source: str, names: Mapping[str, str], remedy: str) -> Row:
     """The row with its annotator and one of our classes."""
-    row = row._replace(annotator=storable(row.annotator or "").strip() or source)
+    annotator = storable(row.annotator or "").strip() or source
+    row = row._replace(annotator=annotator[:LONGEST_ANNOTATOR])
+    if len(annotator) > LONGEST_ANNOTATOR and not row.reason:
+        detail = f"annotator {short(annotator)} has more than {LONGEST_ANNOTATOR} characters"
+        return row._replace(reason="MALFORMED", detail=detail)
     if row.reason or row.kind == AnswerKind.SKIP:
         return row
     name = str(row.label)
@@ -239,7 +248,7 @@ def _answers(source: str, rows: Iterable[Row]) -> pd.DataFrame:
     table = [
         {
             "source": source,
-            "external_id": f"{row.sample_id or storable(row.image or row.where)}:{row.annotator}",
+            "external_id": f"{row.sample_id or _key_of(row)}:{row.annotator}",
             "sample_id": row.sample_id,
             "annotator": row.annotator,
             "kind": row.kind,
@@ -253,6 +262,12 @@ def _answers(source: str, rows: Iterable[Row]) -> pd.DataFrame:
     ]
     columns = [*ANSWER_COLUMNS, "reason", "detail"]
     return pd.DataFrame(table, columns=columns, dtype=object)
+
+
+def _key_of(row: Row) -> str:
+    """What a row without a sample is known by: the name of its image, or its place in the file."""
+    name = storable(row.image or row.where).encode()
+    return name.decode() if len(name) <= LONGEST_KEY else hashlib.sha256(name).hexdigest()
 
 
 def _refuse_namesake(connection: Connection, file: LabelFile, gone: int) -> None:

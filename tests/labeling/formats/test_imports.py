@@ -1,5 +1,6 @@
 import hashlib
 import json
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +388,19 @@ def test_names_that_no_file_can_have_stop_nothing(house: House, folder: Path) ->
     done = house.take(write(folder / "export.json", found))
     assert done["new"] == 1
     assert done["refused"] == {"NO_SUCH_IMAGE": 5, "OUTSIDE": 1, "NO_SUCH_SAMPLE": 1}
+
+
+def test_names_too_long_for_a_key_of_the_database_refuse_their_row_alone(
+    house: House, folder: Path
+) -> None:
+    """PostgreSQL refused the whole import: no index takes a key of 12 kB."""
+    long = secrets.token_hex(6_000)
+    lines = ["image,label,annotator", f"a.png,cat,{long}", f"{long}.png,cat,ann", "b.png,dog,ann"]
+    done = house.take(write(folder / "labels.csv", "\n".join(lines)))
+    assert (done["new"], done["refused"]) == (1, {"MALFORMED": 1, "NO_SUCH_IMAGE": 1})
+    with house.engine.connect() as connection:
+        keys = connection.scalars(select(refused_answers.c.external_id)).all()
+    assert len(keys) == 2 and max(map(len, keys)) < 600
 
 
 def test_images_may_lie_elsewhere(house: House, folder: Path, tmp_path: Path) -> None:
