@@ -1,5 +1,6 @@
 """Image files under folders: listed, read once and cleaned, in several processes at a time."""
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,8 @@ from typing import NamedTuple
 
 from core.images import MAX_BYTES, CleanImage, ImageRefused, clean_image, too_many_bytes
 
+LONGEST_KEY = 2_000  # bytes of a path; PostgreSQL takes keys of up to 2,704
+SHOWN = 200  # characters at the end of a longer one
 _CHUNK_FILES = 128
 _CHUNK_BYTES = 2**23
 _CHUNKS_AHEAD = 8  # for each process: enough to stay busy while a shard is written, and no more
@@ -30,15 +33,17 @@ class ImageFile(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The path as text that any database stores; two paths never share it."""
-        if self.path.isascii():
+        """The path as text that any database takes as a key; two paths never share it."""
+        if self.path.isascii() and len(self.path) <= LONGEST_KEY:
             return self.path
-        try:
-            self.path.encode()
-        except UnicodeEncodeError:  # bytes that are no UTF-8: no path that is begins like this
-            raw = os.fsencode(self.path).replace(b"\\", b"\\\\")
-            return "undecodable:" + raw.decode("utf-8", "backslashreplace")
-        return self.path
+        raw = os.fsencode(self.path)
+        text = raw.decode("utf-8", "backslashreplace")
+        if len(text.encode()) > LONGEST_KEY:
+            return f"long:{hashlib.sha256(raw).hexdigest()}:{text[-SHOWN:]}"
+        if text.encode() == raw:
+            return text
+        # Bytes that are no UTF-8: no path that is begins like this.
+        return "undecodable:" + raw.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,16 @@ def test_two_paths_never_share_a_name() -> None:
     assert names[-2:] == paths[-2:]
 
 
+@pytest.mark.parametrize("sign", ["a", "\u00e4", "\udcff", "\\"])
+def test_a_path_too_long_for_a_key_of_the_database_has_a_name_that_is_not(sign: str) -> None:
+    """An index of PostgreSQL takes 2,704 bytes; one file ended the ingest of all."""
+    paths = [f"/{folder}/" + f"{sign * 100}/" * 35 + "a.png" for folder in "xy"]
+    one, other = (ImageFile(path, 0, 0).name for path in paths)
+    assert one != other and one.startswith("long:") and one.endswith("/a.png")
+    assert len(one.encode()) < 2_704
+    assert ImageFile(f"/{sign}/a.png", 0, 0).name.endswith("/a.png")
+
+
 def test_a_file_is_read_with_the_size_and_time_it_had_then(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png")
     read = read_file(ImageFile(str(path), 1, 1))
