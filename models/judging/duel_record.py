@@ -41,7 +41,7 @@ class DuelRecord:
     challenger_classes: tuple[str, ...]
     criteria: tuple[Criterion, ...]  # those that audit rows and files decide
     metrics: dict[str, Any]  # figures of the audit rows, for those who read the verdict
-    rows_fingerprint: str  # of the audit rows
+    rows_fingerprint: str  # of the audit rows and of what is asked
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON."""

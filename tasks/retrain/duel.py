@@ -1,5 +1,6 @@
 """A challenger to a duel: what it and the champion answer differently, drawn and recorded."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -95,13 +96,19 @@ def begin_if_open(
         challenger_classes=classes[challenger],
         criteria=tuple(one for one in verdict.criteria if one.name not in BY_ANSWERS),
         metrics={name: value for name, value in verdict.metrics.items() if name != "criteria"},
-        rows_fingerprint=gate.fingerprint,
+        rows_fingerprint=_fingerprint(gate.fingerprint, drawn),
     )
     return begin_duel(ctx, record, drawn, snapshot=gate.snapshot, approval=approval)
 
 
+def _fingerprint(audit_rows: str, drawn: Disagreements) -> str:
+    """Of the audit rows and of what is asked: it is another test than that of the audit alone."""
+    words = [audit_rows, *drawn.drawn["sample_id"]]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
 def _number(ctx: Context, champion: str, challenger: str) -> int:
-    """A number of its own in the life of the workspace, also after a verdict of the same rows."""
+    """A number of its own in the life of the workspace: no verdict rests on these answers yet."""
     return evidence_number(
         ctx.engine, challenger=challenger, champion=champion, rows_fingerprint=NO_ROWS
     )

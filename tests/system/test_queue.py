@@ -322,11 +322,15 @@ def test_each_round_has_a_tab_and_a_stranger_keeps_theirs(studio, workspace):
     studio.client.views.create(project=studio.project_id, data=mine)
     every = [(f"round-{n:04d}", n == 12) for n in range(1, 13)]
     for _ in range(2):
-        studio.show_tabs(every[:3])
-        studio.show_tabs(every)
+        studio.show_tabs(every[:3], duel=1)
+        studio.show_tabs(every, duel=2)
     titles = [tab_title(tab) for tab in studio.client.views.list(project=studio.project_id)]
     newest = [f"round-{n:04d}" for n in range(5, 12)]
-    assert sorted(titles) == sorted(["my own", *newest, "Review round-0012", "Disagreements"])
+    kept = ["my own", *newest, "Review round-0012", "Disagreements"]
+    assert sorted(titles) == sorted([*kept, "Duel 2"])
+    studio.show_tabs(every)
+    titles = [tab_title(tab) for tab in studio.client.views.list(project=studio.project_id)]
+    assert sorted(titles) == sorted(kept)
 
 
 def test_every_tab_opens_and_shows_its_round_the_least_certain_first(
@@ -336,9 +340,14 @@ def test_every_tab_opens_and_shows_its_round_the_least_certain_first(
     more = {"round_id": "round-0002", "stage": "review"}
     review = batch_of(workspace, "de", **more).assign(confidence=[0.887, 0.883])
     tasks |= studio.assign(review)
-    studio.show_tabs([("round-0001", False), ("round-0002", True)])
+    for name in "fg":  # a duel has many rounds and one tab
+        blind = {"pre_annotation": None, "pre_annotation_model": None, "confidence": None}
+        one = batch_of(workspace, name, round_id=f"round-{name}", stage="duel-3", blind=True)
+        tasks |= studio.assign(one.assign(**blind))
+    studio.show_tabs([("round-0001", False), ("round-0002", True)], duel=3)
     expected = {
-        "round-0001": "cba", "Review round-0002": "ed", "Disagreements": "", "Everything": "cedba",
+        "round-0001": "cba", "Review round-0002": "ed", "Duel 3": "fg", "Disagreements": "",
+        "Everything": "cedbafg",
     }  # fmt: skip
     names = {str(task): name for name, task in tasks.items()}
     seen: dict[str, str] = {}
@@ -348,7 +357,7 @@ def test_every_tab_opens_and_shows_its_round_the_least_certain_first(
         page.goto(f"/projects/{studio.project_id}/data")
         for title, wanted in expected.items():
             page.get_by_text(title, exact=True).first.click()
-            page.get_by_text(f"Tasks: {len(wanted)} / 5").wait_for()
+            page.get_by_text(f"Tasks: {len(wanted)} / 7").wait_for()
             page.get_by_role("button", name="Label All Tasks").wait_for()
             rows = page.get_by_test_id("table-row").all_inner_texts()
             seen[title] = "".join(names[row.split("\n")[0]] for row in rows)

@@ -75,6 +75,7 @@ def test_what_two_networks_answer_differently_is_drawn_once_for_each_group(ctx: 
     (stratum,) = duel.plan["plan"]["strata"]
     assert (stratum["population"], stratum["scored"]) == ("pool", 10)
     assert duel.plan["plan"]["number"] == 1
+    assert duel.plan["rows_fingerprint"] not in ("", GATE.fingerprint)  # a test of its own
     with ctx.engine.connect() as connection:
         drawn = duels.load_duel_samples(connection, duel.duel_id)
     assert 0 < len(drawn) == stratum["disagreements"] <= 10
