@@ -53,11 +53,14 @@ class Stratum:
     population: str
     scored: int
     disagreements: int
+    whole: bool = False  # whether all of the population was scored: the share is no estimate
 
     def share_bounds(self, alpha: float) -> tuple[float, float]:
-        """Bounds of the share of disagreements, each wrong with a chance of `alpha` (exact)."""
+        """Bounds of the share of disagreements, each wrong with a chance of `alpha` at most."""
         from scipy.special import betaincinv
 
+        if self.whole:
+            return self.share, self.share
         differing, agreeing = self.disagreements, self.scored - self.disagreements
         low = float(betaincinv(differing, agreeing + 1, alpha)) if differing else 0.0
         high = float(betaincinv(differing + 1, agreeing, 1 - alpha)) if agreeing else 1.0

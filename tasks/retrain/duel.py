@@ -14,6 +14,7 @@ from core.locks import only_writer
 from labeling.audit.membership import make_key
 from labeling.batches.disagreements import (
     MOST_SCORED,
+    POOL,
     Disagreements,
     find_disagreements,
     in_random_order,
@@ -178,7 +179,13 @@ def begin_duel(
 def plan_of(disagreements: Disagreements, policy: GatePolicy, number: int) -> DuelPlan:
     """What is fixed before the first answer."""
     strata = tuple(
-        Stratum(name, scored, disagreements.disagreements[name])
+        # The pool is all that came in; what was served stands for what will be.
+        Stratum(
+            name,
+            scored,
+            disagreements.disagreements[name],
+            whole=name == POOL and scored < MOST_SCORED,
+        )
         for name, scored in disagreements.scored.items()
     )
     return DuelPlan(

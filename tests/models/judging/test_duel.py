@@ -160,3 +160,21 @@ def test_a_projection_says_where_the_answers_lead() -> None:
 def test_the_state_is_json_and_the_same_every_time() -> None:
     first = json.dumps(asdict(state(BOTH, (9, 1, 4), (3, 0, 3))), allow_nan=False)
     assert first == json.dumps(asdict(state(BOTH, (9, 1, 4), (3, 0, 3))), allow_nan=False)
+
+
+def test_the_share_of_a_population_that_was_scored_wholly_is_not_in_doubt() -> None:
+    """After a drift the models may differ on two images of the pool: nobody can lose more there."""
+    traffic = Stratum("traffic", 301, 124)
+    counts = {"pool": Counts(losses=2), "traffic": Counts(wins=20, ties=1, losses=2)}
+    outcomes = {}
+    for whole in (False, True):
+        pool = Stratum("pool", 646, 2, whole=whole)
+        plan = DuelPlan(
+            number=4, alpha=alpha_of(4), mode=Mode.BETTER, margin=0.02, min_gain=0.0,
+            most_answers=400, strata=(pool, traffic),
+        )  # fmt: skip
+        state = duel_state(plan, counts)
+        outcomes[whole] = state.outcome
+        assert state.populations["pool"].safe == whole
+    assert outcomes == {False: Outcome.HOLD, True: Outcome.PROMOTE}
+    assert Stratum("pool", 646, 2, whole=True).share_bounds(0.01) == (2 / 646, 2 / 646)
