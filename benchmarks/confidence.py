@@ -28,6 +28,7 @@ from core.intervals import Interval
 from core.shards import write_shard
 from models.judging.calibration import calibration_difference, expected_calibration_error
 from models.judging.corruptions import CORRUPTIONS, POOLED, corrupted, robustness
+from models.judging.criteria.robustness import ONE_KIND
 from models.judging.verdict import GatePolicy
 from models.kinds import DEFAULT, KINDS
 from models.network.images import open_images
@@ -183,10 +184,10 @@ def _held(
     fell = {name: one.high < 0 and one.value < -LOSS for name, one in lost.items()}
     return {
         "calibration": rise.low > 0 and rise.value > RISE,
-        "robustness": any(fell.values()),
+        "robustness": fell[POOLED]
+        or any(one.high < 0 and one.value < -ONE_KIND * LOSS for one in lost.values()),
         "robustness of all together": fell[POOLED],
-        "robustness, twice the margin on one kind": fell[POOLED]
-        or any(one.high < 0 and one.value < -2 * LOSS for one in lost.values()),
+        "robustness, the margin on every kind": any(fell.values()),
     }
 
 

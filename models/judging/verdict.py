@@ -70,7 +70,10 @@ class GatePolicy:
         default=0.05, gt=0, le=1, description="rise of the calibration error that holds back"
     )
     robustness_margin: float = Field(
-        default=0.1, gt=0, le=1, description="loss of accuracy on corrupted images that holds back"
+        default=0.1,
+        gt=0,
+        le=1,
+        description="loss of accuracy on corrupted images that holds back; twice it on one kind",
     )
     latency_ms: float = Field(
         default=0.0, ge=0, description="milliseconds in which 95 % of images must be done; 0: any"

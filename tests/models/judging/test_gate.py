@@ -105,7 +105,8 @@ def lucky() -> Evidence:
 NOT_WORSE = replace(POLICY, mode="not-worse")
 SLOW = replace(SPEED, p95_ms=80.0)
 LARGE = replace(SPEED, size_mb=80.0)
-FRAGILE = {**ROBUST, "noise": Interval(-0.2, -0.3, -0.1, 300)}
+FRAGILE = {**ROBUST, "noise": Interval(-0.21, -0.3, -0.1, 300)}
+FRAGILE_IN_ALL = {**ROBUST, "all": Interval(-0.11, -0.2, -0.05, 300)}
 MUTANTS: dict[str, Mutant] = {
     "a row without a finite answer": Mutant("rows", nan_row()),
     "another order of rows": Mutant("rows", other_order()),
@@ -138,6 +139,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "overconfident": Mutant("calibration", overconfident()),
     "fragile": Mutant("robustness", better(robustness=FRAGILE)),
+    "fragile in all": Mutant("robustness", better(robustness=FRAGILE_IN_ALL)),
     "nobody looked at corrupted images": Mutant("robustness", better(robustness=None)),
     "slow": Mutant("latency", better(challenger=Judged("hone:2", speed=SLOW))),
     "large": Mutant("size", better(challenger=Judged("hone:2", speed=LARGE))),
