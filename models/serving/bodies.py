@@ -47,8 +47,14 @@ class _Body:
     began: float
     deadline: asyncio.Timeout
     content: bytearray = field(default_factory=bytearray)
+    size: int = 0  # counted until the request is answered
     is_complete: bool = False
     refusal: RequestError | None = None  # decided by another request that needs the memory
+
+    def handed_on(self) -> bytes:
+        """The content, which is held once: the service makes its own copies of the images."""
+        content, self.content = bytes(self.content), bytearray()
+        return content
 
 
 class CompleteBodies:
@@ -70,7 +76,7 @@ class CompleteBodies:
         self._arriving.add(body)
         try:
             await self._read(body, scope, receive)
-            await self._answer(bytes(body.content), scope, receive, send)
+            await self._answer(body.handed_on(), scope, receive, send)
         except RequestError as problem:
             self._free(body)
             await _refuse(problem, body.is_complete, scope, receive, send)
@@ -98,6 +104,7 @@ class CompleteBodies:
             raise RequestError(400, "CUT_OFF", "the connection ended before the body did")
         part = message.get("body", b"")
         body.content += part
+        body.size += len(part)
         self._held += len(part)
         body.is_complete = not message.get("more_body", False)
         if len(body.content) > self._limits.body_bytes:
@@ -125,8 +132,8 @@ class CompleteBodies:
 
     def _free(self, body: _Body) -> None:
         self._arriving.discard(body)
-        self._held -= len(body.content)
-        body.content = bytearray()
+        self._held -= body.size
+        body.size, body.content = 0, bytearray()
 
     def _due(self, body: _Body) -> float:
         """When more of the body must have come."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -174,6 +175,24 @@ def test_a_body_over_the_limit_is_refused_with_or_without_a_declared_length() ->
         assert service.calls == 0
 
     run(scenario)
+
+
+def test_a_body_is_held_once_while_it_is_answered() -> None:
+    async def scenario(service: Service, client: Callable[..., Client]) -> None:
+        sender = client()
+        tracemalloc.start()
+        for _ in range(4):
+            sender.send(bytes(2**20))
+        sender.send(b"", ends=True)
+        task = in_background(sender.answered())
+        await until(lambda: service.calls == 1)
+        assert 4 * 2**20 < tracemalloc.get_traced_memory()[0] < 5 * 2**20
+        tracemalloc.stop()
+        assert sender.gate._held == 4 * 2**20
+        service.may_answer.set()
+        assert (await task).status == 200
+
+    run(scenario, Limits(body_bytes=2**23, held_bytes=2**24, places=1, seconds=NEVER))
 
 
 def test_the_slowest_body_goes_when_all_together_hold_too_much() -> None:
