@@ -25,8 +25,8 @@ def robustness(evidence: Evidence, policy: GatePolicy) -> list[Criterion]:
     measured = evidence.robustness
     broken = [name for name, one in measured.items() if not math.isfinite(one.value)]
     lost = [name for name, one in measured.items()
-            if one.value < -policy.robustness_margin and one.high < 0]  # fmt: skip
-    name = broken[0] if broken else min(measured, key=lambda kind: measured[kind].value)
+            if one.value < -_margin(name, policy) and one.high < 0]  # fmt: skip
+    name = (broken or lost or [min(measured, key=lambda kind: measured[kind].value)])[0]
     worst = measured[name]
     what = f"on corrupted images ({name}) {worst.value:+.3f} [{worst.low:+.3f}, {worst.high:+.3f}]"
     status = Status.UNKNOWN if broken else Status.FAIL if lost else Status.PASS

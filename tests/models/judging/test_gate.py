@@ -153,6 +153,12 @@ def test_a_true_improvement_passes() -> None:
     assert verdict.reasons[0].startswith("better by the audit; pool: only the challenger")
 
 
+def test_the_margin_is_for_all_corruptions_and_twice_it_for_one() -> None:
+    """Networks that are trained alike often differ by the margin under one kind."""
+    lost = {**ROBUST, "noise": Interval(-0.19, -0.3, -0.1, 300)}
+    assert decide(better(robustness=lost), POLICY).outcome == Outcome.PROMOTE
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_stopped_by_exactly_one_criterion(name: str) -> None:
     mutant = MUTANTS[name]
