@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select
 
 from core.text import counted
 from labeling.audit.numbers import Part
-from labeling.ledger.reasons import SampleState
+from labeling.ledger.reasons import Origin, SampleState
 from labeling.ledger.tables import audit, sample_states
 
 
@@ -69,8 +69,12 @@ class AuditProgress:
         return f"{text} (about {counted(rounds, 'more round')} of this size)"
 
 
-def load_audit_progress(connection: Connection, needed: int) -> AuditProgress:
+def load_audit_progress(
+    connection: Connection, needed: int, *, origin: Origin | None = None
+) -> AuditProgress:
     """How many audit labels there are and are asked for, beside the number that is `needed`.
+
+    With an `origin`, those of its samples alone.
 
     Labels from before groups had numbers count as long as the others are not more.
     """
@@ -80,6 +84,8 @@ def load_audit_progress(connection: Connection, needed: int) -> AuditProgress:
         .join(sample_states, sample_states.c.sample_id == audit.c.sample_id)
         .group_by(audit.c.part, is_former, sample_states.c.state)
     )
+    if origin is not None:
+        query = query.where(sample_states.c.origin == origin)
     counts = {
         (part or Part.GATE, bool(former), state): rows
         for part, former, state, rows in connection.execute(query).tuples()

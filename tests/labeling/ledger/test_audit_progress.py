@@ -5,7 +5,8 @@ from sqlalchemy import Engine, delete, insert, update
 
 from core.database import now, writing
 from labeling.ledger.audit_progress import AuditProgress, load_audit_progress
-from labeling.ledger.tables import assignments, audit, labels, rounds
+from labeling.ledger.reasons import Origin
+from labeling.ledger.tables import assignments, audit, labels, rounds, sample_states, samples
 from tests.labeling.databases import make_engine
 
 IDS = [f"sample-{number}" for number in range(8)]
@@ -90,6 +91,19 @@ def test_each_part_is_counted_by_itself(engine: Engine) -> None:
         needed=6, labelled=1, open=2, left=1, reported=1, report_open=1, report_left=1
     )
     assert progress(engine).missing_with_report(0.3) == 3 + 1
+
+
+def test_the_traffic_is_counted_by_itself(engine: Engine) -> None:
+    with writing(engine) as connection:
+        served = samples.c.sample_id.in_(IDS[:2])
+        connection.execute(update(samples).where(served).values(origin="served"))
+        where = sample_states.c.sample_id.in_(IDS[:2])
+        connection.execute(update(sample_states).where(where).values(origin="served"))
+    label(engine, IDS[0])
+    label(engine, IDS[2])
+    with engine.connect() as connection:
+        of_traffic = load_audit_progress(connection, 6, origin=Origin.SERVED)
+    assert of_traffic == AuditProgress(needed=6, labelled=1, open=1, left=0)
 
 
 def test_labels_from_before_there_were_numbers_count_until_there_are_more_others(

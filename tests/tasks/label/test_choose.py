@@ -16,7 +16,15 @@ from labeling.audit.numbers import audit_number
 from labeling.batches.quality_control import QualityControlConfig
 from labeling.batches.select import SelectionConfig, select_batch
 from labeling.ledger.rounds import begun_round, load_batch
-from labeling.ledger.tables import answers, audit, label_answers, labels, rounds, samples
+from labeling.ledger.tables import (
+    answers,
+    audit,
+    label_answers,
+    labels,
+    rounds,
+    sample_states,
+    samples,
+)
 from labeling.ledger.watermarks import save_watermark
 from labeling.strategies.pool import Pool
 from models.kinds import KINDS
@@ -179,6 +187,22 @@ def test_strategies_get_the_pool_without_the_audit(
     assert pools == [POOL]
     asked = batch.loc[batch["reason"] == "audit", "sample_id"]
     assert sorted(asked) == NAMES[LABELLED : LABELLED + len(asked)]
+
+
+def test_a_batch_that_takes_from_the_traffic_asks_for_enough_of_it_first(
+    engine: Engine, eyes: Eyes
+) -> None:
+    served = NAMES[LABELLED + 10 : LABELLED + AUDIT]
+    with writing(engine) as connection:
+        for table in (samples, sample_states):
+            mine = table.c.sample_id.in_(served)
+            connection.execute(update(table).where(mine).values(origin="served"))
+        settled = {"trust": 1.0, "annotators": ["ann"], "method": "majority", "settled_at": now()}
+        for name in NAMES[LABELLED : LABELLED + 5]:  # enough for a verdict on the pool
+            connection.execute(insert(labels).values(sample_id=name, label="cat", **settled))
+    batch = chosen(engine, size=20, strategy="margin", audit_share=0.05, served_share=0.5)
+    asked = batch.loc[batch["reason"] == "audit", "sample_id"].tolist()
+    assert asked == served[:5]  # three for the gate, two for reports; 0.05 would be one
 
 
 def test_a_raised_share_is_drawn_before_a_batch_is_chosen(engine: Engine, eyes: Eyes) -> None:
