@@ -24,6 +24,7 @@ POLICIES = (
 KEYS = ("title", "purpose", "kind", "image_size", "price", "class", *POLICIES)
 HIGHEST_PRICE = 1e12
 NAME_LENGTH = 1000  # characters of a class name
+LONGEST_COMPOSED = 4 * NAME_LENGTH  # characters of a name before its accents are composed
 NO_XML = set("\ufffe\uffff")  # Label Studio gets the classes in XML
 HEADER = """\
 # What this workspace is. Every command, deployment and report reads this file.
@@ -173,8 +174,13 @@ def _classes(rows: Any, config: Path) -> tuple[LabelClass, ...]:
 
 
 def plain_name(name: str) -> str:
-    """A name however its accents are composed, and without the blanks around it."""
-    return unicodedata.normalize("NFC", name).strip()
+    """A name however its accents are composed, and without the blanks around it.
+
+    One of thousands of characters stays as it is: composing takes work by the square of a run of
+    accents, a quarter of an hour for a million of them.
+    """
+    name = name.strip()
+    return unicodedata.normalize("NFC", name).strip() if len(name) <= LONGEST_COMPOSED else name
 
 
 def _text(table: Mapping[str, Any], key: str, default: str, config: Path) -> str:

@@ -2,11 +2,13 @@ import hashlib
 import json
 import secrets
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
+from core import hone_toml
 from labeling.formats.csv_table import read_csv
 from labeling.formats.image_lookup import Absent, find_files
 from labeling.formats.imports import detect_format, read_labels
@@ -176,6 +178,23 @@ def test_a_class_may_be_written_with_accents_composed_differently(tmp_path: Path
 
 
 # ---------------------------------------------------------------- the same file again, and edited
+
+
+def test_a_label_of_endless_accents_is_no_class_and_takes_no_work(
+    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work of composing accents grows with the square of their number."""
+    composed: list[int] = []
+
+    def normalize(form: str, text: str) -> str:
+        composed.append(len(text))
+        return text
+
+    monkeypatch.setattr(hone_toml, "unicodedata", SimpleNamespace(normalize=normalize))
+    accents = "a" + "\u0301" * 20_000 + "\u0323" * 20_000
+    done = house.take(write(folder / "labels.csv", f"image,label\na.png,{accents}\nb.png,cat\n"))
+    assert (done["new"], done["refused"]) == (1, {"UNKNOWN_CLASS": 1})
+    assert max(composed) <= hone_toml.LONGEST_COMPOSED
 
 
 def test_the_same_file_again_changes_nothing(house: House, folder: Path) -> None:
