@@ -48,8 +48,9 @@ def screen_of(config: str, classes: Sequence[str], kind: Kind) -> Screen | None:
         and tag.get("toName") in images
         and tag.get("perRegion") != "true"
     ]
-    fitting = [screen for screen in screens if screen.classes & set(classes)]
-    return max(fitting, key=lambda screen: len(screen.classes & set(classes)), default=None)
+    known = frozenset(classes)
+    fitting = [screen for screen in screens if screen.classes & known]
+    return max(fitting, key=lambda screen: len(screen.classes & known), default=None)
 
 
 def _tags(config: str) -> list[Element]:
