@@ -38,6 +38,7 @@ OUR_OWN = {
     "labeling/ledger/report_queries.py": "JSON of the ledger",
     "labeling/ledger/settlement.py": "JSON of the ledger",
     "labeling/snapshots/table.py": "a table whose SHA-256 was checked, or the ledger's JSON",
+    "models/judging/corruptions.py": "images that it encoded itself",
     "models/kinds/classification.py": "JSON of the ledger",
     "models/registry/bento.py": "the list of a bento's files; damage is a finding of fsck",
     "models/registry/checks.py": "the model store; damage is a finding of fsck",
