@@ -35,4 +35,4 @@ def test_a_successful_command_prints_its_own_lines_only(
             "Traceback",
         ):
             assert of_prefect not in done.stdout
-    assert "round-0001: 10 of 30 chosen" in labelled.stdout
+    assert "round-0001: 10 of 20 chosen" in labelled.stdout  # the others are the audit
