@@ -2,7 +2,16 @@
 
 import atexit
 import gc
+import sys
 
-# At its end a process looks for garbage among all that it has, 1.3 s after imports as large as
-# torch's and Prefect's; what is frozen is passed over.
-atexit.register(gc.freeze)
+
+def _leave_garbage() -> None:
+    """Pass over the search for garbage at the end, 1.3 s among all that torch and Prefect import.
+
+    Not beside triton, whose bindings would list everything that is left as a leak.
+    """
+    if "triton" not in sys.modules:
+        gc.freeze()
+
+
+atexit.register(_leave_garbage)

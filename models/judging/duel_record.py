@@ -3,6 +3,7 @@
 Nothing else: no weights, no images, no clock. So anybody who has the record gets the same verdict.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -142,17 +143,28 @@ class DuelRecord:
         rows = self.metrics.get("groups")
         if rows is None:
             return []
+        answered = samples[samples["counted_at"].notna() & samples["answer"].notna()]
         judged = judge_groups(
             {name: tuple(cells) for name, cells in rows.items()},
-            self._answered_cells(samples),
+            self._answered_cells(answered),
             self.policy,
+            mistaken=self._mistaken(answered),
             disagreement=max((stratum.share for stratum in self.plan.strata), default=None),
         )
         return [one for one in judged if one.name in BY_ANSWERS]
 
-    def _answered_cells(self, samples: "pd.DataFrame") -> dict[str, Cells]:
+    def _mistaken(self, answered: "pd.DataFrame") -> dict[str, tuple[int, int]]:
+        """For each class how often champion and challenger took another for it."""
+        said = [(str(row.answer), *self.answers(row)) for row in answered.itertuples()]
+        champion = Counter(one for answer, one, _ in said if one != answer)
+        challenger = Counter(other for answer, _, other in said if other != answer)
+        return {
+            f"{CLASS}{name}": (champion[name], challenger[name])
+            for name in champion.keys() | challenger.keys()
+        }
+
+    def _answered_cells(self, answered: "pd.DataFrame") -> dict[str, Cells]:
         counts: dict[str, list[int]] = {}
-        answered = samples[samples["counted_at"].notna() & samples["answer"].notna()]
         columns = (answered[name] for name in ("answer", "champion_output", "challenger_output"))
         for label, champion_output, challenger_output in zip(*columns, strict=True):
             challenger = self._credit(challenger_output, self.challenger_classes, label)

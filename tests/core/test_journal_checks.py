@@ -18,6 +18,7 @@ from core.journal_checks import rows_are_as_journaled, the_journal_is_whole
 from core.policy_log import PolicyChange, record_policy
 from core.workspace import Workspace
 from tasks.context import open_context
+from tests.tasks.operate.sound_duel import add_ended_duel
 from tests.tasks.operate.sound_workspace import make_sound_workspace
 
 TABLES = [table.name for table in journal.covered_tables()]
@@ -31,6 +32,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("HONE_WORKSPACE", str(root))
         engine = open_context().engine
+    add_ended_duel(engine)
     with writing(engine) as connection:
         record_policy(connection, PolicyChange("settling", None, {"a": 1}, "all"))
     engine.dispose()
@@ -82,9 +84,9 @@ def other(column: sa.Column[object]) -> str:
 
 def test_the_tables_that_carry_promises_are_covered(engine: Engine, workspace: Workspace) -> None:
     assert set(TABLES) == {
-        "answers", "assignments", "audit", "audit_key", "decisions", "gold", "label_answers",
-        "labels", "models", "policy_changes", "predictions", "releases", "rounds", "samples",
-        "segments", "signals", "snapshots", "verdicts", "watermarks",
+        "answers", "assignments", "audit", "audit_key", "decisions", "duel_samples", "duels",
+        "gold", "label_answers", "labels", "models", "policy_changes", "predictions", "releases",
+        "rounds", "samples", "segments", "signals", "snapshots", "verdicts", "watermarks",
     }  # fmt: skip
     with engine.connect() as connection:
         for name in TABLES:

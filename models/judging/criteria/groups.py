@@ -36,6 +36,21 @@ class _Group:
     champion: np.ndarray
     asked_challenger: np.ndarray
     asked_champion: np.ndarray
+    mistaken: tuple[int, int] = (0, 0)  # other answers that champion, challenger took for it
+
+    @property
+    def may_have_fallen(self) -> bool:
+        """Whether rows and answers look like a fall, also beside what was wrongly taken for it.
+
+        A champion that takes nearly everything for one class is right on all of that class, and
+        whatever tells the others from it loses some.
+        """
+        lost = one_sided_sign_test(
+            np.concatenate([self.champion, self.asked_champion, np.repeat([0, 1], self.mistaken)]),
+            np.concatenate([self.challenger, self.asked_challenger,
+                            np.repeat([1, 0], self.mistaken)]),
+        )  # fmt: skip
+        return max(self.p_worse, lost) <= SUSPECT
 
     @property
     def p_worse(self) -> float:
@@ -76,6 +91,7 @@ def judge_groups(
     asked: Mapping[str, Cells],
     policy: GatePolicy,
     *,
+    mistaken: Mapping[str, tuple[int, int]] | None = None,
     disagreement: float | None = None,
 ) -> list[Criterion]:
     """The criterion of each class and slice, from counts of random rows and of a duel's answers.
@@ -84,9 +100,10 @@ def judge_groups(
     """
     total, answers = (sum(map(sum, _classes(cells).values())) for cells in (rows, asked))
     groups = [
-        _Group(name, *_credits(rows.get(name, NONE)), *_credits(asked.get(name, NONE)))
+        _Group(name, *_credits(rows.get(name, NONE)), *_credits(asked.get(name, NONE)),
+               (mistaken or {}).get(name, (0, 0)))
         for name in sorted({*rows, *_classes(asked)}, key=lambda name: (not _is_class(name), name))
-    ]
+    ]  # fmt: skip
     groups = [one for one in groups
               if _is_class(one.name) or FEWEST <= len(one.challenger) < total]  # fmt: skip
     lost = _significant({group.name: group.p_worse for group in groups if group.differs},
@@ -151,7 +168,7 @@ def _criterion(
 ) -> Criterion:
     rows, p = len(group.challenger), group.p_worse
     excluded = loss is not None and loss.high < policy.class_margin
-    looks_lost = p <= SUSPECT and (loss is None or loss.value >= policy.class_margin / 2)
+    looks_lost = group.may_have_fallen and (loss is None or loss.value >= policy.class_margin / 2)
     missing = _missing(group, policy)
     what, remedy = _numbers(group), ""
     if lost:

@@ -99,6 +99,19 @@ def test_a_class_that_the_answers_show_to_have_fallen_holds(lost: int, outcome: 
     assert f"10 rows{' and 9 answers' if lost else ''}" in dog.evidence
 
 
+@pytest.mark.parametrize(("won", "status"), [(30, Status.PASS), (0, Status.UNKNOWN)])
+def test_a_class_that_the_champion_saw_everywhere_is_not_suspected(
+    won: int, status: Status
+) -> None:
+    """Four dogs are lost by a challenger that no longer takes cats for dogs, or loses nothing."""
+    metrics = {"rows": 45, "groups": {"class cat": [30, 2, 0, 3], "class dog": [10, 0, 0, 0]}}
+    record = record_of("+" * 90, scored=100, metrics=metrics)
+    rows = pd.concat([fallen("+" * won, "cat"), fallen("-" * 4, "dog")], ignore_index=True)
+    [dog] = [one for one in record.verdict("duel-0001", rows).criteria
+             if one.population == "class dog"]  # fmt: skip
+    assert dog.status == status
+
+
 def test_a_class_that_may_have_fallen_is_asked_about_in_a_duel() -> None:
     gain = Criterion("gain", Status.UNKNOWN, "")
     may, fell = (Criterion("classes", one, "") for one in (Status.UNKNOWN, Status.FAIL))
