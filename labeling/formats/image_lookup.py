@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -130,8 +130,8 @@ class _Below:
         if _FAR.match(name):
             return Absent("NOT_FETCHED", f"{short(name)} is an address; download it, name the file")
         served = _served(name)
-        ends = [PurePosixPath(*served[at:]) for at in range(min(len(served), DEEPEST))]
-        if as_path := next(filter(None, (self._file(str(end)) for end in ends)), None):
+        ends = ("/".join(served[at:]) for at in range(min(len(served), DEEPEST)))
+        if as_path := next(filter(None, map(self._file, ends)), None):
             return as_path
         bare = [served[-1], _UPLOAD_MARK.sub("", served[-1])] if served else [name.strip()]
         for file_name in bare:

@@ -24,7 +24,11 @@ DELETED_USER = "deleted-user"
 def task_of(sent: Any) -> dict[str, Any]:
     """A task as the server sent it; what anybody wrote into it of another type counts as absent."""
     number, moment = getattr(sent, "id", None), getattr(sent, "updated_at", None)
-    if not isinstance(number, int) or not isinstance(moment, datetime):
+    try:
+        changed = as_text(moment) if isinstance(moment, datetime) else None
+    except OverflowError:  # at the edge of the calendar
+        changed = None
+    if not isinstance(number, int) or changed is None:
         raise ValueError(
             f"a task has the id {short(number)} and changed at {short(moment)}, which Label Studio "
             "never sends; check LABEL_STUDIO_URL"
@@ -33,7 +37,7 @@ def task_of(sent: Any) -> dict[str, Any]:
     return {
         "id": number,
         "data": sent.data if isinstance(sent.data, dict) else {},
-        "updated_at": as_text(moment),
+        "updated_at": changed,
         "overlap": _count(sent.overlap) or 1,
         "answers": _count(sent.total_annotations) + _count(sent.cancelled_annotations),
         "annotations": given if isinstance(given, list) else [given],

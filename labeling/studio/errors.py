@@ -4,10 +4,13 @@ import base64
 import binascii
 import json
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from core.text import short
 
 if TYPE_CHECKING:
     import httpx
@@ -74,6 +77,20 @@ def explained_errors(url: str, api_key: str) -> Iterator[None]:
         ) from error
     except ApiError as error:
         raise _sentence(error, url, api_key) from error
+    except (AttributeError, TypeError, ValueError) as error:
+        if not _is_of_client(error):
+            raise
+        raise ConnectionError(
+            f"Label Studio at {url} sends JSON of another form than its client expects "
+            f"({short(str(error))}); check LABEL_STUDIO_URL and the version of Label Studio"
+        ) from error
+
+
+def _is_of_client(error: BaseException) -> bool:
+    """Whether the client of Label Studio, or the JSON that it reads, raised this."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    module = str(frames[-1][0].f_globals["__name__"])
+    return module.partition(".")[0] in ("label_studio_sdk", "json")
 
 
 def refused_token(response: "httpx.Response") -> None:
