@@ -1,6 +1,6 @@
 """Do verdicts keep their promise, and what do they cost? Simulated lives and real networks.
 
-    python benchmarks/verdicts.py lives|not-worse|answers|noise|coverage|drift [--lives 2000]
+    python benchmarks/verdicts.py lives|not-worse|answers|noise|coverage|drift|classes [--lives N]
     python benchmarks/verdicts.py real [CIFAR10.zip] [--cache DIR]
 
 * lives: how many of 2,000 workspaces promote, in 20 rounds, a challenger that is no better.
@@ -9,6 +9,7 @@
 * noise: how good the champion is after 20 challengers that vary by chance alone.
 * coverage: whether the accuracy that is shown is right after 20 rounds of choosing and promoting.
 * drift: a champion that fails on the traffic of today.
+* classes: a class that falls while the others rise, and what is held without reason.
 * real: pairs of networks on scikit-learn's digits and, with a source, on images of your own
   (a ZIP or a folder `<class>/<file>`); what the networks answer is kept in `--cache`.
 
@@ -26,7 +27,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.duels import coverage, drift, lives, real  # noqa: E402
+from benchmarks.duels import classes, coverage, drift, lives, real  # noqa: E402
 
 Rows = Iterator[dict[str, Any]]
 
@@ -78,6 +79,7 @@ SECTIONS = {
     "answers": lambda given: lives.answers_needed(given.lives),
     "noise": lambda given: lives.retraining_noise(given.lives),
     "coverage": _coverage,
+    "classes": lambda given: classes.fallen_classes(given.lives),
     "drift": _drift,
     "real": _real,
 }

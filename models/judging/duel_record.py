@@ -17,7 +17,7 @@ from models.judging.duel import Counts, DuelPlan, DuelState, Stratum, duel_state
 from models.judging.evidence import Mode
 from models.judging.gate import conclude
 from models.judging.gate_evidence import Evidence, Judged
-from models.judging.verdict import GatePolicy, Verdict
+from models.judging.verdict import GatePolicy, Outcome, Verdict
 from models.kinds import KINDS
 from models.registry.model_card import json_value
 
@@ -111,8 +111,29 @@ class DuelRecord:
         return counts
 
     def state(self, samples: "pd.DataFrame") -> DuelState:
-        """Where the duel stands by these samples."""
+        """Where the duel stands by these samples.
+
+        What promotes at the end of a round stays: further rounds ask about classes only.
+        """
+        counted, asked = samples["counted_at"].notna(), samples["round_id"]
+        names = sorted(asked.dropna().unique(), key=lambda name: (len(name), name))
+        for number in range(len(names)):
+            until = samples[asked.isin(names[: number + 1]) | (asked.isna() & counted)]
+            if until["counted_at"].isna().any():
+                break
+            state = duel_state(self.plan, self.counts(until))
+            if state.outcome == Outcome.PROMOTE:
+                return state
         return duel_state(self.plan, self.counts(samples))
+
+    def suspected(self, samples: "pd.DataFrame") -> list[str]:
+        """The classes that may have fallen though the whole has gained: more answers tell."""
+        if self.state(samples).outcome != Outcome.PROMOTE:
+            return []
+        judged = self._classes(samples)
+        if any(one.status == Status.FAIL for one in judged):
+            return []
+        return [one.population for one in judged if one.status == Status.UNKNOWN]
 
     def verdict(
         self, duel_id: str, samples: "pd.DataFrame", *, stopped: str | None = None

@@ -1,7 +1,8 @@
 """The duel under way goes on: answers are counted, more are asked, or it ends with its verdict."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from sqlalchemy import Connection
@@ -30,6 +31,9 @@ from tasks.retrain.judge import judge
 from tasks.retrain.release import package_release, release_winner
 from tasks.retries import is_transient_error
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 NOTHING_LEFT = "not decided, and nothing is left to ask about"
 RELEASE = "duel-release"  # kind of intent: a duel ended, and what it promotes is not released yet
 
@@ -43,6 +47,7 @@ class Step:
     round_id: str | None = None  # to send
     verdict: Verdict | None = None  # the duel has ended
     verdict_id: str | None = None
+    suspected: Sequence[str] = ()  # classes that may have fallen though the whole has gained
 
 
 @task(
@@ -64,6 +69,8 @@ def advance_duel(annotators: str) -> str | None:
     if step.round_id is not None:
         send_batch.fn(step.round_id, annotators)
     print(f"{step.duel.duel_id}: {'; '.join(step.state.reasons)}")
+    if step.suspected:
+        print(f"{step.duel.duel_id} goes on: {', '.join(step.suspected)} may have fallen")
     if step.verdict is not None:
         _publish(ctx, step.duel, step.verdict)
         finish_releases(ctx)
@@ -84,13 +91,15 @@ def _step(ctx: Context) -> Step | None:
         samples = duels.load_duel_samples(connection, duel.duel_id)
         state = record.state(samples)
         stopped = _why_stopped(connection, duel)
-        if stopped is None and state.outcome is None:
+        suspected = record.suspected(samples)
+        if stopped is None and (state.outcome is None or suspected):
             round_id = duels.unsent_round(connection, duel.duel_id)
             if round_id is None and not duels.count_waiting(connection, duel.duel_id):
-                round_id = _ask(connection, token, duel, state, record)
-                stopped = None if round_id else NOTHING_LEFT
-            if stopped is None:
-                return Step(duel, state, round_id)
+                round_id = _ask(connection, token, duel, state, record, samples)
+                if round_id is None and not suspected:
+                    stopped = NOTHING_LEFT
+            if round_id is not None or duels.count_waiting(connection, duel.duel_id):
+                return Step(duel, state, round_id, suspected=suspected)
         verdict = record.verdict(duel.duel_id, samples, stopped=stopped)
         verdict_id = _end(connection, token, duel, record, verdict)
         return Step(duel, state, None, verdict, verdict_id)
@@ -105,11 +114,19 @@ def _why_stopped(connection: Connection, duel: Duel) -> str | None:
 
 
 def _ask(
-    connection: Connection, token: Token, duel: Duel, state: DuelState, record: DuelRecord
+    connection: Connection,
+    token: Token,
+    duel: Duel,
+    state: DuelState,
+    record: DuelRecord,
+    samples: "pd.DataFrame",
 ) -> str | None:
     wanted = [name for name, is_wanted in state.next_answers.items() if is_wanted]
-    size = min(record.policy.duel_batch, record.plan.most_answers - state.answers)
-    return duels.ask_next(connection, token, duel, size, wanted)
+    if state.outcome is not None:  # it is about classes only
+        wanted = list(state.next_answers)
+    asked = int(samples["counted_at"].notna().sum())
+    size = min(record.policy.duel_batch, record.plan.most_answers - asked)
+    return None if size <= 0 else duels.ask_next(connection, token, duel, size, wanted)
 
 
 def _end(

@@ -15,6 +15,7 @@ from statistics import NormalDist
 import numpy as np
 
 from core.intervals import Interval, wilson
+from core.text import counted
 from models.judging.compare import difference_of, one_sided_sign_test
 from models.judging.criterion import Criterion, Status, bounds
 from models.judging.gate_evidence import Evidence, Rows
@@ -25,6 +26,8 @@ NONE: Cells = (0, 0, 0, 0)
 CLASS = "class "  # begins the name of a class's group (`Kind.groups`)
 FEWEST = 5  # random rows of a slice: one of fewer is no group to tell anything about
 SUSPECT = 0.25  # of the sign test: two rows lost and none won, or three lost and none or one won
+
+EVEN = 0.5  # of the sign test with what was wrongly taken for the class: more lost than won
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class _Group:
             np.concatenate([self.challenger, self.asked_challenger,
                             np.repeat([1, 0], self.mistaken)]),
         )  # fmt: skip
-        return max(self.p_worse, lost) <= SUSPECT
+        return self.p_worse <= SUSPECT and lost <= EVEN
 
     @property
     def p_worse(self) -> float:
@@ -176,11 +179,11 @@ def _criterion(
         remedy = f"more labels of {group.name} to train on"
     elif looks_lost and not excluded:
         status, what = Status.UNKNOWN, f"may have fallen: {what}, p = {p:.2g}"
-        remedy = f"{missing} more labels of {group.name}"
+        remedy = f"{counted(missing, 'more label')} of {group.name}"
     elif not excluded:
         status = Status.UNKNOWN if policy.strict_groups else Status.PASS
         what = f"cannot tell a loss of {policy.class_margin:g}: {what}"
-        remedy = f"{missing} more labels of {group.name} would tell"
+        remedy = f"{counted(missing, 'more label')} of {group.name} would tell"
     else:
         status = Status.PASS
     difference = _difference(group, policy)

@@ -24,7 +24,7 @@ def samples(values: str, population: str = "pool") -> pd.DataFrame:
         for one in values
     ]
     names = ["population", "champion_output", "challenger_output", "answer", "counted_at"]
-    return pd.DataFrame(rows, columns=names, dtype=object)
+    return pd.DataFrame(rows, columns=names, dtype=object).assign(round_id="round-0001")
 
 
 def test_a_record_comes_back_from_json_the_same() -> None:
@@ -110,6 +110,44 @@ def test_a_class_that_the_champion_saw_everywhere_is_not_suspected(
     [dog] = [one for one in record.verdict("duel-0001", rows).criteria
              if one.population == "class dog"]  # fmt: skip
     assert dog.status == status
+
+
+THREE = ("cat", "dog", "eel")
+
+
+def said(*rows: tuple[str, str, str], round_id: str) -> pd.DataFrame:
+    """Counted samples of a round: the label, what the champion said, what the challenger said."""
+    outputs = {name: [float(one == name) for one in THREE] for name in THREE}
+    columns = {
+        "population": ["pool"] * len(rows),
+        "champion_output": [outputs[champion] for _, champion, _ in rows],
+        "challenger_output": [outputs[challenger] for _, _, challenger in rows],
+        "answer": [label for label, _, _ in rows],
+        "counted_at": ["now"] * len(rows),
+    }
+    return pd.DataFrame(columns).astype(object).assign(round_id=round_id)
+
+
+def test_a_promotion_stays_while_more_answers_tell_whether_a_class_fell() -> None:
+    groups = {f"class {name}": [15, 0, 0, 0] for name in THREE}
+    record = record_of("+" * 90, scored=300, champion_classes=THREE, challenger_classes=THREE,
+                       metrics={"rows": 45, "groups": groups})  # fmt: skip
+    first = said(*[("cat", "dog", "cat")] * 21, *[("eel", "eel", "cat")] * 4, round_id="round-0002")
+    assert record.state(first).outcome == Outcome.PROMOTE
+    assert record.suspected(first) == ["class eel"]
+    assert record.verdict("duel-0001", first).outcome == Outcome.HOLD
+    waiting = said(("eel", "cat", "eel"), round_id="round-0003").assign(
+        counted_at=None, answer=None
+    )
+    assert record.suspected(pd.concat([first, waiting])) == ["class eel"]
+    more = said(*[("eel", "cat", "eel")] * 6, *[("dog", "dog", "cat")] * 3, round_id="round-0003")
+    both = pd.concat([first, more], ignore_index=True)
+    assert record.suspected(both) == []
+    assert record.verdict("duel-0001", both).outcome == Outcome.PROMOTE
+    lost = said(*[("cat", "cat", "dog")] * 25, round_id="round-0003")
+    assert record.state(pd.concat([first, lost], ignore_index=True)).outcome == Outcome.PROMOTE
+    lost = lost.assign(round_id="round-0002")  # the same answers before the first look: no gain
+    assert record.state(pd.concat([first, lost], ignore_index=True)).outcome != Outcome.PROMOTE
 
 
 def test_a_class_that_may_have_fallen_is_asked_about_in_a_duel() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from rich.console import Console
 from sqlalchemy import Engine, event, update
@@ -20,6 +21,7 @@ from core.locks import only_writer
 from labeling.consensus.settle import SettlePolicy
 from labeling.ledger import duels, rounds
 from labeling.ledger.tables import duel_samples
+from models.judging.duel_record import DuelRecord
 from models.judging.verdict import GatePolicy
 from models.registry import versions
 from tasks.collect import duels as collecting
@@ -131,6 +133,35 @@ def test_a_duel_whose_disagreements_are_used_up_is_held(
     verdict = versions.find_verdict(ctx.engine, play())
     assert verdict.outcome == "HOLD"
     assert "not decided by the answers on all disagreements" in " ".join(verdict.reasons)
+
+
+def test_a_duel_that_promotes_goes_on_while_a_class_may_have_fallen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packaged: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    ctx = make_duel_workspace(tmp_path, monkeypatch, pool="+" * 60)
+    begin_duel(ctx, "+" * 60)
+
+    def suspected(record: DuelRecord, samples: pd.DataFrame) -> list[str]:
+        return ["class dog"] if 0 < samples["counted_at"].notna().sum() < 50 else []
+
+    monkeypatch.setattr(DuelRecord, "suspected", suspected)
+    verdict = versions.find_verdict(ctx.engine, play())
+    assert "duel-0001 goes on: class dog may have fallen" in capsys.readouterr().out
+    with ctx.engine.connect() as connection:
+        samples = duels.load_duel_samples(connection, "duel-0001")
+    assert samples["counted_at"].notna().sum() == 50
+    assert verdict.outcome == "PROMOTE" and packaged == [CHALLENGER]
+    assert verdict.metrics["duel"]["answers"] == 25  # those at which it was decided
+
+
+def test_a_class_that_nobody_can_be_asked_about_any_more_ends_the_duel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packaged: list[str]
+) -> None:
+    ctx = make_duel_workspace(tmp_path, monkeypatch, pool="+" * 30)
+    begin_duel(ctx, "+" * 30)
+    monkeypatch.setattr(DuelRecord, "suspected", lambda record, samples: ["class dog"])
+    assert play() == newest(ctx).verdict_id
 
 
 def test_a_person_releases_what_a_duel_promotes_where_that_was_asked_for(
