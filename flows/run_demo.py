@@ -87,10 +87,9 @@ def round_beside_random(
     beside: Executor,
     person: "annotator.DemoAnnotator | None",
 ) -> dict[str, Any]:
-    """One round, and the same budget chosen at random and trained the same way beside it."""
-    random_baseline = demo.start_random_baseline(
-        beside, recipe, number * recipe.batch(person is not None)
-    )
+    """One round, and as many labels chosen at random and trained the same way beside it."""
+    labels = demo.labels_to_train_on() + recipe.batch(person is not None)
+    random_baseline = demo.start_random_baseline(beside, recipe, labels)
     play_round(recipe, recipe.round(person is not None), recipe.train, person)
     facts = demo.round_facts(number) | {"random_accuracy": random_baseline.result()}
     story(

@@ -21,7 +21,7 @@ from labeling.audit.numbers import Part
 from labeling.audit.rows import of_part
 from labeling.batches.select import SelectionConfig
 from labeling.consensus.settle import SettlePolicy
-from labeling.ledger.overview import labelled_samples
+from labeling.ledger.overview import labelled_samples, ledger_counts
 from labeling.ledger.reasons import Origin
 from labeling.ledger.samples import load_samples
 from labeling.snapshots.publish import SnapshotConfig, load_snapshot
@@ -141,8 +141,15 @@ def make_workspace(
     return sets
 
 
-def start_random_baseline(beside: Executor, recipe: Recipe, extra: int) -> "Future[float]":
-    """Train on the first batch and `extra` random samples, in another process."""
+def labels_to_train_on() -> int:
+    """How many labels there are beside the audit's: those of rounds and of duels."""
+    with open_context().engine.connect() as connection:
+        counts = ledger_counts(connection)
+    return counts.labels - counts.audit_labelled
+
+
+def start_random_baseline(beside: Executor, recipe: Recipe, labels: int) -> "Future[float]":
+    """Train on so many labels, the first batch and random samples, in another process."""
     ctx = open_context()
     table = load_snapshot(ctx.engine, ctx.workspace, "snapshot-0001")
     with ctx.engine.connect() as connection:
@@ -153,7 +160,7 @@ def start_random_baseline(beside: Executor, recipe: Recipe, extra: int) -> "Futu
     others = everything[
         ~everything["sample_id"].isin(first) & ~everything["group_id"].isin(list(never_trained))
     ].sort_values("sample_id")
-    drawn = others.sample(frac=1, random_state=recipe.seed).head(extra)
+    drawn = others.sample(frac=1, random_state=recipe.seed).head(labels - len(first))
     asked = pd.concat([everything[everything["sample_id"].isin(first)], drawn])
     labelled = label_random(asked, ctx.workspace.root, ctx.workspace.class_names, recipe.settling)
     training_table = baseline_table(audit, labelled, recipe.snapshot)
