@@ -66,8 +66,9 @@ def _one_authority(path: Path) -> Path:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take the folders away again."""
+    """Take the folders away again, and let the bindings of triton find nothing that was left."""
     config.stash[AWAY].cleanup()
+    gc.unfreeze()
 
 
 def pytest_collection_finish() -> None:

@@ -176,9 +176,9 @@ class DuelRecord:
 
     def _mistaken(self, answered: "pd.DataFrame") -> dict[str, tuple[int, int]]:
         """For each class how often champion and challenger took another for it."""
-        said = [(str(row.answer), *self.answers(row)) for row in answered.itertuples()]
-        champion = Counter(one for answer, one, _ in said if one != answer)
-        challenger = Counter(other for answer, _, other in said if other != answer)
+        answers = [(str(row.answer), *self.answers(row)) for row in answered.itertuples()]
+        champion = Counter(one for answer, one, _ in answers if one != answer)
+        challenger = Counter(other for answer, _, other in answers if other != answer)
         return {
             f"{CLASS}{name}": (champion[name], challenger[name])
             for name in champion.keys() | challenger.keys()

@@ -166,10 +166,10 @@ def play(
     is_interrupted: bool,
 ) -> dict[str, tuple[dict[str, Any], list[str]]]:  # fmt: skip
     """After each flow the state of the ledger, and what was broken in it."""
-    workspace = make_world(folder / name)
     url = server.make(name, "template_hone")
-    monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
     monkeypatch.setenv("HONE_DATABASE_URL", url)
+    workspace = make_world(folder / name)
+    monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
     one = Play(workspace)
     states = {}
     with direct_run.direct_runs():

@@ -1,6 +1,5 @@
 """One whole round with every organ real, the database in PostgreSQL."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,7 +135,7 @@ def test_a_round_goes_from_files_to_a_served_answer_and_back(
     first = a_round(play, browser, size=200, by_hand=BY_HAND)
     assert first["champion"] is not None, first["said"]
     second = a_round(play, browser, size=20, by_hand=1)
-    assert second["snapshots"] == ["snapshot-0001", "snapshot-0002"]
+    assert second["snapshots"][:2] == ["snapshot-0001", "snapshot-0002"]  # a duel may add one
     prediction = served_and_watched(play, tmp_path)
     drift_is_answered(play)
     chain = as_json(play.hone("trace", prediction, "--json"))
@@ -159,6 +158,9 @@ def a_round(play: Play, browser: "Browser", *, size: int, by_hand: int) -> Any:
         people = set(connection.scalars(select(answers.c.annotator)))
     assert PERSON in people
     retrained = play.hone("retrain", "--seed", "1")
+    while len(play.open()):  # a duel: on what the two models answer differently
+        play.answer_the_rest()
+        play.hone("collect")
     status = play.status()
     assert (status["assigned"], len(status["refused"])) == (0, 0)
     return status | {"said": retrained.stdout + retrained.stderr}
@@ -183,16 +185,8 @@ def drift_is_answered(play: Play) -> None:
     """What was served becomes samples, and most of the next batch is taken from them."""
     play.hone("ingest")
     play.hone("label", "--size", "20", "--audit-share", "0.2")
+    answered_by = play.status()["last_decision"]["answered_by"]
+    reasons = select(assignments.c.reason).where(assignments.c.round_id == answered_by)
     with play.engine.connect() as connection:
-        newest = (
-            connection.execute(
-                select(assignments.c.reason).where(assignments.c.round_id == "round-0003")
-            )
-            .scalars()
-            .all()
-        )
+        newest = connection.scalars(reasons).all()
     assert newest.count("served") >= 10, newest
-    assert (
-        json.loads(play.hone("status", "--json").stdout)["last_decision"]["answered_by"]
-        == "round-0003"
-    )
