@@ -189,4 +189,5 @@ def drift_is_answered(play: Play) -> None:
     reasons = select(assignments.c.reason).where(assignments.c.round_id == answered_by)
     with play.engine.connect() as connection:
         newest = connection.scalars(reasons).all()
-    assert newest.count("served") >= 10, newest
+    assert newest.count("served") + newest.count("audit") >= 16, newest  # its audit is served, too
+    assert newest.count("served") >= 4, newest
