@@ -36,6 +36,9 @@ class Split(StrEnum):
     SOFT = "soft"  # pseudo-labels
 
 
+LEARNT_FROM = (Split.TRAIN, Split.VAL, Split.SOFT)  # what a model knows, so never measured on
+
+
 class AnswerKind(StrEnum):
     """What an answer is."""
 

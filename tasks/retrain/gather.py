@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from core.intervals import Interval
 from labeling.audit.numbers import Part
 from labeling.audit.rows import Population, of_part
-from labeling.ledger.reasons import Split
+from labeling.ledger.reasons import LEARNT_FROM, Split
 from labeling.ledger.samples import groups_of, months_added
 from labeling.snapshots import publish as frozen
 from models.judging.aligned import aligned_outputs
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 POOL, TRAFFIC = Population.POOL, Population.TRAFFIC
 SLICES = ("origin", "source", "month")  # columns whose values are judged by themselves
-LEARNT_FROM = (Split.TRAIN, Split.VAL, Split.SOFT)
 HELD_OUT = (Split.TEST, Split.HELD)
 
 

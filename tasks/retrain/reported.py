@@ -8,7 +8,7 @@ import pandas as pd
 from core.intervals import Interval, mean_interval
 from labeling.audit.numbers import Part
 from labeling.audit.rows import Population, of_part, rows_unseen_by
-from labeling.ledger.reasons import Split
+from labeling.ledger.reasons import LEARNT_FROM, Split
 from labeling.snapshots.publish import load_snapshot
 from models.judging.verdict import Verdict
 from models.registry.versions import find_model
@@ -18,8 +18,6 @@ from tasks.predictions import predict_with
 
 if TYPE_CHECKING:
     from tasks.retrain.gather import GateRows
-
-TRAINED_ON = (Split.TRAIN, Split.VAL, Split.SOFT)
 
 
 def with_reported(ctx: Context, gate: "GateRows", verdict: Verdict) -> Verdict:
@@ -40,7 +38,7 @@ def reported_accuracy(
     Rows that the version was trained on, or near-duplicates of them, do not count.
     """
     table = load_snapshot(ctx.engine, ctx.workspace, find_model(ctx.engine, version).snapshot)
-    trained = table.loc[table["split"].isin(TRAINED_ON), "sample_id"].tolist()
+    trained = table.loc[table["split"].isin(LEARNT_FROM), "sample_id"].tolist()
     with ctx.engine.connect() as connection:
         unseen = rows_unseen_by(connection, rows, trained)
         groups = unseen["group_id"].tolist()
