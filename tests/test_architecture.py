@@ -35,7 +35,7 @@ from tests.source_code import (
 Offence = tuple[str, str]  # file, and what in it breaks the rule
 Rule = Callable[[], Iterator[Offence]]
 
-READS_SETTINGS = ("tasks/", "models/serving/service.py")
+READS_SETTINGS = ("tasks/", "models/serving/service.py", "models/serving/deployment.py")
 HOLDS_SQL = (
     "core/",
     "labeling/audit/",

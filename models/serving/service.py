@@ -8,15 +8,10 @@ import asyncio
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import bentoml
-import click
 import torch
-from _bentoml_sdk.models import BentoModel, Model  # BentoML's reference to a model, to derive from
-from bentoml._internal.configuration.containers import BentoMLContainer
-from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -25,20 +20,28 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from core.access import keep_others_out
-from core.bucket import BucketImageStore
 from core.database import connect
-from core.http_access import PAGE_POLICY, App, BearerGuard, SecurityHeaders, refuse_open_address
-from core.workspace import Workspace, load_workspace
+from core.http_access import PAGE_POLICY, App, BearerGuard, SecurityHeaders
 from models.registry.model_card import ModelCard
-from models.registry.model_store import LoadedModel, read_model
-from models.registry.versions import champion
-from models.serving import connections, label_studio, staged_images
+from models.serving import connections, label_studio
 from models.serving.batcher import Inference, Unavailable, awaited, client_json
 from models.serving.bodies import BODY_SECONDS, SECONDS, CompleteBodies
 from models.serving.client_rates import ClientRates
 from models.serving.decoders import Answer
+from models.serving.deployment import (
+    TOKEN,
+    ReleasedModel,
+    bundled_model,
+    database_of,
+    image_reader,
+    plain,
+    prepare_to_serve,
+    service_token,
+    traffic_of,
+    workspace_of,
+)
 from models.serving.earlier_answers import EarlierAnswers
-from models.serving.release_follower import ActiveModel, ReleaseFollower, try_out
+from models.serving.release_follower import ActiveModel, ReleaseFollower
 from models.serving.requests import (
     RequestError,
     digest_of,
@@ -47,14 +50,9 @@ from models.serving.requests import (
     request_id_of,
 )
 from models.serving.segments import SegmentWriter
-from models.serving.supervisor import end_with_supervisor, name_supervisor, refuse_taken_port
+from models.serving.supervisor import end_with_supervisor
 from settings import Settings
 
-TOKEN = "HONE_SERVICE_TOKEN"  # noqa: S105  (the name of a setting)
-OF_WORKERS = (  # settings that they need, perhaps from the .env of where the command was given
-    "service_token", "backend_secret", "database_url", "image_bucket", "threads",
-    "needs_review_below", "request_pixels", "requests_per_minute",
-)  # fmt: skip
 REMEMBERED = 512  # requests whose answers a worker stores for retries
 
 
@@ -111,40 +109,6 @@ app = Starlette(
 connections.register()
 
 
-class ReleasedModel(Model[None]):
-    """The model that `bentoml build` adds to the bento: `--arg model=VERSION`, or the champion.
-
-    It is resolved when a bento is built, not when this module is imported.
-    """
-
-    def to_info(self, alias: str | None = None) -> Any:
-        """The entry of the bento's list of models."""
-        settings = Settings()
-        workspace = _workspace(settings)
-        if workspace is None:
-            raise ValueError("HONE_WORKSPACE is not set: it names the workspace of the champion")
-        asked = getattr(bentoml.use_arguments(), "model", None)
-        version = asked or champion(connect(_database(settings, workspace)))
-        if version is None:
-            raise ValueError(f"{workspace.root} has released no model yet: `hone retrain` does")
-        model = BentoModel(version)
-        if model.stored is None:
-            raise ValueError(f"{version} is not here: set BENTOML_HOME={workspace.bento_home}")
-        return model.to_info(alias)
-
-    @classmethod
-    def from_info(cls, info: Any) -> "ReleasedModel":
-        """A reference to the model of the bento."""
-        return cls()
-
-    def to_create_schema(self) -> Any:
-        """Refused: a bento is pushed with the models in its list, by their tags."""
-        raise NotImplementedError("push the model by its tag")
-
-    def resolve(self, base_path: Any = None) -> None:
-        """Do nothing: the service reads and checks its model itself."""
-
-
 @dataclass
 class _Asked:
     """A request under an id of its client's."""
@@ -176,14 +140,14 @@ class Hone:
         self._began = time.monotonic()
         self._settings = settings
         self._follower: ReleaseFollower | None = None
-        workspace = _workspace(settings)
+        workspace = workspace_of(settings)
         if workspace is None:
-            self._alone = ActiveModel(_bundled(settings.threads))
+            self._alone = ActiveModel(bundled_model(_bento(), settings.threads))
         else:
-            engine = connect(_database(settings, workspace))
+            engine = connect(database_of(settings, workspace))
             self._follower = ReleaseFollower(engine, workspace.bento_home, threads=settings.threads)
             self._follower.start()
-        self._writer = SegmentWriter(_traffic(settings, workspace))
+        self._writer = SegmentWriter(traffic_of(settings, workspace))
         self._inference = Inference(
             lambda: self.active,
             self._writer,
@@ -194,8 +158,8 @@ class Hone:
         self.backend = label_studio.Backend(
             self._inference,
             lambda: self.active,
-            read_image=_images(settings, workspace),
-            secret=_plain(settings.backend_secret),
+            read_image=image_reader(settings, workspace),
+            secret=plain(settings.backend_secret),
         )
         self._earlier = EarlierAnswers(self._writer.folder)
         self._earlier.read_in_background()
@@ -300,29 +264,8 @@ class Hone:
     @bentoml.on_deployment
     @staticmethod
     def check_before_serving() -> None:
-        """Stop `bentoml serve` when its settings cannot work, and make relative folders absolute.
-
-        BentoML's workers run in the folder of the code, not where the command was given.
-        """
-        name_supervisor()
-        keep_others_out()
-        settings = Settings()
-        workspace = _workspace(settings)
-        if workspace is None and _bento() is None:
-            raise ValueError("HONE_WORKSPACE is not set: it names the workspace to serve")
-        if workspace is None:
-            _bundled(settings.threads)
-        else:
-            os.environ["HONE_WORKSPACE"] = str(workspace.root)
-        root = settings.label_studio_document_root
-        if root is not None:
-            os.environ["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] = str(root.resolve())
-        tokens = {TOKEN: _token(), "HONE_BACKEND_SECRET": _plain(settings.backend_secret)}
-        refuse_open_address(_bind_address(), tokens, needed=TOKEN)
-        port = int(_given("port") or BentoMLContainer.http.port.get())
-        refuse_taken_port(_bind_address(), port)
-        os.environ.update(settings.variables(*OF_WORKERS))
-        os.environ["HONE_TRAFFIC"] = str(_traffic(settings, workspace).resolve())
+        """Stop `bentoml serve` when its settings cannot work."""
+        prepare_to_serve(_bento())
 
     @bentoml.on_shutdown
     def end(self) -> None:
@@ -332,68 +275,13 @@ class Hone:
         self._inference.close()
 
 
-def _token() -> str | None:
-    return _plain(Settings().service_token)
-
-
 # Around all that BentoML serves: ours, its metrics and its pages about the API.
 cast(Any, Hone).add_asgi_middleware(SecurityHeaders, policy=PAGE_POLICY)
 cast(Any, Hone).add_asgi_middleware(
-    BearerGuard, name=TOKEN, token=_token, open_below="/label-studio/"
+    BearerGuard, name=TOKEN, token=service_token, open_below="/label-studio/"
 )
-
-
-def _bind_address() -> str:
-    """The address that this `bentoml serve` will listen on."""
-    return str(_given("host") or _configured_address())
-
-
-def _given(option: str) -> Any:
-    """An option of the command `bentoml serve`; None outside of it, or when it was not given."""
-    context = click.get_current_context(silent=True)
-    return context.params.get(option) if context else None
-
-
-def _configured_address() -> str:
-    return str(BentoMLContainer.http.host.get())
 
 
 def _bento() -> Any:
     """The bento that is served; None when the code of a repository is served."""
     return cast(Any, Hone).bento
-
-
-def _bundled(threads: int) -> LoadedModel:
-    """The model that this bento was built with."""
-    [packed] = _bento().info.all_models
-    stored = bentoml.models.get(packed.tag)
-    sha256 = str(stored.info.metadata["manifest_sha256"])
-    model = read_model(Path(stored.path), str(packed.tag), sha256)
-    try_out(model, threads=threads)
-    return model
-
-
-def _plain(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None
-
-
-def _workspace(settings: Settings) -> Workspace | None:
-    return load_workspace(settings.workspace) if settings.workspace else None
-
-
-def _database(settings: Settings, workspace: Workspace) -> str:
-    return settings.database_url.get_secret_value() if settings.database_url else workspace.database
-
-
-def _traffic(settings: Settings, workspace: Workspace | None) -> Path:
-    """The folder of the segments: the workspace's, from which they are drained, or HONE_TRAFFIC."""
-    return workspace.traffic if workspace else settings.traffic or Path("traffic")
-
-
-def _images(settings: Settings, workspace: Workspace | None) -> staged_images.ReadImage:
-    """The reader of the staged images, which the model may see for annotators."""
-    if workspace is None:
-        return staged_images.no_images
-    if settings.image_bucket:
-        return staged_images.object_images(BucketImageStore.at(settings.image_bucket))
-    return staged_images.staged_folder_images(workspace.staged, settings.label_studio_document_root)

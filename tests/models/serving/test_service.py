@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import os
 import shutil
 import threading
 import warnings
@@ -11,12 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import click
 import httpx
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from sqlalchemy import Engine
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -41,7 +38,6 @@ from models.serving.prediction_store import (
 from models.serving.release_follower import ActiveModel, ReleaseFollower
 from models.serving.segment_reader import read_records
 from models.serving.segments import SegmentWriter
-from tasks.demo.servers import free_port
 from tests.models.saved_models import CLASSES, make_workspace, png, put_in_service, save
 
 with warnings.catch_warnings():
@@ -414,14 +410,6 @@ def test_a_database_that_is_away_stops_no_answer(client: TestClient, place: Plac
     assert look(client)["problem"] is None
 
 
-def test_without_workspace_or_bento_it_says_what_is_missing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("HONE_WORKSPACE", raising=False)
-    with pytest.raises(ValueError, match="HONE_WORKSPACE is not set"):
-        cast(Any, service.Hone).inner.check_before_serving()
-
-
 @contextmanager
 def limited(limits: Limits) -> Iterator[TestClient]:
     """The service of this process behind limits of the test's own."""
@@ -537,67 +525,6 @@ def test_what_waits_is_answered_before_the_threads_end(place: Place, tmp_path: P
     asked = [loops.ask(str(number), [png(number)]) for number in range(20)]
     loops.close()
     assert all(answers.result()[0]["label"] in CLASSES for answers in asked)
-
-
-@pytest.mark.parametrize(
-    ("words", "configured", "token", "refused"),
-    [
-        (["--host", "0.0.0.0"], None, None, "HONE_SERVICE_TOKEN is not set"),
-        ([], "0.0.0.0", None, "HONE_SERVICE_TOKEN is not set"),
-        (["--host", "127.0.0.1"], "0.0.0.0", None, None),
-        (["--host", "0.0.0.0"], None, "short", "HONE_SERVICE_TOKEN has 5 characters"),
-        (["--host", "::"], None, "long-enough-for-others", None),
-        ([], None, None, None),
-    ],
-)
-def test_the_service_opens_to_other_machines_with_a_token_only(
-    place: Place,
-    monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
-    configured: str | None,
-    token: str | None,
-    refused: str | None,
-) -> None:
-    """The command of BentoML has the option; its configuration has the address without it."""
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-    if token:
-        os.environ["HONE_SERVICE_TOKEN"] = token
-    if configured:
-        monkeypatch.setattr(service, "_configured_address", lambda: configured)
-    cast(Any, service.Hone).inject_config()  # as the command does
-
-    @click.command()
-    @click.option("--host")
-    @click.option("--port", default=free_port())
-    def serve(host: str | None, port: int) -> None:
-        cast(Any, service.Hone).inner.check_before_serving()
-
-    done = CliRunner().invoke(serve, words)
-    assert (str(done.exception) if refused else "")[: len(refused or "")] == (refused or "")
-    assert (done.exception is None) is (refused is None)
-
-
-def test_settings_of_the_folder_where_it_was_started_reach_the_workers(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They run in the folder of the code, whose `.env` is another one."""
-    Path(".env").write_text(
-        "HONE_NEEDS_REVIEW_BELOW=0.5\nHONE_REQUEST_PIXELS=1000\nHONE_SERVICE_TOKEN=secret\n"
-        f"HONE_DATABASE_URL=sqlite:///{place[0].root}/other.sqlite\nHONE_THREADS=2\n"
-    )
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr(service, "_given", {"port": free_port()}.get)
-    cast(Any, service.Hone).inner.check_before_serving()
-    Path(".env").unlink()
-    settings = service.Settings()
-    assert (settings.needs_review_below, settings.request_pixels, settings.threads) == (
-        0.5,
-        1000,
-        2,
-    )
-    assert settings.database_url is not None
-    assert settings.database_url.get_secret_value().endswith("other.sqlite")
-    assert os.environ["HONE_SERVICE_TOKEN"] == "secret"
 
 
 def test_all_that_bentoml_serves_is_behind_the_token() -> None:
