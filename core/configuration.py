@@ -6,6 +6,7 @@ bounds and help, and what is refused is a HoneError with one sentence for each v
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, TypeVar, cast, dataclass_transform
@@ -48,6 +49,12 @@ def fields_of(section: str | type) -> dict[str, FieldInfo]:
     """The fields of a configuration, by name, with default, bounds and description."""
     cls: Any = CONFIGURATIONS[section] if isinstance(section, str) else section
     return dict(cls.__pydantic_fields__)
+
+
+def values_of(configuration: Any) -> dict[str, Any]:
+    """The values of a configuration as JSON has them, to compare with what was recorded."""
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(configuration)))
+    return values
 
 
 class OneOf:

@@ -1,10 +1,10 @@
 """Changes of a workspace's policies: recorded, with what they do."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
-from core.configuration import CONFIGURATIONS, fields_of
+from core.configuration import CONFIGURATIONS, fields_of, values_of
 from core.database import writing
 from core.policy_log import PolicyChange, last_policy, record_policy
 from labeling.consensus.preview import preview_settling
@@ -22,11 +22,11 @@ def record_policy_changes(ctx: Context) -> None:
         with ctx.engine.connect() as connection:
             recorded = last_policy(connection, field.name)
         policy = getattr(ctx.policies, field.name)
-        if recorded == asdict(policy):
+        if recorded == values_of(policy):
             continue
         old = _restore(field.name, recorded or {})
         effect = _effect(ctx, field.name, old, policy) if old != policy else ""
-        change = PolicyChange(field.name, recorded, asdict(policy), effect)
+        change = PolicyChange(field.name, recorded, values_of(policy), effect)
         with writing(ctx.engine) as connection:
             new = record_policy(connection, change)
         if new and effect:

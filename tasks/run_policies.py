@@ -1,18 +1,19 @@
 """The policies of one run: those of `hone.toml`, but for the ones that the run is given."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from prefect import task
 from prefect.runtime import flow_run
 
+from core.configuration import values_of
 from core.database import writing
 from core.policy_log import PolicyChange, record_policy
 from labeling.consensus.settle import SettlePolicy
 from labeling.snapshots.split import SnapshotConfig
 from models.judging.verdict import GatePolicy
-from models.watching.detectors import WatchPolicy
+from models.watching.signals import WatchPolicy
 from tasks.context import Context, open_context
 from tasks.policies import Policies, changed_fields
 from tasks.policy_changes import record_policy_changes
@@ -48,6 +49,6 @@ def _record_override(ctx: Context, section: str, policy: Any) -> None:
     run = f"{flow_run.name} {flow_run.id}" if flow_run.id else "without a flow run"
     with writing(ctx.engine) as connection:
         record_policy(
-            connection, PolicyChange(section, asdict(own), asdict(policy), effect, run=run)
+            connection, PolicyChange(section, values_of(own), values_of(policy), effect, run=run)
         )
     print(f"{section}, {effect} (from hone.toml to this run's parameter)")

@@ -1,6 +1,6 @@
 """Whether served traffic still looks like the training data: `DETECTORS` by name."""
 
-from models.watching.ks import ks_signal
-from models.watching.signals import Detector
+from models.watching.ks import ks
+from models.watching.signals import DETECTORS
 
-DETECTORS: dict[str, Detector] = {"ks": ks_signal}
+DETECTORS.update({"ks": ks})

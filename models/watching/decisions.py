@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 
 from core import journal
 from core.database import metadata, now, writing
-from models.watching.signals import Action, Decision, Shift, Signal
+from models.watching.signals import Action, Decision, Family, Shift, Signal
 
 decisions = Table(
     "decisions",
@@ -183,13 +183,17 @@ def _first(connection: Connection, query: Select[Any]) -> DecisionRecord | None:
 
 def _signal(row: Row[Any]) -> Signal:
     return Signal(
-        row.name,
-        Shift(row.outcome),
-        row.statistic,
-        row.p_value,
-        row.threshold,
-        row.rows,
-        row.detail,
+        name=row.name,
+        family=Family.INPUTS,
+        outcome=Shift(row.outcome),
+        value=row.statistic,
+        threshold=row.threshold,
+        evidence=0.0,
+        accumulated=0.0,
+        p_value=row.p_value,
+        rows=row.rows,
+        groups=row.rows,
+        meaning=row.detail,
     )
 
 
@@ -197,8 +201,8 @@ def _insert(engine: Engine, row: dict[str, str | int], measured: Sequence[Signal
     rows = [
         {
             "decision_id": row["decision_id"], "name": signal.name, "outcome": str(signal.outcome),
-            "statistic": signal.statistic, "p_value": signal.p_value,
-            "threshold": signal.threshold, "rows": signal.rows, "detail": signal.detail,
+            "statistic": signal.value, "p_value": signal.p_value,
+            "threshold": signal.threshold, "rows": signal.rows, "detail": signal.meaning,
         }
         for signal in measured
     ]  # fmt: skip

@@ -1,24 +1,28 @@
 """Detectors of drift: served traffic against the predictions that the champion was judged on.
 
-Every detector compares every view of a window with the same view of the reference: the views of
-the label kind (for classification the class probabilities) and the embeddings. Detectors are built
-from arrays for each check; only their numbers are stored.
+Detectors are built from arrays for each check; only their numbers are stored.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.kinds import DEFAULT, KINDS, Kind
 from models.watching import DETECTORS
-from models.watching.signals import Action, Decision, Detector, Shift, Signal, WatchPolicy
+from models.watching.signals import (
+    Action,
+    Decision,
+    Detector,
+    Family,
+    Shift,
+    Signal,
+    WatchPolicy,
+    Window,
+)
 
 if TYPE_CHECKING:
     from models.scoring.predict import Predictions
 
-EMBEDDINGS = "embeddings"  # in addition to the views of the label kind
-COMPONENTS = 16  # of the embeddings: 8 missed noise that 16 detected, 32 hardly more
 REFERENCE_TIMES = 5  # reference rows, in windows: more add cost and hardly any power
 
 
@@ -27,42 +31,39 @@ def signals(
     window: "Predictions",
     policy: WatchPolicy,
     *,
-    kind: Kind = KINDS[DEFAULT],
     detectors: Mapping[str, Detector] = DETECTORS,
+    states: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
 ) -> list[Signal]:
-    """One signal per detector and view; UNKNOWN where a p-value would be meaningless.
+    """The signals of the policy's detectors; one that is UNKNOWN where a test would mean nothing.
 
     `reference` holds rows the champion was not trained on. Repeated rows count once. The same
     arrays and seed give the same signals.
     """
     doubt = _mismatch(reference, window)
     doubt = doubt or _doubt(window, "window", policy) or _doubt(reference, "reference", policy)
-    views = (*kind.views(window.outputs), EMBEDDINGS)
-    names = {(name, view): f"{name}-{view}" for name in detectors for view in views}
     if doubt:
-        return [_cannot_tell(name, len(window.outputs), doubt) for name in names.values()]
+        return [_cannot_tell(name, len(window.outputs), doubt) for name in policy.detectors]
     rng = np.random.default_rng(seed)
     current = _subsample(_distinct(window), policy.window, rng)
     past = _subsample(_distinct(reference), policy.window * REFERENCE_TIMES, rng)
     width = window.outputs.shape[1]
-    past_views, current_views = kind.views(past[:, :width]), kind.views(current[:, :width])
-    pairs = {view: (past_views[view], rows) for view, rows in current_views.items()}
-    pairs[EMBEDDINGS] = _components(past[:, width:], current[:, width:])
-    threshold = policy.false_alarms / len(names)
-    return [
-        detectors[detector](name, *pairs[view], threshold=threshold, policy=policy)
-        for (detector, view), name in names.items()
+    before, now = (Window.of(rows[:, :width], rows[:, width:]) for rows in (past, current))
+    of_detectors = [
+        detectors[name](before, now, (states or {}).get(name, {}), policy=policy, rng=rng)
+        for name in policy.detectors
     ]
+    return [signal for measured, _ in of_detectors for signal in measured]
 
 
 def decide(signals: Sequence[Signal], policy: WatchPolicy) -> Decision:
     """LABEL_SERVED on any drift; else CANNOT_TELL when a signal is UNKNOWN; else NONE."""
     drift = [signal for signal in signals if signal.outcome == Shift.DRIFT]
     unsure = [signal for signal in signals if signal.outcome == Shift.UNKNOWN]
-    details = "; ".join(f"{signal.name}: {signal.detail}" for signal in drift or unsure or signals)
+    details = "; ".join(f"{signal.name}: {signal.meaning}" for signal in drift or unsure or signals)
     if drift:
-        chance = f"by chance at most once in {1 / policy.false_alarms:,.0f} checks"
+        budget = policy.checks_planned / policy.alarms_per_quarter
+        chance = f"by chance at most once in {budget:,.0f} checks"
         reason = f"The traffic has drifted ({chance}). {details}."
         return Decision(Action.LABEL_SERVED, reason)
     if unsure or not signals:
@@ -72,7 +73,7 @@ def decide(signals: Sequence[Signal], policy: WatchPolicy) -> Decision:
 
 
 def _cannot_tell(name: str, rows: int, why: str) -> Signal:
-    return Signal(name, Shift.UNKNOWN, None, None, None, rows, why)
+    return Signal(name, Family.INPUTS, Shift.UNKNOWN, None, None, 0.0, 0.0, None, rows, rows, why)
 
 
 def _mismatch(reference: "Predictions", window: "Predictions") -> str | None:
@@ -107,16 +108,3 @@ def _subsample(rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
     if len(rows) <= size:
         return rows
     return rows[rng.choice(len(rows), size, replace=False)]
-
-
-def _components(reference: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both projected on the principal axes of the two together.
-
-    Axes of the reference alone fit it better than the window, the more so the wider the embedding:
-    that would raise alarms without drift.
-    """
-    from sklearn.decomposition import PCA
-
-    both = np.vstack([reference, window]).astype(np.float64)
-    projected = PCA(min(COMPONENTS, *both.shape), random_state=0).fit_transform(both)
-    return projected[: len(reference)], projected[len(reference) :]

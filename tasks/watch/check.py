@@ -96,7 +96,7 @@ def _check(ctx: Context, model: str, rows: pd.DataFrame, policy: WatchPolicy) ->
     loaded = load_version(ctx, model)
     window = served_predictions(ctx, loaded, rows.drop_duplicates("sample_id"))
     reference = prediction_store.as_recorded(loaded.reference)
-    measured = signals(reference, window, policy, kind=loaded.card.label_kind)
+    measured = signals(reference, window, policy)
     decision = decide(measured, policy)
     decision_id = decisions.record_decision(
         ctx.engine,

@@ -157,7 +157,7 @@ def test_an_override_is_for_one_run_and_recorded_with_it(
     [
         ("[settling]\nanswers_needed = 0", r"hone.toml: settling.answers_needed is 0; choose 1 or"),
         ("[gate]\nmin_row = 9", r"hone.toml: gate.min_row is unknown; known: min_rows, alpha"),
-        ("[watch]\nwindow = 20", r"hone.toml: watch: min_rows is 100 with a window of 20"),
+        ("[watch]\nwindow = 20", r"hone.toml: watch: min_rows is 50 with a window of 20"),
         ("gate = 3", r"hone.toml: gate is 3; write a table"),
     ],
 )

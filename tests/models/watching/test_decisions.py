@@ -17,13 +17,27 @@ from models.watching.decisions import (
     signals,
     unanswered_drift,
 )
-from models.watching.signals import Action, Decision, Shift, Signal
+from models.watching.signals import Action, Decision, Family, Shift, Signal
 
 DRIFT = Decision(Action.LABEL_SERVED, "The traffic has drifted.")
 QUIET = Decision(Action.NONE, "No drift.")
 SIGNALS = [
-    Signal("ks-probabilities", Shift.DRIFT, 0.5, 1e-9, 0.0005, 200, "moved"),
-    Signal("ks-embeddings", Shift.UNKNOWN, None, None, None, 3, "3 rows"),
+    Signal(
+        "ks-probabilities",
+        Family.INPUTS,
+        Shift.DRIFT,
+        0.5,
+        0.0005,
+        0.0,
+        0.0,
+        1e-9,
+        200,
+        200,
+        "moved",
+    ),
+    Signal(
+        "ks-embeddings", Family.INPUTS, Shift.UNKNOWN, None, None, 0.0, 0.0, None, 3, 3, "3 rows"
+    ),
 ]
 
 

@@ -2,20 +2,27 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
 from models.scoring.predict import Predictions
-from models.watching.detectors import decide
-from models.watching.detectors import signals as signals_of
-from models.watching.ks import ks_signal, ks_test
-from models.watching.signals import Action, Decision, Shift, Signal, WatchPolicy
+from models.watching import DETECTORS
+from models.watching.detectors import decide, signals
+from models.watching.ks import ks_test
+from models.watching.signals import (
+    Action,
+    Decision,
+    Family,
+    Shift,
+    Signal,
+    WatchPolicy,
+    Window,
+)
 
-signals = partial(signals_of, detectors={"ks": ks_signal})  # whatever else is registered
-POLICY = WatchPolicy()
+POLICY = WatchPolicy(detectors=("ks",))
 CLASSES, WIDTH = 5, 40
 AXES = np.random.default_rng(99).normal(size=(WIDTH, CLASSES))
 
@@ -31,6 +38,10 @@ def repeated(seen: Predictions, rows: list[int]) -> Predictions:
     return Predictions(seen.outputs[rows], seen.embeddings[rows])
 
 
+def signal_of(name: str, outcome: Shift, meaning: str) -> Signal:
+    return Signal(name, Family.INPUTS, outcome, None, None, 0.0, 0.0, None, 200, 200, meaning)
+
+
 def outcomes(
     reference: Predictions, window: Predictions, policy: WatchPolicy = POLICY
 ) -> list[str]:
@@ -40,9 +51,8 @@ def outcomes(
 def why_not(reference: Predictions, window: Predictions) -> str:
     found = signals(reference, window, POLICY)
     assert {signal.outcome for signal in found} == {"cannot tell"}
-    assert {(signal.statistic, signal.p_value, signal.threshold) for signal in found} == {
-        (None,) * 3
-    }
+    assert {(signal.value, signal.p_value, signal.threshold) for signal in found} == {(None,) * 3}
+    assert {signal.evidence for signal in found} == {0.0}
     decision = decide(found, POLICY)
     assert decision.action == "cannot-tell"
     return decision.reason
@@ -58,37 +68,32 @@ def test_traffic_like_the_reference_is_no_drift_and_shifted_traffic_is() -> None
     assert [signal.outcome for signal in clean] == ["no drift", "no drift"]
     shifted = signals(REFERENCE, traffic(200, seed=1, shift=0.7), POLICY)
     assert [signal.outcome for signal in shifted] == ["drift", "drift"]
-    assert all(signal.threshold == 0.0005 for signal in shifted)
+    assert all(signal.threshold == 1 / 2160 / 2 for signal in shifted)
     assert all(signal.rows == 200 for signal in clean + shifted)
 
 
-def test_every_detector_tests_every_view_and_they_share_the_false_alarms() -> None:
+def test_the_detectors_of_the_policy_make_the_signals() -> None:
     def mean(
-        name: str,
-        reference: np.ndarray,
-        window: np.ndarray,
-        *,
-        threshold: float,
-        policy: WatchPolicy,
-    ) -> Signal:
-        return Signal(name, Shift.NONE, 0.0, 1.0, threshold, len(window), "no difference")
+        reference: Window, window: Window, state: Any, *, policy: WatchPolicy, rng: Any
+    ) -> tuple[list[Signal], dict[str, Any]]:
+        return [signal_of("mean", Shift.NONE, "no difference")], {}
 
-    both = signals_of(REFERENCE, CLEAN, POLICY, detectors={"ks": ks_signal, "mean": mean})
-    assert [signal.name for signal in both] == [
-        "ks-probabilities",
-        "ks-embeddings",
-        "mean-probabilities",
-        "mean-embeddings",
-    ]
-    assert {signal.threshold for signal in both} == {POLICY.false_alarms / 4}
-    unsure = signals_of(REFERENCE, traffic(3, seed=1), POLICY, detectors={"mean": mean})
-    assert [signal.name for signal in unsure] == ["mean-probabilities", "mean-embeddings"]
+    both = {**DETECTORS, "mean": mean}
+    policy = replace(POLICY, detectors=("ks",))
+    object.__setattr__(policy, "detectors", ("ks", "mean"))  # as if it were registered
+    names = [one.name for one in signals(REFERENCE, CLEAN, policy, detectors=both)]
+    assert names == ["ks-probabilities", "ks-embeddings", "mean"]
+    unsure = signals(REFERENCE, traffic(3, seed=1), policy, detectors=both)
+    assert [signal.name for signal in unsure] == ["ks", "mean"]
 
 
 def test_clean_windows_alarm_no_oftener_than_the_policy_says() -> None:
-    policy = replace(POLICY, false_alarms=0.05, min_effect=0.0)
     alarms = [
-        "drift" in outcomes(traffic(300, seed=2 * i), traffic(200, seed=2 * i + 1), policy)
+        min(
+            signal.p_value or 0.0
+            for signal in signals(traffic(300, seed=2 * i), traffic(200, seed=2 * i + 1), POLICY)
+        )
+        <= 0.025
         for i in range(1000, 1120)
     ]
     assert sum(alarms) <= 14  # a binomial of 120 trials at 0.05 is above with p = 0.001
@@ -121,8 +126,9 @@ def test_a_tiny_shift_in_a_giant_window_is_no_drift() -> None:
 def test_a_shift_below_the_smallest_effect_that_matters_is_no_drift() -> None:
     large = replace(POLICY, window=20000)
     reference, window = traffic(20000, seed=2), traffic(20000, seed=3, shift=0.03)
-    assert "drift" in outcomes(reference, window, replace(large, min_effect=0.01))
-    assert outcomes(reference, window, large) == ["no drift"] * 2
+    measured = signals(reference, window, large)
+    assert min(signal.p_value or 1.0 for signal in measured) <= 1 / POLICY.checks_planned / 2
+    assert [signal.outcome for signal in measured] == ["no drift"] * 2
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -134,10 +140,10 @@ def test_one_row_that_is_not_finite_cannot_hide_a_shift(value: float, view: str)
     assert "1 of 200 rows of the reference not finite" in why_not(window, CLEAN)
 
 
-@pytest.mark.parametrize("rows", [0, 1, 99])
+@pytest.mark.parametrize("rows", [0, 1, 49])
 def test_too_few_rows_on_either_side_cannot_tell(rows: int) -> None:
     few = traffic(rows, seed=1, shift=5)
-    assert f"{rows} different rows in the window, 100 are needed" in why_not(REFERENCE, few)
+    assert f"{rows} different rows in the window, 50 are needed" in why_not(REFERENCE, few)
     assert f"{rows} different rows in the reference" in why_not(few, CLEAN)
 
 
@@ -177,15 +183,15 @@ def test_the_swap_named_in_the_licence_note_gives_the_same_numbers() -> None:
 
 
 def test_any_drift_asks_for_labels_and_ignorance_is_never_called_no_drift() -> None:
-    drift = Signal("one", Shift.DRIFT, 0.5, 1e-9, 0.0005, 200, "moved by 0.5")
-    quiet = Signal("two", Shift.NONE, 0.1, 0.8, 0.0005, 200, "moved by 0.1")
-    unsure = Signal("three", Shift.UNKNOWN, None, None, None, 3, "3 rows")
+    drift = signal_of("one", Shift.DRIFT, "moved by 0.5")
+    quiet = signal_of("two", Shift.NONE, "moved by 0.1")
+    unsure = signal_of("three", Shift.UNKNOWN, "3 rows")
     assert decide([quiet, quiet], POLICY) == Decision(
         Action.NONE, "No drift. two: moved by 0.1; two: moved by 0.1."
     )
     assert decide([unsure, drift, quiet], POLICY) == Decision(
         Action.LABEL_SERVED,
-        "The traffic has drifted (by chance at most once in 1,000 checks). one: moved by 0.5.",
+        "The traffic has drifted (by chance at most once in 2,160 checks). one: moved by 0.5.",
     )
     assert decide([quiet, unsure], POLICY) == Decision(
         Action.CANNOT_TELL, "Cannot tell. three: 3 rows."
@@ -197,10 +203,12 @@ def test_any_drift_asks_for_labels_and_ignorance_is_never_called_no_drift() -> N
     ("wrong", "words"),
     [
         ({"min_rows": 1}, "min_rows is 1; choose 2 or more"),
-        ({"window": 50}, "min_rows is 100 with a window of 50"),
-        ({"false_alarms": 0.0}, "false_alarms is 0.0"),
-        ({"false_alarms": 0.9}, "false_alarms is 0.9"),
-        ({"min_effect": 1.0}, "min_effect is 1.0"),
+        ({"window": 40}, "min_rows is 50 with a window of 40"),
+        ({"alarms_per_quarter": 0}, "alarms_per_quarter is 0; choose above 0"),
+        ({"detectors": ["ks", "nose"]}, "detectors.1 is 'nose'; choose one of ks"),
+        ({"false_alarms": 0.01}, "false_alarms is no longer a setting; choose alarms_per_quarter"),
+        ({"min_effect": 0.1}, "min_effect is no longer a setting; choose alarms_per_quarter"),
+        ({"retrain_when": "rain"}, "retrain_when is 'rain'; choose 'drift'"),
     ],
 )
 def test_a_bad_policy_is_named_with_its_choices(wrong: dict, words: str) -> None:

@@ -31,7 +31,7 @@ from models.scoring.cache import open_cache
 from models.serving.prediction_store import drain
 from models.serving.segments import SegmentWriter
 from models.watching.decisions import record_decision
-from models.watching.signals import Action, Decision, Shift, Signal
+from models.watching.signals import Action, Decision, Family, Shift, Signal
 from tests.labeling.databases import make_engine
 from tests.models.saved_models import CLASSES, put_in_service, save
 from tests.models.serving.test_prediction_store import served
@@ -135,5 +135,9 @@ def _serve(engine: Engine, workspace: Workspace, version: str) -> None:
         first_seq=1,
         last_seq=2,
         decision=Decision(Action.NONE, "no drift"),
-        signals=[Signal("ks-probabilities", Shift.NONE, 0.1, 0.5, 0.05, 2, "")],
+        signals=[
+            Signal(
+                "ks-probabilities", Family.INPUTS, Shift.NONE, 0.1, 0.05, 0.0, 0.0, 0.5, 2, 2, ""
+            )
+        ],
     )

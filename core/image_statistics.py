@@ -1,0 +1,115 @@
+"""Numbers about an image that people can name: brightness, sharpness, size, compression.
+
+A camera that was replaced, a new codec or a scan moves these before it moves what a model sees.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+STATISTICS = (
+    "brightness", "contrast", "red", "green", "blue", "red_spread", "green_spread", "blue_spread",
+    "saturation", "colourfulness", "sharpness", "noise", "edges", "border", "entropy", "grey",
+    "width", "height", "aspect", "bytes_per_pixel", "format",
+)  # fmt: skip
+FORMATS: Mapping[str, int] = {"JPEG": 0, "PNG": 1, "WebP": 2, "BMP": 3, "TIFF": 4}
+HALF = np.dtype("<f2")  # of a statistic, as it is recorded
+EDGE = 24  # of 255, between neighbouring pixels: what the eye takes for an edge
+GREY = 2  # of 255, between colours: a grey picture after JPEG's rounding
+_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue in brightness
+_NOISE = np.sqrt(np.pi / 2) / 6  # of the mean absolute answer of the mask: Gaussian deviation
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the file of an image says; None where it is not known."""
+
+    width: int
+    height: int
+    size: int | None = None  # bytes, without metadata
+    format: str | None = None  # one of FORMATS
+
+
+def statistics_of(pixels: np.ndarray, container: Container | None = None) -> np.ndarray:
+    """The STATISTICS of a picture, uint8 [height, width, 3], as float32; NaN where unknown.
+
+    The pixels are those that the model gets, so that images of all sizes compare; width, height,
+    compression and format are of the container.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ValueError(
+            f"the picture is {pixels.dtype} {pixels.shape}; uint8 [height, width, 3] is needed"
+        )
+    colours = pixels.reshape(-1, 3).astype(np.float32)
+    grey = (colours @ _WEIGHTS).reshape(pixels.shape[:2])
+    means, spreads = colours.mean(axis=0), colours.std(axis=0)
+    range_ = colours.max(axis=1) - colours.min(axis=1)
+    numbers = [
+        grey.mean(), grey.std(), *means, *spreads, range_.mean(), _colourfulness(colours),
+        *_detail(grey), _border(grey), _entropy(grey), float((range_ <= GREY).mean()),
+    ]  # fmt: skip
+    return np.array([*numbers, *_about(container)], np.float32)
+
+
+def packed(statistics: np.ndarray) -> bytes:
+    """The statistics as float16 bytes; what float16 cannot represent becomes NaN."""
+    with np.errstate(over="ignore"):
+        half = statistics.astype(HALF)
+    half[~np.isfinite(half)] = np.nan
+    return half.tobytes()
+
+
+def unpacked(recorded: "list[bytes | None]") -> np.ndarray:
+    """Recorded statistics as float32 [rows, STATISTICS]; NaN for rows without any, or of others."""
+    size = len(STATISTICS) * HALF.itemsize
+    missing = np.full(len(STATISTICS), np.nan, HALF).tobytes()
+    whole = [one if one is not None and len(one) == size else missing for one in recorded]
+    numbers = np.frombuffer(b"".join(whole), HALF).reshape(-1, len(STATISTICS))
+    return numbers.astype(np.float32)
+
+
+def _colourfulness(colours: np.ndarray) -> float:
+    """How far the two opponent colours spread (Hasler and Suesstrunk)."""
+    opponents = np.stack([
+        colours[:, 0] - colours[:, 1], (colours[:, 0] + colours[:, 1]) / 2 - colours[:, 2]
+    ])  # fmt: skip
+    return float(np.hypot(*opponents.std(axis=1)) + 0.3 * np.hypot(*opponents.mean(axis=1)))
+
+
+def _detail(grey: np.ndarray) -> tuple[float, float, float]:
+    """Sharpness (log variance of the Laplacian), noise (Immerkaer), and the share of edges."""
+    if min(grey.shape) < 3:
+        return np.nan, np.nan, np.nan
+    middle, across = grey[1:-1, 1:-1], grey[1:-1, :-2] + grey[1:-1, 2:]
+    down = grey[:-2, 1:-1] + grey[2:, 1:-1]
+    corners = grey[:-2, :-2] + grey[:-2, 2:] + grey[2:, :-2] + grey[2:, 2:]
+    laplacian = across + down - 4 * middle
+    mask = corners - 2 * (across + down) + 4 * middle  # blind to flat areas and straight edges
+    noise = _NOISE * np.abs(mask).mean()
+    edges = np.abs(np.diff(grey, axis=0)) > EDGE
+    return float(np.log1p(laplacian.var())), float(noise), float(edges.mean())
+
+
+def _border(grey: np.ndarray) -> float:
+    """The brightness of the outermost rows and columns, less that of the picture."""
+    ring = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    return float(ring.mean() - grey.mean())
+
+
+def _entropy(grey: np.ndarray) -> float:
+    """Bits of the histogram of 64 greys."""
+    counts = np.bincount((grey.ravel() / 4).astype(np.intp), minlength=64)
+    shares = counts[counts > 0] / grey.size
+    return float(-(shares * np.log2(shares)).sum())
+
+
+def _about(container: Container | None) -> tuple[float, float, float, float, float]:
+    """Log sizes, log aspect, log bytes a pixel and the number of the format."""
+    if container is None:
+        return np.nan, np.nan, np.nan, np.nan, np.nan
+    width, height = np.log2(max(container.width, 1)), np.log2(max(container.height, 1))
+    size = container.size
+    dense = np.nan if size is None else np.log2(max(size, 1)) - width - height
+    kind = np.nan if container.format is None else FORMATS.get(container.format, len(FORMATS))
+    return width, height, width - height, dense, kind
