@@ -15,6 +15,7 @@ from core.database import now
 from models.registry.model_card import ModelCard
 from models.registry.model_store import LoadedModel
 from models.scoring.predict import Predictions, predict
+from models.serving import metrics
 from models.serving.decoders import (
     REQUEST_PIXELS,
     Answer,
@@ -156,7 +157,9 @@ class Inference:
                 answered.append((request, answers))
                 records += predictions if request.recorded else []
         self._record(records)
+        metrics.count_answers(records, model.card.classes)
         for request, answers in answered:
+            metrics.count_refused(answers if request.recorded else ())
             request.answers.set_result(answers)
 
     def _predict(self, model: LoadedModel, pictures: list[Picture]) -> Predictions:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.http_access import App, Message, Receive, Send
-from models.serving.requests import RequestError
+from models.serving.requests import RequestError, reason_of
 
 BODY_BYTES = 32 * 2**20  # of one request, all of it in memory; a phone's photo has 2 to 8 MiB
 HELD_BYTES = 256 * 2**20  # of all requests of one worker, complete or not
@@ -205,6 +205,7 @@ async def _refuse(
         await problem.response()(scope, receive, send)
         return
     response = problem.response({"Connection": "close"})
+    reason_of(scope).append(problem.reason)
     headers = response.raw_headers
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": True})

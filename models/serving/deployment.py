@@ -1,11 +1,15 @@
 """What the service needs before it answers: its model, workspace, address and tokens."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import bentoml
 import click
+import psutil
 from _bentoml_sdk.models import BentoModel, Model  # BentoML's reference to a model, to derive from
 from bentoml._internal.configuration.containers import BentoMLContainer
 from pydantic import SecretStr
@@ -18,11 +22,13 @@ from core.workspace import Workspace, load_workspace
 from models.registry.model_store import LoadedModel, read_model
 from models.registry.versions import champion
 from models.serving import staged_images
+from models.serving.metrics import FOLDER as METRICS
 from models.serving.release_follower import try_out
 from models.serving.supervisor import name_supervisor, refuse_taken_port
 from settings import Settings
 
 TOKEN = "HONE_SERVICE_TOKEN"  # noqa: S105  (the name of a setting)
+METRICS_NAME = "hone-metrics-"  # and the process id of the supervisor
 OF_WORKERS = (  # settings that they need, perhaps from the .env of where the command was given
     "service_token", "backend_secret", "database_url", "image_bucket", "threads",
     "needs_review_below", "request_pixels", "requests_per_minute",
@@ -86,7 +92,25 @@ def prepare_to_serve(bento: Any) -> None:
     port = int(_given("port") or BentoMLContainer.http.port.get())
     refuse_taken_port(_bind_address(), port)
     os.environ.update(settings.variables(*OF_WORKERS))
+    os.environ[METRICS] = _metrics_folder()
     os.environ["HONE_TRAFFIC"] = str(traffic_of(settings, workspace).resolve())
+
+
+def _metrics_folder() -> str:
+    """A new folder for the numbers of this service's workers, which goes when the service ends.
+
+    In memory where the machine has such a place: a full disk would kill whoever writes a number.
+    Folders of services that were killed go now.
+    """
+    shared = Path("/dev/shm")  # noqa: S108  (the new folder in it is ours alone)
+    place = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    for left in place.glob(f"{METRICS_NAME}*"):
+        pid = left.name.removeprefix(METRICS_NAME).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)  # those of other users stay
+    folder = tempfile.mkdtemp(prefix=f"{METRICS_NAME}{os.getpid()}-", dir=place)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def service_token() -> str | None:

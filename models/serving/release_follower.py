@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.registry.model_store import LoadedModel, load_model
 from models.registry.versions import current_release
 from models.scoring.predict import predict
+from models.serving.metrics import ShownModel
 
 REFRESH_SECONDS = 1.0  # between looks at the newest release
 RETRY_SECONDS = 30.0  # until a model that could not be loaded is tried again
@@ -39,10 +40,11 @@ class ReleaseFollower:
         self._threads = threads
         self._failed = (0, 0.0)  # the last release that failed, and when it is tried again
         self._ended = threading.Event()
+        self._shown = ShownModel()
 
     def start(self) -> None:
         """Refresh now, and then every second until `stop`."""
-        self.refresh()
+        self._look()
         threading.Thread(target=self._follow, name="hone-follower", daemon=True).start()
 
     def stop(self) -> None:
@@ -96,7 +98,13 @@ class ReleaseFollower:
 
     def _follow(self) -> None:
         while not self._ended.wait(REFRESH_SECONDS):
-            self.refresh()
+            self._look()
+
+    def _look(self) -> None:
+        self.refresh()
+        active = self.active
+        version = active.model.version if active.model else None
+        self._shown.show(version, active.release, active.problem)
 
 
 def try_out(model: LoadedModel, *, threads: int) -> None:

@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 FIELD = "images"
 IMAGES = 64  # files in one request
@@ -19,6 +21,7 @@ CHARSETS = {  # of file names: what clients call them, and Python
     "iso-8859-1": "latin-1", "latin-1": "latin-1", "latin1": "latin-1",
     "windows-1252": "cp1252", "cp1252": "cp1252",
 }  # fmt: skip
+REASON = "hone.reason"  # of a refusal, in the scope of its request
 NAME_LENGTH = 200  # of a file's name in the answer
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 HOW = f"send files, for example `curl -F {FIELD}=@cat.jpg -F {FIELD}=@dog.png ADDRESS/predict`"
@@ -34,11 +37,32 @@ class RequestError(Exception):
         self.status, self.reason, self.detail = status, reason, detail
         self.retry_after = retry_after
 
-    def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
+    def response(self, headers: dict[str, str] | None = None) -> "Refusal":
         """The answer that names the refusal, with the seconds after which a retry may succeed."""
         seconds = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         error = {"error": {"reason": self.reason, "detail": self.detail}}
-        return JSONResponse(error, self.status, {**seconds, **(headers or {})})
+        return Refusal(self.reason, error, self.status, {**seconds, **(headers or {})})
+
+
+class Refusal(JSONResponse):
+    """An answer that also names its reason to the middleware that counts answers."""
+
+    def __init__(
+        self, reason: str, content: Any, status: int, headers: Mapping[str, str] | None
+    ) -> None:
+        super().__init__(content, status, headers)
+        self._reason = reason
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        reason_of(scope).append(self._reason)
+        await super().__call__(scope, receive, send)
+
+
+def reason_of(scope: Scope) -> list[str]:
+    """Where whatever refuses the request of this scope puts its reason; empty until then."""
+    reasons: list[str] = scope.setdefault(REASON, [])
+    return reasons
 
 
 def request_id_of(request: Request) -> str | None:

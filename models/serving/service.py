@@ -41,6 +41,7 @@ from models.serving.deployment import (
     workspace_of,
 )
 from models.serving.earlier_answers import EarlierAnswers
+from models.serving.metrics import CountRequests, ShownModel, TimeAnswers, metrics
 from models.serving.release_follower import ActiveModel, ReleaseFollower
 from models.serving.requests import (
     RequestError,
@@ -101,9 +102,10 @@ app = Starlette(
     routes=[
         *(Route(path, predict, methods=["POST"]) for path in ("/predict", "/predict/")),
         *(Route(path, status, methods=["GET"]) for path in ("/status", "/status/")),
+        *(Route(path, metrics, methods=["GET"]) for path in ("/metrics", "/metrics/")),
         Mount("/label-studio", routes=label_studio.ROUTES),
     ],
-    middleware=[Middleware(_bounded_clients), Middleware(CompleteBodies)],
+    middleware=[Middleware(_bounded_clients), Middleware(CompleteBodies), Middleware(TimeAnswers)],
     exception_handlers={Exception: report_failure},
 )
 connections.register()
@@ -124,6 +126,7 @@ class _Asked:
     # BentoML would count the time and the place of a request from its first byte on: see bodies.py.
     traffic={"timeout": BODY_SECONDS + 2 * SECONDS},
     logging={"access": {"enabled": False}},  # the prediction store is the log
+    metrics={"enabled": False},  # of BentoML: it counts every path that a client makes up, for ever
     envs=[{"name": "OTEL_SDK_DISABLED", "value": "true"}],  # tracing takes a quarter of a request
 )
 @bentoml.asgi_app(app, path="/")
@@ -142,7 +145,9 @@ class Hone:
         self._follower: ReleaseFollower | None = None
         workspace = workspace_of(settings)
         if workspace is None:
-            self._alone = ActiveModel(bundled_model(_bento(), settings.threads))
+            bundled = bundled_model(_bento(), settings.threads)
+            self._alone = ActiveModel(bundled)
+            ShownModel().show(bundled.version, None, None)
         else:
             engine = connect(database_of(settings, workspace))
             self._follower = ReleaseFollower(engine, workspace.bento_home, threads=settings.threads)
@@ -275,7 +280,8 @@ class Hone:
         self._inference.close()
 
 
-# Around all that BentoML serves: ours, its metrics and its pages about the API.
+# Around all that BentoML serves: ours, and its pages about the API.
+cast(Any, Hone).add_asgi_middleware(CountRequests)
 cast(Any, Hone).add_asgi_middleware(SecurityHeaders, policy=PAGE_POLICY)
 cast(Any, Hone).add_asgi_middleware(
     BearerGuard, name=TOKEN, token=service_token, open_below="/label-studio/"

@@ -25,6 +25,7 @@ NOT_SERVED = (
 # Packages that are imported under another name than they are installed under.
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "prometheus_client": "prometheus-client",
     "pydantic_settings": "pydantic-settings",
     "python_multipart": "python-multipart",
 }

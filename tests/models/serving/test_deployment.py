@@ -1,6 +1,8 @@
 """What the service asks for before it answers: a workspace, and a token where others reach it."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -91,3 +93,22 @@ def test_settings_of_the_folder_where_it_was_started_reach_the_workers(
     assert settings.database_url is not None
     assert settings.database_url.get_secret_value().endswith("other.sqlite")
     assert os.environ["HONE_SERVICE_TOKEN"] == "secret"
+
+
+def test_numbers_of_a_service_that_was_killed_go_when_the_next_one_starts(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each service has a folder of its own: BentoML's is emptied by any other service's start."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(deployment, "_given", {"port": free_port()}.get)
+    folders = []
+    for _ in range(2):
+        cast(Any, service.Hone).inner.check_before_serving()
+        folders.append(Path(os.environ["HONE_METRICS"]))
+    assert all(folder.is_dir() for folder in folders) and folders[0] != folders[1]
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    left = folders[0].with_name(f"hone-metrics-{ended.pid}-left")
+    left.mkdir()
+    cast(Any, service.Hone).inner.check_before_serving()
+    assert not left.exists() and folders[0].is_dir()

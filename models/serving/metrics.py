@@ -1,0 +1,200 @@
+"""What Prometheus reads from the service: requests, images, answers and the model that gives them.
+
+Each worker writes its numbers to files of its own, and a scrape of any worker adds up the files of
+all, dead ones included: no counter falls while the service runs. No label holds what a client sent.
+"""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import psutil
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.http_access import HEALTH, App, Message, Receive, Send
+from models.serving.bodies import Scope
+from models.serving.requests import reason_of
+from models.serving.segments import Served
+
+FOLDER = "HONE_METRICS"  # of this service's numbers; set for the workers by what starts them
+SHARED = "PROMETHEUS_MULTIPROC_DIR"  # BentoML's folder: any other service may empty it at its start
+LABELS = 50  # classes that are counted by name; answers of the others are counted together
+OTHER = "other"
+ENDPOINTS = ("/predict", "/feedback", "/status", "/metrics")
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+LIVE = re.compile(r"gauge_live[a-z]*_(\d+)\.db")  # a worker's file of what is true while it lives
+
+if own := os.environ.get(FOLDER):  # before the first metric, which opens its file there
+    Path(own).mkdir(parents=True, exist_ok=True)
+    os.environ[SHARED] = own
+
+registry = CollectorRegistry()
+_requests = Counter(
+    "hone_requests", "Requests by endpoint, status and reason.", ["endpoint", "status", "reason"],
+    registry=registry,
+)  # fmt: skip
+_seconds = Histogram(
+    "hone_predict_seconds", "From the complete request to its answer.", buckets=SECONDS,
+    registry=registry,
+)  # fmt: skip
+_answering = Gauge(
+    "hone_predict_in_progress", "Complete requests that are not answered yet.",
+    multiprocess_mode="livesum", registry=registry,
+)  # fmt: skip
+_images = Counter(
+    "hone_images", "Images by outcome: answered, or why not.", ["outcome"], registry=registry
+)
+_labels = Counter("hone_answers", "Answers by their class.", ["label"], registry=registry)
+_confidence = Histogram(
+    "hone_confidence", "Confidence of the answers.", buckets=SHARES, registry=registry
+)
+_needs_review = Counter(
+    "hone_needs_review", "Answers that were marked for a person.", registry=registry
+)
+_bytes = Counter(
+    "hone_recorded_bytes", "Bytes of images that were recorded before the answer.",
+    registry=registry,
+)  # fmt: skip
+_model = Gauge(
+    "hone_model_info", "1 for the model that answers, 0 for those that did.", ["model"],
+    multiprocess_mode="livemax", registry=registry,
+)  # fmt: skip
+_release = Gauge(
+    "hone_release", "The release that answers; 0 outside of a workspace.",
+    multiprocess_mode="livemin", registry=registry,
+)  # fmt: skip
+_problem = Gauge(
+    "hone_release_problem", "1 while the newest release cannot be served, or looked up.",
+    multiprocess_mode="livemax", registry=registry,
+)  # fmt: skip
+_workers = Gauge(
+    "hone_workers", "Processes that answer.", multiprocess_mode="livesum", registry=registry
+)
+for _outcome in ("200", "503"):  # a counter that begins at 1 shows no rise
+    _requests.labels("predict", _outcome, HTTPStatus(int(_outcome)).name)
+_images.labels("answered")
+
+
+class CountRequests:
+    """ASGI middleware around all others: each answer is counted once, with its reason."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and count what it is answered with."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        reason = reason_of(scope)
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status = int(message["status"])
+                why = reason[-1] if reason else HTTPStatus(status).name
+                _requests.labels(endpoint_of(str(scope["path"])), str(status), why).inc()
+            await send(message)
+
+        await self._app(scope, receive, counted)
+
+
+class TimeAnswers:
+    """ASGI middleware inside of what waits for bodies: a slow client is no slow service."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request for predictions, and record how long it took."""
+        if scope["type"] != "http" or endpoint_of(str(scope["path"])) != "predict":
+            await self._app(scope, receive, send)
+            return
+        began = time.monotonic()
+        _answering.inc()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            _answering.dec()
+            _seconds.observe(time.monotonic() - began)
+
+
+def endpoint_of(path: str) -> str:
+    """The name of the part of the service that a path is of; one of a few."""
+    if path in HEALTH:
+        return "health"
+    if path.startswith("/label-studio/"):
+        return "label-studio"
+    plain = path.rstrip("/")
+    return plain[1:] if plain in ENDPOINTS else OTHER
+
+
+def count_answers(records: Iterable[tuple[Served, bytes]], classes: Sequence[str]) -> None:
+    """Count predictions that were recorded; each is counted once, however often it is sent."""
+    named = set(classes[:LABELS])
+    for served, image in records:
+        _images.labels("answered").inc()
+        _labels.labels(served.label if served.label in named else OTHER).inc()
+        _confidence.observe(served.confidence)
+        _needs_review.inc(served.needs_review)
+        _bytes.inc(len(image))
+
+
+def count_refused(answers: Iterable[Mapping[str, Any]]) -> None:
+    """Count those of the answers that are a reason why an image has none."""
+    for answer in answers:
+        if "error" in answer:
+            _images.labels(answer["error"]["reason"]).inc()
+
+
+class ShownModel:
+    """What the metrics of this worker say about the model that answers."""
+
+    def __init__(self) -> None:
+        self._version: str | None = None
+
+    def show(self, version: str | None, release: int | None, problem: str | None) -> None:
+        """Replace what is shown."""
+        _workers.set(1)
+        _release.set(release or 0)
+        _problem.set(problem is not None)
+        if version != self._version:
+            if self._version is not None:
+                _model.labels(self._version).set(0)
+            self._version = version
+        if version is not None:
+            _model.labels(version).set(1)
+
+
+async def metrics(request: Request) -> Response:
+    """The numbers of all workers, in the text format of Prometheus."""
+    text = await asyncio.to_thread(exposition)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def exposition() -> bytes:
+    """The numbers of all workers of this service."""
+    folder = os.environ.get(SHARED)
+    if folder is None:
+        return generate_latest(registry)
+    forget_dead(Path(folder))
+    every_worker = CollectorRegistry()
+    MultiProcessCollector(every_worker, folder)  # type: ignore[no-untyped-call]
+    return generate_latest(every_worker)
+
+
+def forget_dead(folder: Path) -> None:
+    """Remove what was true of workers while they lived; one that was killed could not."""
+    for path in folder.glob("gauge_live*.db"):
+        named = LIVE.fullmatch(path.name)
+        if named and not psutil.pid_exists(int(named[1])):
+            path.unlink(missing_ok=True)
