@@ -154,17 +154,11 @@ def _classes(rows: Any, config: Path) -> tuple[LabelClass, ...]:
             f"{config}: {short(names)} are the class names; at least two, none empty, are needed"
         )
     for name in names:
-        if len(name) > NAME_LENGTH or set(name) & NO_XML:
+        if len(name) > NAME_LENGTH:
             raise HoneError(
-                f"{config}: {short(name)} is no class name; up to {NAME_LENGTH} characters that "
-                "XML can hold are needed"
+                f"{config}: {short(name)} is no class name; up to {NAME_LENGTH} characters are "
+                "needed"
             )
-    controls = [name for name in names if CONTROLS.search(name.replace("\r", ""))]
-    if controls:
-        raise HoneError(
-            f"{config}: the class name {controls[0]!r} has characters that a terminal obeys; "
-            "remove them"
-        )
     plain = [plain_name(name) for name in names]
     for what, values in (("class name", plain), ("hotkey", [key for key in keys if key])):
         doubled = sorted(value for value, times in Counter(values).items() if times > 1)
@@ -188,6 +182,11 @@ def _text(table: Mapping[str, Any], key: str, default: str, config: Path) -> str
     value = table.get(key, default)
     if not isinstance(value, str):
         raise HoneError(f"{config}: {key} is {short(value)}; write a text in quotes")
+    if CONTROLS.search(value.replace("\r", "")) or set(value) & NO_XML:
+        raise HoneError(
+            f"{config}: the {key} {short(value)} has characters that a terminal obeys or that the "
+            "XML of Label Studio's screen cannot hold; remove them"
+        )
     return value
 
 

@@ -209,6 +209,8 @@ def test_an_unsound_config_is_named_with_what_is_wrong(tmp_path, text, says):
         (f'name = "{"x" * 1001}"', "is no class name"),
         ('name = "x"\nhotkey = 1', "hotkey is 1; write a text"),
         ('name = "x"\nhint = 1.0', "hint is 1.0; write a text"),
+        ('name = "x"\nhint = "it purrs\\u0000"', "the hint 'it purrs"),
+        ('name = "x"\nhint = "it purrs\\uffff"', "the hint 'it purrs"),
         ('name = "x"\n[gate]\nx = ' + "9" * 5_000, "Exceeds the limit"),
         ('name = "x"\n[gate]\nx = ' + "[" * 5_000, "nested too deeply"),
         (f'name = "x"\n[gate]\nx = {10**400}', None),
