@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(default=None, alias="HONE_WEBHOOK_SECRET")
     webhook_url: str | None = Field(default=None, alias="HONE_WEBHOOK_URL")
 
+    # Where alerts go: addresses of Apprise, with tokens and passwords in them.
+    alerts: SecretStr | None = Field(default=None, alias="HONE_ALERTS")
+
     wandb_api_key: SecretStr | None = Field(default=None, alias="WANDB_API_KEY")
     wandb_project: str = Field(default="hone", alias="WANDB_PROJECT")
 

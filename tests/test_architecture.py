@@ -45,8 +45,10 @@ HOLDS_SQL = (
     "models/registry/",
     "models/serving/prediction_store.py",
     "models/watching/decisions.py",
+    "models/watching/alerts.py",  # what was raised, and what became of each message
     "models/serving/checks.py",  # checks stand next to their data
     "models/watching/checks.py",
+    "models/watching/alert_checks.py",
 )
 TYPES_OF_SQLALCHEMY = {"Connection", "Engine", "Row", "RowMapping", "exc"}
 # Tables without a promise of their own: anything else changes through `core.journal`.
@@ -92,6 +94,7 @@ TESTED_ELSEWHERE = (
     "models/scoring/checks.py",
     "models/serving/checks.py",
     "models/watching/checks.py",
+    "models/watching/alert_checks.py",
 )
 
 

@@ -26,6 +26,7 @@ from models.registry.versions import snapshots_of_models
 from models.scoring import checks as scoring
 from models.serving import checks as serving
 from models.serving.prediction_store import count_predictions
+from models.watching import alert_checks
 from models.watching import checks as watching
 from tasks.context import open_context, workspace_folder
 from tasks.operate.verdicts import verdicts_follow_from_duels
@@ -202,6 +203,9 @@ CHECKS: dict[str, Check] = {
     ),
     "decisions_are_of_their_windows": Check(
         "I12", "traffic counts as checked that was not", watching.decisions_are_of_their_windows
+    ),
+    "alerts_reach_their_channels": Check(
+        "I13", "nobody hears of what was raised", alert_checks.alerts_reach_their_channels
     ),
     "models_hold_data_only": Check(
         "I14", "code may run when a model is opened", registry.models_hold_data_only

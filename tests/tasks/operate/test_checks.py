@@ -224,6 +224,23 @@ SECOND_ASSIGNMENT = (
 )
 
 
+def alert(seq: int) -> str:
+    """The statement that raises an alert of this number."""
+    return (
+        "INSERT INTO alerts (alert_id, seq, about, kind, title, body, exemplars, raised_at) "
+        f"VALUES ('alert-1', {seq}, 'a', 'drift', 't', 'b', '[]', '2026')"
+    )
+
+
+def message(delivered_at: str) -> str:
+    """The statement that makes a message about it."""
+    return (
+        "INSERT INTO alert_messages (message_id, channel, alerts, up_to, made_at, attempts, "
+        "delivered_at) "
+        f"VALUES ('message-1', 'web', '[\"alert-1\"]', 1, '2026', 0, {delivered_at})"
+    )
+
+
 def of_a_duel(statement: str) -> Callable[[Context], None]:
     """Let a duel end, then change what is recorded of it."""
 
@@ -355,6 +372,12 @@ BREAKS = (
           statements("UPDATE signals SET outcome = 'perhaps'"), "says 'perhaps'"),
     Break("signals_are_three_valued", "I12",
           statements("UPDATE signals SET outcome = 'cannot tell'"), "the decision is 'none'"),
+    Break("alerts_reach_their_channels", "I13", statements(alert(2)),
+          "2 alerts were raised, 1 are in alerts"),
+    Break("alerts_reach_their_channels", "I13", statements(message("NULL")),
+          "message-1 to web counts as sent up to alert 1, the newest in it is None"),
+    Break("alerts_reach_their_channels", "I13", statements(alert(1), message("'2026'")),
+          "was delivered after 0 attempts"),
     Break("models_hold_data_only", "I14", put_code_beside_the_weights, "hook.py"),
     Break("others_have_no_access", "I14",
           lambda ctx: ctx.workspace.root.chmod(0o755), "is open to every user"),
