@@ -6,7 +6,6 @@ bounds and help, and what is refused is a HoneError with one sentence for each v
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, TypeVar, cast, dataclass_transform
@@ -22,7 +21,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
 from core.errors import HoneError
 
@@ -53,7 +52,7 @@ def fields_of(section: str | type) -> dict[str, FieldInfo]:
 
 def values_of(configuration: Any) -> dict[str, Any]:
     """The values of a configuration as JSON has them, to compare with what was recorded."""
-    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(configuration)))
+    values: dict[str, Any] = to_jsonable_python(dataclasses.asdict(configuration))
     return values
 
 
