@@ -6,6 +6,7 @@ The service, its Label Studio backend and the webhook use it. Plain ASGI: it imp
 import hmac
 import json
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from ipaddress import IPv6Address, ip_address
@@ -68,6 +69,20 @@ def refuse_open_address(host: str, tokens: Mapping[str, str | None], needed: str
                 f"{name} has {len(token)} characters, and the address {host} is open to other "
                 f"machines: choose a secret of {TOKEN_LENGTH} or more"
             )
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket on the address, bound before anybody is told of it; port 0 is any free one."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ValueError(
+            f"port {port} of {host} cannot be had ({error.strerror}); name another with --port"
+        ) from error
+    return listener
 
 
 class TokenCheck:

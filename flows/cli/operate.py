@@ -34,3 +34,24 @@ def fsck(
     if not findings and not as_json:
         typer.echo("every promise holds")
     raise typer.Exit(1 if findings else 0)
+
+
+@app.command(rich_help_panel=PANEL)
+def metrics(
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve /metrics here; else print it once.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="The address; others than this machine need HONE_SERVICE_TOKEN.")
+    ] = "127.0.0.1",
+) -> None:
+    """Show how the loop stands in the text format of Prometheus, once or to its scrapes."""
+    if port is not None:
+        from tasks.operate.metrics_server import serve_metrics
+
+        serve_metrics(host, port)
+        return
+    from tasks.context import open_context
+    from tasks.operate.metrics import exposition
+
+    typer.echo(exposition(open_context()), nl=False)

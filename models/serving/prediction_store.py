@@ -113,6 +113,12 @@ def undrained_segments(engine: Engine, folder: Path) -> int:
     return sum(any(isinstance(part, Record) for part in scan(path, done)) for path, done in behind)
 
 
+def traffic_bytes(engine: Engine, folder: Path) -> tuple[int, int]:
+    """The bytes of all segments, and those of them that were not copied into the database yet."""
+    sizes = [(size, max(size - done, 0)) for _, size, done in _progress(engine, folder)]
+    return sum(size for size, _ in sizes), sum(waiting for _, waiting in sizes)
+
+
 def predictions_unlike_records(
     engine: Engine, folder: Path
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -1,9 +1,8 @@
 """The webhook's process, and the event by which answers start a collect."""
 
-import socket
-
 import uvicorn
 
+from core.http_access import bound_socket
 from labeling.studio import client, webhook
 from tasks.context import Context, open_context
 from tasks.events import EventName, emit
@@ -20,7 +19,7 @@ def serve_webhook(port: int = PORT) -> None:
     """
     ctx = open_context()
     secret = _secret(ctx)
-    with _bind_socket(port) as listener:
+    with bound_socket("127.0.0.1", port) as listener:
         port = listener.getsockname()[1]
         url = ctx.settings.webhook_url or f"http://127.0.0.1:{port}{webhook.PATH}"
         announce_answers(ctx)
@@ -53,17 +52,3 @@ def _secret(ctx: Context) -> str:
             "own making"
         )
     return ctx.settings.webhook_secret.get_secret_value()
-
-
-def _bind_socket(port: int) -> socket.socket:
-    """A socket on the loopback interface, bound before Label Studio gets its address."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-    except OSError as error:
-        listener.close()
-        raise ValueError(
-            f"port {port} of 127.0.0.1 cannot be had ({error.strerror}); name another with --port"
-        ) from error
-    return listener

@@ -15,6 +15,7 @@ from core.http_access import (
     RateLimit,
     SecurityHeaders,
     TokenCheck,
+    bound_socket,
     is_loopback,
     refuse_open_address,
 )
@@ -199,3 +200,11 @@ def test_a_policy_of_its_own_replaces_the_strict_one_and_no_header_comes_twice()
     _, headers, _ = call(app)
     assert headers[b"content-security-policy"] == b"default-src 'self'"
     assert len(names) == len(set(names)) == len(http_access.HEADERS) + 1
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with bound_socket("127.0.0.1", 0) as listener:
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port {port} of 127.0.0.1 cannot be had"):
+            bound_socket("127.0.0.1", port)

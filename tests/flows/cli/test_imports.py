@@ -27,6 +27,7 @@ RUN_NONE = {
     "trace": ["no-such-prediction"],
     "budget": [],
     "fsck": [],
+    "metrics": [],
     "export": ["exported", "--no-images"],
     "import": ["labels.csv"],
     "release": ["no-such-version", "--who", "ann", "--why", "because"],

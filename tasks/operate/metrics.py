@@ -1,0 +1,162 @@
+"""How the loop stands, as Prometheus reads it: pool, labels, accuracy, signals, budget, runs.
+
+All of it is in the database or on the workspace's disk, so a process of its own reads it (`hone
+metrics`), and the service, which answers without a database, does not.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from models.registry.overview import Accuracy
+from models.serving.prediction_store import traffic_bytes
+from tasks.context import Context
+from tasks.operate.status import Status, load_status
+
+SECONDS = 10.0  # that a reading is good for, however many ask
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A number of the loop under its name, with what tells it from others of that name."""
+
+    name: str
+    meaning: str
+    value: float
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+Reader = Callable[[Context, Status], Iterator[Reading]]
+
+
+def exposition(ctx: Context) -> bytes:
+    """The numbers of now in the text format of Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(_Families(readings(ctx)))  # type: ignore[arg-type]  # a collector collects
+    return generate_latest(registry)
+
+
+def readings(ctx: Context) -> list[Reading]:
+    """The numbers of now; their cost does not grow with the samples, answers or predictions."""
+    status = load_status(ctx)
+    return [one for reader in READERS for one in reader(ctx, status)]
+
+
+class LastExposition:
+    """The newest text, read again once it is too old; callers at the same time share a reading."""
+
+    def __init__(self, read: Callable[[], bytes], seconds: float = SECONDS) -> None:
+        self._read, self._seconds = read, seconds
+        self._lock = threading.Lock()
+        self._text, self._until = b"", float("-inf")
+
+    def text(self) -> bytes:
+        """The text; what keeps it from being read is raised, and the next caller tries again."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._text = self._read()
+                self._until = time.monotonic() + self._seconds
+            return self._text
+
+
+class _Families:
+    """What a registry of Prometheus asks for its numbers."""
+
+    def __init__(self, of: list[Reading]) -> None:
+        self._readings = of
+
+    def collect(self) -> Iterator[Metric]:
+        """The readings by name."""
+        families: dict[str, GaugeMetricFamily] = {}
+        for one in self._readings:
+            if one.name not in families:
+                names = list(one.labels)
+                families[one.name] = GaugeMetricFamily(one.name, one.meaning, labels=names)
+            families[one.name].add_metric(list(one.labels.values()), one.value)
+        yield from families.values()
+
+
+def _labelling(_: Context, status: Status) -> Iterator[Reading]:
+    meaning = "Samples by where they stand."
+    for state, number in (
+        ("pool", status.pool),
+        ("assigned", status.assigned),
+        ("unsettled", status.unsettled),
+        ("skipped", status.skipped),
+        ("audit", status.audit),
+    ):
+        yield Reading("hone_samples", meaning, number, {"state": state})
+    yield Reading("hone_labels", "Labels in force.", status.labels)
+    audit = status.audit_progress
+    yield Reading("hone_audit_labels", "Audit samples with a label.", audit.labelled)
+    yield Reading("hone_snapshots", "Snapshots.", len(status.snapshots))
+    for reason, number in status.refused.items():
+        yield Reading("hone_refused_files", "Refused files by reason.", number, {"reason": reason})
+
+
+def _traffic(ctx: Context, status: Status) -> Iterator[Reading]:
+    yield Reading("hone_predictions", "Predictions in the database.", status.predictions)
+    waiting = "Segments with records that are on the service's disk only."
+    yield Reading("hone_undrained_segments", waiting, status.undrained_segments)
+    recorded, undrained = traffic_bytes(ctx.engine, ctx.workspace.traffic)
+    yield Reading("hone_traffic_bytes", "Bytes of all segments.", recorded)
+    yield Reading("hone_undrained_bytes", "Bytes of segments that are not drained.", undrained)
+    disk = shutil.disk_usage(ctx.workspace.root)
+    yield Reading("hone_disk_free_bytes", "Free on the disk of the workspace.", disk.free)
+    yield Reading("hone_disk_bytes", "Size of the disk of the workspace.", disk.total)
+
+
+def _model(_: Context, status: Status) -> Iterator[Reading]:
+    if status.champion is None or status.champion_since is None:
+        return
+    named = {"model": status.champion}
+    yield Reading("hone_champion_info", "The model that is released.", 1, named)
+    since = seconds_of(status.champion_since)
+    yield Reading("hone_champion_since_seconds", "Unix time of its release.", since)
+    for one in (status.champion_accuracy, status.champion_traffic_accuracy):
+        if one is not None:
+            yield from _interval("hone_audit_accuracy", "Of the champion, on the audit.", one)
+
+
+def _runs(_: Context, status: Status) -> Iterator[Reading]:
+    prefect = status.prefect
+    if prefect is None:
+        return
+    yield Reading("hone_prefect_up", "1 while Prefect answers.", prefect.problem is None)
+    yield Reading("hone_stuck_runs", "Runs that nothing runs any more.", len(prefect.stuck))
+    yield Reading("hone_late_runs", "Runs that are due and that no worker took.", prefect.late)
+
+
+def _interval(name: str, meaning: str, measured: Accuracy) -> Iterator[Reading]:
+    for bound in ("low", "value", "high"):
+        labels = {"of": measured.population, "bound": bound}
+        yield Reading(name, meaning, getattr(measured, bound), labels)
+
+
+def _watch(_: Context, status: Status) -> Iterator[Reading]:
+    last = status.last_decision
+    if last is None:
+        return
+    decided = seconds_of(last.decided_at)
+    yield Reading("hone_last_check_seconds", "Unix time of the last check.", decided)
+    for one in last.signals:
+        labels = {"signal": one.name}
+        fell = one.outcome.name.lower()
+        for name in ("drift", "none", "unknown"):
+            meaning = "1 for the outcome of this signal in the last check."
+            yield Reading("hone_signal_outcome", meaning, fell == name, {**labels, "outcome": name})
+
+
+READERS: tuple[Reader, ...] = (_labelling, _traffic, _model, _watch, _runs)
+
+
+def seconds_of(at: str) -> float:
+    """The Unix time of a time as the database has it."""
+    return datetime.fromisoformat(at).timestamp()

@@ -1,0 +1,104 @@
+"""The numbers of the loop: those of a workspace in which everything happened, read once."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.workspace import init_workspace
+from tasks.context import open_context
+from tasks.operate.metrics import LastExposition, exposition, readings, seconds_of
+from tasks.operate.status import load_status
+from tests.tasks.operate.sound_workspace import make_sound_workspace
+
+
+@pytest.fixture
+def sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    workspace = make_sound_workspace(tmp_path / "work")
+    monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
+    return workspace.root
+
+
+def samples_of(text: bytes) -> dict[str, list[tuple[dict[str, str], float]]]:
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((dict(sample.labels), sample.value))
+    return found
+
+
+def test_the_numbers_are_those_of_the_status(sound: Path) -> None:
+    ctx = open_context()
+    status = load_status(ctx)
+    found = samples_of(exposition(ctx))
+    states = {labels["state"]: value for labels, value in found["hone_samples"]}
+    assert states["pool"] == status.pool
+    assert states["audit"] == status.audit == 1
+    assert found["hone_labels"] == [({}, status.labels)]
+    assert found["hone_champion_info"] == [({"model": status.champion}, 1)]
+    assert found["hone_predictions"] == [({}, status.predictions)]
+    segments = [path.stat().st_size for path in (sound / "traffic").glob("*.seg")]
+    assert found["hone_traffic_bytes"] == [({}, sum(segments))]
+    assert found["hone_undrained_bytes"] == [({}, 0)]
+    assert status.last_decision is not None
+    assert found["hone_last_check_seconds"] == [({}, seconds_of(status.last_decision.decided_at))]
+
+
+def test_traffic_that_is_not_drained_is_counted_in_bytes(sound: Path) -> None:
+    (sound / "traffic" / "9-1-aa.seg").write_bytes(b"x" * 100)
+    found = samples_of(exposition(open_context()))
+    assert found["hone_undrained_bytes"] == [({}, 100)]
+
+
+def test_an_empty_workspace_has_numbers_and_names_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HONE_WORKSPACE", str(init_workspace(tmp_path / "w", ["cat", "dog"]).root))
+    found = samples_of(exposition(open_context()))
+    assert found["hone_labels"] == [({}, 0)]
+    assert "hone_champion_info" not in found
+    assert "hone_stuck_runs" not in found
+
+
+def test_no_number_has_two_values_and_no_name_two_kinds_of_labels(sound: Path) -> None:
+    found = readings(open_context())
+    keys = [(one.name, tuple(sorted(one.labels.items()))) for one in found]
+    assert len(keys) == len(set(keys))
+    kinds = {(one.name, tuple(one.labels)) for one in found}
+    assert len(kinds) == len({name for name, _ in kinds})
+
+
+def test_many_who_ask_at_once_share_a_reading() -> None:
+    reads = list[int]()
+    begun = threading.Event()
+
+    def read() -> bytes:
+        reads.append(1)
+        begun.wait()
+        return b"text"
+
+    last = LastExposition(read, seconds=1000)
+    texts = list[bytes]()
+    asking = [threading.Thread(target=lambda: texts.append(last.text())) for _ in range(5)]
+    for one in asking:
+        one.start()
+    begun.set()
+    for one in asking:
+        one.join()
+    assert texts == [b"text"] * 5
+    assert len(reads) == 1
+
+
+def test_a_reading_that_failed_is_tried_again() -> None:
+    problems = [OSError("away")]
+
+    def read() -> bytes:
+        if problems:
+            raise problems.pop()
+        return b"text"
+
+    last = LastExposition(read)
+    with pytest.raises(OSError, match="away"):
+        last.text()
+    assert last.text() == b"text"
