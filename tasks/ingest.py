@@ -5,15 +5,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import task
+from sqlalchemy import Connection
 
 from core.database import writing
+from core.locks import fence, only_writer
 from core.text import printable
+from labeling.formats.image_lookup import Absent, ingested_images
+from labeling.formats.metadata_table import match_metadata, read_metadata
 from labeling.ingest.intake import Intake, adopt, ingest
+from labeling.ledger.answers import known_samples
+from labeling.ledger.metadata import save_metadata
 from labeling.ledger.watermarks import ADOPTED, save_watermark, watermark_of
 from models.serving import prediction_store
 from tasks.context import open_context
 from tasks.report.artifacts import progress
-from tasks.report.refusals import by_reason, refused_lines
+from tasks.report.refusals import by_reason, metadata_lines, refused_lines
 from tasks.retries import is_transient_error
 
 if TYPE_CHECKING:
@@ -44,6 +50,39 @@ def ingest_files(folders: list[str], processes: int) -> int:
     show(1, 1)
     print_intake(counts, ", ".join(folders))
     return counts.added
+
+
+@task(retries=2, retry_delay_seconds=[5, 30], retry_condition_fn=is_transient_error)
+def record_metadata(path: str, folders: list[str]) -> int:
+    """Record what a table says of the images below `folders`; return how many values are new.
+
+    Idempotent: a value that is known is not written again, one that differs replaces it.
+    """
+    ctx = open_context()
+    file = read_metadata(Path(path))
+    with only_writer(ctx.engine, "intake") as token, writing(ctx.engine) as connection:
+        fence(connection, token)
+        ours = set(known_samples(connection, sorted({row.sample_id for row in file.rows})))
+        names = [row.image for row in file.rows if row.image and row.sample_id not in ours]
+        matched = match_metadata(file, _images_below(connection, names, folders), ours)
+        counts = save_metadata(connection, matched.values)
+    print(printable("\n".join(metadata_lines(file, matched, counts))))
+    return counts.new + counts.changed
+
+
+def _images_below(
+    connection: Connection, names: list[str], folders: list[str]
+) -> dict[str, str | Absent]:
+    """The sample of each name, in the first of the folders that has it."""
+    places: dict[str, str | Absent] = {}
+    for folder in dict.fromkeys(one if one.is_dir() else one.parent for one in map(Path, folders)):
+        left = [name for name in names if not isinstance(places.get(name), str)]
+        places = {**ingested_images(connection, left, folder), **_samples_in(places)}
+    return places
+
+
+def _samples_in(places: dict[str, str | Absent]) -> dict[str, str | Absent]:
+    return {name: place for name, place in places.items() if isinstance(place, str)}
 
 
 @task(retries=2, retry_delay_seconds=[5, 30], retry_condition_fn=is_transient_error)

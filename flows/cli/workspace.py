@@ -47,12 +47,18 @@ def init(
 def ingest(
     paths: Annotated[list[Path] | None, typer.Argument(help="Folders or files.")] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(help="A CSV file: an image in each line, and columns that verdicts look at."),
+    ] = None,
 ) -> None:
     """Take in images: folders, recursively; also what the service was sent."""
     with single_run():
         from flows.ingest_images import ingest_images
 
-        ingest_images([str(path.expanduser().resolve()) for path in paths or []] or None, processes)
+        folders = [str(path.expanduser().resolve()) for path in paths or []]
+        table = str(metadata.expanduser().resolve()) if metadata else None
+        ingest_images(folders or None, processes, table)
 
 
 @app.command(rich_help_panel=PANEL)

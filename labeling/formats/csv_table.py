@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from core.text import short
@@ -30,22 +30,43 @@ CSV_COLUMNS = [
 
 def read_csv(path: Path, classes: Sequence[str], kind: Kind) -> LabelFile:
     """The rows of a table in UTF-8 with a header; commas, semicolons or tabs part its columns."""
+    header, records = read_table(path, ((*IMAGE_COLUMNS, "sample_id"), LABEL_COLUMNS))
+    columns, rows = _meanings(header), list[Row]()
+    for where, cells, detail in records:
+        if cells is None:
+            rows.append(Row(where, reason="MALFORMED", detail=detail))
+        else:
+            values = {name: value_of(cells[place]) for name, place in columns.items()}
+            rows.append(_csv_row(where, values))
+    return LabelFile(path, _not_none(rows, path))
+
+
+def read_table(
+    path: Path, needed: Sequence[Sequence[str]]
+) -> tuple[list[str], Iterator[tuple[str, list[str] | None, str]]]:
+    """The columns of a table, and each record with its place; without cells it is malformed.
+
+    The header names one column of each group of `needed`; of a malformed record there is why.
+    """
     lines = list(io.StringIO(text_of(path), newline=""))
-    delimiter, header, at = _header(lines, path)
-    columns, width, rows = _meanings(header), len(header), list[Row]()
+    delimiter, header, at = _header(lines, path, needed)
+    return header, _records(lines, at, delimiter, len(header))
+
+
+def _records(
+    lines: Sequence[str], at: int, delimiter: str, width: int
+) -> Iterator[tuple[str, list[str] | None, str]]:
     while at < len(lines):
         cells, read = _record(lines[at : at + RECORD_LINES], delimiter)
         where, at = f"line {at + 1}", at + read
         if cells is None:
             detail = f"a quote is not closed within {RECORD_LINES} lines, or text follows it"
-            rows.append(Row(where, reason="MALFORMED", detail=f"{detail}; double quotes in text"))
+            yield where, None, f"{detail}; double quotes in text"
         elif cells and len(cells) != width:
             detail = f"{len(cells)} columns where the header has {width}; quote its text"
-            rows.append(Row(where, reason="MALFORMED", detail=detail))
+            yield where, None, detail
         elif cells:
-            values = {name: value_of(cells[place]) for name, place in columns.items()}
-            rows.append(_csv_row(where, values))
-    return LabelFile(path, _not_none(rows, path))
+            yield where, cells, ""
 
 
 def _record(lines: Sequence[str], delimiter: str) -> tuple[list[str] | None, int]:
@@ -69,7 +90,9 @@ def write_csv(export: Export, folder: Path) -> None:
         writer.writerows(map(cell_of, row) for row in table.itertuples(index=False))
 
 
-def _header(lines: Sequence[str], path: Path) -> tuple[str, list[str], int]:
+def _header(
+    lines: Sequence[str], path: Path, needed: Sequence[Sequence[str]]
+) -> tuple[str, list[str], int]:
     """What parts the columns, their names, and how many lines the header ends after."""
     headers = []
     blank = next(at for at, line in enumerate(lines) if line.strip("\r\n"))
@@ -77,12 +100,12 @@ def _header(lines: Sequence[str], path: Path) -> tuple[str, list[str], int]:
         cells, read = _record(lines[blank : blank + RECORD_LINES], delimiter)
         header = [name.strip().casefold() for name in cells or []]
         headers.append(header)
-        columns = _meanings(header)
-        if "label" in columns and {"image", "sample_id"} & set(columns):
+        if all(set(names) & set(header) for names in needed):
             return delimiter, header, blank + read
+    groups = " and ".join(f"one of {', '.join(names)}" for names in needed)
     raise ValueError(
-        f"{path}: its first line names the columns {short(max(headers, key=len))}; one of "
-        f"{', '.join(IMAGE_COLUMNS)}, sample_id and one of {', '.join(LABEL_COLUMNS)} are needed"
+        f"{path}: its first line names the columns {short(max(headers, key=len))}; "
+        f"{groups} {'are' if len(needed) > 1 else 'is'} needed"
     )
 
 

@@ -75,6 +75,18 @@ def take_images(
     return IngestedImages({**located, **lost, **outcomes, **exported}, added)
 
 
+def ingested_images(
+    connection: Connection, names: Iterable[str], folder: Path
+) -> dict[str, str | Absent]:
+    """The sample that each name stands for, of images that were ingested already."""
+    located = find_files(names, folder)
+    outcomes = _outcomes(connection, {name: _path(folder, name, located) for name in located})
+    detail = f"it was not ingested; `hone ingest {folder}` takes it"
+    unknown = {name: place if isinstance(place, Absent) else Absent("NOT_INGESTED", detail)
+               for name, place in located.items()}  # fmt: skip
+    return {**unknown, **outcomes}
+
+
 def find_files(
     names: Iterable[str], folder: Path, *, allow_outside: bool = False
 ) -> dict[str, str | Absent]:

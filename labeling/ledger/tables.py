@@ -54,6 +54,17 @@ sources = Table(
     Column("seen_at", Text, nullable=False),
 )
 
+# What was given about images beside their labels: each column's values are slices of a verdict.
+sample_metadata = Table(
+    "sample_metadata",
+    metadata,
+    Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
+    Column("name", Text, primary_key=True, index=True),  # of the column
+    Column("value", Text, nullable=False),
+    Column("given_at", Text, nullable=False),
+    info=COVERED,
+)
+
 refusals = Table(
     "refusals",
     metadata,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from labeling.consensus.settle import SettlePolicy
+from labeling.ledger.metadata import SliceCounts
 from labeling.ledger.report_queries import AssignmentCounts, RefusedAnswer
 from labeling.quality import agreement
 
@@ -125,6 +126,7 @@ class QualityReport:
     refused_answers: dict[str, int]
     refused: list[RefusedAnswer]
     remarks: list[str] = field(default_factory=list)
+    slices: list[SliceCounts] = field(default_factory=list)  # of the metadata that was given
 
 
 def report_annotators(

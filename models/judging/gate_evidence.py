@@ -46,7 +46,8 @@ class Rows:
     truths: tuple[Any, ...]
     challenger: Scored
     champion: Scored | None
-    slices: Mapping[str, Sequence[str]] = field(default_factory=dict)  # column: value of each row
+    # column: the value of each row, None for a row that is in no slice of it
+    slices: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.sample_ids)

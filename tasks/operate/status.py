@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 
 from core.database import now
 from labeling.ledger.audit_progress import AuditProgress, load_audit_progress
+from labeling.ledger.metadata import metadata_columns
 from labeling.ledger.overview import count_open, count_unsettled, ledger_counts, snapshot_names
 from models.registry.overview import Accuracy, LastVerdict, registry_overview
 from models.serving.prediction_store import count_predictions, undrained_segments
@@ -45,6 +46,7 @@ class Status:
     at: str
     champion_traffic_accuracy: Accuracy | None = None
     duel: DuelStanding | None = None  # under way
+    metadata: list[str] = field(default_factory=list)  # columns on which verdicts look for a loss
     trained_snapshots: frozenset[str] = field(default=frozenset(), repr=False)
     prefect: "PrefectOverview | None" = None  # None: no server is configured
     next: NextStep | None = None
@@ -97,5 +99,6 @@ def status_of(engine: Engine, *, audit_needed: int) -> Status:
             last_decision=newest_decision(connection),
             at=now(),
             duel=duel_standing(connection),
+            metadata=metadata_columns(connection),
             trained_snapshots=registry.trained_snapshots,
         )

@@ -52,7 +52,8 @@ def _images(status: Status) -> str:
     served = f", {status.served_samples:,} of them from traffic" if status.served_samples else ""
     count = sum(status.refused.values())
     refused = f"; {counted(count, 'file')} refused (`hone refused`)" if count else ""
-    return f"{status.samples:,}{served}{refused}"
+    known = f"; slices by {', '.join(status.metadata)}" if status.metadata else ""
+    return f"{status.samples:,}{served}{refused}{known}"
 
 
 def _audit(status: Status) -> str:

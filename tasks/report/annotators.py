@@ -1,12 +1,14 @@
 """Reports on annotators and labels: read from the ledger, for commands and for Prefect."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import Engine
 
 from labeling.consensus.settle import SettlePolicy
 from labeling.ledger import report_queries as queries
 from labeling.ledger.gold import gold_labels
+from labeling.ledger.metadata import count_slices
 from labeling.quality.reports import (
     AnnotatorReport,
     QualityReport,
@@ -32,7 +34,7 @@ def annotators_report(
 def quality_report(engine: Engine, policy: SettlePolicy, classes: Sequence[str]) -> QualityReport:
     """How far annotators agree, how the labels stand, and what is disputed or refused."""
     with engine.connect() as connection:
-        return report_quality(
+        report = report_quality(
             queries.load_shown_answers(connection),
             labels=queries.load_label_table(connection),
             gold=len(gold_labels(connection)),
@@ -42,3 +44,4 @@ def quality_report(engine: Engine, policy: SettlePolicy, classes: Sequence[str])
             policy=policy,
             classes=classes,
         )
+        return replace(report, slices=count_slices(connection))

@@ -20,7 +20,7 @@ WORK = ["seconds", "fast", "prediction taken", "same when blind", "led by it"]
 AGREEMENT = ["alpha", "samples", "in words"]
 # Columns that wrap on a narrow screen; figures never do.
 WORDS = frozenset({"annotator", "and", "class", "shows", "answered", "round", "in words",
-                   "where and why", "refused"})  # fmt: skip
+                   "where and why", "refused", "column", "value"})  # fmt: skip
 Measured = TypeVar("Measured", Agreement, PairAgreement)
 
 
@@ -51,6 +51,12 @@ def show_quality(report: QualityReport, console: Console | None = None) -> None:
     print_table(screen, "Rounds", rounds[::-1], words=WORDS)
     pairs = [_pair(row) for row in _lowest(report.pairs, lambda row: row.kappa)]
     print_table(screen, "Pairs", pairs, words=WORDS)
+    slices = [
+        {"column": row.column, "value": row.value, "images": str(row.samples),
+         "labels": str(row.labels), "in the audit": str(row.audit)}
+        for row in report.slices
+    ]  # fmt: skip
+    print_table(screen, "Slices", slices, words=WORDS)
     refused = [
         {"refused": row.reason, "annotator": row.annotator or NOTHING,
          "where and why": row.detail or NOTHING}

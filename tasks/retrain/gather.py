@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 from core.intervals import Interval
 from labeling.audit.numbers import Part
 from labeling.audit.rows import Population, of_part
+from labeling.ledger.metadata import slice_columns
 from labeling.ledger.reasons import LEARNT_FROM, Split
-from labeling.ledger.samples import groups_of, months_added
+from labeling.ledger.samples import groups_of
 from labeling.snapshots import publish as frozen
 from models.judging.aligned import aligned_outputs
 from models.judging.corruptions import MOST_ROWS, robustness
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from models.registry.model_store import LoadedModel
 
 POOL, TRAFFIC = Population.POOL, Population.TRAFFIC
-SLICES = ("origin", "source", "month")  # columns whose values are judged by themselves
+SLICE = "slice "  # begins the columns of the rows whose values are judged by themselves
 HELD_OUT = (Split.TEST, Split.HELD)
 
 
@@ -103,9 +104,11 @@ def _parts(
     """The rows of each population, and of the traffic where any of it has a label."""
     audited = table[table["split"] == Split.TEST]
     names = audited["sample_id"].tolist()
-    months = months_added(connection, names)
     groups = audited["sample_id"].map(groups_of(connection, names))
-    audited = audited.assign(group_id=groups, month=audited["sample_id"].map(months))
+    slices = {"source": audited["source"].tolist(), **slice_columns(connection, names)}
+    columns = {f"{SLICE}{name}": pd.Series(values, index=audited.index, dtype=object)
+               for name, values in slices.items()}  # fmt: skip
+    audited = audited.assign(group_id=groups, **columns)
     parts = {POOL: of_part(connection, audited, part=Part.GATE)}
     if champion is not None:
         served = served_groups(connection, champion, groups.tolist())
@@ -149,7 +152,11 @@ def _evidence(
             truths=tuple(part["label"]),
             challenger=of(challenger, samples),
             champion=of(others[0], samples) if others else None,
-            slices={column: part[column].astype(str).tolist() for column in SLICES},
+            slices={
+                name.removeprefix(SLICE): part[name].tolist()
+                for name in map(str, part)
+                if name.startswith(SLICE)
+            },
         )
 
     return Evidence(

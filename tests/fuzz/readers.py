@@ -13,6 +13,7 @@ from core.workspace import load_workspace
 from labeling.formats import READERS
 from labeling.formats.image_lookup import Absent, find_files
 from labeling.formats.imports import match, read_labels, record_gold, record_import
+from labeling.formats.metadata_table import match_metadata, read_metadata
 from labeling.kinds import KINDS
 from labeling.ledger.answers import record_answers
 from labeling.studio import client
@@ -39,6 +40,24 @@ def reader(name: str) -> Callable[[Path], Act]:
         return act
 
     return opened
+
+
+def metadata(folder: Path) -> Act:
+    """What a table says of images that exist, in columns and values that can be stored."""
+    samples: dict[str, str | Absent] = {f"{number}.png": f"{number:064}" for number in range(8)}
+
+    def act(content: bytes) -> object:
+        (folder / "about.csv").write_bytes(content)
+        file = read_metadata(folder / "about.csv")
+        matched = match_metadata(file, samples, {*map(str, samples.values())})
+        for row in matched.refused:
+            assert row.where and row.reason and row.detail.encode(), row
+        for values in matched.values.values():
+            for name, value in values.items():
+                assert name.encode() and " " not in name and len(value.encode()) <= 4 * 200
+        return None
+
+    return act
 
 
 def label_files() -> list[bytes]:

@@ -107,6 +107,13 @@ def csv() -> list[bytes]:
             f"\ufefffile;class\r\n{rows}".replace(",", ";").encode()]  # fmt: skip
 
 
+def metadata() -> list[bytes]:
+    """Tables of what is known about images beside their labels."""
+    rows = "".join(f'{number}.png,"lens, {number}",north\n' for number in range(8))
+    ids = "".join(f"{number:064}\t{number % 3}\tcat\n" for number in range(6))
+    return [f"image,lens,site\n{rows}".encode(), f"sample_id\tLens Type\tlabel\n{ids}".encode()]
+
+
 def coco() -> list[bytes]:
     """Images, annotations and categories."""
     numbers = range(1, 7)

@@ -27,6 +27,7 @@ TARGETS: dict[str, Target] = {
     "staged image": Target(readers.addresses, service.staged_image),
     "webhook": Target(seeds.backend, service.webhook),
     "csv": Target(seeds.csv, readers.reader("csv")),
+    "metadata": Target(seeds.metadata, readers.metadata),
     "coco": Target(seeds.coco, readers.reader("coco")),
     "label-studio": Target(seeds.exports, readers.reader("label-studio"), lines_per_byte=80),
     "import": Target(readers.label_files, readers.label_import, lines=400_000, lines_per_byte=800),

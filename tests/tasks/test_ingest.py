@@ -11,6 +11,8 @@ from models.serving import prediction_store
 from models.serving.segments import SegmentWriter
 from tasks import ingest
 from tasks.context import open_context
+from tasks.operate.status import load_status
+from tasks.operate.status_view import status_lines
 from tests.models.saved_models import png
 from tests.models.serving.test_prediction_store import served
 from tests.tasks.labelled_folders import new_workspace
@@ -64,3 +66,27 @@ def test_large_served_images_are_looked_at_a_few_at_a_time(
     monkeypatch.setattr(intake, "PART_BYTES", 2 * len(png(0)))
     assert ingest.adopt_traffic.fn() == 8
     assert max(sizes) <= 3
+
+
+def test_a_table_says_more_of_the_images_of_several_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_workspace(tmp_path, monkeypatch)
+    folders = [tmp_path / "north", tmp_path / "south"]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        (folder / f"{number}.png").write_bytes(png(number))
+    places = [str(folder) for folder in folders]
+    ingest.ingest_files.fn(places, 1)
+    (tmp_path / "about.csv").write_text("image,lens\n0.png,50\n1.png,35\n2.png,35\n")
+    capsys.readouterr()
+    assert ingest.record_metadata.fn(str(tmp_path / "about.csv"), places) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "about.csv: lens of 2 images: 2 values new, 0 changed, 0 known, refused: 1 NO_SUCH_IMAGE"
+    )
+    assert lines[1].startswith("  line 4: NO_SUCH_IMAGE, '2.png' is no file")
+    assert ingest.record_metadata.fn(str(tmp_path / "about.csv"), places) == 0
+    status = load_status(open_context())
+    assert status.metadata == ["lens"]
+    assert dict(status_lines(status))["Images"] == "2; slices by lens"

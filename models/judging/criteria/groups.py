@@ -227,7 +227,7 @@ def _masked(evidence: Evidence, rows: Rows, mask: np.ndarray) -> _Masked:
     masks = dict(evidence.kind.groups(rows.truths))
     for column, values in rows.slices.items():
         cells = np.asarray(values, dtype=object)
-        masks |= {f"{column} {value}": cells == value for value in set(values)}
+        masks |= {f"{column} {value}": cells == value for value in set(values) - {None}}
     return challenger[mask], champion[mask], {name: rows[mask] for name, rows in masks.items()}
 
 

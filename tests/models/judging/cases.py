@@ -30,7 +30,7 @@ def rows(
     champion: Collection[int] | None,
     *,
     name: str = "row",
-    slices: Mapping[str, Sequence[str]] | None = None,
+    slices: Mapping[str, Sequence[str | None]] | None = None,
     truths: Sequence[str] | None = None,
 ) -> Rows:
     """Truths in turn, and each model wrong on the rows named, and as confident as it is right."""

@@ -10,6 +10,7 @@ from core.workspace import init_workspace
 from labeling.audit.membership import draw_standing_audit, set_key
 from labeling.audit.numbers import AuditPolicy, Part
 from labeling.audit.rows import of_part
+from labeling.ledger.metadata import save_metadata
 from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots.publish import load_snapshot
 from labeling.snapshots.table import SnapshotConfig
@@ -181,3 +182,23 @@ def test_a_class_that_was_taken_away_is_no_comparison(ctx: Context) -> None:
     verdict = judged(ctx, save(ctx, snapshot, seed=2), snapshot)
     assert verdict.outcome == "HOLD"
     assert verdict.reasons[0].startswith("champion: probabilities are")
+
+
+def test_the_values_of_any_column_are_slices_and_change_nothing_else(ctx: Context) -> None:
+    draw(ctx)
+    snapshot = cut()
+    first, second = save(ctx, snapshot, seed=1), save(ctx, snapshot, seed=2)
+    put_in_service(ctx, first)
+    before = evidence_on(ctx, second, snapshot).rows["pool"]
+    lens = dict(zip(sorted(before.sample_ids), ["50", "35"] * 99, strict=False))
+    given = {name: {"lens": value} for name, value in lens.items()}
+    fingerprint = gather.gate_rows(ctx, second, snapshot).fingerprint
+    with writing(ctx.engine) as connection:
+        save_metadata(connection, {name: given[name] for name in before.sample_ids[1:]})
+    after = evidence_on(ctx, second, snapshot).rows["pool"]
+    assert set(after.slices) - set(before.slices) == {"lens"}
+    assert after.slices["lens"] == [None, *(lens[name] for name in before.sample_ids[1:])]
+    assert {*after.slices} == {"source", "origin", "folder", "month", "lens"}
+    assert {str(name).rpartition("/")[2] for name in after.slices["folder"]} == {"cat", "dog"}
+    assert gather.gate_rows(ctx, second, snapshot).fingerprint == fingerprint
+    assert freeze.freeze_labels.fn(SnapshotConfig(), SoftPolicy(), every=1) is None

@@ -37,6 +37,14 @@ def test_groups_on_which_the_models_agree_do_not_lower_the_level() -> None:
     assert by_name(case(rows(300, cats, dogs, slices=agree)))["class cat"].status == Status.FAIL
 
 
+def test_a_loss_on_the_rows_of_one_value_of_any_column_is_seen() -> None:
+    lost, won = range(24), range(30, 120)  # rows of one lens lose, the whole gains
+    lenses = ["50" if row < 30 else "35" if row < 150 else None for row in range(300)]
+    groups = by_name(case(rows(300, lost, won, slices={"lens": lenses})))
+    assert groups["lens 50"].status == Status.FAIL and groups["lens 50"].name == "slices"
+    assert {name for name in groups if name.startswith("lens")} == {"lens 50", "lens 35"}
+
+
 def test_what_looks_as_if_it_fell_asks_for_a_few_more() -> None:
     pool = rows(45, (0, 3), range(1, 45, 3))  # two of 15 cats are lost, none won
     cat = by_name(case(pool))["class cat"]
