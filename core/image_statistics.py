@@ -16,6 +16,7 @@ STATISTICS = (
 FORMATS: Mapping[str, int] = {"JPEG": 0, "PNG": 1, "WebP": 2, "BMP": 3, "TIFF": 4}
 HALF = np.dtype("<f2")  # of a statistic, as it is recorded
 EDGE = 24  # of 255, between neighbouring pixels: what the eye takes for an edge
+COLOUR_SIDE, DETAIL_SIDE = 64, 96  # pixels that are looked at: a large picture takes no longer
 GREY = 2  # of 255, between colours: a grey picture after JPEG's rounding
 _WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue in brightness
 _NOISE = np.sqrt(np.pi / 2) / 6  # of the mean absolute answer of the mask: Gaussian deviation
@@ -41,15 +42,29 @@ def statistics_of(pixels: np.ndarray, container: Container | None = None) -> np.
         raise ValueError(
             f"the picture is {pixels.dtype} {pixels.shape}; uint8 [height, width, 3] is needed"
         )
-    colours = pixels.reshape(-1, 3).astype(np.float32)
-    grey = (colours @ _WEIGHTS).reshape(pixels.shape[:2])
-    means, spreads = colours.mean(axis=0), colours.std(axis=0)
-    range_ = colours.max(axis=1) - colours.min(axis=1)
+    step = -(-max(pixels.shape[:2]) // COLOUR_SIDE)
+    planes = _planes(pixels[::step, ::step])
+    grey = _WEIGHTS @ planes
+    means, spreads = planes.mean(axis=1), planes.std(axis=1)
+    range_ = planes.max(axis=0) - planes.min(axis=0)
+    middle = _WEIGHTS @ _planes(_middle(pixels))
+    detail = _detail(middle.reshape(_middle(pixels).shape[:2]))
     numbers = [
-        grey.mean(), grey.std(), *means, *spreads, range_.mean(), _colourfulness(colours),
-        *_detail(grey), _border(grey), _entropy(grey), float((range_ <= GREY).mean()),
+        grey.mean(), grey.std(), *means, *spreads, range_.mean(), _colourfulness(planes), *detail,
+        _border(pixels) - grey.mean(), _entropy(grey), (range_ <= GREY).mean(),
     ]  # fmt: skip
     return np.array([*numbers, *_about(container)], np.float32)
+
+
+def _planes(pixels: np.ndarray) -> np.ndarray:
+    """Red, green and blue, one row each."""
+    return np.ascontiguousarray(pixels.reshape(-1, 3).T, np.float32)
+
+
+def _middle(pixels: np.ndarray) -> np.ndarray:
+    """The middle of the picture, which says enough about its details."""
+    down, right = (max(side - DETAIL_SIDE, 0) // 2 for side in pixels.shape[:2])
+    return pixels[down : down + DETAIL_SIDE, right : right + DETAIL_SIDE]
 
 
 def packed(statistics: np.ndarray) -> bytes:
@@ -69,12 +84,11 @@ def unpacked(recorded: "list[bytes | None]") -> np.ndarray:
     return numbers.astype(np.float32)
 
 
-def _colourfulness(colours: np.ndarray) -> float:
-    """How far the two opponent colours spread (Hasler and Suesstrunk)."""
-    opponents = np.stack([
-        colours[:, 0] - colours[:, 1], (colours[:, 0] + colours[:, 1]) / 2 - colours[:, 2]
-    ])  # fmt: skip
-    return float(np.hypot(*opponents.std(axis=1)) + 0.3 * np.hypot(*opponents.mean(axis=1)))
+def _colourfulness(planes: np.ndarray) -> float:
+    """How far the two opponent colours spread and lie from grey (Hasler and Suesstrunk)."""
+    red, green, blue = planes
+    one, other = red - green, (red + green) / 2 - blue
+    return float(np.hypot(one.std(), other.std()) + 0.3 * np.hypot(one.mean(), other.mean()))
 
 
 def _detail(grey: np.ndarray) -> tuple[float, float, float]:
@@ -91,15 +105,15 @@ def _detail(grey: np.ndarray) -> tuple[float, float, float]:
     return float(np.log1p(laplacian.var())), float(noise), float(edges.mean())
 
 
-def _border(grey: np.ndarray) -> float:
-    """The brightness of the outermost rows and columns, less that of the picture."""
-    ring = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    return float(ring.mean() - grey.mean())
+def _border(pixels: np.ndarray) -> float:
+    """The brightness of the outermost rows and columns."""
+    ring = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return float((_WEIGHTS @ _planes(ring)).mean())
 
 
 def _entropy(grey: np.ndarray) -> float:
     """Bits of the histogram of 64 greys."""
-    counts = np.bincount((grey.ravel() / 4).astype(np.intp), minlength=64)
+    counts = np.bincount((grey / 4).astype(np.intp), minlength=64)
     shares = counts[counts > 0] / grey.size
     return float(-(shares * np.log2(shares)).sum())
 

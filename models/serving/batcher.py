@@ -72,6 +72,7 @@ class Inference:
         *,
         recorded: bool = True,
         known: Mapping[int, Answer] | None = None,
+        source: str | None = None,
     ) -> "Future[list[Answer]]":
         """One answer for each image, in order; a bad image has an `error` and affects no other.
 
@@ -81,7 +82,7 @@ class Inference:
         Only pre-annotations go unrecorded: they are no traffic, and their images were checked when
         they were ingested. `known` are answers, by position, that were recorded before.
         """
-        request = Waiting(request_id, images, recorded, known or {})
+        request = Waiting(request_id, images, recorded, known or {}, source)
         self._start(request, self._active())
         return request.answers
 
@@ -198,6 +199,8 @@ class Inference:
             needs_review=confidence < self._needs_review_below,
             served_at=now(),
             embedding=half_precision(embedding),
+            statistics=picture.statistics,
+            source=request.source,
         )
 
 

@@ -12,8 +12,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
+from core.image_statistics import Container, packed, statistics_of
 from core.images import ImageRefused, InspectedImage, decode_inspected, inspect_image
 from models.network.images import prepare
 from models.serving.requests import RequestError
@@ -36,6 +38,7 @@ class Picture:
     sample_id: str
     pixels: torch.Tensor | None
     answer: Answer | None = None
+    statistics: bytes | None = None  # as recorded
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Waiting:
     images: Sequence[bytes]
     recorded: bool = True
     known: Mapping[int, Answer] = field(default_factory=dict)  # by position, recorded before
+    source: str | None = None  # where the images come from, as the client says
     answers: "Future[list[Answer]]" = field(default_factory=Future)
     inspected: list[InspectedImage | Answer] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)  # of the first images, in order
@@ -145,10 +149,27 @@ def _decode_next(request: Waiting) -> Picture:
     if not isinstance(inspected, InspectedImage):
         return Picture(received, "", None, inspected)
     try:
-        pixels = prepare(decode_inspected(inspected), request.image_size)
+        decoded = decode_inspected(inspected)
+        pixels = prepare(decoded, request.image_size)
+        statistics = _statistics(pixels, decoded, inspected) if request.recorded else None
     except Exception as error:
         return Picture(received, "", None, _refusal(error))
-    return Picture(received, hashlib.sha256(received).hexdigest(), pixels)
+    sample_id = hashlib.sha256(received).hexdigest()
+    return Picture(received, sample_id, pixels, statistics=statistics)
+
+
+def _statistics(pixels: torch.Tensor, decoded: np.ndarray, inspected: InspectedImage) -> bytes:
+    """The statistics as those of the image once it is stored, so that the two compare.
+
+    The size is unknown of an image that would be stored with other bytes.
+    """
+    stored = Container(
+        width=decoded.shape[1],
+        height=decoded.shape[0],
+        size=len(inspected.bare) if inspected.plain else None,
+        format="JPEG" if inspected.kind == "JPEG" else "PNG",
+    )
+    return packed(statistics_of(pixels.permute(1, 2, 0).numpy(), stored))
 
 
 def _refusal(error: Exception) -> Answer:

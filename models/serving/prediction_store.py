@@ -36,7 +36,7 @@ from core import journal
 from core.database import Json, metadata, writing
 from core.locks import Token, fence, only_writer
 from core.rows import chunks
-from models.serving.segment_reader import FIELDS, Damage, Record, read_records, scan
+from models.serving.segment_reader import FIELDS, PACKED, Damage, Record, read_records, scan
 from models.serving.segments import DIGITS, HALF, remove_if_abandoned
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ predictions = Table(
     Column("needs_review", Boolean, nullable=False),
     Column("served_at", Text, nullable=False),
     Column("embedding", LargeBinary),  # float16; None where the service recorded none
+    Column("statistics", LargeBinary),  # of the image, float16 in the order of STATISTICS
+    Column("source", Text),  # the camera or site, as the client named it
     info=journal.COVERED,
 )
 
@@ -369,10 +371,11 @@ def _store(engine: Engine, token: Token, chunk: list[Record]) -> int:
 
 
 def _row(record: Record, seq: int) -> dict[str, Any]:
-    embedding = record.fields.get("embedding")  # absent from segments of older versions
+    packed = {name: record.fields.get(name) for name in PACKED}
     return {
         **{name: record.fields[name] for name in FIELDS},
-        "embedding": base64.b64decode(embedding) if embedding else None,
+        **{name: base64.b64decode(text) if text else None for name, text in packed.items()},
+        "source": record.fields.get("source"),
         "seq": seq,
         "segment": record.segment,
         "offset": record.offset,

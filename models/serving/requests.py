@@ -23,6 +23,7 @@ CHARSETS = {  # of file names: what clients call them, and Python
 }  # fmt: skip
 REASON = "hone.reason"  # of a refusal, in the scope of its request
 NAME_LENGTH = 200  # of a file's name in the answer
+SOURCE = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 HOW = f"send files, for example `curl -F {FIELD}=@cat.jpg -F {FIELD}=@dog.png ADDRESS/predict`"
 
@@ -71,6 +72,16 @@ def request_id_of(request: Request) -> str | None:
     if given is not None and not REQUEST_ID.fullmatch(given):
         raise RequestError(
             400, "BAD_REQUEST_ID", "X-Request-ID takes 1 to 128 of letters, digits and ._:/+=-"
+        )
+    return given
+
+
+def source_of(request: Request) -> str | None:
+    """Where the client says that the images come from; None where it says nothing."""
+    given = request.headers.get("x-source")
+    if given is not None and not SOURCE.fullmatch(given):
+        raise RequestError(
+            400, "BAD_SOURCE", "X-Source takes 1 to 100 printable characters of ASCII"
         )
     return given
 

@@ -20,6 +20,7 @@ SEARCH_BYTES = 2**20  # read at a time when looking for the next marker
 FIELDS = {"prediction_id": str, "request_id": str, "model": str, "sample_id": str, "label": str,
           "confidence": float, "probabilities": list, "needs_review": bool,
           "served_at": str}  # fmt: skip
+PACKED = ("embedding", "statistics")  # bytes in base64; older services wrote none
 MARKER_IN_NAME = re.compile(r"-([0-9a-f]{16})\.seg$")
 OLD_HEADER_START = re.compile(rb"[0-9a-f]{16} \{")
 
@@ -188,8 +189,10 @@ def _fields(text: bytes, **more: type) -> dict[str, Any] | None:
     """The fields of a record; None where another program wrote them, whatever the checksum says."""
     try:
         fields = json.loads(text)
-        embedding = fields.get("embedding")
-        base64.b64decode(embedding or "", validate=True)
+        for name in PACKED:
+            base64.b64decode(fields.get(name) or "", validate=True)
+        if not isinstance(fields.get("source"), str | None):
+            return None
         numbers = [fields["confidence"], *fields["probabilities"]]
         fits = all(type(fields[name]) is kind for name, kind in {**FIELDS, **more}.items())
         if not fits or not all(type(one) is float and math.isfinite(one) for one in numbers):

@@ -50,6 +50,8 @@ class Served:
     needs_review: bool
     served_at: str
     embedding: bytes | None = None  # float16, little-endian
+    statistics: bytes | None = None  # of the image: `core.image_statistics.packed`
+    source: str | None = None  # as the client named it in X-Source
 
 
 class SegmentWriter:
@@ -215,8 +217,10 @@ def checksum(text: bytes) -> bytes:
 
 
 def _as_json(record: Served) -> bytes:
-    embedding = base64.b64encode(record.embedding).decode() if record.embedding else None
-    return json.dumps(asdict(record) | {"embedding": embedding}, allow_nan=False).encode()
+    fields = asdict(record)
+    for name in ("embedding", "statistics"):
+        fields[name] = base64.b64encode(fields[name]).decode() if fields[name] else None
+    return json.dumps(fields, allow_nan=False).encode()
 
 
 def _encode(marker: bytes, sequence: int, text: bytes, image: bytes) -> bytes:

@@ -49,6 +49,7 @@ from models.serving.requests import (
     new_request_id,
     read_images,
     request_id_of,
+    source_of,
 )
 from models.serving.segments import SegmentWriter
 from models.serving.supervisor import end_with_supervisor
@@ -65,11 +66,12 @@ async def predict(request: Request) -> Response:
     """
     hone: Hone = request.app.state.hone
     try:
-        given = request_id_of(request)
+        given, source = request_id_of(request), source_of(request)
         files = await read_images(request)
         request_id = given or new_request_id()
         images = [content for _, content in files]
-        answers = await (hone.ask_once(given, images) if given else hone.ask(request_id, images))
+        asked = hone.ask_once if given else hone.ask
+        answers = await asked(request_id, images, source)
     except RequestError as problem:
         return problem.response()
     except Unavailable as error:
@@ -177,14 +179,18 @@ class Hone:
         """The model that answers now."""
         return self._follower.active if self._follower else self._alone
 
-    async def ask(self, request_id: str, images: list[bytes]) -> list[Answer]:
+    async def ask(
+        self, request_id: str, images: list[bytes], source: str | None = None
+    ) -> list[Answer]:
         """An answer for each image, recorded on disk before it is returned.
 
         Cancelling it stops the work on the images.
         """
-        return await awaited(self._inference.ask(request_id, images))
+        return await awaited(self._inference.ask(request_id, images, source=source))
 
-    async def ask_once(self, request_id: str, images: list[bytes]) -> list[Answer]:
+    async def ask_once(
+        self, request_id: str, images: list[bytes], source: str | None = None
+    ) -> list[Answer]:
         """The answers of `ask`, computed once for each request id, whichever worker gets it.
 
         The work stops when the last request that awaits it is cancelled.
@@ -192,7 +198,9 @@ class Hone:
         digest = await asyncio.to_thread(digest_of, images)
         known = self._asked.get(request_id)
         if known is None:
-            known = self._asked[request_id] = _Asked(digest, self._begin(request_id, images))
+            known = self._asked[request_id] = _Asked(
+                digest, self._begin(request_id, images, source)
+            )
             if len(self._asked) > REMEMBERED:  # one in progress would be computed twice
                 ended = (name for name, one in self._asked.items() if one.answers.done())
                 self._asked.pop(next(ended, ""), None)
@@ -210,20 +218,25 @@ class Hone:
         finally:
             known.awaited_by -= 1
 
-    def _begin(self, request_id: str, images: list[bytes]) -> "asyncio.Future[list[Answer]]":
+    def _begin(
+        self, request_id: str, images: list[bytes], source: str | None
+    ) -> "asyncio.Future[list[Answer]]":
         def forget_failure(done: "asyncio.Future[list[Answer]]") -> None:
             if done.cancelled() or done.exception():
                 self._asked.pop(request_id, None)  # a retry asks anew
 
-        answers = asyncio.ensure_future(self._ask_unless_recorded(request_id, images))
+        answers = asyncio.ensure_future(self._ask_unless_recorded(request_id, images, source))
         answers.add_done_callback(forget_failure)
         return answers
 
-    async def _ask_unless_recorded(self, request_id: str, images: list[bytes]) -> list[Answer]:
+    async def _ask_unless_recorded(
+        self, request_id: str, images: list[bytes], source: str | None
+    ) -> list[Answer]:
         try:
             async with self._earlier.claimed(request_id):
                 known = await asyncio.to_thread(self._recorded, request_id, images)
-                return await awaited(self._inference.ask(request_id, images, known=known))
+                asked = self._inference.ask(request_id, images, known=known, source=source)
+                return await awaited(asked)
         except (OSError, SQLAlchemyError) as error:
             raise Unavailable(f"earlier answers cannot be read ({error})") from error
 

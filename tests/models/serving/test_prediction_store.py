@@ -315,7 +315,7 @@ def test_what_was_not_drained_is_counted_with_its_age(engine: Engine, tmp_path: 
     "change",
     [{"label": None}, {"label": "a\0b"}, {"label": "\ud800"}, {"served_at": 5}, {"confidence": "1"},
      {"probabilities": None}, {"probabilities": [True]}, {"needs_review": 1}, {"embedding": "?"},
-     {"embedding": 3}, {"prediction_id": ["a"]}],
+     {"embedding": 3}, {"prediction_id": ["a"]}, {"statistics": "?"}, {"source": 3}],
 )  # fmt: skip
 def test_a_record_that_nothing_of_ours_wrote_keeps_no_other_from_being_drained(
     engine: Engine, tmp_path: Path, change: dict[str, object]
@@ -624,6 +624,17 @@ def test_a_recorded_embedding_comes_back_in_half_precision(engine: Engine, tmp_p
     assert predictions_of(engine, "hone:0002-b", rows["sample_id"].tolist()).empty
 
 
+def test_recorded_statistics_and_source_come_back(engine: Engine, tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    whole = replace(served(0, b"a"), statistics=b"\x00\x3c", source="gate 3")
+    writer.append([(whole, b"a"), (served(1, b"b"), b"b")])
+    writer.close()
+    assert drain(engine, tmp_path) == 2
+    rows = window(engine)
+    assert rows["statistics"].tolist() == [b"\x00\x3c", None]
+    assert rows["source"].fillna("none").tolist() == ["gate 3", "none"]
+
+
 def test_a_sample_that_was_served_twice_has_one_stored_prediction(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -653,7 +664,8 @@ def test_a_segment_of_an_older_version_drains_without_embeddings(
     engine: Engine, tmp_path: Path
 ) -> None:
     fields = asdict(served(0, b"a")) | {"length": 1}
-    del fields["embedding"]  # as the service wrote it before
+    for name in ("embedding", "statistics", "source"):
+        del fields[name]  # as the service wrote it before
     text = json.dumps(fields).encode()
     checksum = hashlib.sha256(text).hexdigest()[:16].encode()
     (tmp_path / "0001-1-a.seg").write_bytes(b"%s %s\na" % (checksum, text))

@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 
 from core.database import connect
 from core.http_access import BearerGuard
+from core.image_statistics import Container, packed, statistics_of
 from core.images import InspectedImage, decode_inspected, inspect_image
 from core.workspace import Workspace, load_workspace
 from models.network.images import prepare
@@ -136,6 +137,29 @@ def test_an_answer_is_on_disk_with_the_way_back_to_its_image(
     assert read_served_image(workspace.traffic, row) == png(2)
     assert (row.request_id, row.label) == (found["request_id"], found["predictions"][1]["label"])
     assert row.needs_review == found["predictions"][1]["needs_review"]
+    assert row.source is None
+
+
+def test_an_answer_is_recorded_with_statistics_and_source(client: TestClient, place: Place) -> None:
+    workspace, engine = place
+    files = {"images": ("one.png", png(1))}
+    response = client.post("/predict", files=files, headers={"X-Source": "gate 3, north"})
+    drain(engine, workspace.traffic)
+    row = find_prediction(engine, response.json()["predictions"][0]["prediction_id"])
+    assert row is not None
+    assert row.source == "gate 3, north"
+    content = inspect_image(png(1)).bare
+    picture = decode_inspected(inspect_image(png(1)))
+    pixels = prepare(picture, workspace.image_size).permute(1, 2, 0).numpy()
+    stored = Container(picture.shape[1], picture.shape[0], len(content), "PNG")
+    assert row.statistics == packed(statistics_of(pixels, stored))
+
+
+@pytest.mark.parametrize("source", ["", "a" * 101, "gate\t3"])
+def test_a_source_that_no_header_should_have_is_refused(client: TestClient, source: str) -> None:
+    files = {"images": ("one.png", png(1))}
+    response = client.post("/predict", files=files, headers={"X-Source": source})
+    assert (response.status_code, reason(response)) == (400, "BAD_SOURCE")
 
 
 def test_a_bad_image_gets_its_reason_and_the_others_their_answers(client: TestClient) -> None:
@@ -239,7 +263,7 @@ def test_a_request_in_progress_is_not_forgotten_for_later_ones(
     async def play() -> None:
         may_end = asyncio.Event()
 
-        async def answered(request_id: str, images: list[bytes]) -> list[Any]:
+        async def answered(request_id: str, images: list[bytes], source: None) -> list[Any]:
             begun.append(request_id)
             if request_id == "slow":
                 await may_end.wait()

@@ -1,0 +1,1 @@
+"""What the benchmarks of the watch share: images, their features, shifts, lives, and peers."""
