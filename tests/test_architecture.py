@@ -44,8 +44,10 @@ HOLDS_SQL = (
     "labeling/ingest/",
     "models/registry/",
     "models/serving/prediction_store.py",
+    "models/serving/traffic_history.py",  # reads what the prediction store wrote, for pages
     "models/watching/decisions.py",
     "models/watching/alerts.py",  # what was raised, and what became of each message
+    "models/watching/decision_history.py",
     "models/serving/checks.py",  # checks stand next to their data
     "models/watching/checks.py",
     "models/watching/alert_checks.py",

@@ -79,17 +79,18 @@ def _champion(connection: Connection) -> Champion | None:
     judged = connection.execute(measured.order_by(verdicts.c.decided_at.desc())).all()
     own, traffic = (
         next((one for verdict in judged if (one := accuracy(verdict)) is not None), None)
-        for accuracy in (_accuracy, _traffic_accuracy)
+        for accuracy in (pool_accuracy, traffic_accuracy)
     )
     return Champion(row.champion, row.released_at, row.who, own, traffic)
 
 
-def _traffic_accuracy(verdict: Row[Any]) -> Accuracy | None:
+def traffic_accuracy(verdict: Row[Any]) -> Accuracy | None:
+    """On the images that were served, of the reporting part of the audit."""
     reported = verdict.metrics.get("reported", {}).get("traffic")
     return None if reported is None else Accuracy(**reported, population="traffic")
 
 
-def _accuracy(verdict: Row[Any]) -> Accuracy | None:
+def pool_accuracy(verdict: Row[Any]) -> Accuracy | None:
     """On the reporting part of the audit; of an older verdict, or without such rows, the gate's."""
     reported = verdict.metrics.get("reported", {}).get("pool")
     if reported is not None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from sqlalchemy import Engine, select
@@ -22,6 +22,9 @@ from models.registry.model_store import (
     entry,
 )
 from models.registry.versions import models
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def damage_of(folder: Path, sha256: str) -> str | None:
@@ -48,6 +51,22 @@ def saved_card(folder: Path, sha256: str) -> bytes | None:
         return read_checked(folder / "card.json", manifest["card.json"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def saved_reference(folder: Path, sha256: str) -> "tuple[list[str], np.ndarray] | None":
+    """The samples that an entry stored predictions of, and its outputs for them, [n, numbers].
+
+    None where a file is damaged, or where an older version stored no samples. Embeddings and
+    weights are not loaded.
+    """
+    import numpy as np
+
+    if damage_of(folder, sha256) is not None:
+        return None
+    with np.load(folder / "reference.npz", allow_pickle=False) as arrays:
+        names = arrays["sample_ids"].astype(str).tolist() if "sample_ids" in arrays else []
+        outputs = arrays["probs"]
+    return (names, outputs) if names and len(names) == len(outputs) else None
 
 
 def identity_of(folder: Path) -> str:
