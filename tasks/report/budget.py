@@ -30,6 +30,7 @@ from models.registry.overview import registry_overview
 from tasks.context import Context, open_context
 from tasks.predictions import predict_with
 from tasks.report.batch_accuracy import batch_accuracies
+from tasks.report.budget_record import save_budget
 from tasks.report.budget_view import draw_budget
 
 MAX_ROUNDS = 12  # past rounds, for the curve and for how good forecasts were
@@ -67,6 +68,7 @@ def budget_report(policy: BudgetPolicy, *, seed: int = 0) -> BudgetReport:
         champion_accuracy=_champion_accuracy(ctx),
     )
     draw_budget(curve, report)
+    save_budget(curve, report)
     return report
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from models.registry.versions import models
 from tasks.context import open_context
 from tasks.report.batch_accuracy import batch_accuracies
 from tasks.report.budget import budget_report
+from tasks.report.budget_record import load_budget, save_budget
 from tasks.report.budget_view import budget_page, draw_budget, show_budget
 from tests.labeling.databases import make_engine
 
@@ -97,19 +99,23 @@ def test_a_forecast_is_scored_with_what_was_known_when_it_was_made(past, seen):
         assert row.error == row.came - row.forecast
 
 
-def test_a_report_fits_a_narrow_screen_and_its_picture_is_drawn(past, seen, tmp_path):
-    curve = curve_after(past, seen, 0)
-    advice, reason = advise(curve, BudgetPolicy(), price=0.5)
-    report = BudgetReport(
+def made_report(curve, folder, past, seen, price=0.5):
+    advice, reason = advise(curve, BudgetPolicy(), price=price)
+    return BudgetReport(
         snapshot=past[-1].name, labels=curve.labels, audit_rows=AUDIT, models=4,
-        features=seen.source, price=0.5, advice=advice, reason=reason,
+        features=seen.source, price=price, advice=advice, reason=reason,
         accuracy=curve.forecast(curve.labels),
-        forecasts=[priced_forecast(curve, more, 0.5) for more in (100, 500, 1000)],
+        forecasts=[priced_forecast(curve, more, price) for more in (100, 500, 1000)],
         points=list(curve.points), past=score_forecasts(past, seen, 0), past_error=0.02,
         past_error_of_no_change=0.05, choosing=None,
         batches=[_accuracies("round-0001"), _accuracies("round-0002", "no LURE: so it is")],
-        picture=str(tmp_path / "b.png"),
+        picture=str(folder / "b.png"),
     )  # fmt: skip
+
+
+def test_a_report_fits_a_narrow_screen_and_its_picture_is_drawn(past, seen, tmp_path):
+    curve = curve_after(past, seen, 0)
+    report = made_report(curve, tmp_path, past, seen)
     draw_budget(curve, report)
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
     screen = io.StringIO()
@@ -117,9 +123,9 @@ def test_a_report_fits_a_narrow_screen_and_its_picture_is_drawn(past, seen, tmp_
     shown = screen.getvalue()
     assert "50.00" in shown and "250.00" in shown and "500.00" in shown and "…" not in shown
     assert "\nround-0002: no LURE: so it is\n" in shown
-    assert shown.rstrip().endswith(f"{advice}: {reason}")
+    assert shown.rstrip().endswith(f"{report.advice}: {report.reason}")
     page = budget_page(report)
-    assert page.startswith(f"# {advice}\n") and "](data:image/png;base64,iVBOR" in page
+    assert page.startswith(f"# {report.advice}\n") and "](data:image/png;base64,iVBOR" in page
     assert "| 1,000 |" in page and "500.00 |" in page and "round-0002: no LURE: so it is" in page
     assert json.loads(json.dumps(asdict(report)))["forecasts"][0]["cost"] == 50
 
@@ -254,3 +260,44 @@ def test_a_workspace_without_a_snapshot_says_what_to_do(tmp_path: Path, monkeypa
     assert open_context().workspace.root == made.root
     with pytest.raises(ValueError, match="hone collect"):
         budget_report(BudgetPolicy())
+
+
+def test_the_curve_that_was_computed_last_is_on_record(past, seen, tmp_path):
+    curve = curve_after(past, seen, 0)
+    report = made_report(curve, tmp_path, past, seen)
+    save_budget(curve, report)
+    record = load_budget(tmp_path)
+    assert record is not None
+    assert (record.snapshot, record.labels, record.points) == (
+        past[-1].name,
+        LABELLED,
+        report.points,
+    )
+    assert [row[0] for row in record.ahead] == [row.more for row in report.forecasts]
+    at, value, low, high = record.curve[-1]
+    forecast = 1 - curve.errors(np.array([at]))[0, 0]
+    assert value == pytest.approx(forecast)
+    assert low < value < high
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda written: b"{" + written,
+        lambda written: b"[]",
+        lambda written: b"[" * 100_000,
+        lambda written: written.replace(b'"labels"', b'"lables"'),
+        lambda written: written + b" " * 2**20,
+        lambda written: re.sub(rb'"ahead": \[\s*\[', b'"ahead": [[NaN, ', written),
+        lambda written: re.sub(rb'"curve": \[\s*\[\s*[0-9.]+', b'"curve": [[NaN', written),
+    ],
+)
+def test_a_damaged_record_of_the_curve_is_none(past, seen, tmp_path, change):
+    assert load_budget(tmp_path) is None
+    curve = curve_after(past, seen, 0)
+    save_budget(curve, made_report(curve, tmp_path, past, seen))
+    path = tmp_path / "budget.json"
+    written = path.read_bytes()
+    path.write_bytes(change(written))
+    assert path.read_bytes() != written
+    assert load_budget(tmp_path) is None
