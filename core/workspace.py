@@ -13,7 +13,7 @@ from core.git import commit, git, has_commits, start_repository
 from core.hone_toml import LABEL_KINDS, LabelClass, hone_toml_text, parse_hone_toml
 
 GITIGNORE = (
-    "/hone.sqlite*\n/journal-head.json\n/desk/\n/staged/\n/traffic/\n/bento/\n/runs/\n/scores/\n/remote/\n/inbox/\n/.env\n"
+    "/hone.sqlite*\n/journal-head.json\n/desk/\n/staged/\n/traffic/\n/bento/\n/runs/\n/scores/\n/remote/\n/inbox/\n/.env\n/reports/\n"
     "/label-studio.json\n/simulated-annotators.json\n"
 )
 

@@ -1,5 +1,6 @@
 """Commands that check and mend a workspace."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -55,3 +56,20 @@ def metrics(
     from tasks.operate.metrics import exposition
 
     typer.echo(exposition(open_context()), nl=False)
+
+
+@app.command(rich_help_panel=PANEL)
+def report(
+    out: Annotated[
+        Path | None, typer.Option(help="The file; default: reports/report.html in the workspace.")
+    ] = None,
+    days: Annotated[
+        int, typer.Option(min=1, max=366, help="How far the parts about traffic look back.")
+    ] = 30,
+) -> None:
+    """Write how everything stands as one HTML page, which loads nothing from elsewhere."""
+    from tasks.context import open_context
+    from tasks.report.html.page import write_report
+
+    path = write_report(open_context(), out, days=days)
+    typer.echo(printable(f"{path} ({path.stat().st_size:,} bytes)"))

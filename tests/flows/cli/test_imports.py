@@ -33,6 +33,7 @@ RUN_NONE = {
     "release": ["no-such-version", "--who", "ann", "--why", "because"],
     "webhook": [],
     "verdict": [],
+    "report": [],
 }
 FAILS = {"trace", "release", "webhook", "budget"}  # for want of what they ask for
 NEEDS = {
