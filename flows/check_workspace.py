@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from tasks.operate.check_workspace import find_damage, publish_findings, raise_alarm
+from tasks.operate.check_workspace import alert_damage, find_damage, publish_findings, raise_alarm
 from tasks.waiting_runs import cancel_covered_runs
 
 
@@ -11,4 +11,5 @@ def check_workspace() -> None:
     """Check the workspace as `hone fsck` does; nothing is changed or mended."""
     findings = find_damage()
     publish_findings(findings)
+    alert_damage(findings)
     raise_alarm(findings)

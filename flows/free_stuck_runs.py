@@ -5,6 +5,7 @@ from prefect import flow
 from tasks.operate.free_runs import free_runs
 from tasks.run_process import record_process
 from tasks.waiting_runs import cancel_covered_runs
+from tasks.watch.alert import send_alerts
 
 
 @flow(
@@ -15,4 +16,6 @@ from tasks.waiting_runs import cancel_covered_runs
 )
 def free_stuck_runs() -> int:
     """Free the runs that Prefect counts as in progress although nothing runs them."""
-    return free_runs()
+    freed = free_runs()
+    send_alerts()
+    return freed

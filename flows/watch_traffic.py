@@ -7,6 +7,7 @@ from tasks.run_names import watch_name
 from tasks.run_policies import choose_policies
 from tasks.run_process import record_process
 from tasks.waiting_runs import cancel_covered_runs
+from tasks.watch.alert import send_alerts
 from tasks.watch.check import act_on, check_window, drain_traffic
 
 
@@ -25,4 +26,5 @@ def watch_traffic(watch: WatchPolicy | None = None) -> str | None:
     drain_traffic()
     decision_id = check_window(policies.watch)
     act_on(decision_id)
+    send_alerts()
     return decision_id

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
@@ -13,6 +14,9 @@ from core.dvc_config import use_private_site_cache
 from core.workspace import Workspace, load_workspace
 from settings import Settings
 from tasks.policies import Policies, load_policies
+
+if TYPE_CHECKING:
+    from models.watching.channels import Channel
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,13 @@ def open_context() -> Context:
     use_private_site_cache(workspace.root)  # also of a workspace made by an earlier version
     load_policies(workspace)  # an unsound policy stops every command, not only the one it is for
     return Context(settings, workspace, _engine(url, workspace.journal_head))
+
+
+def alert_channels(settings: Settings) -> "list[Channel]":
+    """The channels that HONE_ALERTS names."""
+    from models.watching.channels import channels_of
+
+    return channels_of(settings.alerts.get_secret_value()) if settings.alerts else []
 
 
 def workspace_folder() -> Path:

@@ -8,7 +8,7 @@ the same id. An alert that no message took yet goes with the channel's next one.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -154,8 +154,13 @@ class FailingChannel:
 class AlertOverview:
     """What `hone status` shows of alerts."""
 
-    open: int
-    failing: tuple[FailingChannel, ...]
+    open: int = 0
+    failing: tuple[FailingChannel, ...] = ()
+
+    def of(self, channels: Sequence[str]) -> "AlertOverview":
+        """The same, of these channels only: others are in HONE_ALERTS no more."""
+        mine = tuple(one for one in self.failing if one.name in channels)
+        return replace(self, failing=mine)
 
 
 def raise_alert(connection: Connection, alert: Alert) -> str | None:

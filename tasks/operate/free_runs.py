@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 from prefect import task
 
 from core.locks import only_writer
+from models.watching.alerts import Alert, Kind
 from tasks.context import open_context
 from tasks.operate.prefect_api import PrefectApi, PrefectRun, connect
 from tasks.operate.stuck_runs import StuckRun, find_stuck
 from tasks.retries import is_transient_error
 from tasks.waiting_runs import BY_ITSELF
+from tasks.watch.send import record_alert
 
 AGAIN = "AwaitingRetry"
 ATTEMPTS = 3  # a run that kills its process each time, for want of memory say, is left Crashed then
@@ -30,6 +32,8 @@ def free_runs() -> int:
         for stuck in [*find_stuck(api, api.deployments()), *_crashed_runs(api)]:
             token.check()
             freed += free_run(api, stuck)
+            if is_given_up(api, stuck):
+                record_alert(ctx, alert_of(stuck))
     print(f"{freed} runs freed" if freed else "no run is stuck")
     return freed
 
@@ -45,6 +49,30 @@ def free_run(api: PrefectApi, stuck: StuckRun) -> bool:
         return False
     print(f"{run.name} ({run.state} since {run.since}): {state['message']}")
     return api.set_state(run.run_id, state)
+
+
+def is_given_up(api: PrefectApi, stuck: StuckRun) -> bool:
+    """Whether a run of a deployment has used its attempts and no later run does its work."""
+    run = stuck.run
+    if run.deployment_id is None or run.state not in ("RUNNING", "CRASHED"):
+        return False
+    is_last = api.count_states(run.run_id, AGAIN) >= ATTEMPTS - 1
+    return is_last and _run_that_covers(api, run) is None
+
+
+def alert_of(stuck: StuckRun) -> Alert:
+    """The alert about a run that is not run again."""
+    run = stuck.run
+    return Alert(
+        about=f"run {run.run_id}",
+        kind=Kind.STUCK,
+        key="",
+        title=f"the run {run.name} did not end in {ATTEMPTS} attempts",
+        body=f"{stuck.reason}. What it was to do is not done; its log in Prefect says how far it "
+        "came.",
+        command=f"prefect flow-run logs {run.run_id}",
+        is_event=True,
+    )
 
 
 def _next_state(api: PrefectApi, stuck: StuckRun) -> dict[str, str] | None:

@@ -11,8 +11,9 @@ from labeling.ledger.metadata import metadata_columns
 from labeling.ledger.overview import count_open, count_unsettled, ledger_counts, snapshot_names
 from models.registry.overview import Accuracy, LastVerdict, registry_overview
 from models.serving.prediction_store import count_predictions, undrained_segments
+from models.watching.alerts import AlertOverview, alert_overview
 from models.watching.decisions import DecisionRecord, newest_decision
-from tasks.context import Context
+from tasks.context import Context, alert_channels
 from tasks.operate.duel_standing import DuelStanding, duel_standing
 from tasks.operate.next_step import NextStep, next_step
 
@@ -48,6 +49,8 @@ class Status:
     duel: DuelStanding | None = None  # under way
     metadata: list[str] = field(default_factory=list)  # columns on which verdicts look for a loss
     trained_snapshots: frozenset[str] = field(default=frozenset(), repr=False)
+    alerts: AlertOverview = field(default_factory=AlertOverview)
+    channels: int = 0  # of HONE_ALERTS
     prefect: "PrefectOverview | None" = None  # None: no server is configured
     next: NextStep | None = None
 
@@ -62,7 +65,9 @@ def load_status(ctx: Context) -> Status:
     """How the workspace stands now, at the same cost however much is in it."""
     status = status_of(ctx.engine, audit_needed=ctx.policies.gate.min_rows)
     undrained = undrained_segments(ctx.engine, ctx.workspace.traffic)
-    status = replace(status, undrained_segments=undrained)
+    names = [channel.name for channel in alert_channels(ctx.settings)]
+    alerts = status.alerts.of(names)
+    status = replace(status, undrained_segments=undrained, alerts=alerts, channels=len(names))
     if ctx.settings.prefect_api_url:
         from tasks.operate.stuck_runs import load_overview
 
@@ -100,5 +105,6 @@ def status_of(engine: Engine, *, audit_needed: int) -> Status:
             at=now(),
             duel=duel_standing(connection),
             metadata=metadata_columns(connection),
+            alerts=alert_overview(connection),
             trained_snapshots=registry.trained_snapshots,
         )

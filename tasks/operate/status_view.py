@@ -44,6 +44,8 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
         more = "; `hone verdict` shows the rest" if len(verdict.reasons) > 1 else ""
         yield "Verdict", f"{about}: {''.join(verdict.reasons[:1])}{more}"
     yield "Traffic", _traffic(status, now)
+    if status.alerts.open or status.alerts.failing:
+        yield "Alerts", _alerts(status, now)
     if status.prefect is not None:
         yield "Prefect", _prefect(status.prefect, now)
 
@@ -90,6 +92,18 @@ def _traffic(status: Status, now: datetime) -> str:
         f"{text}; last decision {relative_time(decision.decided_at, now)}: {decision.action}, "
         f"{decision.reason}"
     )
+
+
+def _alerts(status: Status, now: datetime) -> str:
+    parts = [f"{status.alerts.open} open (`hone alerts`)"] if status.alerts.open else []
+    parts += [
+        f"{one.name} failed {counted(one.attempts, 'time')} since {relative_time(one.since, now)}: "
+        f"{one.error}"
+        for one in status.alerts.failing
+    ]
+    if not status.channels:
+        parts.append("HONE_ALERTS names no channel, so that nobody is sent them")
+    return "; ".join(parts)
 
 
 def _prefect(overview: "PrefectOverview", now: datetime) -> str:

@@ -4,8 +4,12 @@ from prefect import task
 
 from models.judging.verdict import Outcome
 from models.registry import versions
+from models.watching.alerts import Alert, Kind
 from tasks.context import open_context
 from tasks.retries import is_transient_error
+from tasks.watch.send import record_alert, record_recovery
+
+UNPACKAGED = "release"  # what its alerts are about
 
 
 @task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
@@ -42,6 +46,22 @@ def package_release(version: str) -> str:
     from models.registry.bento import package
 
     ctx = open_context()
-    tag = package(ctx.workspace, version)
+    try:
+        tag = package(ctx.workspace, version)
+    except Exception as error:
+        record_alert(ctx, _not_packaged(version, error))
+        raise
+    record_recovery(ctx, UNPACKAGED, title=f"{version} is packaged", body=f"It is bento {tag}.")
     print(f"packaged as {tag}")
     return tag
+
+
+def _not_packaged(version: str, error: Exception) -> Alert:
+    return Alert(
+        about=UNPACKAGED,
+        kind=Kind.RELEASE,
+        key=version,
+        title=f"{version} is released and could not be packaged",
+        body=f"A service that starts now gets the bento of the version before. {error}",
+        command="hone retrain",
+    )

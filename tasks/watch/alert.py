@@ -1,91 +1,14 @@
-"""Alerts to the channels of HONE_ALERTS: what is due is sent, and what came of it is recorded."""
-
-from collections.abc import Sequence
+"""The last step of runs that may have raised an alert: what is due is sent."""
 
 from prefect import task
 
-from core.database import now, writing
-from core.locks import LockBusy, only_writer
-from core.text import counted
-from models.watching import alerts
-from models.watching.alert_text import body_of, title_of
-from models.watching.alerts import Alert, DueMessage
-from models.watching.channels import Channel, Message, channels_of, deliver
-from settings import Settings
-from tasks.context import Context, open_context
+from tasks.context import open_context
 from tasks.retries import is_transient_error
-from tasks.watch.pictures import exemplar_strip
-
-WAIT = 5.0  # seconds for another process that sends: it takes along what is due
+from tasks.watch.send import send_due
 
 
 @task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
 def send_alerts() -> None:
     """Send each channel what is due. A channel that fails is tried again by a later run."""
-    ctx = open_context()
-    for line in send_due(ctx):
+    for line in send_due(open_context()):
         print(line)
-
-
-def send_due(ctx: Context) -> list[str]:
-    """Send what is due, and return what came of each message as a sentence."""
-    channels = {channel.name: channel for channel in configured_channels(ctx.settings)}
-    if not channels:
-        return []
-    try:
-        with only_writer(ctx.engine, "alerts", patience=WAIT) as token:
-            due = alerts.due_messages(ctx.engine, token, list(channels))
-            if not due:
-                return []
-            written = [(channels[one.channel], _message(ctx, one)) for one in due]
-            errors = deliver(written)
-            made = {one.message_id: error for one, error in zip(due, errors, strict=True)}
-            alerts.record_attempts(ctx.engine, token, made)
-    except LockBusy:
-        return ["another process sends the alerts"]
-    return [_sentence(one, made[one.message_id]) for one in due]
-
-
-def configured_channels(settings: Settings) -> list[Channel]:
-    """The channels of HONE_ALERTS."""
-    return channels_of(settings.alerts.get_secret_value()) if settings.alerts else []
-
-
-def record_alert(ctx: Context, alert: Alert) -> str | None:
-    """Raise an alert outside of any other transaction; None if it is raised already."""
-    with writing(ctx.engine) as connection:
-        return alerts.raise_alert(connection, alert)
-
-
-def record_recovery(ctx: Context, about: str, *, title: str, body: str) -> str | None:
-    """Close what is open of a thread; None if nothing is."""
-    with ctx.engine.connect() as connection:
-        if not alerts.is_open(connection, about):
-            return None  # the usual case, without a lock
-    with writing(ctx.engine) as connection:
-        return alerts.close_alert(connection, about, title=title, body=body)
-
-
-def send_unrecorded(settings: Settings, title: str, body: str) -> list[tuple[str, str | None]]:
-    """Send to every channel now, past database and digest; by channel why it failed, or None."""
-    channels = configured_channels(settings)
-    message = Message(f"message-{now()}".replace(":", "-"), title, body)
-    errors = deliver([(channel, message) for channel in channels])
-    return [(channel.name, error) for channel, error in zip(channels, errors, strict=True)]
-
-
-def _message(ctx: Context, due: DueMessage) -> Message:
-    shown: Sequence[str] = next((one.exemplars for one in due.alerts[::-1] if one.exemplars), ())
-    return Message(
-        due.message_id,
-        title_of(due.alerts, ctx.workspace.title),
-        body_of(due.alerts, due.message_id),
-        exemplar_strip(ctx.engine, ctx.workspace.traffic, shown),
-    )
-
-
-def _sentence(due: DueMessage, error: str | None) -> str:
-    what = f"{due.message_id} with {counted(len(due.alerts), 'alert')}"
-    if error is None:
-        return f"{due.channel} took {what}"
-    return f"{due.channel} did not take {what}: {error}; a later run tries again"

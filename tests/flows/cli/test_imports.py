@@ -34,6 +34,7 @@ RUN_NONE = {
     "webhook": [],
     "verdict": [],
     "report": [],
+    "alerts": [],
 }
 FAILS = {"trace", "release", "webhook", "budget"}  # for want of what they ask for
 NEEDS = {

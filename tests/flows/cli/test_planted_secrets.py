@@ -33,9 +33,10 @@ OURS = {
     for field in Settings.model_fields.values()
     if SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
 }
-PASSWORD = "canary-database-7f3a"
+PASSWORD, TOKEN = "canary-database-7f3a", "canary-alerts-7f3a"
 CANARIES = {name: f"canary-{name.lower()}-91c4" for name in sorted(SECRETS | OURS)} | {
-    "HONE_DATABASE_URL": f"postgresql://hone:{PASSWORD}@127.0.0.1:9/hone"
+    "HONE_DATABASE_URL": f"postgresql://hone:{PASSWORD}@127.0.0.1:9/hone",
+    "HONE_ALERTS": f"json://hone:{TOKEN}@127.0.0.1:9/{TOKEN} slack://{TOKEN}/x {TOKEN}",
 }
 WORDS = {
     **RUN_NONE,
@@ -45,6 +46,7 @@ WORDS = {
     "review": [],
     "retrain": ["--epochs", "1"],
     "watch": [],
+    "alerts": ["test"],
 }
 # Addresses of databases as somebody types them: none of the parts of the password may be repeated.
 MISTYPED = [
@@ -114,7 +116,7 @@ def play(command: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> str
 def leaks(text: str | bytes) -> list[str]:
     """The settings whose value, plain or as Basic credentials, is in a text."""
     content = text.encode() if isinstance(text, str) else text
-    values = CANARIES | {"HONE_DATABASE_URL": PASSWORD}
+    values = CANARIES | {"HONE_DATABASE_URL": PASSWORD, "HONE_ALERTS": TOKEN}
     shapes = {
         name: (value.encode(), base64.b64encode(f"hone:{value}".encode()))
         for name, value in values.items()

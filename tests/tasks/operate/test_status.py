@@ -10,6 +10,7 @@ from rich.console import Console
 from core.workspace import init_workspace
 from labeling.ledger.audit_progress import AuditProgress
 from models.registry.overview import Accuracy, LastVerdict
+from models.watching.alerts import AlertOverview, FailingChannel
 from models.watching.decisions import DecisionRecord
 from models.watching.signals import Action
 from tasks.context import open_context
@@ -139,6 +140,17 @@ def test_the_page_has_a_line_for_each_part_and_the_next_step() -> None:
         "",
         "Next: `hone label` - 400 images are in the pool",
     ]
+
+
+def test_a_channel_that_fails_is_visible() -> None:
+    failing = FailingChannel("json://h", "refused", 2, "2026-01-04T00:00:00+00:00", EMPTY.at)
+    status = replace(SERVED, alerts=AlertOverview(3, (failing,)), channels=1)
+    told = "  Alerts      3 open (`hone alerts`); json://h failed 2 times since 1 day ago: refused"
+    assert told in page(status)
+    nobody = replace(status, alerts=AlertOverview(1, ()), channels=0)
+    assert "HONE_ALERTS names no channel, so that nobody is sent them" in page(nobody)
+    assert AlertOverview(3, (failing,)).of(["json://h"]).failing == (failing,)
+    assert AlertOverview(3, (failing,)).of(["json://i"]) == AlertOverview(3, ())
 
 
 @pytest.mark.parametrize(

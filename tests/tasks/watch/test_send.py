@@ -14,9 +14,9 @@ from models.serving.segments import SegmentWriter
 from models.watching import alerts
 from models.watching.alerts import Alert, Kind, alert_overview, newest_messages
 from tasks.context import Context, open_context
-from tasks.watch import alert as sending
 from tasks.watch import pictures
-from tasks.watch.alert import record_alert, record_recovery, send_due, send_unrecorded
+from tasks.watch import send as sending
+from tasks.watch.send import record_alert, record_recovery, send_due, send_unrecorded
 from tests.models.saved_models import make_workspace, png
 from tests.models.serving.test_prediction_store import served
 from tests.receivers import hanging_server, web_server
