@@ -80,10 +80,12 @@ def of_part(
     return once.reset_index(drop=True)
 
 
-def without_uncounted(connection: Connection, table: pd.DataFrame) -> pd.DataFrame:
-    """The table of a snapshot without the audit rows that do not count for the pool."""
+def without_uncounted(
+    connection: Connection, table: pd.DataFrame, *, part: Part | None = None
+) -> pd.DataFrame:
+    """The table of a snapshot without the audit rows that do not count for the pool, or a part."""
     audit_of_table = table[table["split"] == Split.TEST]
-    counted = of_part(connection, audit_of_table)["sample_id"]
+    counted = of_part(connection, audit_of_table, part=part)["sample_id"]
     return table[(table["split"] != Split.TEST) | table["sample_id"].isin(counted)]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from core.files import write_atomically
 
 METRICS, SUMMARY = "metrics.jsonl", "summary.json"
+TRAINING = "training"  # job type of a run in W&B; the verdict on its model is one of its group
 INIT_SECONDS = 5  # for W&B to answer; without a network it takes about three times as long
 FINISH_SECONDS = 60  # for pending uploads; `wandb sync` sends the rest
 
@@ -132,14 +133,56 @@ def tracked_run(
     run._end("finished")
 
 
+def add_verdict(
+    runs: Path,
+    version: str,
+    figures: Mapping[str, Any],
+    *,
+    project: str = "hone",
+    api_key: str | None = None,
+) -> Path | None:
+    """Add the figures of a verdict to the run that trained a version; return the run's folder.
+
+    They come into its summary.json, and in W&B into a run of its group with the job type
+    `verdict`: a run that was sent has ended. None where no run here trained it.
+    """
+    runs = runs.resolve()
+    for path in sorted(runs.glob(f"*/{SUMMARY}"), reverse=True):
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:  # the file of another run, damaged
+            continue
+        if summary.get("version") == version:
+            break
+    else:
+        return None
+    if summary.get("verdict") == _plain(figures):
+        return path.parent
+    named = _plain({**summary, "verdict": figures})
+    write_atomically(path, json.dumps(named, indent=1, allow_nan=False).encode())
+    _keep_under(runs)
+    about = {"version": version}
+    mirror = _open_mirror(path.parent, path.parent.name, about, project, api_key, job="verdict")
+    run = Run(path.parent, mirror)
+    run._send("the verdict", lambda mirror: mirror.summary.update(_plain(figures)))
+    run._send("the end", lambda mirror: mirror.finish())
+    return path.parent
+
+
 def _open_mirror(
-    folder: Path, name: str, config: Mapping[str, Any], project: str, api_key: str | None
+    folder: Path,
+    name: str,
+    config: Mapping[str, Any],
+    project: str,
+    api_key: str | None,
+    *,
+    job: str = TRAINING,
 ) -> Any:
     """A W&B run: online with a key, else or on failure offline; None when both fail."""
     modes: list[Literal["online", "offline"]] = ["online", "offline"] if api_key else ["offline"]
     for mode in modes:
         try:
-            return _init(mode, folder.parent, name, config, project, api_key)
+            return _init(mode, folder.parent, name, config, project, api_key, job)
         except Exception as error:  # wandb's own types would need its import
             _warn(f"starting {mode}", error, folder)
     return None
@@ -152,6 +195,7 @@ def _init(
     config: Mapping[str, Any],
     project: str,
     api_key: str | None,
+    job: str,
 ) -> Any:
     import wandb
 
@@ -168,9 +212,11 @@ def _init(
         disable_code=True,
         reinit="create_new",
     )
+    title = name if job == TRAINING else f"{name}-{job}"
     return wandb.init(
-        project=project, name=name, group=name, config=_plain(config), settings=settings
-    )
+        project=project, name=title, group=name, job_type=job, config=_plain(config),
+        settings=settings,
+    )  # fmt: skip
 
 
 def _address(mirror: Any) -> str | None:

@@ -29,6 +29,7 @@ from tasks.report.verdict_view import Pair, verdict_lines, verdict_markdown
 from tasks.retrain.duel import LOCK
 from tasks.retrain.judge import judge
 from tasks.retrain.release import package_release, release_winner
+from tasks.retrain.reported import track_verdict
 from tasks.retries import is_transient_error
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ def _publish(ctx: Context, duel: Duel, verdict: Verdict) -> None:
         places = load_image_places(connection, samples["sample_id"].tolist())
     record = DuelRecord.from_json(duel.plan)
     publish_duel(duel.duel_id, record, samples, places, ctx.workspace.shards)
+    track_verdict(ctx, duel.challenger, verdict)
     pair = Pair(duel.challenger, duel.champion, duel.snapshot)
     publish_verdict(verdict_markdown(verdict, pair), challenger=duel.challenger)
     for line in verdict_lines(verdict, pair):

@@ -1,7 +1,8 @@
 """What more labels would bring: load snapshots and models, ask for the forecast, and publish it.
 
-The models of past rounds are judged on the audit rows of the newest snapshot, so that all are
-judged on the same; none was trained on those. The features of the cheap head are those of the
+The models of past rounds are judged on the gate's audit rows of the newest snapshot, so that all
+are judged on the same; none was trained on those. The advice is a decision, so that it does not
+look at the rows that report. The features of the cheap head are those of the
 network before it was trained on any label.
 """
 
@@ -10,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from labeling.audit.numbers import Part
 from labeling.audit.rows import without_uncounted
 from labeling.budget.forecasts import (
     Observations,
@@ -102,7 +104,7 @@ def _load_rounds(ctx: Context) -> list[Round]:
     newest = versions.newest_versions(ctx.engine)
     tables = [frozen.load_snapshot(ctx.engine, ctx.workspace, name) for name in names]
     with ctx.engine.connect() as connection:
-        tables = [without_uncounted(connection, table) for table in tables]
+        tables = [without_uncounted(connection, table, part=Part.GATE) for table in tables]
     return [Round(name, table, newest.get(name)) for name, table in zip(names, tables, strict=True)]
 
 

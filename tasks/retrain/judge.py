@@ -11,7 +11,7 @@ from tasks.context import Context, open_context
 from tasks.report.artifacts import publish_verdict
 from tasks.report.verdict_view import Pair, verdict_lines, verdict_markdown
 from tasks.retrain.duel import begin_if_open, duel_with_champion, waits_for_other
-from tasks.retrain.reported import with_reported
+from tasks.retrain.reported import track_verdict, with_reported
 
 if TYPE_CHECKING:
     from tasks.retrain.gather import GateRows
@@ -84,6 +84,7 @@ def conclude(ctx: Context, gate: "GateRows", verdict: Verdict) -> str:
         rows_fingerprint=gate.fingerprint,
         verdict=verdict,
     )
+    track_verdict(ctx, gate.challenger, verdict)
     judged = Pair(gate.challenger, gate.champion, gate.snapshot)
     publish_verdict(verdict_markdown(verdict, judged), challenger=gate.challenger)
     for line in verdict_lines(verdict, judged):

@@ -1,7 +1,7 @@
 """The accuracy that is shown of a model: on audit rows that no verdict ever uses."""
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -27,6 +27,46 @@ def with_reported(ctx: Context, gate: "GateRows", verdict: Verdict) -> Verdict:
     shown = reported_accuracy(ctx, gate.challenger, rows, served_by=gate.champion)
     reported = {population: asdict(accuracy) for population, accuracy in shown.items()}
     return replace(verdict, metrics={**verdict.metrics, "reported": reported})
+
+
+def track_verdict(ctx: Context, challenger: str, verdict: Verdict) -> None:
+    """Put the figures of a verdict beside the training of its challenger, in files and in W&B."""
+    from models.training.tracking import add_verdict
+
+    secret = ctx.settings.wandb_api_key
+    add_verdict(
+        ctx.workspace.runs,
+        challenger,
+        verdict_figures(verdict),
+        project=ctx.settings.wandb_project,
+        api_key=secret.get_secret_value() if secret else None,
+    )
+
+
+def verdict_figures(verdict: Verdict) -> dict[str, object]:
+    """Outcome, and each accuracy with its interval, population and number of labels.
+
+    That on the gate's rows decided; the reported one is on rows that no verdict uses.
+    """
+    metrics = verdict.metrics
+    figures: dict[str, object] = {"outcome": str(verdict.outcome)}
+    if "challenger_accuracy" in metrics:
+        name = "challenger_accuracy"
+        gate = Interval(metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"],
+                        metrics["rows"])  # fmt: skip
+        figures |= _named(f"gate/{metrics['population']}", asdict(gate))
+    for population, accuracy in metrics.get("reported", {}).items():
+        figures |= _named(f"reported/{population}", accuracy)
+    return figures
+
+
+def _named(prefix: str, interval: dict[str, Any]) -> dict[str, object]:
+    return {
+        f"{prefix}/accuracy": interval["value"],
+        f"{prefix}/accuracy_low": interval["low"],
+        f"{prefix}/accuracy_high": interval["high"],
+        f"{prefix}/labels": interval["rows"],
+    }
 
 
 def reported_accuracy(

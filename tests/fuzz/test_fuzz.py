@@ -44,6 +44,7 @@ OUR_OWN = {
     "models/registry/checks.py": "the model store; damage is a finding of fsck",
     "models/registry/stored_entries.py": "the model store; damage is a finding of fsck",
     "models/serving/prediction_store.py": "fields that the reader of segments checked",
+    "models/training/tracking.py": "the summaries of runs; one that is damaged is passed over",
     "tasks/demo/digits.py": "images that the demo drew",
     "tasks/demo/servers.py": "the demo's own note",
     "tasks/operate/effective_config.py": "the default configuration",

@@ -126,7 +126,9 @@ def test_a_snapshot_keeps_the_audit_rows_that_count(tmp_path: Path) -> None:
     table.loc[table["sample_id"].str.startswith("served"), "origin"] = "served"
     with engine.connect() as connection:
         left = without_uncounted(connection, table)
+        gate = without_uncounted(connection, table, part=Part.GATE)
     assert set(table["sample_id"]) - set(left["sample_id"]) == {"d", "served-2"}
+    assert set(left["sample_id"]) - set(gate["sample_id"]) == {"b"}
 
 
 def test_what_resembles_a_trained_sample_is_no_row_to_judge_by(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.training.tracking import tracked_run
+from models.training.tracking import add_verdict, tracked_run
 
 CONFIG = {"snapshot": "snapshot-0001", "commit": "abc", "seed": 3, "strategy": "margin"}
 KEY = "a-key-that-must-not-leak" * 2
@@ -19,7 +19,7 @@ KEY = "a-key-that-must-not-leak" * 2
 WHOLE_RUN = f"""
 from pathlib import Path
 import numpy as np
-from models.training.tracking import tracked_run
+from models.training.tracking import add_verdict, tracked_run
 
 with tracked_run(Path("runs"), "one", {CONFIG}) as run:
     run.log({{"epoch": 1, "train_loss": 2.0}})
@@ -27,7 +27,10 @@ with tracked_run(Path("runs"), "one", {CONFIG}) as run:
     run.mistakes([np.zeros((8, 8, 3), np.uint8)], ["a cat, not a dog"])
     Path("weights.bin").write_bytes(b"w" * 1000)
     run.model("hone", [Path("weights.bin")], version="hone:0001")
-    run.summarise(accuracy=0.9)
+    run.summarise(accuracy=0.9, version="hone:0001")
+for again in range(2):
+    figures = {{"outcome": "PROMOTE", "reported/pool/accuracy": 0.875}}
+    add_verdict(Path("runs"), "hone:0001", figures)
 """
 KILLED_MIRROR = f"""
 import os, subprocess
@@ -129,6 +132,25 @@ def test_it_is_mirrored_to_an_offline_run_that_can_be_synced(whole):
         assert expected in inspected
 
 
+def test_the_figures_of_a_verdict_stand_beside_its_model(whole):
+    told = summary(whole / "runs" / "one")
+    assert told["verdict"] == {"outcome": "PROMOTE", "reported/pool/accuracy": 0.875}
+    assert told["accuracy"] == 0.9
+    trained = Path(told["mirrored_to"])
+    [judged] = [one for one in trained.parent.glob("offline-run-*") if one.name != trained.name]
+    inspected = subprocess.run(
+        [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(judged)],
+        capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+    for expected in ("one-verdict", "hone:0001", "reported/pool/accuracy", "0.875"):
+        assert expected in inspected
+
+
+def test_a_model_that_no_run_here_trained_gets_no_figures(whole, tmp_path):
+    assert add_verdict(whole / "runs", "hone:0002", {}) is None
+    assert add_verdict(tmp_path / "none", "hone:0001", {}) is None
+
+
 def test_nothing_is_written_to_the_home_folder_or_beside_the_runs(whole):
     assert list((whole / "home").rglob("*")) == []
     assert {path.name for path in whole.iterdir()} == {"home", "runs", "weights.bin"}
@@ -162,7 +184,7 @@ def test_the_first_failure_is_one_warning_and_the_mirror_is_left_alone(
 def test_online_is_tried_only_when_asked_for_and_with_a_key(tmp_path, monkeypatch, caplog):
     tried = []
 
-    def refuse(mode, runs, name, config, project, api_key):
+    def refuse(mode, runs, name, config, project, api_key, job):
         tried.append((mode, api_key))
         raise TimeoutError("no answer")
 

@@ -1,5 +1,6 @@
 """What a verdict is reached on: gate rows that neither model learnt from, the same for both."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from models.scoring.predict import predict_table
 from tasks.collect import freeze
 from tasks.context import Context, open_context
 from tasks.direct_run import direct_runs
+from tasks.report import budget
 from tasks.retrain import gather, judge
 from tests.models.judging.cases import SPEED
 from tests.models.saved_models import make_card
@@ -133,6 +135,42 @@ def test_the_accuracy_that_is_shown_is_of_rows_that_no_verdict_uses(ctx: Context
         champion = registry_overview(connection).champion
     assert champion is not None and champion.accuracy is not None
     assert champion.accuracy.rows == len(rest) and not champion.accuracy.used_by_gate
+
+
+def test_the_run_of_a_judged_model_gets_both_accuracies_with_their_intervals(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.training.tracking._open_mirror", lambda *given, job: None)
+    draw(ctx)
+    snapshot = cut()
+    version = save(ctx, snapshot, seed=1)
+    for name, text in (("a", json.dumps({"version": version})), ("b", "{"), ("c", "{}")):
+        (ctx.workspace.runs / name).mkdir(parents=True)
+        (ctx.workspace.runs / name / "summary.json").write_text(text)
+    verdict = judged(ctx, version, snapshot)
+    shown = json.loads((ctx.workspace.runs / "a" / "summary.json").read_text())["verdict"]
+    gate, reported = verdict.metrics, verdict.metrics["reported"]["pool"]
+    assert shown == {
+        "outcome": verdict.outcome,
+        "gate/pool/accuracy": gate["challenger_accuracy"],
+        "gate/pool/accuracy_low": gate["challenger_accuracy_low"],
+        "gate/pool/accuracy_high": gate["challenger_accuracy_high"],
+        "gate/pool/labels": gate["rows"],
+        "reported/pool/accuracy": reported["value"],
+        "reported/pool/accuracy_low": reported["low"],
+        "reported/pool/accuracy_high": reported["high"],
+        "reported/pool/labels": reported["rows"],
+    }
+    assert gate["rows"] == len(gate_samples(ctx, snapshot)) and reported["rows"] > 0
+
+
+def test_the_advice_on_more_labels_looks_at_the_gates_rows_alone(ctx: Context) -> None:
+    draw(ctx)
+    snapshot = cut()
+    audit = budget._load_rounds(ctx)[-1].audit
+    assert set(audit["sample_id"]) == gate_samples(ctx, snapshot)
+    table = load_snapshot(ctx.engine, ctx.workspace, snapshot)
+    assert len(audit) < (table["split"] == "test").sum()
 
 
 def test_both_models_are_measured_and_a_repeated_run_spends_nothing(ctx: Context) -> None:
