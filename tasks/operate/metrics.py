@@ -7,7 +7,7 @@ metrics`), and the service, which answers without a database, does not.
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -17,6 +17,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from models.registry.overview import Accuracy
 from models.serving.prediction_store import traffic_bytes
+from models.watching.alerts import alert_overview
+from models.watching.signals import Signal
 from tasks.context import Context
 from tasks.operate.status import Status, load_status
 
@@ -140,21 +142,47 @@ def _interval(name: str, meaning: str, measured: Accuracy) -> Iterator[Reading]:
         yield Reading(name, meaning, getattr(measured, bound), labels)
 
 
-def _watch(_: Context, status: Status) -> Iterator[Reading]:
+def _watch(ctx: Context, status: Status) -> Iterator[Reading]:
+    policy = ctx.policies.watch
+    meaning = "False alarms that may be expected in 90 days."
+    yield Reading("hone_alarm_budget", meaning, policy.alarms_per_quarter)
+    hours = max(policy.max_lag_hours, 2 * policy.period_hours)
+    yield Reading(
+        "hone_max_lag_seconds", "Between two checks of the traffic, at most.", hours * 3600
+    )
     last = status.last_decision
     if last is None:
         return
     decided = seconds_of(last.decided_at)
     yield Reading("hone_last_check_seconds", "Unix time of the last check.", decided)
-    for one in last.signals:
-        labels = {"signal": one.name}
-        fell = one.outcome.name.lower()
+    yield from _signals(last.signals)
+
+
+def _signals(measured: Sequence[Signal]) -> Iterator[Reading]:
+    for one in measured:
+        named = {"signal": one.name, "family": str(one.family)}
+        accumulated = "Evidence of a signal, the logarithm of an e-value."
+        yield Reading("hone_signal_evidence", accumulated, one.accumulated, named)
+        for name, value in (("value", one.value), ("threshold", one.threshold)):
+            if value is not None:
+                meaning = f"The {name} of a signal, in its own measure."
+                yield Reading(f"hone_signal_{name}", meaning, value, named)
+        outcome = one.outcome.name.lower()
         for name in ("drift", "none", "unknown"):
             meaning = "1 for the outcome of this signal in the last check."
-            yield Reading("hone_signal_outcome", meaning, fell == name, {**labels, "outcome": name})
+            labels = {**named, "outcome": name}
+            yield Reading("hone_signal_outcome", meaning, outcome == name, labels)
 
 
-READERS: tuple[Reader, ...] = (_labelling, _traffic, _model, _watch, _runs)
+def _alerts(ctx: Context, _: Status) -> Iterator[Reading]:
+    with ctx.engine.connect() as connection:
+        overview = alert_overview(connection)
+    yield Reading("hone_open_alerts", "Alerts whose cause stands.", overview.open)
+    failing = "Channels of HONE_ALERTS that did not take their message."
+    yield Reading("hone_failing_channels", failing, len(overview.failing))
+
+
+READERS: tuple[Reader, ...] = (_labelling, _traffic, _model, _watch, _alerts, _runs)
 
 
 def seconds_of(at: str) -> float:

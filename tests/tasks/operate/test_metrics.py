@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from core.database import writing
+from core.locks import only_writer
 from core.workspace import init_workspace
+from models.watching.alerts import Alert, Kind, due_messages, raise_alert, record_attempts
 from tasks.context import open_context
 from tasks.operate.metrics import LastExposition, exposition, readings, seconds_of
 from tasks.operate.status import load_status
@@ -42,6 +45,12 @@ def test_the_numbers_are_those_of_the_status(sound: Path) -> None:
     assert found["hone_traffic_bytes"] == [({}, sum(segments))]
     assert found["hone_undrained_bytes"] == [({}, 0)]
     assert status.last_decision is not None
+    for signal in status.last_decision.signals:
+        named = {"signal": signal.name, "family": str(signal.family)}
+        assert (named, signal.accumulated) in found["hone_signal_evidence"]
+        assert ({**named, "outcome": "drift"}, signal.outcome == "drift") in found[
+            "hone_signal_outcome"
+        ]
     assert found["hone_last_check_seconds"] == [({}, seconds_of(status.last_decision.decided_at))]
 
 
@@ -49,6 +58,26 @@ def test_traffic_that_is_not_drained_is_counted_in_bytes(sound: Path) -> None:
     (sound / "traffic" / "9-1-aa.seg").write_bytes(b"x" * 100)
     found = samples_of(exposition(open_context()))
     assert found["hone_undrained_bytes"] == [({}, 100)]
+
+
+def test_the_limit_of_the_lag_leaves_time_for_two_checks(sound: Path) -> None:
+    with (sound / "hone.toml").open("a") as file:
+        file.write("[watch]\nperiod_hours = 24\nalarms_per_quarter = 2\n")
+    found = samples_of(exposition(open_context()))
+    assert found["hone_max_lag_seconds"] == [({}, 48 * 3600)]
+    assert found["hone_alarm_budget"] == [({}, 2)]
+
+
+def test_a_channel_that_takes_no_alerts_is_counted(sound: Path) -> None:
+    ctx = open_context()
+    with writing(ctx.engine) as connection:
+        raise_alert(connection, Alert("incident-1", Kind.DRIFT, "k", "title", "body"))
+    with only_writer(ctx.engine, "alerts") as token:
+        [message] = due_messages(ctx.engine, token, ["file"])
+        record_attempts(ctx.engine, token, {message.message_id: "the disk is full"})
+    found = samples_of(exposition(ctx))
+    assert found["hone_failing_channels"] == [({}, 1)]
+    assert found["hone_open_alerts"] == [({}, 1)]
 
 
 def test_an_empty_workspace_has_numbers_and_names_no_model(

@@ -1,0 +1,209 @@
+"""A real Prometheus scrapes the service and `hone metrics`: each query of the examples is run.
+
+The service has two workers and loses one. `examples/monitoring` is used as it stands, but for the
+ports and the seconds between scrapes.
+"""
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from core.database import connect
+from core.workspace import Workspace
+from models.judging.verdict import Outcome, Verdict
+from models.registry.versions import champion, record_verdict
+from tasks.demo import servers
+from tests.examples.test_monitoring import DASHBOARD, MONITORING
+from tests.models.saved_models import png
+from tests.system.deployments import wait_for
+from tests.system.test_service import REPOSITORY, TWO_WORKERS
+from tests.tasks.operate.sound_workspace import make_sound_workspace
+
+pytestmark = pytest.mark.system
+WITHOUT_DATA = {
+    "Runs",  # no Prefect server is configured
+    "Truths received", "Evidence of drift", "Daily accuracy", "Alarm budget", "Step of the ladder",
+    "Halted", "Incidents and alerts",
+}  # fmt: skip
+UNKNOWN_NAMES = {
+    "hone_stuck_runs", "hone_late_runs", "hone_prefect_up", "hone_drift_evidence",
+    "hone_drift_threshold", "hone_daily_accuracy", "hone_halted",
+}  # fmt: skip
+PANELS = [
+    panel
+    for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    if panel["type"] != "row"
+]
+REQUESTS = 'sum(hone_requests_total{endpoint="predict"})'
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A service, and the Prometheus that scrapes it and the loop's numbers."""
+
+    service: str
+    prometheus: str
+    workspace: Workspace
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The samples of an expression; one that Prometheus refuses is an error."""
+        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expression})
+        assert answer.status_code == 200, f"{expression}: {answer.text}"
+        return list(answer.json()["data"]["result"])
+
+    def value(self, expression: str) -> float:
+        """The one number of an expression; 0 when there is none yet."""
+        samples = self.query(expression)
+        return float(samples[0]["value"][1]) if samples else 0.0
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Everything runs, and a few requests were answered and scraped twice."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("no Prometheus; `apt-get install prometheus` installs it")
+    workspace = make_sound_workspace(tmp_path_factory.mktemp("monitoring") / "work")
+    measure_champion(workspace)
+    environment = {"HONE_WORKSPACE": str(workspace.root), **TWO_WORKERS}
+    folder = tmp_path_factory.mktemp("servers")
+    with (
+        servers.bentoml(REPOSITORY, folder, environment) as service,
+        loop_metrics(folder, workspace) as loop,
+        prometheus(folder, service.url, loop) as url,
+    ):
+        here = Watched(service.url, url, workspace)
+        for number in range(6):
+            send(here, png(number), b"no image")
+        wait_for(lambda: here.value(REQUESTS) == 6, 60, every=0.1)
+        send(here, png(7))
+        wait_for(lambda: here.value(REQUESTS) == 7, 60, every=0.1)  # two scrapes: there is a rate
+        wait_for(lambda: here.value("sum(up)") == 2, 60, every=0.1)
+        yield here
+
+
+def measure_champion(workspace: Workspace) -> None:
+    """A verdict on the champion with its accuracy on the audit."""
+    engine = connect(workspace.database)
+    version = champion(engine)
+    assert version is not None
+    measured = {"value": 0.9, "low": 0.8, "high": 0.95, "rows": 100}
+    record_verdict(
+        engine, challenger=version, champion=None, snapshot="snapshot-0001",
+        rows_fingerprint="measured",
+        verdict=Verdict(Outcome.PROMOTE, ["first"], {"reported": {"pool": measured}}),
+    )  # fmt: skip
+    engine.dispose()
+
+
+@contextmanager
+def listening(words: list[str], log: Path, port: int, path: str, **more: str) -> Iterator[str]:
+    """The address of a command that answers at `path` of the port once it is ready."""
+    url = f"http://127.0.0.1:{port}"
+    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), **more}
+    with servers.running(
+        words,
+        server=servers.Server(url, log),
+        environment=variables,
+        ready=lambda: answers(url + path),
+    ):
+        yield url
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=10).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def loop_metrics(folder: Path, workspace: Workspace) -> AbstractContextManager[str]:
+    """`hone metrics` on a port of its own."""
+    port = servers.free_port()
+    words = [sys.executable, "-m", "flows", "metrics", "--port", str(port)]
+    root = str(workspace.root)
+    return listening(words, folder / "metrics.log", port, "/metrics", HONE_WORKSPACE=root)
+
+
+def prometheus(folder: Path, service: str, loop: str) -> AbstractContextManager[str]:
+    """A Prometheus with the configuration of the examples."""
+    config = (MONITORING / "prometheus.yml").read_text(encoding="utf-8")
+    for old, new in (
+        ("127.0.0.1:3000", service.removeprefix("http://")),
+        ("127.0.0.1:9178", loop.removeprefix("http://")),
+        ("interval: 15s", "interval: 500ms"),
+        ("[rules.yml]", f"[{MONITORING / 'rules.yml'}]"),
+    ):
+        assert old in config
+        config = config.replace(old, new)
+    (folder / "prometheus.yml").write_text(config, encoding="utf-8")
+    port = servers.free_port()
+    words = ["prometheus", f"--config.file={folder / 'prometheus.yml'}"]
+    words += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
+    return listening(words, folder / "prometheus.log", port, "/-/ready")
+
+
+def send(watched: Watched, *images: bytes) -> None:
+    files = [("images", (f"{number}.png", image)) for number, image in enumerate(images)]
+    assert httpx.post(f"{watched.service}/predict", files=files, timeout=60).status_code == 200
+
+
+def plain(expression: str) -> str:
+    """The expression as Grafana sends it."""
+    return expression.replace("$__rate_interval", "1m")
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_each_query_of_a_panel_gives_data(watched: Watched, panel: dict[str, Any]) -> None:
+    samples = [watched.query(plain(target["expr"])) for target in panel["targets"]]
+    if panel["title"] not in WITHOUT_DATA:
+        assert all(samples), panel["title"]
+
+
+def test_each_rule_is_evaluated_and_each_name_in_it_is_known(watched: Watched) -> None:
+    def evaluated() -> list[dict[str, Any]] | None:
+        groups = httpx.get(f"{watched.prometheus}/api/v1/rules").json()["data"]["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        return rules if all(rule["health"] != "unknown" for rule in rules) else None
+
+    rules = wait_for(evaluated, 60, every=0.1)
+    assert rules
+    assert {rule["health"] for rule in rules} == {"ok"}
+    known = {sample["metric"]["__name__"] for sample in watched.query('{__name__!=""}')}
+    named = {name for rule in rules for name in re.findall(r"hone_\w+", rule["query"])}
+    assert named - known <= UNKNOWN_NAMES
+
+
+def test_counters_do_not_fall_when_a_worker_is_killed(watched: Watched) -> None:
+    wait_for(lambda: watched.value("hone_workers") == 2, 60, every=0.1)
+    before = watched.value(REQUESTS)
+    killed = psutil.Process(httpx.get(f"{watched.service}/status", timeout=60).json()["worker"])
+    killed.kill()
+    killed.wait(60)
+    for number in range(5):
+        send(watched, png(20 + number))
+    wait_for(lambda: watched.value("hone_workers") == 1, 60, every=0.1)
+    wait_for(lambda: watched.value(REQUESTS) == before + 5, 60, every=0.1)
+    counters = watched.query('count by (__name__) ({__name__=~"hone_.*_(total|count|bucket)"})')
+    names = [one["metric"]["__name__"] for one in counters]
+    assert "hone_images_total" in names
+    for name in names:
+        assert watched.query(f"resets({name}[10m]) > 0") == [], name
+
+
+def test_the_service_answers_while_prometheus_is_away(watched: Watched) -> None:
+    mine = psutil.Process().children(recursive=True)
+    [process] = [one for one in mine if one.name() == "prometheus"]
+    process.kill()
+    process.wait(60)
+    send(watched, png(40))
