@@ -19,7 +19,7 @@ from tasks.context import open_context
 from tasks.demo import annotator, traffic
 from tasks.demo import recipe as demo
 from tasks.operate.trace import trace
-from tasks.watch.check import summary_of
+from tasks.watch.act import summary_of
 
 
 @flow(name="demo", flow_run_name="demo-{seed}")

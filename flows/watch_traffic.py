@@ -7,8 +7,9 @@ from tasks.run_names import watch_name
 from tasks.run_policies import choose_policies
 from tasks.run_process import record_process
 from tasks.waiting_runs import cancel_covered_runs
+from tasks.watch.act import act_on
 from tasks.watch.alert import send_alerts
-from tasks.watch.check import act_on, check_window, drain_traffic
+from tasks.watch.check import check_window, drain_traffic
 
 
 @flow(
@@ -18,7 +19,7 @@ from tasks.watch.check import act_on, check_window, drain_traffic
     log_prints=True,
 )
 def watch_traffic(watch: WatchPolicy | None = None) -> str | None:
-    """Look at the traffic since the last check; return the decision's id, None without enough.
+    """Look at the traffic since the last check; return the decision's id, None without a model.
 
     The policy is that of `hone.toml` unless this run is given its own.
     """

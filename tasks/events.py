@@ -26,6 +26,7 @@ class EventName(StrEnum):
     ANSWERS = "hone.answers"  # annotators answered in Label Studio; no payload
     LABELS_READY = "hone.labels-ready"  # a snapshot can be trained on; payload: snapshot
     DRIFT = "hone.drift"  # served traffic drifted; payload: decision, reason
+    RETRAIN = "hone.retrain"  # a training is due; payload: decision, reason
     DAMAGED = "hone.workspace-damaged"  # a promise is broken; payload: findings (a count), first
 
 

@@ -45,7 +45,9 @@ HOLDS_SQL = (
     "models/registry/",
     "models/serving/prediction_store.py",
     "models/serving/traffic_history.py",  # reads what the prediction store wrote, for pages
+    "models/serving/traffic_window.py",  # draws from the predictions, at a cost of its own
     "models/watching/decisions.py",
+    "models/watching/incidents.py",
     "models/watching/alerts.py",  # what was raised, and what became of each message
     "models/watching/decision_history.py",
     "models/serving/checks.py",  # checks stand next to their data
@@ -55,7 +57,7 @@ HOLDS_SQL = (
 TYPES_OF_SQLALCHEMY = {"Connection", "Engine", "Row", "RowMapping", "exc"}
 # Tables without a promise of their own: anything else changes through `core.journal`.
 NOT_JOURNALED = {"intents", "locks", "pending_settlement", "refusals", "refused_answers",
-                 "row_counts", "sample_states", "sources"}  # fmt: skip
+                 "row_counts", "sample_states", "sources", "watch_states"}  # fmt: skip
 CHANGES = ("insert", "update", "delete")
 CHANGE_IN_SQL = re.compile(r"\s*(INSERT\s+(OR|INTO)|UPDATE|DELETE\s+FROM|REPLACE\s+INTO)\s")
 # The service speaks the ML backend's protocol and may not import labeling.

@@ -1,4 +1,4 @@
-"""Commands about models: train, release, watch, forecast, trace."""
+"""Commands about models: train, release, forecast, trace."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -81,19 +81,6 @@ def release(
 
     release_by_hand(version, who=who, why=why)
     typer.echo(f"{version} is in service, by {who}")
-
-
-@app.command(rich_help_panel=PANEL)
-def watch(
-    window: Annotated[int | None, typer.Option(help="Predictions in one window.")] = None,
-) -> None:
-    """Check the served traffic for drift and decide."""
-    with single_run():
-        from flows.watch_traffic import watch_traffic
-        from tasks.context import open_context
-
-        policy = open_context().policies.watch
-        watch_traffic(None if window is None else replace(policy, window=window))
 
 
 @app.command(rich_help_panel=PANEL)

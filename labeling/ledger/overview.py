@@ -105,6 +105,23 @@ def count_unsettled(connection: Connection) -> int:
     return connection.scalar(select(func.count()).select_from(pending_settlement)) or 0
 
 
+@dataclass(frozen=True)
+class RoundProgress:
+    """How far a round is answered."""
+
+    asked: int
+    answered: int
+    last_answer_at: str | None  # None while none was answered
+
+
+def round_progress(connection: Connection, round_id: str) -> RoundProgress:
+    """How many samples of a round were asked about, and how many have ended."""
+    closed = assignments.c.closed_at
+    query = select(func.count(), func.count(closed), func.max(closed))
+    row = connection.execute(query.where(assignments.c.round_id == round_id)).one()
+    return RoundProgress(*row)
+
+
 def labelled_samples(connection: Connection, origin: Origin) -> list[str]:
     """The samples from there that have a label in force, sorted."""
     state = sample_states.c

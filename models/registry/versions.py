@@ -20,6 +20,7 @@ from sqlalchemy import (
     Row,
     Table,
     Text,
+    func,
     select,
 )
 from sqlalchemy.exc import IntegrityError
@@ -123,6 +124,17 @@ def newest_versions(engine: Engine) -> dict[str, str]:
     query = select(models.c.snapshot, models.c.version).order_by(models.c.created_at)
     with engine.connect() as connection:
         return dict(connection.execute(query).tuples().all())
+
+
+def snapshot_of(connection: Connection, version: str) -> str | None:
+    """The snapshot that a version was trained on; None of an unknown version."""
+    return connection.scalar(select(models.c.snapshot).where(models.c.version == version))
+
+
+def model_times(connection: Connection) -> dict[str, str]:
+    """When a model was last trained on each snapshot."""
+    query = select(models.c.snapshot, func.max(models.c.created_at)).group_by(models.c.snapshot)
+    return dict(connection.execute(query).tuples().all())
 
 
 def record_verdict(
@@ -253,7 +265,13 @@ def releasing_verdict(engine: Engine, version: str) -> str | None:
 def current_release(engine: Engine) -> Release | None:
     """What is released now; None before the first release."""
     with engine.connect() as connection:
-        return _newest(connection)
+        return release_of(connection)
+
+
+def release_of(connection: Connection) -> Release | None:
+    """What is released now, as the caller's transaction knows it."""
+    row = connection.execute(select(releases).order_by(releases.c.number.desc()).limit(1)).first()
+    return Release(**row._mapping) if row else None
 
 
 def champion(engine: Engine) -> str | None:
@@ -264,7 +282,7 @@ def champion(engine: Engine) -> str | None:
 
 def champion_of(connection: Connection) -> str | None:
     """The version in service, as the caller's transaction knows it."""
-    current = _newest(connection)
+    current = release_of(connection)
     return current.champion if current else None
 
 
@@ -288,7 +306,7 @@ def release(
         raise ValueError(f"a release needs who ({who!r}) and why ({why!r}); give both")
     try:
         with writing(engine) as connection:
-            current = _newest(connection)
+            current = release_of(connection)
             if current and (current.champion, current.verdict_id) == (version, verdict_id):
                 return current.number
             _refuse_other_than(expected, current)
@@ -301,11 +319,6 @@ def release(
     except IntegrityError as error:
         raise Superseded(f"release {expected + 1} was made by another at the same time") from error
     return expected + 1
-
-
-def _newest(connection: Connection) -> Release | None:
-    row = connection.execute(select(releases).order_by(releases.c.number.desc()).limit(1)).first()
-    return Release(**row._mapping) if row else None
 
 
 def _refuse_other_than(expected: int, current: Release | None) -> None:

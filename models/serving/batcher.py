@@ -186,6 +186,7 @@ class Inference:
     ) -> Served:
         [answer] = model.card.label_kind.answers(output[None], model.card.classes)
         confidence = round(answer.confidence, DIGITS)
+        abstains = self._active().halt is not None
         return Served(
             prediction_id=prediction_id(
                 request.request_id, position, picture.sample_id, model.version
@@ -196,7 +197,7 @@ class Inference:
             label=answer.label,
             confidence=confidence,
             probabilities=[round(float(value), DIGITS) for value in output],
-            needs_review=confidence < self._needs_review_below,
+            needs_review=abstains or confidence < self._needs_review_below,
             served_at=now(),
             embedding=half_precision(embedding),
             statistics=picture.statistics,

@@ -1,4 +1,7 @@
-"""The model that answers: it follows the newest release, except to a model that fails its test."""
+"""The model that answers: it follows the newest release, except to a model that fails its test.
+
+It follows halts, too: whether the service answers at all.
+"""
 
 import logging
 import threading
@@ -10,6 +13,7 @@ import torch
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from models.registry.halts import Halt, current_halt
 from models.registry.model_store import LoadedModel, load_model
 from models.registry.versions import current_release
 from models.scoring.predict import predict
@@ -23,11 +27,12 @@ logger = logging.getLogger("hone.service")
 
 @dataclass(frozen=True)
 class ActiveModel:
-    """The model that answers now, its release, and the problem with a newer one."""
+    """The model that answers now, its release, the problem with a newer one, and a halt."""
 
     model: LoadedModel | None
     release: int | None = None
     problem: str | None = None
+    halt: Halt | None = None
 
 
 class ReleaseFollower:
@@ -57,9 +62,10 @@ class ReleaseFollower:
         The old model answers until the new one was loaded, checked and has predicted once.
         """
         try:
-            current = current_release(self._engine)
+            current, halt = current_release(self._engine), current_halt(self._engine)
         except SQLAlchemyError as error:
             return self._report(f"the database does not answer ({error.__class__.__name__})")
+        self._follow_halt(halt)
         if current is None:
             return self._report("no model is released yet: `hone retrain` makes and releases one")
         if current.number == self.active.release:
@@ -78,6 +84,15 @@ class ReleaseFollower:
         """A model of the workspace, released or not."""
         return load_model(self._engine, self._bento_home, version)
 
+    def _follow_halt(self, halt: Halt | None) -> None:
+        if halt == self.active.halt:
+            return
+        self.active = replace(self.active, halt=halt)
+        if halt is None:
+            logger.warning("the service answers again")
+        else:
+            logger.warning("the service is halted (%s) by %s: %s", halt.policy, halt.who, halt.why)
+
     def _activate(self, version: str, number: int) -> None:
         model = self.active.model
         try:
@@ -87,7 +102,7 @@ class ReleaseFollower:
         except Exception as error:  # any failure of the new model leaves the old one active
             self._failed = (number, time.monotonic() + RETRY_SECONDS)
             return self._report(f"release {number} is not served: {error}")
-        self.active = ActiveModel(model, number)
+        self.active = ActiveModel(model, number, halt=self.active.halt)
         logger.info("serving %s (release %d)", version, number)
         return None
 

@@ -7,7 +7,7 @@ follows that workspace's releases; without, it serves the model that its bento w
 import asyncio
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import bentoml
@@ -22,6 +22,7 @@ from starlette.routing import Mount, Route
 from core.access import keep_others_out
 from core.database import connect
 from core.http_access import PAGE_POLICY, App, BearerGuard, SecurityHeaders
+from models.registry.halts import Halt, HaltPolicy
 from models.registry.model_card import ModelCard
 from models.serving import connections, label_studio
 from models.serving.batcher import Inference, Unavailable, awaited, client_json
@@ -55,6 +56,7 @@ from models.serving.segments import SegmentWriter
 from models.serving.supervisor import end_with_supervisor
 from settings import Settings
 
+HALTED_SECONDS = 60  # until a client of a halted service should try again
 REMEMBERED = 512  # requests whose answers a worker stores for retries
 
 
@@ -62,9 +64,13 @@ async def predict(request: Request) -> Response:
     """Predictions for the images of a form, in order: 200 if any image was good, else 400.
 
     A bad image has an `error` in place of a prediction. A request repeated under its
-    `X-Request-ID` gets the same answer; other images under that id get 409.
+    `X-Request-ID` gets the same answer; other images under that id get 409. A halted service
+    answers 503 HALTED, or abstains, by the halt's policy.
     """
     hone: Hone = request.app.state.hone
+    halt = hone.active.halt
+    if halt is not None and halt.policy == HaltPolicy.REFUSE:
+        return _halted(halt).response()
     try:
         given, source = request_id_of(request), source_of(request)
         files = await read_images(request)
@@ -76,12 +82,26 @@ async def predict(request: Request) -> Response:
         return problem.response()
     except Unavailable as error:
         return RequestError(503, "UNAVAILABLE", str(error), retry_after=1).response()
+    if halt is not None:
+        answers = [_abstained(answer) for answer in answers]
     shown = [{"file": name, **answer} for (name, _), answer in zip(files, answers, strict=True)]
     return JSONResponse(
         {"request_id": request_id, "predictions": shown},
         200 if any("label" in answer for answer in answers) else 400,
         {"X-Request-ID": request_id},
     )
+
+
+def _halted(halt: Halt) -> RequestError:
+    detail = f"the service was halted at {halt.halted_at} by {halt.who}: {halt.why}"
+    return RequestError(503, "HALTED", detail, retry_after=HALTED_SECONDS)
+
+
+def _abstained(answer: Answer) -> Answer:
+    """The answer of a halted service: no label to act on, though what the model sees is shown."""
+    if "label" not in answer:
+        return answer
+    return {**answer, "abstain": True, "needs_review": True}
 
 
 async def status(request: Request) -> Response:
@@ -268,6 +288,7 @@ class Hone:
             "digest": model.sha256 if model else None,
             "release": active.release,
             "problem": active.problem,
+            "halt": asdict(active.halt) if active.halt else None,
             "classes": list(model.card.classes) if model else [],
             "needs_review_below": self._settings.needs_review_below,
             "threads": self._settings.threads,

@@ -46,7 +46,12 @@ def past_decisions(connection: Connection, since: str, *, most: int) -> list[Pas
         for one in connection.execute(of_these):
             measured[one.decision_id].append(
                 PastSignal(
-                    one.name, one.outcome, one.statistic, one.threshold, one.rows, one.detail
+                    one.name,
+                    one.outcome,
+                    one.statistic,
+                    one.threshold,
+                    one.rows,
+                    one.detail if one.meaning is None else one.meaning,
                 )
             )
     return [PastDecision(**row._mapping, signals=measured[row.decision_id]) for row in rows]

@@ -204,6 +204,12 @@ CHECKS: dict[str, Check] = {
     "decisions_are_of_their_windows": Check(
         "I12", "traffic counts as checked that was not", watching.decisions_are_of_their_windows
     ),
+    "incidents_are_complete": Check(
+        "I12", "it is not known when it drifted and what was done", watching.incidents_are_complete
+    ),
+    "halts_have_reasons": Check(
+        "I12", "the service answers or not, and nobody knows why", watching.halts_have_reasons
+    ),
     "alerts_reach_their_channels": Check(
         "I13", "nobody hears of what was raised", alert_checks.alerts_reach_their_channels
     ),

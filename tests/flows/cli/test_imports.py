@@ -35,8 +35,16 @@ RUN_NONE = {
     "verdict": [],
     "report": [],
     "alerts": [],
+    "why": [],
+    "incidents": [],
+    "halt": ["--who", "ann", "--why", "because"],
+    "resume": ["--who", "ann", "--why", "because"],
 }
-FAILS = {"trace", "release", "webhook", "budget"}  # for want of what they ask for
+FAILS = {"trace", "release", "webhook", "budget", "resume"}  # for want of what they ask for
+OF_EMPTY = {
+    "budget",  # or it computes features with torch
+    "resume",  # of a service that is not halted
+}
 NEEDS = {
     "webhook": "prefect",  # raises its events
 }
@@ -61,7 +69,7 @@ def test_every_command_is_in_one_of_the_lists() -> None:
 @pytest.mark.parametrize("command", sorted(RUN_NONE))
 def test_a_command_without_a_flow_imports_no_large_package(command: str, folder: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
-    workspace = "empty" if command == "budget" else "work"  # or it computes features with torch
+    workspace = "empty" if command in OF_EMPTY else "work"
     environment |= {"HONE_WORKSPACE": str(folder / workspace), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "tests.flows.cli.imported_by", command, *RUN_NONE[command]],

@@ -26,18 +26,24 @@ from labeling.ledger.tables import assignments, audit, rounds, samples
 from labeling.ledger.watermarks import save_watermark
 from labeling.snapshots.publish import cut_snapshot
 from models.registry.bento import write_contents
+from models.registry.halts import HaltPolicy, add_halt, resume_service
 from models.registry.model_store import NAME
 from models.scoring.cache import open_cache
 from models.serving.prediction_store import drain
 from models.serving.segments import SegmentWriter
-from models.watching.decisions import record_decision
-from models.watching.signals import Action, Decision, Family, Shift, Signal
+from models.watching.decisions import Evaluation, record_evaluation
+from models.watching.incidents import close_incident, next_incident, open_incident
+from models.watching.signals import Action, Family, Shift, Signal
 from tests.labeling.databases import make_engine
 from tests.models.saved_models import CLASSES, put_in_service, save
 from tests.models.serving.test_prediction_store import served
 
 SAMPLES = ("a", "b", "c", "d")  # labelled and trained on; c and d are near-duplicates
 AUDITED, GOLD = "e", "f"
+SIGNAL = Signal(
+    name="ks-probabilities", family=Family.OUTPUTS, outcome=Shift.NONE, value=0.1, threshold=0.05,
+    evidence=0.2, accumulated=0.2, p_value=0.5, rows=2, groups=2, meaning="nothing moved",
+)  # fmt: skip
 KEY = b"key 36"  # by which "e" alone is in the standing audit, in the gate's part
 
 
@@ -129,15 +135,13 @@ def _serve(engine: Engine, workspace: Workspace, version: str) -> None:
         writer.append([(served(number, image, version), image)])
     writer.close()
     drain(engine, workspace.traffic)
-    record_decision(
-        engine,
-        model=version,
-        first_seq=1,
-        last_seq=2,
-        decision=Decision(Action.NONE, "no drift"),
-        signals=[
-            Signal(
-                "ks-probabilities", Family.INPUTS, Shift.NONE, 0.1, 0.05, 0.0, 0.0, 0.5, 2, 2, ""
-            )
-        ],
-    )
+    with writing(engine) as connection:
+        incident = next_incident(connection)
+        made = Evaluation(
+            version, 1, 2, Action.NONE, "note", "no drift", incident_id=incident, signals=[SIGNAL]
+        )
+        decision = record_evaluation(connection, made)
+        open_incident(connection, decision, model=version, kind=None, step="note")
+        close_incident(connection, incident, decision, "it was calm")
+        add_halt(connection, policy=HaltPolicy.REFUSE, who="hone", why="x", decision_id=decision)
+    resume_service(engine, who="ann", why="it is repaired")

@@ -1,0 +1,84 @@
+"""What was served since the last check, and rows drawn evenly from all of it.
+
+The cost follows what is new: of any backlog the numbers are read, and whole rows only of a window.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sqlalchemy import Connection, func, select, true
+
+from core.database import stream
+from core.rows import chunks
+from models.serving.prediction_store import predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class NewTraffic:
+    """The predictions of one model since its last check, and how many other models made."""
+
+    model: str
+    after_seq: int
+    rows: int = 0
+    last_seq: int = 0
+    oldest_at: str | None = None
+    newest_at: str | None = None
+    others: Mapping[str, int] = field(default_factory=dict)  # by model: a canary, an earlier model
+
+
+def new_traffic(
+    connection: Connection, model: str, after_seq: int, up_to: int | None = None
+) -> NewTraffic:
+    """What was served and drained after `after_seq`, by default up to now, by model."""
+    served_at, seq = predictions.c.served_at, predictions.c.seq
+    query = (
+        select(
+            predictions.c.model, func.count(), func.max(seq), func.min(served_at),
+            func.max(served_at),
+        )
+        .where(seq > after_seq, true() if up_to is None else seq <= up_to)
+        .group_by(predictions.c.model)
+    )  # fmt: skip
+    mine, others = NewTraffic(model, after_seq, last_seq=after_seq), dict[str, int]()
+    for name, rows, last_seq, oldest, newest in connection.execute(query).tuples():
+        if name == model:
+            mine = NewTraffic(model, after_seq, rows, last_seq, oldest, newest)
+        else:
+            others[name] = rows
+    return NewTraffic(**{**vars(mine), "others": others})
+
+
+def draw_rows(
+    connection: Connection, traffic: NewTraffic, limit: int, rng: np.random.Generator
+) -> "pd.DataFrame":
+    """Up to `limit` of the rows, drawn evenly from all of them, in order of `seq`.
+
+    The whole is cut into `limit` parts of equal length, and one row is drawn from each.
+    """
+    import pandas as pd
+
+    places = _places(traffic.rows, limit, rng)
+    mine = predictions.c.model == traffic.model
+    between = predictions.c.seq > traffic.after_seq, predictions.c.seq <= traffic.last_seq
+    numbers = select(predictions.c.seq).where(mine, *between).order_by(predictions.c.seq)
+    drawn = [row.seq for place, row in enumerate(stream(connection, numbers)) if place in places]
+    rows = [
+        row
+        for part in chunks(drawn)
+        for row in connection.execute(select(predictions).where(predictions.c.seq.in_(part)))
+    ]
+    table = pd.DataFrame(rows, columns=[column.name for column in predictions.c])
+    return table.sort_values("seq", ignore_index=True)
+
+
+def _places(rows: int, limit: int, rng: np.random.Generator) -> set[int]:
+    if rows <= limit:
+        return set(range(rows))
+    edges = np.linspace(0, rows, limit + 1)
+    drawn = edges[:-1] + rng.random(limit) * np.diff(edges)
+    return set(np.minimum(drawn.astype(int), rows - 1).tolist())

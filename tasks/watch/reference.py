@@ -1,0 +1,175 @@
+"""What a champion is watched against: its held-out rows, and traffic that counts as known since."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from core.files import write_atomically
+from core.image_statistics import STATISTICS, Container, statistics_of
+from core.images import decode_image
+from core.shards import read_image
+from labeling.ledger.tables import location_of
+from labeling.snapshots.publish import load_snapshot
+from models.serving import prediction_store
+from models.serving.traffic_window import new_traffic
+from models.watching.decisions import DecisionRecord, known_windows
+from models.watching.signals import Window
+from tasks.context import Context
+from tasks.watch.window import draw_window
+
+if TYPE_CHECKING:
+    from models.registry.model_store import LoadedModel
+
+KNOWN_ROWS = 500  # of all known windows together: enough to weigh, and as cheap as a window
+KNOWN_WINDOWS = 20  # the newest
+STORED = ("outputs", "embeddings", "statistics", "groups")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The rows of the reference, and what is missing of it as sentences."""
+
+    window: Window
+    known: tuple[str, ...] = ()  # decisions whose traffic is in it
+    missing: tuple[str, ...] = ()
+
+
+def load_reference(ctx: Context, loaded: "LoadedModel") -> Reference:
+    """The champion's held-out rows with labels and statistics, and the traffic known since."""
+    missing: list[str] = []
+    try:
+        table = load_snapshot(ctx.engine, ctx.workspace, loaded.card.snapshot)
+    except (OSError, ValueError) as error:
+        missing.append(f"the labels of {loaded.card.snapshot} cannot be read ({error})")
+        table = None
+    base = _held_out(ctx, loaded, table)
+    with ctx.engine.connect() as connection:
+        rounds = [] if table is None else table["round_id"].dropna().unique().tolist()
+        known = known_windows(connection, rounds)[:KNOWN_WINDOWS]
+    parts = list(_known(ctx, loaded, known, missing))
+    return Reference(joined(base, parts), tuple(one.decision_id for one in known), tuple(missing))
+
+
+def joined(base: Window, known: Sequence[Window]) -> Window:
+    """The held-out rows and those of known traffic in one window; groups stay apart."""
+    windows, first = list[Window](), 0
+    for number, one in enumerate((base, *known)):
+        size = len(one.outputs)
+        groups = np.unique(one.groups, return_inverse=True)[1] + first
+        first = int(groups.max(initial=first - 1)) + 1
+        labels = np.full(size, -1) if one.labels is None else one.labels
+        sources = np.full(size, "", object) if one.sources is None else one.sources
+        windows.append(
+            replace(
+                one, groups=groups, labels=labels, sources=sources, known=np.full(size, number > 0)
+            )
+        )
+    names = ("outputs", "embeddings", "statistics", "groups", "labels", "sources", "known")
+    rows = {name: np.concatenate([getattr(one, name) for one in windows]) for name in names}
+    return Window(**rows, broken=sum(one.broken for one in windows))
+
+
+def _held_out(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame | None) -> Window:
+    """The rows that the champion did not train on, as the service would have recorded them."""
+    predictions = prediction_store.as_recorded(loaded.reference)
+    ids = list(loaded.reference_ids)
+    rows = None
+    if table is not None and len(ids) == len(predictions.outputs):
+        rows = table.drop_duplicates("sample_id").set_index("sample_id").reindex(ids)
+    labels, statistics = None, None
+    groups = np.arange(len(predictions.outputs))
+    if rows is not None:
+        classes = pd.Index(loaded.card.classes)
+        labels = classes.get_indexer(pd.Index(rows["label"].astype(str)))
+        statistics = _statistics(ctx, loaded, rows)
+        groups = pd.factorize(rows["group_id"].fillna(pd.Series(ids, rows.index)))[0]
+    return Window.of(predictions.outputs, predictions.embeddings, statistics, groups, labels=labels)
+
+
+def _statistics(ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame) -> np.ndarray:
+    """The image statistics of the held-out rows, computed once for each model."""
+    ids = "\n".join([*STATISTICS, *rows.index.astype(str)])
+    path = _cache(ctx, loaded) / f"{hashlib.sha256(ids.encode()).hexdigest()[:16]}.npy"
+    stored = _stored(path, len(rows))
+    if stored is not None:
+        return stored
+    size = loaded.card.image_size
+    table = np.full((len(rows), len(STATISTICS)), np.nan, np.float32)
+    for number, row in enumerate(rows.itertuples()):
+        try:
+            content = read_image(ctx.workspace.shards, location_of(row))
+        except (OSError, ValueError, TypeError):
+            continue  # NaN: the image is not here, and is measured by its output alone
+        table[number] = image_statistics(content, size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: np.save(file, table))
+    return table
+
+
+def image_statistics(content: bytes, image_size: int) -> np.ndarray:
+    """The statistics of a stored image, as the service computes those of a received one."""
+    from models.network.images import prepare
+
+    pixels = decode_image(content)
+    prepared = prepare(pixels, image_size).permute(1, 2, 0).numpy()
+    height, width = pixels.shape[:2]
+    with Image.open(io.BytesIO(content)) as image:
+        kind = image.format
+    return statistics_of(prepared, Container(width, height, len(content), kind))
+
+
+def _stored(path: Path, rows: int) -> np.ndarray | None:
+    """What was computed before; None where it is not there or damaged."""
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    right = table.shape == (rows, len(STATISTICS)) and table.dtype == np.float32
+    return cast(np.ndarray, table) if right else None
+
+
+def _cache(ctx: Context, loaded: "LoadedModel") -> Path:
+    return ctx.workspace.scores / f"{loaded.version.replace(':', '-')}-reference"
+
+
+def _known(
+    ctx: Context, loaded: "LoadedModel", known: Sequence[DecisionRecord], missing: list[str]
+) -> Iterator[Window]:
+    """Rows of each known window, as the champion predicts them."""
+    for one in known:
+        try:
+            yield _traffic_of(ctx, loaded, one, KNOWN_ROWS // len(known))
+        except (OSError, ValueError) as error:
+            missing.append(f"the traffic of {one.decision_id} cannot be read ({error})")
+
+
+def _traffic_of(ctx: Context, loaded: "LoadedModel", one: DecisionRecord, limit: int) -> Window:
+    """Rows of a window as the champion predicts them; computed once when another model did."""
+    path = _cache(ctx, loaded) / f"{one.decision_id}-{limit}.npz"
+    if one.model != loaded.version and (stored := _stored_window(path)) is not None:
+        return stored
+    with ctx.engine.connect() as connection:
+        traffic = new_traffic(connection, one.model, one.first_seq - 1, one.last_seq)
+    window = draw_window(ctx, loaded, traffic, limit).window
+    if one.model != loaded.version:
+        arrays = {name: getattr(window, name) for name in STORED}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: np.savez(file, **arrays))
+    return window
+
+
+def _stored_window(path: Path) -> Window | None:
+    """The rows that were computed before; None where they are not there or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return Window(**{name: stored[name] for name in STORED})
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,66 @@
+"""A halted service refuses or abstains by the halt's policy, and answers once it is resumed."""
+
+from models.registry.halts import HaltPolicy, halt_service, resume_service
+from models.serving.prediction_store import drain, find_prediction
+from tests.models.saved_models import png
+from tests.models.serving.test_service import (  # noqa: F401 - fixtures
+    Place,
+    TestClient,
+    client,
+    look,
+    place,
+    reason,
+    send,
+    template,
+)
+
+
+def test_a_halted_service_refuses_with_the_reason_until_it_is_resumed(
+    client: TestClient,  # noqa: F811
+    place: Place,  # noqa: F811
+) -> None:
+    _, engine = place
+    halt_service(engine, policy=HaltPolicy.REFUSE, who="ann", why="accuracy fell to .31")
+    halt = look(client)["halt"]
+    assert (halt["policy"], halt["who"]) == ("refuse", "ann")
+    response = send(client, png())
+    assert (response.status_code, reason(response)) == (503, "HALTED")
+    assert "by ann: accuracy fell to .31" in response.json()["error"]["detail"]
+    assert response.headers["Retry-After"] == "60"
+    assert drain(engine, place[0].traffic) == 0
+    resume_service(engine, who="bob", why="repaired")
+    assert look(client)["halt"] is None
+    assert send(client, png()).status_code == 200
+
+
+def test_a_service_that_abstains_shows_what_it_sees_and_asks_for_review(
+    client: TestClient,  # noqa: F811
+    place: Place,  # noqa: F811
+) -> None:
+    _, engine = place
+    halt_service(engine, policy=HaltPolicy.ABSTAIN, who="ann", why="drift")
+    look(client)
+    good, bad = send(client, png(), b"no image").json()["predictions"]
+    assert good["abstain"] is True and good["needs_review"] is True
+    assert "abstain" not in bad and bad["error"]["reason"] == "NOT_AN_IMAGE"
+    assert drain(engine, place[0].traffic) == 1
+    row = find_prediction(engine, good["prediction_id"])
+    assert row is not None and row.needs_review
+    resume_service(engine, who="bob", why="repaired")
+    look(client)
+    [again] = send(client, png(1)).json()["predictions"]
+    assert "abstain" not in again
+
+
+def test_a_model_that_is_activated_during_a_halt_stays_halted(
+    client: TestClient,  # noqa: F811
+    place: Place,  # noqa: F811
+) -> None:
+    from tests.models.saved_models import put_in_service, save
+
+    workspace, engine = place
+    halt_service(engine, policy=HaltPolicy.REFUSE, who="ann", why="stop")
+    look(client)
+    put_in_service(engine, save(workspace, engine, seed=1))
+    status = look(client)
+    assert (status["release"], status["halt"]["who"]) == (2, "ann")
