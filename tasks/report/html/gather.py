@@ -12,6 +12,7 @@ from models.watching.decision_history import PastDecision, past_decisions
 from tasks.context import Context
 from tasks.operate.status import Status, load_status
 from tasks.report.budget_record import BudgetRecord, load_budget
+from tasks.report.html.alerts_section import AlertFacts, load_alerts
 from tasks.report.html.judged import JudgedRows, judged_rows
 
 MOST_DECISIONS = 800  # a check an hour for a month
@@ -47,6 +48,7 @@ class Facts:
     champion_judged: JudgedRows | None
     quality: LabelQuality
     budget: BudgetRecord | None
+    alerts: AlertFacts
 
     @property
     def now(self) -> datetime:
@@ -80,6 +82,7 @@ def gather(ctx: Context, *, days: int) -> Facts:
                 report_queries.refused_by_reason(connection),
             ),
             budget=load_budget(ctx.workspace.runs),
+            alerts=load_alerts(connection, ctx.settings),
         )
     return _with_judged(ctx, facts)
 

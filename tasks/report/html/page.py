@@ -5,6 +5,7 @@ from pathlib import Path
 
 from core.files import write_atomically
 from tasks.context import Context
+from tasks.report.html.alerts_section import alerts_section
 from tasks.report.html.confusion_section import confusion_section
 from tasks.report.html.drift_section import drift_section
 from tasks.report.html.elements import Html, element, joined, sentence
@@ -27,6 +28,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Facts], Html]]] = {
     "models": ("Models", models_section),
     "confusion": ("Mistakes", confusion_section),
     "labels": ("Labels", labels_section),
+    "alerts": ("Alerts", lambda facts: alerts_section(facts.alerts)),
 }
 
 

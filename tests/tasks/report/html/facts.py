@@ -13,10 +13,12 @@ from labeling.ledger.report_queries import AssignmentCounts
 from models.registry.history import PastRelease, PastVerdict
 from models.registry.overview import Accuracy, LastVerdict
 from models.serving.traffic_history import ServedRow, TrafficSample
+from models.watching.alerts import AlertOverview, FailingChannel, Kind, RaisedAlert
 from models.watching.decision_history import PastDecision, PastSignal
 from tasks.operate.next_step import NextStep
 from tasks.operate.status import Status
 from tasks.report.budget_record import BudgetRecord
+from tasks.report.html.alerts_section import AlertFacts, ChannelState
 from tasks.report.html.gather import Facts, LabelQuality
 from tasks.report.html.judged import JudgedRows, Mistake
 from tasks.report.html.pictures import Picture
@@ -43,6 +45,7 @@ EMPTY = Facts(
     champion_judged=None,
     quality=LabelQuality(Share(0, 0), Share(0, 0), AssignmentCounts(0, 0, 0, 0, 0, 0), {}),
     budget=None,
+    alerts=AlertFacts([], AlertOverview(0, ()), []),
 )  # fmt: skip
 
 
@@ -106,5 +109,11 @@ def full_facts(
             [CurvePoint(50, 0.7, 0.03, model=True), CurvePoint(20, 0.6, 0.03, model=False)],
             [(20.0, 0.6, 0.5, 0.7), (200.0, 0.8, 0.7, 0.9), (700.0, 0.9, 0.8, 0.95)],
             [(100, 0.01, 0.0, 0.02)],
+        ),
+        alerts=AlertFacts(
+            [ChannelState(f"mail {word}", AT), ChannelState("slack", None)],
+            AlertOverview(1, (FailingChannel("slack", word, 3, AT, AT),)),
+            [RaisedAlert("a", 2, word, Kind.DRIFT, word, word, word, (), AT, None),
+             RaisedAlert("b", 1, word, Kind.DRIFT, word, word, None, (), AT, AT)] * count,
         ),
     )  # fmt: skip

@@ -190,3 +190,15 @@ def test_every_accuracy_has_an_interval_and_the_images_it_is_from() -> None:
     assert "60 audit images of the traffic" in text
     for value in re.findall(r"accuracy (\d\.\d+)", text):
         assert re.search(rf"{re.escape(value)} \[\d\.\d+, \d\.\d+\]", text), value
+
+
+def test_channels_are_shown_without_their_secrets_and_say_what_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = init_workspace(tmp_path / "work", ["cat", "dog"])
+    monkeypatch.setenv("HONE_ALERTS", "slack://TokenA12345/TokenB12345/TokenC12345 json://h/x")
+    text = report_of(workspace.root, monkeypatch).text
+    assert "slack" in text and "unused" in text
+    assert "Token" not in text
+    text = Reader(page(full_facts())).text
+    assert "fails" in text and "cat, 3 attempts since" in text and "works" in text
