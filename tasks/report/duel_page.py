@@ -39,18 +39,39 @@ def duel_rows(record: DuelRecord, samples: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("place", kind="stable", ignore_index=True).drop(columns="place")
 
 
+def score_of(rows: pd.DataFrame) -> str:
+    """How often which model was right, by population, of `duel_rows`."""
+    parts = []
+    for population, mine in rows.groupby("population", sort=True):
+        counts = mine["right"].value_counts()
+        won, lost, neither = (int(counts.get(RIGHT[value], 0)) for value in FIRST)
+        parts.append(
+            f"{population}: the challenger alone was right on {won}, the champion alone on {lost}, "
+            f"and {neither} decided nothing"
+        )
+    return "; ".join(parts)
+
+
 def publish_duel(
     duel_id: str, record: DuelRecord, samples: pd.DataFrame, places: pd.DataFrame, shards: Path
 ) -> None:
     """Publish the page in Prefect; `places` are the IMAGE_PLACES of the samples."""
     if is_direct_run():
         return
-    rows = duel_rows(record, samples).head(IMAGES_SHOWN).merge(places, on="sample_id")
+    counted_rows = duel_rows(record, samples)
+    rows = counted_rows.head(IMAGES_SHOWN).merge(places, on="sample_id")
     pictures = {str(row.sample_id): thumbnail(shards, row) for row in rows.itertuples()}
     publish_page(
         key=duel_id,
         description=f"What {record.challenger} and {record.champion} answered differently",
-        markdown=duel_markdown(duel_id, record, rows, pictures, left_out=len(samples) - len(rows)),
+        markdown=duel_markdown(
+            duel_id,
+            record,
+            rows,
+            pictures,
+            score=score_of(counted_rows),
+            left_out=len(samples) - len(rows),
+        ),
     )
 
 
@@ -60,6 +81,7 @@ def duel_markdown(
     rows: pd.DataFrame,
     pictures: dict[str, str],
     *,
+    score: str = "",
     left_out: int = 0,
 ) -> str:
     """The page, with the address of a picture for each sample."""
@@ -67,6 +89,7 @@ def duel_markdown(
         f"# {duel_id}: {escape_markdown(record.challenger)} against "
         f"{escape_markdown(record.champion)}",
         "",
+        *([escape_markdown(score), ""] if score else []),
         "| image | annotators | champion | challenger | right | of |",
         "|---|---|---|---|---|---|",
     ]

@@ -41,9 +41,11 @@ def verdict_markdown(verdict: Verdict, pair: Pair) -> str:
         *_section("**What would change it**", changes(verdict)),
         *_section("**Cannot be told**", cannot_tell(verdict)),
         "",
-        f"| {' | '.join((*COLUMNS, 'evidence'))} |",
-        "|---" * (len(COLUMNS) + 1) + "|",
-        *(f"| {' | '.join(map(escape_markdown, row.values()))} |" for row in rows),
+        f"| {' | '.join(COLUMNS)} |",
+        "|---" * len(COLUMNS) + "|",
+        *(f"| {' | '.join(escape_markdown(row[name]) for name in COLUMNS)} |" for row in rows),
+        # Prefect cuts off what does not fit into a line of a table: sentences stand below it.
+        *_section("**What each rests on**", [_evidence(row) for row in rows]),
     ]
     return "\n".join(lines)
 
@@ -113,6 +115,11 @@ def _joint_row(name: str, met: Sequence[Criterion], count: int) -> TableRow:
              "threshold": _number(met[0].threshold), "rows": f"{min(rows)} to {max(rows)}",
              "evidence": what}  # fmt: skip
     return {column: cells.get(column, NOTHING) for column in (*COLUMNS, "evidence")}
+
+
+def _evidence(row: TableRow) -> str:
+    about = "" if row["about"] == NOTHING else f" ({row['about']})"
+    return f"{row['criterion']}{about}: {row['evidence']}"
 
 
 def _number(value: float | None) -> str:

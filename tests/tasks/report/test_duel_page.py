@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from tasks.report.duel_page import duel_markdown, duel_rows
+from tasks.report.duel_page import duel_markdown, duel_rows, score_of
 from tests.models.judging.test_duel_record import samples
 from tests.tasks.duels import record_of
 
@@ -22,7 +22,12 @@ def test_won_images_come_first_and_each_has_all_three_answers() -> None:
         ["image-3", "eel", "dog", "cat", "neither"],
     ]
     pictures = {str(name): f"data:{name}" for name in rows["sample_id"]}
-    page = duel_markdown("duel-0001", record, rows, pictures, left_out=1)
+    score = score_of(rows)
+    assert score == (
+        "pool: the challenger alone was right on 1, the champion alone on 1, and 2 decided nothing"
+    )
+    page = duel_markdown("duel-0001", record, rows, pictures, score=score, left_out=1)
+    assert page.splitlines()[2] == score
     assert "| ![image-2](data:image-2) | cat | dog | cat | challenger | pool |" in page
     assert page.endswith("... and 1 more sample")
 

@@ -19,6 +19,8 @@ def test_a_page_shows_outcome_why_and_every_criterion() -> None:
     assert "What would change it" not in page
     assert "| latency | \\- | PASS | 10 | 9.000 to 11.000 | 20 | 60 |" in page
     assert "| classes | 3 of 3 | PASS |" in page
+    assert "- classes (3 of 3): no significant loss on 3 of 3 classes" in lines
+    assert max(len(line) for line in lines if line.startswith("|")) < 120  # Prefect cuts the rest
 
 
 def test_what_is_missing_stands_with_what_would_change_it() -> None:
