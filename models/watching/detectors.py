@@ -59,7 +59,7 @@ def signals(
 def decide(signals: Sequence[Signal], policy: WatchPolicy) -> Decision:
     """LABEL_SERVED on any drift; else CANNOT_TELL when a signal is UNKNOWN; else NONE."""
     drift = [signal for signal in signals if signal.outcome == Shift.DRIFT]
-    unsure = [signal for signal in signals if signal.outcome == Shift.UNKNOWN]
+    unsure = [one for one in signals if one.outcome == Shift.UNKNOWN and one.weight > 0]
     details = "; ".join(f"{signal.name}: {signal.meaning}" for signal in drift or unsure or signals)
     if drift:
         budget = policy.checks_planned / policy.alarms_per_quarter

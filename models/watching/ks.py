@@ -5,12 +5,24 @@ from typing import Any
 
 import numpy as np
 
-from models.watching.evidence import accumulate, from_p_value
-from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
+from models.watching import alibi
+from models.watching.signals import Family, Signal, WatchPolicy, Window
+from models.watching.views import (
+    EMBEDDINGS,
+    FAMILIES,
+    Pair,
+    Split,
+    calibrated,
+    cannot_tell,
+    compared,
+    components,
+    doubt,
+    moved_from,
+    next_state,
+    p_value_signal,
+)
 
 MIN_EFFECT = 0.1  # KS distance: less than a tenth of the rows moved is not worth a round
-COMPONENTS = 16  # of the embeddings: 8 missed noise that 16 detected, 32 hardly more
-VIEWS = {"probabilities": Family.OUTPUTS, "embeddings": Family.INPUTS}
 
 
 def ks(
@@ -21,74 +33,71 @@ def ks(
     policy: WatchPolicy,
     rng: np.random.Generator,
 ) -> tuple[list[Signal], dict[str, Any]]:
-    """Drift of the probabilities or of the embeddings: a column moved, by MIN_EFFECT at least."""
-    threshold = policy.alarms_per_quarter / policy.checks_planned / len(VIEWS)
-    pairs = {
-        "probabilities": (reference.outputs, window.outputs),
-        "embeddings": _components(reference.embeddings, window.embeddings),
-    }
-    before = state.get("accumulated", {})
-    signals = [
-        _signal(f"ks-{view}", VIEWS[view], *pairs[view], window, threshold, before)
-        for view in VIEWS
-    ]
-    return signals, {"accumulated": {one.name: round(one.accumulated, 6) for one in signals}}
+    """A signal each for class probabilities, embeddings and image statistics."""
+    reason = doubt(reference, window, policy)
+    pairs = {} if reason else compared(reference, window, policy, rng)
+    signals: list[Signal] = []
+    stored: dict[str, Any] = {}
+    for view, family in FAMILIES.items():
+        name = f"ks-{view}"
+        if view not in pairs:
+            why = reason or f"the images' {view} were not recorded on both sides"
+            signals.append(cannot_tell(name, family, window, state, why, note=not reason))
+            continue
+        pair = components(pairs[view]) if view == EMBEDDINGS else pairs[view]
+        signal, exponent = _signal(name, pair, state, rng, family=family, policy=policy)
+        signals.append(signal)
+        stored |= exponent
+    return signals, next_state(state, signals, stored)
 
 
 def _signal(
     name: str,
+    pair: Pair,
+    state: Mapping[str, Any],
+    rng: np.random.Generator,
+    *,
     family: Family,
-    past: np.ndarray,
-    current: np.ndarray,
-    window: Window,
-    threshold: float,
-    before: Mapping[str, float],
-) -> Signal:
-    p_values, distances = ks_test(past, current)
-    p_value = min(1.0, float(p_values.min()) * len(p_values))
-    distance = float(distances.max())
-    drift = p_value <= threshold and distance >= MIN_EFFECT
-    evidence = from_p_value(p_value)
+    policy: WatchPolicy,
+) -> tuple[Signal, dict[str, float]]:
+    p_values, distances = alibi.columns_test(pair.reference, pair.window)
+    most = int(distances.argmax())
+    p_value, stored = calibrated(_of_all(p_values), _splits(pair.reference), pair, state, name, rng)
+    threshold = policy.alarms_per_quarter / policy.checks_planned / len(FAMILIES)
     meaning = (
-        f"column {distances.argmax()} of {len(distances)} moved most, KS distance {distance:.3f} "
-        f"(drift from {MIN_EFFECT:g}), p {p_value:.2g} (drift up to {threshold:.2g}), "
-        f"{len(current)} rows against {len(past)}"
+        f"{pair.columns[most]} of {len(distances)} columns moved most, KS distance "
+        f"{distances[most]:.3f} (drift from {MIN_EFFECT:g}), p {p_value:.2g} over all (drift up to "
+        f"{threshold:.2g}), {len(pair.window)} images against {len(pair.reference)}"
     )
-    return Signal(
-        name=name,
-        family=family,
-        outcome=Shift.DRIFT if drift else Shift.NONE,
-        value=distance,
-        threshold=threshold,
-        evidence=evidence,
-        accumulated=accumulate(before.get(name, 0.0), evidence),
-        p_value=p_value,
-        rows=len(window),
-        groups=len(np.unique(window.groups)),
-        meaning=meaning,
-    )
+    column = [most]
+    signal = p_value_signal(
+        name, family, pair, state,
+        value=float(distances[most]), p_value=p_value, meaning=meaning, threshold=threshold,
+        drift=bool(p_value <= threshold and distances[most] >= MIN_EFFECT),
+        moved=moved_from(pair.reference[:, column], pair.window[:, column]),
+        detail={pair.columns[at]: float(distances[at]) for at in np.argsort(-distances)[:5]},
+    )  # fmt: skip
+    return signal, stored
 
 
-def ks_test(reference: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The p-value and the distance of a two-sample KS test on each column.
-
-    The only call of Alibi Detect, whose licence does not cover every production use: to go
-    without, put `scipy.stats.ks_2samp(..., method="asymp")` on each column here.
-    """
-    from alibi_detect.cd import KSDrift
-
-    p_values, distances = KSDrift(reference).score(window)
-    return np.asarray(p_values, float), np.asarray(distances, float)
+def _of_all(p_values: np.ndarray) -> float:
+    """The p-value of all columns together (Bonferroni)."""
+    return min(1.0, float(p_values.min()) * len(p_values))
 
 
-def _components(reference: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both projected on the principal axes of the two together.
+def _splits(rows: np.ndarray) -> Split:
+    """The same test on splits of the rows, which are sorted once for all of them."""
+    from scipy.special import kolmogorov
 
-    Axes of the reference alone fit it better than the window, the more so the wider the embedding:
-    that would raise alarms without drift.
-    """
-    from sklearn.decomposition import PCA
+    order = np.argsort(rows, axis=0)
+    ordered = np.take_along_axis(rows, order, axis=0)
+    last = np.vstack([ordered[1:] > ordered[:-1], np.ones((1, rows.shape[1]), bool)])  # of a tie
 
-    both = np.vstack([reference, window]).astype(np.float64)
-    projected = PCA(min(COMPONENTS, *both.shape), random_state=0).fit_transform(both)
-    return projected[: len(reference)], projected[len(reference) :]
+    def p_value(chosen: np.ndarray) -> float:
+        size, rest = int(chosen.sum()), int((~chosen).sum())
+        steps = np.where(chosen, 1 / size, -1 / rest)[order]
+        distances = (np.abs(np.cumsum(steps, axis=0)) * last).max(axis=0)
+        scale = np.sqrt(size * rest / (size + rest))
+        return _of_all(np.minimum(kolmogorov(scale * distances), 1.0))
+
+    return p_value
