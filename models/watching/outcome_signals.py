@@ -1,0 +1,220 @@
+"""Signals about outcomes: accuracy, F1 and recall against their values at release.
+
+Each is a bet on a bounded score of every outcome: its mean is at least 0 while the model is no
+worse than `policy.decay` below its value at release, and the wealth of the better, who bets that it
+is below 0, is an e-value at any number of outcomes. The value at release is an estimate too: its
+error is added to the decay. Truths that are not confirmed never judge.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.watching.evidence import accumulate
+from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
+from models.watching.views import next_state
+
+NAMES = ("accuracy", "f1", "recall")
+STAKES = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])  # shares of the most that may be bet
+PROOF = np.log(100)  # evidence at which a signal says drift by itself
+ERROR = 1.645  # standard errors of the value at release that are given away
+LEAST_CLASS = 10  # rows of a class in the reference: fewer tell nothing about its recall
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Served predictions whose truth came since the last check; row i is one prediction."""
+
+    outputs: np.ndarray  # (n, classes) calibrated probabilities, as served
+    truths: np.ndarray  # (n,) class numbers
+    confirmed: np.ndarray  # (n,) booleans; the others never judge
+    groups: np.ndarray  # (n,) near-duplicates, as in `Window`
+    embeddings: np.ndarray | None = None
+
+    def confirmed_once(self) -> "Judged":
+        """The confirmed rows of a class that the model knows, one of each group."""
+        classes = self.outputs.shape[1]
+        sound = np.isfinite(self.outputs).all(axis=1)
+        usable = self.confirmed & sound & (self.truths >= 0) & (self.truths < classes)
+        rows = np.flatnonzero(usable)
+        _, first = np.unique(self.groups[rows], return_index=True)
+        rows = np.sort(rows[first])
+        embeddings = None if self.embeddings is None else self.embeddings[rows]
+        return Judged(
+            self.outputs[rows], self.truths[rows], self.confirmed[rows], self.groups[rows],
+            embeddings,
+        )  # fmt: skip
+
+
+def outcome_signals(
+    reference: Window, judged: Judged | None, state: Mapping[str, Any], *, policy: WatchPolicy
+) -> tuple[list[Signal], dict[str, Any]]:
+    """The signals `accuracy`, `f1` and `recall` of the outcomes since the last check."""
+    missing = _missing(reference, judged)
+    rows = judged.confirmed_once() if judged is not None else None
+    if missing or rows is None or not len(rows.truths):
+        why = missing or "no confirmed truth of a served prediction came since the last check"
+        signals = [_unknown(name, state, why) for name in NAMES]
+        return signals, next_state(state, signals)
+    past = _one_of_each_group(reference)
+    signals = [
+        _accuracy(past, rows, state, policy),
+        _f1(past, rows, state, policy),
+        _recall(past, rows, state, policy),
+    ]
+    return signals, next_state(state, signals)
+
+
+def macro_f1(predicted: np.ndarray, truths: np.ndarray, classes: int) -> float:
+    """The mean F1 of the classes that occur; NaN without a row."""
+    hits, amounts = _counts(predicted, truths, classes)
+    occur = amounts > 0
+    return float((2 * hits[occur] / amounts[occur]).mean()) if occur.any() else float("nan")
+
+
+def decline(scores: np.ndarray, most: float) -> float:
+    """The evidence that the mean of `scores`, of which none is above `most`, is below 0.
+
+    The wealth of several stakes, each at most what a score of `most` leaves above nothing.
+    """
+    if not len(scores):
+        return 0.0
+    logs = np.log1p(-STAKES[:, None] * np.asarray(scores, float)[None] / max(most, 1e-9) + 0.0)
+    return float(np.logaddexp.reduce(logs.sum(axis=1)) - np.log(len(STAKES)))
+
+
+def _missing(reference: Window, judged: Judged | None) -> str | None:
+    if judged is None:
+        return "no truth of a served prediction came since the last check"
+    labels = reference.labels
+    if labels is None or not (labels >= 0).any():
+        return "the reference has no labels: the value at release is not known"
+    if judged.outputs.shape[1] != reference.outputs.shape[1]:
+        return (
+            f"outputs have {judged.outputs.shape[1]} columns with the outcomes and "
+            f"{reference.outputs.shape[1]} in the reference: another model made them"
+        )
+    return None
+
+
+def _one_of_each_group(reference: Window) -> Judged:
+    labels = reference.labels if reference.labels is not None else np.full(len(reference), -1)
+    every = Judged(reference.outputs, labels, np.ones(len(labels), bool), reference.groups)
+    return every.confirmed_once()
+
+
+def _accuracy(past: Judged, rows: Judged, state: Mapping[str, Any], policy: WatchPolicy) -> Signal:
+    before, now = (side.outputs.argmax(axis=1) == side.truths for side in (past, rows))
+    level = float(before.mean())
+    allowed = policy.decay + ERROR * _error(before)
+    evidence = decline(now - level + allowed, 1 - level + allowed)
+    return _signal("accuracy", float(now.mean()), level, evidence, rows, state, policy)
+
+
+def _f1(past: Judged, rows: Judged, state: Mapping[str, Any], policy: WatchPolicy) -> Signal:
+    """The change of F1 of each class, weighed by how much oftener it occurs than at release.
+
+    To first order the mean of `_f1_scores` is the change of the macro F1, and it is a mean over
+    rows: what a bet needs.
+    """
+    classes = past.outputs.shape[1]
+    predicted = past.outputs.argmax(axis=1)
+    hits, amounts = _counts(predicted, past.truths, classes)
+    level = macro_f1(predicted, past.truths, classes)
+    f1 = 2 * hits / np.maximum(amounts, 1)
+    share = np.maximum(amounts, amounts.mean() / 2) / len(past.truths)  # no class weighs too much
+    allowed = policy.decay + ERROR * _error(_f1_scores(past, f1, share, amounts, 0.0))
+    scores = _f1_scores(rows, f1, share, amounts, allowed)
+    most = float((2 * (1 - f1 + allowed) / share)[amounts > 0].max() / (amounts > 0).sum())
+    value = macro_f1(rows.outputs.argmax(axis=1), rows.truths, classes)
+    return _signal("f1", value, level, decline(scores, most), rows, state, policy)
+
+
+def _f1_scores(
+    rows: Judged, f1: np.ndarray, share: np.ndarray, amounts: np.ndarray, allowed: float
+) -> np.ndarray:
+    predicted, target = rows.outputs.argmax(axis=1), np.where(amounts > 0, f1 - allowed, 0.0)
+    weight = np.where(amounts > 0, 1 / share, 0.0) / (amounts > 0).sum()
+    hit = predicted == rows.truths
+    right = 2 * (1 - target[predicted]) * weight[predicted]
+    wrong = -target[predicted] * weight[predicted] - target[rows.truths] * weight[rows.truths]
+    return np.where(hit, right, wrong)
+
+
+def _recall(past: Judged, rows: Judged, state: Mapping[str, Any], policy: WatchPolicy) -> Signal:
+    """The mean e-value over classes; the class whose recall fell most is named."""
+    logs, detail, worst = [], {}, (np.inf, -1, 0.0, 0.0)
+    for label in range(past.outputs.shape[1]):
+        before, now = (
+            (side.outputs.argmax(axis=1) == label)[side.truths == label] for side in (past, rows)
+        )
+        if len(before) < LEAST_CLASS:
+            continue
+        level, value = float(before.mean()), float(now.mean()) if len(now) else np.nan
+        allowed = policy.decay + ERROR * _error(before)
+        logs.append(decline(now - level + allowed, 1 - level + allowed))
+        if len(now):
+            detail[f"class {label}"] = value
+            worst = min(worst, (value - level, label, value, level))
+    if worst[1] < 0:
+        why = f"no class has both an outcome and {LEAST_CLASS} rows of the reference"
+        return _unknown("recall", state, why)
+    evidence = float(np.logaddexp.reduce(logs) - np.log(len(logs)))
+    return _signal("recall", worst[2], worst[3], evidence, rows, state, policy, detail)
+
+
+def _counts(
+    predicted: np.ndarray, truths: np.ndarray, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """By class: hits, and rows predicted as it plus rows that are it."""
+    hits = np.bincount(truths[predicted == truths], minlength=classes)
+    amounts = np.bincount(predicted, minlength=classes) + np.bincount(truths, minlength=classes)
+    return hits, amounts
+
+
+def _error(values: np.ndarray) -> float:
+    """The standard error of a mean; rows of one value have that of one row more, of the other."""
+    rows = len(values)
+    spread = float(np.std(values)) or float(np.sqrt(rows) / (rows + 1))
+    return spread / np.sqrt(rows)
+
+
+def _signal(
+    name: str,
+    value: float,
+    level: float,
+    evidence: float,
+    rows: Judged,
+    state: Mapping[str, Any],
+    policy: WatchPolicy,
+    detail: Mapping[str, float] | None = None,
+) -> Signal:
+    accumulated = accumulate(_before(state, name), evidence)
+    what = {"recall": "the lowest recall of a class against its value"}.get(name, name)
+    odds = np.exp(min(accumulated, 50.0))
+    meaning = (
+        f"{what} is {value:.3f} on {len(rows.truths)} confirmed outcomes, {level:.3f} at release; "
+        f"a decline of more than {policy.decay:g} has evidence of {odds:.3g} : 1"
+    )
+    wrong = np.flatnonzero(rows.outputs.argmax(axis=1) != rows.truths)
+    return Signal(
+        name=name, family=Family.OUTCOMES,
+        outcome=Shift.DRIFT if accumulated >= PROOF else Shift.NONE, value=value,
+        threshold=level - policy.decay, evidence=evidence, accumulated=accumulated, p_value=None,
+        rows=len(rows.truths), groups=len(rows.truths), meaning=meaning,
+        detail={**(detail or {}), "at release": level, "wrong": float(len(wrong))},
+    )  # fmt: skip
+
+
+def _unknown(name: str, state: Mapping[str, Any], why: str) -> Signal:
+    return Signal(
+        name=name, family=Family.OUTCOMES, outcome=Shift.UNKNOWN, value=None, threshold=None,
+        evidence=0.0, accumulated=accumulate(_before(state, name), 0.0), p_value=None, rows=0,
+        groups=0, meaning=why,
+    )  # fmt: skip
+
+
+def _before(state: Mapping[str, Any], name: str) -> float:
+    return float(state.get("accumulated", {}).get(name, 0.0))
