@@ -10,6 +10,7 @@ from tasks.waiting_runs import cancel_covered_runs
 from tasks.watch.act import act_on
 from tasks.watch.alert import send_alerts
 from tasks.watch.check import check_window, drain_traffic
+from tasks.watch.outcomes import drain_feedback
 
 
 @flow(
@@ -25,6 +26,7 @@ def watch_traffic(watch: WatchPolicy | None = None) -> str | None:
     """
     policies = choose_policies(watch=watch)
     drain_traffic()
+    drain_feedback()
     decision_id = check_window(policies.watch)
     act_on(decision_id)
     send_alerts()

@@ -1,8 +1,6 @@
 """New files and served images become samples."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prefect import task
 from sqlalchemy import Connection
@@ -12,18 +10,16 @@ from core.locks import fence, only_writer
 from core.text import printable
 from labeling.formats.image_lookup import Absent, ingested_images
 from labeling.formats.metadata_table import match_metadata, read_metadata
-from labeling.ingest.intake import Intake, adopt, ingest
+from labeling.ingest.intake import adopt, ingest
 from labeling.ledger.answers import known_samples
 from labeling.ledger.metadata import save_metadata
 from labeling.ledger.watermarks import ADOPTED, save_watermark, watermark_of
 from models.serving import prediction_store
 from tasks.context import open_context
+from tasks.intake import print_intake, served_images
 from tasks.report.artifacts import progress
-from tasks.report.refusals import by_reason, metadata_lines, refused_lines
+from tasks.report.refusals import metadata_lines
 from tasks.retries import is_transient_error
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @task(
@@ -100,28 +96,9 @@ def adopt_traffic() -> int:
         rows = prediction_store.window(ctx.engine, after_seq=start, limit=1000)
         if rows.empty:
             return added
-        images = _served_images(ctx.workspace.traffic, rows)
+        images = served_images(ctx.workspace.traffic, rows.itertuples())
         counts = adopt(ctx.engine, ctx.workspace, images, audit=ctx.policies.audit)
         print_intake(counts, "served traffic")
         added += counts.added
         with writing(ctx.engine) as connection:
             save_watermark(connection, ADOPTED, str(rows["seq"].max()))
-
-
-def _served_images(traffic: Path, rows: "pd.DataFrame") -> Iterator[tuple[str, bytes]]:
-    """The images of predictions; one whose segment is damaged or away holds up no other."""
-    for row in rows.itertuples():
-        try:
-            image = prediction_store.read_served_image(traffic, row)
-        except (OSError, ValueError) as error:  # `hone fsck` goes on naming it
-            print(f"the image of prediction {row.prediction_id} is left out: {error}")
-        else:
-            yield str(row.prediction_id), image
-
-
-def print_intake(counts: Intake, where: str) -> None:
-    """Print what became of the files in a line, and the refused ones where these are few."""
-    refused = by_reason(counts.refused)
-    total = f"{where}: {counts.added} added, {counts.known} known, refused: {refused or 'none'}"
-    for line in (total, *refused_lines(counts.refused, counts.refused_files)):
-        print(printable(line))

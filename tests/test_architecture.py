@@ -50,14 +50,23 @@ HOLDS_SQL = (
     "models/watching/incidents.py",
     "models/watching/alerts.py",  # what was raised, and what became of each message
     "models/watching/decision_history.py",
+    # What followed from predictions is joined with them in the database: the module of the tables,
+    # those that write and read them, and the drain, which moves with the rows.
+    "models/watching/outcome_tables.py",
+    "models/watching/outcomes.py",
+    "models/watching/outcome_queries.py",
+    "models/watching/feedback_spool.py",
+    "models/watching/outcome_checks.py",
     "models/serving/checks.py",  # checks stand next to their data
     "models/watching/checks.py",
     "models/watching/alert_checks.py",
 )
 TYPES_OF_SQLALCHEMY = {"Connection", "Engine", "Row", "RowMapping", "exc"}
-# Tables without a promise of their own: anything else changes through `core.journal`.
+# Tables without a promise of their own: anything else changes through `core.journal`. What follows
+# from outcomes is made again from them.
 NOT_JOURNALED = {"intents", "locks", "pending_settlement", "refusals", "refused_answers",
-                 "row_counts", "sample_states", "sources", "watch_states"}  # fmt: skip
+                 "row_counts", "sample_states", "sources",
+                 "truths", "truth_counts", "waiting_outcomes", "watch_states"}  # fmt: skip
 CHANGES = ("insert", "update", "delete")
 CHANGE_IN_SQL = re.compile(r"\s*(INSERT\s+(OR|INTO)|UPDATE|DELETE\s+FROM|REPLACE\s+INTO)\s")
 # The service speaks the ML backend's protocol and may not import labeling.
@@ -99,6 +108,7 @@ TESTED_ELSEWHERE = (
     "models/serving/checks.py",
     "models/watching/checks.py",
     "models/watching/alert_checks.py",
+    "models/watching/outcome_checks.py",
 )
 
 

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from core.moments import moment
 from core.text import short
 from labeling.formats.export_rows import Export, as_json
 from labeling.formats.rows import (
@@ -13,7 +14,6 @@ from labeling.formats.rows import (
     LabelFile,
     Row,
     cell_of,
-    moment,
     seconds,
     text_of,
     value_of,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from core.moments import moment
 from core.text import short
 from labeling.formats.export_rows import Export, as_json
 from labeling.formats.rows import (
@@ -11,7 +12,6 @@ from labeling.formats.rows import (
     LabelFile,
     Row,
     load_json,
-    moment,
     seconds,
     source_of,
 )

@@ -9,12 +9,11 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.hone_toml import plain_name
-from core.text import short, storable
+from core.text import storable
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name")
 # Cells that spreadsheets would run as formulas get a quote in front, as people write them there.
@@ -106,20 +105,6 @@ def load_json(path: Path) -> Any:
 def _whole_number(digits: str) -> float:
     """A whole number; one that no id or count has is an infinity, which spoils its row alone."""
     return int(digits) if len(digits) <= LONGEST_NUMBER else float(digits)
-
-
-def moment(value: Any) -> str | None:
-    """A time as UTC text, None for none; what is no time is a `ValueError`."""
-    if not isinstance(value, str | None):
-        raise ValueError(f"{short(value)} is no text")
-    if value is None or not value.strip():
-        return None
-    time = datetime.fromisoformat(value.strip())
-    try:
-        time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError(f"{value} is before or after the years that a time can have") from error
-    return time.isoformat(timespec="microseconds")
 
 
 def seconds(value: Any) -> float | None:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +23,8 @@ FIELDS = {"prediction_id": str, "request_id": str, "model": str, "sample_id": st
 PACKED = ("embedding", "statistics")  # bytes in base64; older services wrote none
 MARKER_IN_NAME = re.compile(r"-([0-9a-f]{16})\.seg$")
 OLD_HEADER_START = re.compile(rb"[0-9a-f]{16} \{")
+
+Fields = Callable[[bytes], dict[str, Any] | None]  # of a record's JSON; None: another program's
 
 
 @dataclass(frozen=True)
@@ -63,18 +65,21 @@ def read_records(path: Path, start: int = 0) -> Iterator[Record]:
     return (part for part in scan(path, start) if isinstance(part, Record))
 
 
-def scan(path: Path, start: int = 0) -> Iterator[Record | Damage]:
+def scan(
+    path: Path, start: int = 0, *, fields_of: Fields | None = None
+) -> Iterator[Record | Damage]:
     """The whole records of a segment from byte `start` on, with the damage between and behind them.
 
     Work is linear in the bytes. The torn end that a kill leaves was never answered: it is no
-    damage.
+    damage. `fields_of` reads a record's JSON; without it the records are served predictions.
     """
     named = MARKER_IN_NAME.search(path.name)
     with path.open("rb") as file:
         if named is None:
             yield from _scan_old(file, path.name, start)
             return
-        segment = _Segment(file, path.name, bytes.fromhex(named.group(1)))
+        marker = bytes.fromhex(named.group(1))
+        segment = _Segment(file, path.name, marker, fields_of or _fields)
         position, expected = start, 0 if start == 0 else None
         while record := segment.record_at(position) or segment.next_record(position + 1):
             if record.start > position:
@@ -89,8 +94,9 @@ def scan(path: Path, start: int = 0) -> Iterator[Record | Damage]:
 class _Segment:
     """An open segment of the present format."""
 
-    def __init__(self, file: BinaryIO, name: str, marker: bytes) -> None:
+    def __init__(self, file: BinaryIO, name: str, marker: bytes, fields_of: Fields) -> None:
         self._file, self._name, self._marker = file, name, marker
+        self._fields_of = fields_of
 
     @property
     def size(self) -> int:
@@ -107,7 +113,7 @@ class _Segment:
         offset = position + HEAD + json_bytes
         if checksum(text) != check or offset + image_bytes > self.size:
             return None
-        fields = _fields(text)
+        fields = self._fields_of(text)
         if fields is None:
             return None
         return Record(self._name, position, offset, image_bytes, fields, sequence)

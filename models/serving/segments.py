@@ -68,7 +68,10 @@ class SegmentWriter:
 
         Threads that append at the same time share one fsync.
         """
-        bodies = [(_as_json(record), image) for record, image in records]
+        self.append_parts([(_as_json(record), image) for record, image in records])
+
+    def append_parts(self, bodies: Sequence[tuple[bytes, bytes]]) -> None:
+        """`append` of records that are JSON already, each with the bytes that it is about."""
         with self._lock:
             segment = self._current()
             try:

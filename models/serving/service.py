@@ -1,4 +1,4 @@
-"""The service: `POST /predict` answers images with labels, `GET /status` names the model.
+"""The service: `POST /predict` answers images, `POST /feedback` takes truths about the answers.
 
 Run it with `bentoml serve` in the repository, or from anywhere as a bento. With HONE_WORKSPACE it
 follows that workspace's releases; without, it serves the model that its bento was built with.
@@ -24,7 +24,7 @@ from core.database import connect
 from core.http_access import PAGE_POLICY, App, BearerGuard, SecurityHeaders
 from models.registry.halts import Halt, HaltPolicy
 from models.registry.model_card import ModelCard
-from models.serving import connections, label_studio
+from models.serving import connections, feedback, label_studio
 from models.serving.batcher import Inference, Unavailable, awaited, client_json
 from models.serving.bodies import BODY_SECONDS, SECONDS, CompleteBodies
 from models.serving.client_rates import ClientRates
@@ -123,6 +123,7 @@ def _bounded_clients(app: App) -> ClientRates:
 app = Starlette(
     routes=[
         *(Route(path, predict, methods=["POST"]) for path in ("/predict", "/predict/")),
+        *feedback.ROUTES,
         *(Route(path, status, methods=["GET"]) for path in ("/status", "/status/")),
         *(Route(path, metrics, methods=["GET"]) for path in ("/metrics", "/metrics/")),
         Mount("/label-studio", routes=label_studio.ROUTES),
@@ -188,6 +189,7 @@ class Hone:
             read_image=image_reader(settings, workspace),
             secret=plain(settings.backend_secret),
         )
+        self.feedback = feedback.FeedbackRecorder(self._writer.folder)
         self._earlier = EarlierAnswers(self._writer.folder)
         self._earlier.read_in_background()
         self._cards: dict[str, ModelCard] = {}  # of models that answered, and do no more

@@ -26,7 +26,7 @@ from models.registry.versions import snapshots_of_models
 from models.scoring import checks as scoring
 from models.serving import checks as serving
 from models.serving.prediction_store import count_predictions
-from models.watching import alert_checks
+from models.watching import alert_checks, outcome_checks
 from models.watching import checks as watching
 from tasks.context import open_context, workspace_folder
 from tasks.operate.verdicts import verdicts_follow_from_duels
@@ -99,6 +99,10 @@ CHECKS: dict[str, Check] = {
         "I1", "drift and accuracy are computed from answers that nobody got",
         serving.predictions_are_as_served,
     ),
+    "feedback_is_stored": Check(
+        "I1", "what people said about answers judges and trains nothing",
+        outcome_checks.feedback_is_stored,
+    ),
     "the_database_is_whole": Check(
         "I2", "queries give wrong rows, and writes make it worse", base.the_database_is_whole
     ),
@@ -170,6 +174,10 @@ CHECKS: dict[str, Check] = {
     "stored_models_are_recorded": Check("I9", UNTRACED, registry.stored_models_are_recorded),
     "answers_are_as_given": Check("I9", UNLABELLED, ledger.answers_are_as_given),
     "labels_rest_on_answers": Check("I9", UNLABELLED, ledger.labels_rest_on_answers),
+    "truths_follow_from_outcomes": Check(
+        "I9", "accuracy in service is computed from truths that nobody gave",
+        outcome_checks.truths_follow_from_outcomes,
+    ),
     "labels_are_classes": Check(
         "I10", "training stops at a class that is none", ledger.labels_are_classes
     ),

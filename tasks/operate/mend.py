@@ -7,7 +7,7 @@ from core.checks import mend_index, missing_files, remake_indexes_and_triggers
 from core.database import writing
 from core.git import clear_dead_locks, git
 from core.journal_repair import restore_rows
-from core.locks import only_writer
+from core.locks import fence, only_writer
 from labeling.ingest.checks import the_index_of_thumbnails_is_whole
 from labeling.ingest.intake import index_folder
 from labeling.ingest.near_duplicates import drop_index
@@ -20,6 +20,8 @@ from models.registry.model_store import finish_saves
 from models.registry.stored_entries import mend_tags
 from models.scoring.checks import drop_damaged_scores
 from models.serving.prediction_store import drain_again, restore_predictions
+from models.watching.outcome_checks import truths_follow_from_outcomes
+from models.watching.outcomes import ClassNames, make_again
 from tasks.context import Context, open_context, workspace_folder
 from tasks.operate.fsck import adopted_ahead
 
@@ -98,6 +100,13 @@ def _traffic(ctx: Context) -> None:
     restore_predictions(ctx.engine, ctx.workspace.traffic)
 
 
+def _truths(ctx: Context) -> None:
+    if any(truths_follow_from_outcomes(ctx.engine, ctx.workspace)):
+        with only_writer(ctx.engine, "feedback") as token, writing(ctx.engine) as connection:
+            fence(connection, token)
+            make_again(connection, ClassNames(ctx.workspace.class_names))
+
+
 def _caches(ctx: Context) -> None:
     drop_damaged_scores(ctx.workspace)
     if any(the_index_of_thumbnails_is_whole(ctx.engine, ctx.workspace)):
@@ -115,5 +124,6 @@ STEPS: dict[str, Callable[[Context], list[str] | None]] = {
     "models": _models,
     "bentos": _bentos,
     "served predictions": _traffic,
+    "truths": _truths,  # after predictions, from which they follow
     "caches": _caches,
 }

@@ -35,6 +35,8 @@ RUN_NONE = {
     "verdict": [],
     "report": [],
     "alerts": [],
+    "feedback": ["feedback.csv"],
+    "performance": [],
     "why": [],
     "incidents": [],
     "halt": ["--who", "ann", "--why", "because"],
@@ -58,6 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     init_workspace(made / "empty", ["cat", "dog"])
     Image.new("RGB", (40, 30), "red").save(made / "red.png")
     (made / "labels.csv").write_text("image,label\nred.png,cat\n")
+    (made / "feedback.csv").write_text(f"prediction_id,truth\n{'7' * 32},cat\n")
     return made
 
 

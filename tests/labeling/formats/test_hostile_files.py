@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.moments import moment
 from labeling.formats import READERS
-from labeling.formats.rows import LabelFile, moment, seconds
+from labeling.formats.rows import LabelFile, seconds
 from labeling.kinds import KINDS
 from tests.counted_work import lines_run
 

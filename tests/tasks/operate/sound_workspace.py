@@ -29,10 +29,12 @@ from models.registry.bento import write_contents
 from models.registry.halts import HaltPolicy, add_halt, resume_service
 from models.registry.model_store import NAME
 from models.scoring.cache import open_cache
+from models.serving.feedback_records import Feedback
 from models.serving.prediction_store import drain
 from models.serving.segments import SegmentWriter
 from models.watching.decisions import Evaluation, record_evaluation
 from models.watching.incidents import close_incident, next_incident, open_incident
+from models.watching.outcomes import ClassNames, record_outcomes
 from models.watching.signals import Action, Family, Shift, Signal
 from tests.labeling.databases import make_engine
 from tests.models.saved_models import CLASSES, put_in_service, save
@@ -135,6 +137,7 @@ def _serve(engine: Engine, workspace: Workspace, version: str) -> None:
         writer.append([(served(number, image, version), image)])
     writer.close()
     drain(engine, workspace.traffic)
+    _give_feedback(engine)
     with writing(engine) as connection:
         incident = next_incident(connection)
         made = Evaluation(
@@ -145,3 +148,16 @@ def _serve(engine: Engine, workspace: Workspace, version: str) -> None:
         close_incident(connection, incident, decision, "it was calm")
         add_halt(connection, policy=HaltPolicy.REFUSE, who="hone", why="x", decision_id=decision)
     resume_service(engine, who="ann", why="it is repaired")
+
+
+def _give_feedback(engine: Engine) -> None:
+    """A truth about a prediction, its correction, and one about a prediction that is not known."""
+    names = ClassNames(CLASSES)
+    given = [
+        Feedback(f"outcome-{number}", prediction, truth, "ann", "shop", "confirmed", None, now())
+        for number, (prediction, truth) in enumerate(
+            [("prediction-0", "dog"), ("prediction-0", "eel"), ("7" * 32, "cat")]
+        )
+    ]
+    with writing(engine) as connection:
+        assert record_outcomes(connection, given, names).waiting == 1

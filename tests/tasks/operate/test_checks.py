@@ -16,12 +16,16 @@ from unittest.mock import patch
 import pandas as pd
 import pytest
 
+from core import journal
+from core.database import now, writing
 from core.findings import Finding
 from core.git import git
 from core.locks import only_writer
 from labeling.snapshots.publish import cut_snapshot
 from labeling.snapshots.table import SnapshotConfig
 from models.registry.versions import champion, release
+from models.serving.feedback_records import Feedback, record_of
+from models.serving.prediction_store import segments
 from models.serving.segments import SegmentWriter
 from tasks.context import Context, open_context
 from tasks.operate import fsck
@@ -86,6 +90,30 @@ def damage_a_record_that_was_not_drained(ctx: Context) -> None:
 
 def leave_traffic_undrained(ctx: Context) -> None:
     serve(ctx, 8, 9)
+
+
+def give_feedback(ctx: Context, at: str) -> Path:
+    writer = SegmentWriter(ctx.workspace.traffic / "feedback")
+    for number in range(2):
+        one = Feedback(str(number), f"{number:032x}", "cat", "ann", "shop", "weak", None, at)
+        writer.append_parts([(record_of(one), b"")])
+    writer.close()
+    return max((ctx.workspace.traffic / "feedback").glob("*.seg"))
+
+
+def damage_feedback(ctx: Context) -> None:
+    flip(give_feedback(ctx, now()), 30)
+
+
+def leave_feedback_undrained(ctx: Context) -> None:
+    give_feedback(ctx, "2026-01-01T00:00:00.000000+00:00")
+
+
+def forget_drained_feedback(ctx: Context) -> None:
+    path = give_feedback(ctx, now())
+    with writing(ctx.engine) as connection:
+        row = {"name": f"feedback/{path.name}", "drained_to": path.stat().st_size}
+        journal.insert(connection, segments, [row])
 
 
 drop_a_drained_prediction = statements(
@@ -258,6 +286,20 @@ BREAKS = (
     Break("served_records_are_stored", "I1", leave_traffic_undrained, "to be drained: 2"),
     Break("served_records_are_stored", "I1", drop_a_drained_prediction, "are not stored: 1"),
     Break("served_records_are_stored", "I1", drain_beyond_the_end, "5 bytes behind its end"),
+    Break("feedback_is_stored", "I1", damage_feedback, "truths that cannot be read"),
+    Break("feedback_is_stored", "I1", leave_feedback_undrained, "wait to be drained: 2"),
+    Break("feedback_is_stored", "I1", forget_drained_feedback, "are not stored: 2"),
+    Break("truths_follow_from_outcomes", "I9",
+          statements("UPDATE truths SET truth = 'cat'"), "truth is 'cat', which"),
+    Break("truths_follow_from_outcomes", "I9",
+          statements("DELETE FROM truths"), "has an outcome and no truth"),
+    Break("truths_follow_from_outcomes", "I9",
+          statements("DELETE FROM waiting_outcomes"), "is not listed as waiting"),
+    Break("truths_follow_from_outcomes", "I9",
+          statements("UPDATE truth_counts SET rows = 9"), "there are 1"),
+    Break("truths_follow_from_outcomes", "I9",
+          statements("INSERT INTO truths SELECT 'prediction-1', 9, model, sample_id, hour, slice, "
+                     "label, truth, standing FROM truths"), "rests on nothing"),
     Break("a_sample_has_one_open_row", "I2", statements(*SECOND_LABEL), "2 open rows in labels"),
     Break("a_sample_has_one_open_row", "I2", statements(*SECOND_ASSIGNMENT), "in assignments"),
     Break("a_round_is_sent_or_pending", "I2", statements(SECOND_ROUND), "round-0002 was not sent"),

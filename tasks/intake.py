@@ -1,0 +1,29 @@
+"""Served images on their way to samples, and what became of files that came in."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from core.text import printable
+from labeling.ingest.intake import Intake
+from models.serving import prediction_store
+from tasks.report.refusals import by_reason, refused_lines
+
+
+def served_images(traffic: Path, rows: Iterable[Any]) -> Iterator[tuple[str, bytes]]:
+    """The images of predictions; one whose segment is damaged or away holds up no other."""
+    for row in rows:
+        try:
+            image = prediction_store.read_served_image(traffic, row)
+        except (OSError, ValueError) as error:  # `hone fsck` goes on naming it
+            print(f"the image of prediction {row.prediction_id} is left out: {error}")
+        else:
+            yield str(row.prediction_id), image
+
+
+def print_intake(counts: Intake, where: str) -> None:
+    """Print what became of the files in a line, and the refused ones where these are few."""
+    refused = by_reason(counts.refused)
+    total = f"{where}: {counts.added} added, {counts.known} known, refused: {refused or 'none'}"
+    for line in (total, *refused_lines(counts.refused, counts.refused_files)):
+        print(printable(line))

@@ -1,0 +1,102 @@
+"""How right a model was in service, from truths that came later: by period, class and source."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from sqlalchemy import Engine
+
+from core.intervals import Interval
+from models.registry.versions import champion, find_model
+from models.watching import outcome_queries as queries
+from models.watching.outcome_queries import OutcomeCounts
+from models.watching.performance import ClassPerformance, Performance, performance
+from tasks.report.console import NOTHING, Row, print_line, print_table
+
+
+@dataclass(frozen=True)
+class PerformanceReport:
+    """The figures of one model; None and empty where no truth judges it."""
+
+    model: str | None
+    counts: OutcomeCounts  # of all models
+    whole: Performance | None
+    periods: dict[str, Performance]  # by name, oldest first
+    slices: dict[str, Performance]  # by source of the images
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        return asdict(self)
+
+
+def load_performance(
+    engine: Engine, model: str | None, *, period: str, last: int
+) -> PerformanceReport:
+    """The figures of a model, of the champion by default; at the same cost for any history."""
+    version = champion(engine) if model is None else find_model(engine, model).version
+    with engine.connect() as connection:
+        counts = queries.outcome_counts(connection)
+        if version is None:
+            return PerformanceReport(None, counts, None, {}, {})
+        by_period = queries.counts_by_period(connection, version, period, last=last)
+        names = queries.slices_of(connection, version)
+        by_slice = {name: queries.judged_counts(connection, version, slice_=name) for name in names}
+        whole = performance(queries.judged_counts(connection, version))
+    return PerformanceReport(
+        version,
+        counts,
+        whole,
+        {name: made for name, cells in by_period.items() if (made := performance(cells))},
+        {name: made for name, cells in by_slice.items() if (made := performance(cells))},
+    )
+
+
+def show_performance(report: PerformanceReport, console: Console | None = None) -> None:
+    """Print the figures, each with its interval and its number of rows."""
+    screen = console or Console(highlight=False)
+    print_line(screen, standing_sentence(report.counts))
+    if report.whole is None:
+        model = report.model or "No model is in service"
+        print_line(screen, f"{model}: no truth judges it yet; `hone feedback FILE` takes truths in")
+        return
+    print_line(screen, f"{report.model} on served images whose truth was confirmed:")
+    print_table(screen, "", [_row("all", report.whole)], words=frozenset({"of"}))
+    print_table(
+        screen,
+        "By period",
+        [_row(name, one) for name, one in reversed(report.periods.items())],
+        words=frozenset({"of"}),
+    )
+    print_table(screen, "By class", [_class_row(one) for one in report.whole.classes],
+                words=frozenset({"class"}))  # fmt: skip
+    if list(report.slices) != [""]:
+        rows = [_row(name or "no source", one) for name, one in report.slices.items()]
+        print_table(screen, "By source", rows, words=frozenset({"of"}))
+
+
+def standing_sentence(counts: OutcomeCounts) -> str:
+    """How many truths there are, and what they are good for."""
+    parts = [f"{counts.judging:,} confirmed", f"{counts.training:,} weak"]
+    parts += [f"{counts.disputed:,} disputed"] if counts.disputed else []
+    parts += [f"{counts.unknown_class:,} of no class of hone.toml"] if counts.unknown_class else []
+    parts += [f"{counts.waiting:,} about predictions not known here"] if counts.waiting else []
+    return f"Truths: {', '.join(parts)}"
+
+
+def _row(name: str, one: Performance) -> Row:
+    return {
+        "of": name, "rows": f"{one.rows:,}", "accuracy": str(one.accuracy), "F1": str(one.f1),
+        "false positives": _shown(one.false_positive_rate),
+    }  # fmt: skip
+
+
+def _class_row(one: ClassPerformance) -> Row:
+    return {
+        "class": one.name, "rows": f"{one.truths:,}", "precision": _shown(one.precision),
+        "recall": _shown(one.recall), "F1": _shown(one.f1),
+        "false positives": _shown(one.false_positive_rate),
+    }  # fmt: skip
+
+
+def _shown(interval: Interval | None) -> str:
+    return NOTHING if interval is None else str(interval)
