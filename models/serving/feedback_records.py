@@ -80,13 +80,13 @@ def checked_feedback(given: Any, *, received_at: str, source: str, under: str = 
         detail = "a confirmed truth needs `who` takes responsibility for it; or send it as weak"
         raise FeedbackRefused("NOBODY", detail)
     at = _time(given.get("at"), received_at)
-    known = {
+    whole = {
         **texts, "who": texts["who"] or NOBODY, "source": texts["source"] or source,
         "strength": str(strength),
     }  # fmt: skip
-    identity = [*(known[name] for name in FIELDS if name != "at"), at, "" if at else under]
+    identity = [*(whole[name] for name in FIELDS if name != "at"), at, "" if at else under]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
-    return Feedback(outcome_id=digest, **known, at=at, received_at=received_at)
+    return Feedback(outcome_id=digest, **whole, at=at, received_at=received_at)
 
 
 def record_of(feedback: Feedback) -> bytes:
