@@ -322,12 +322,11 @@ def _known_ids(connection: Connection, ids: Sequence[str]) -> set[str]:
 
 
 def _served(connection: Connection, keys: Sequence[str]) -> dict[str, _Served]:
-    columns = [*predictions.c["prediction_id", "model", "sample_id", "served_at", "label"]]
-    columns += [column for column in predictions.c if column.name == "source"]
+    columns = predictions.c["prediction_id", "model", "sample_id", "served_at", "label", "source"]
     query = select(*columns).where(predictions.c.prediction_id.in_(keys))
-    served = {}
-    for row in connection.execute(query):
-        known = row._asdict()
-        source = known.pop("source", None) or ""
-        served[row.prediction_id] = _Served(**known, slice=source)
-    return served
+    return {
+        row.prediction_id: _Served(
+            row.prediction_id, row.model, row.sample_id, row.served_at, row.label, row.source or ""
+        )
+        for row in connection.execute(query)
+    }

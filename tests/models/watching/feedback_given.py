@@ -37,7 +37,7 @@ def serve(engine: Engine, labels: Sequence[str], *, first: int = 1, **changes: A
             "model": "hone:0001-a", "sample_id": f"sample {number}", "segment": "a.seg",
             "offset": 0, "length": 1, "label": label, "confidence": 0.75,
             "probabilities": [0.75, 0.25, 0.0], "needs_review": False, "served_at": NOON,
-            "embedding": None, **changes,
+            "embedding": None, "source": None, "statistics": None, **changes,
         }
         for number, label in enumerate(labels, start=first)
     ]  # fmt: skip
