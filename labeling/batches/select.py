@@ -99,6 +99,7 @@ def select_batch(
     classes: Sequence[str] = (),
     audit: Batch | None = None,
     taken: int = 0,
+    wanted: Mapping[str, str] | None = None,
 ) -> tuple[Batch, str]:
     """The next batch in the order to ask, and the rule that chose it, in words.
 
@@ -117,6 +118,7 @@ def select_batch(
     size = min(config.size - taken - len(audit), len(candidates))
     builder = BatchBuilder(size, np.ones(len(candidates), dtype=bool))
     if len(candidates):
+        _take_wanted(builder, candidates, predictions, config, wanted or {})
         _fill(builder, candidates, predictions, config, name, rng, classes)
     return audit.followed_by(_batch_of(builder.taken, candidates)), rule
 
@@ -145,8 +147,7 @@ def _fill(
     rng: np.random.Generator,
     classes: Sequence[str],
 ) -> None:
-    """Fill the places after the audit; what was promised comes before what is left to choose."""
-    _set_limits(builder, candidates, predictions, config)
+    """Fill the places that are left; what was promised comes before what is left to choose."""
     chooser = _Chooser(builder, predictions, rng, _best_of_group(candidates, predictions, rng))
     for row in np.flatnonzero(candidates["sample_id"].isin(list(config.named))):
         if builder.left:
@@ -154,7 +155,7 @@ def _fill(
     rest = builder.left
     for reason, within, count in _promised(candidates, predictions, config, rest, classes):
         chooser.fill(name, min(count, builder.left), reason=reason, within=within)
-    promised = rest > builder.left or bool(builder.limits.keys() - {"groups"}) or bool(config.named)
+    promised = bool(builder.taken) or bool(builder.limits.keys() - {"groups"})
     chance = config.random_share if name != Reason.RANDOM else 1.0
     for ended in (None, "balance", "groups"):
         if ended in builder.limits:
@@ -162,6 +163,21 @@ def _fill(
             builder.drop(str(ended))
             chooser.several_of_group = chooser.several_of_group or ended == "groups"
         chooser.fill(name, builder.left, chance=chance, with_odds=not promised)
+
+
+def _take_wanted(
+    builder: BatchBuilder,
+    candidates: pd.DataFrame,
+    predictions: Pool,
+    config: SelectionConfig,
+    wanted: Mapping[str, str],
+) -> None:
+    """Set the limits, and take the wanted samples that they let through."""
+    _set_limits(builder, candidates, predictions, config)
+    rows = pd.Index(candidates["sample_id"]).get_indexer(pd.Index(list(wanted)))
+    for row, reason in zip(rows.tolist(), wanted.values(), strict=True):
+        if row >= 0 and builder.left and builder.free[row]:
+            builder.take(Pick(row, reason))
 
 
 def _set_limits(

@@ -14,6 +14,8 @@ class Reason(StrEnum):
     QUOTA = "quota"  # a place for a predicted class
     FRESH = "fresh"  # came in recently
     SERVED = "served"  # from served traffic
+    DRIFT = "drift"  # moved most in traffic that drifted
+    DRIFTED = "drifted"  # drawn at random from traffic that drifted
     GOLD = "gold"  # its label is known: checks annotators
     REVIEW = "review"  # its label looks wrong
     RELABEL = "relabel"  # one more answer teaches more than a new sample would

@@ -3,7 +3,7 @@
 The cost follows what is new: of any backlog the numbers are read, and whole rows only of a window.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -82,3 +82,22 @@ def _places(rows: int, limit: int, rng: np.random.Generator) -> set[int]:
     edges = np.linspace(0, rows, limit + 1)
     drawn = edges[:-1] + rng.random(limit) * np.diff(edges)
     return set(np.minimum(drawn.astype(int), rows - 1).tolist())
+
+
+def drawn_samples(
+    connection: Connection, traffic: NewTraffic, limit: int, rng: np.random.Generator
+) -> list[str]:
+    """Samples of up to `limit` of the rows, drawn evenly from all of them, in random order."""
+    rows = draw_rows(connection, traffic, limit, rng)
+    names = rows["sample_id"].drop_duplicates().tolist()
+    return [str(names[place]) for place in rng.permutation(len(names))]
+
+
+def samples_of(connection: Connection, prediction_ids: Sequence[str]) -> list[str]:
+    """The samples of these predictions, in their order, each once."""
+    known: dict[str, str] = {}
+    columns = predictions.c["prediction_id", "sample_id"]
+    for part in chunks(prediction_ids):
+        query = select(*columns).where(predictions.c.prediction_id.in_(part))
+        known.update(connection.execute(query).tuples().all())
+    return list(dict.fromkeys(known[name] for name in prediction_ids if name in known))

@@ -11,13 +11,14 @@ from tasks.context import Context
 
 
 def choose_audit(
-    ctx: Context, selection: SelectionConfig, pool_size: int
+    ctx: Context, selection: SelectionConfig, pool_size: int, *, served_first: bool = False
 ) -> tuple[SelectionConfig, pd.DataFrame]:
     """The selection with the share that a verdict needs, and the audit rows of the batch.
 
     A batch that takes from the traffic, as one that answers drift, asks for a verdict on that, too.
     """
-    needed, served_first = ctx.policies.gate.min_rows, selection.served_share > 0
+    needed = ctx.policies.gate.min_rows
+    served_first = served_first or selection.served_share > 0
     with ctx.engine.connect() as connection:
         unasked = load_unasked(connection)
         parts = [load_audit_progress(connection, needed)]

@@ -1,6 +1,6 @@
 """The next batch: the champion scores the pool, a strategy chooses, annotators get it."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -36,16 +36,14 @@ from labeling.studio.ml_backend import connect_backend
 from labeling.studio.protocol import outgoing_tasks, pre_annotation_model
 from labeling.studio.tabs import QUEUE, duel_stage
 from models.registry import versions
-from models.watching import decisions
 from tasks.context import Context, open_context
 from tasks.label.audit_part import choose_audit, print_missing
+from tasks.label.drift_batch import DriftPart, drift_part, record_answer
 from tasks.label.score_pool import FEATURES, embed_cold_pool, predict_pool
 from tasks.label.stage_images import stage_examples, stage_images
 from tasks.report.artifacts import IMAGES_SHOWN, publish_batch_artifact
 from tasks.retries import is_lock_busy, is_transient_error
 from tasks.run_names import deployed_run
-
-DRIFT_SHARE = 0.8  # of a batch that answers a drift signal: most of it from the drifted traffic
 
 
 @dataclass(frozen=True)
@@ -122,14 +120,12 @@ def choose_batch(
         with ctx.engine.connect() as connection:
             waiting = overview.count_open(connection)
             pool = rounds.load_pool(connection)
-        drift = decisions.unanswered_drift(ctx.engine)
-        if drift:
-            selection = replace(selection, served_share=max(selection.served_share, DRIFT_SHARE))
-        selection, audit = choose_audit(ctx, selection, len(pool))
+        rng = np.random.default_rng([seed, rounds.round_number(round_id)])
+        drift = drift_part(ctx, set(pool["sample_id"]), selection, rng)
+        selection, audit = choose_audit(ctx, selection, len(pool), served_first=bool(drift))
         if not _worth_choosing(pool, audit, waiting, queue_limit, selection):
             return None
-        rng = np.random.default_rng([seed, rounds.round_number(round_id)])
-        chosen = _choose(ctx, pool, audit, selection, queueing, rng)
+        chosen = _choose(ctx, pool, audit, selection, queueing, rng, drift)
         with writing(ctx.engine) as connection:
             rounds.open_round(
                 connection,
@@ -140,12 +136,12 @@ def choose_batch(
                 config={**asdict(selection), **asdict(queueing)},
                 model=chosen.model,
                 seed=seed,
-                why=drift.reason if drift else "scheduled",
+                why=drift.decision.reason if drift else "scheduled",
                 rule=chosen.rule,
                 run=deployed_run(),
             )
             if drift:
-                decisions.answer_decision(connection, drift.decision_id, round_id)
+                record_answer(connection, drift, round_id)
     print(f"{round_id}: {len(chosen.batch)} of {len(pool)} chosen by {chosen.rule_and_model}")
     print_missing(ctx, chosen.audit_size)
     return round_id
@@ -261,8 +257,11 @@ def _choose(
     selection: SelectionConfig,
     queueing: QualityControlConfig,
     rng: np.random.Generator,
+    drift: DriftPart | None,
 ) -> _Chosen:
     """The batch as the ledger records it."""
+    wanted = drift.wanted if drift else {}
+    selection = drift.rest(selection) if drift else selection
     with ctx.engine.connect() as connection:
         every_gold = rounds.load_gold(connection)
         labelled = rounds.load_labelled_or_pending(connection)
@@ -270,11 +269,11 @@ def _choose(
     gold = pick_gold(every_gold, size, queueing, rng)
     model = versions.champion(ctx.engine)
     if model is None:
-        batch, rule = _choose_cold(ctx, pool, audit, labelled, selection, rng)
+        batch, rule = _choose_cold(ctx, pool, audit, labelled, selection, rng, wanted)
         gold_batch = Batch.of(gold["sample_id"].tolist(), reason=str(Reason.GOLD))
     else:
         batch, gold_batch, rule = _choose_with_model(
-            ctx, pool, audit, gold, labelled, model, selection, rng
+            ctx, pool, audit, gold, labelled, model, selection, rng, wanted
         )
     batch = add_quality_controls(batch, gold_batch, queueing, rng)
     with ctx.engine.connect() as connection:
@@ -289,12 +288,19 @@ def _choose_cold(
     labelled: pd.DataFrame,
     selection: SelectionConfig,
     rng: np.random.Generator,
+    wanted: dict[str, str],
 ) -> tuple[Batch, str]:
     """The batch while there is no model, pre-annotated by similar samples with labels; the rule."""
     predictions = embed_cold_pool(ctx, pool, labelled, selection)
     arrays, classes = predictions.pool, predictions.classes
     batch, rule = select_batch(
-        candidates_of(pool), arrays, selection, rng, classes=classes, audit=audit_batch(audit)
+        candidates_of(pool),
+        arrays,
+        selection,
+        rng,
+        classes=classes,
+        audit=audit_batch(audit),
+        wanted=wanted,
     )
     if arrays.labels is None or not (arrays.labels >= 0).any():
         return batch, rule
@@ -311,13 +317,14 @@ def _choose_with_model(
     model: str,
     selection: SelectionConfig,
     rng: np.random.Generator,
+    wanted: dict[str, str],
 ) -> tuple[Batch, Batch, str]:
     """The batch and the gold, pre-annotated by the model except second looks; the rule."""
     relabel = Batch.of([], reason=str(Reason.RELABEL))
     candidates, first = candidates_of(pool), audit_batch(audit)
     others = pd.concat([gold, audit], ignore_index=True)
     if selection.by_chance:  # the model predicts only the samples that were drawn
-        batch, rule = select_batch(candidates, Pool(), selection, rng, audit=first)
+        batch, rule = select_batch(candidates, Pool(), selection, rng, audit=first, wanted=wanted)
         drawn = pool[pool["sample_id"].isin(batch.sample_ids)]
         predictions = predict_pool(ctx, drawn, others, labelled[:0], model, selection)
     else:
@@ -331,6 +338,7 @@ def _choose_with_model(
             classes=predictions.classes,
             audit=first,
             taken=len(relabel),
+            wanted=wanted,
         )
     gold_batch = Batch.of(gold["sample_id"].tolist(), reason=str(Reason.GOLD))
     batch, gold_batch = (
