@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fuzz import readers, seeds, service, stored
+from tests.fuzz import feedback, readers, seeds, service, stored
 
 Act = Callable[[bytes], object]  # what became of the bytes; a refusal is returned or raised
 
@@ -22,6 +22,9 @@ class Target:
 TARGETS: dict[str, Target] = {
     "image": Target(seeds.images, service.image, lines=60_000),
     "form": Target(seeds.form, service.form, lines=60_000),
+    "feedback": Target(feedback.bodies, feedback.body, lines_per_byte=80),
+    "feedback record": Target(feedback.records, feedback.record),
+    "feedback file": Target(feedback.tables, feedback.table, lines_per_byte=80),
     "backend": Target(seeds.backend, service.backend, lines=60_000),
     "screen": Target(service.screens, service.screen),
     "staged image": Target(readers.addresses, service.staged_image),

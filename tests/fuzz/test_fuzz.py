@@ -28,8 +28,10 @@ FUZZED = {
     "labeling/ingest/near_duplicates.py", "labeling/simulation.py", "labeling/studio/errors.py",
     "labeling/studio/project.py", "models/network/network.py",
     "models/pretraining/cold_start.py", "models/registry/model_card.py",
-    "models/registry/model_store.py", "models/scoring/cache.py", "models/serving/label_studio.py",
+    "models/registry/model_store.py", "models/scoring/cache.py", "models/serving/feedback.py",
+    "models/serving/feedback_records.py", "models/serving/label_studio.py",
     "models/serving/requests.py", "models/serving/screen.py", "models/serving/segment_reader.py",
+    "models/watching/feedback_file.py",
 }  # fmt: skip
 OUR_OWN = {
     "core/journal.py": "JSON of the ledger",
