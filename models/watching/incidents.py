@@ -8,6 +8,7 @@ from sqlalchemy import Column, Connection, ForeignKey, Integer, Row, Table, Text
 
 from core import journal
 from core.database import Json, metadata, now
+from models.watching.alerts import close_alert
 
 LOOP = "hone"  # who acts where no person does
 
@@ -106,11 +107,12 @@ def add_event(
 
 
 def close_incident(connection: Connection, incident_id: str, decision_id: str, why: str) -> None:
-    """Close an incident, once."""
+    """Close an incident, once, and with it what people were alerted of."""
     mine = incidents.c.incident_id == incident_id, incidents.c.closed_at.is_(None)
     if journal.update(connection, incidents, *mine, closed_at=now()):
         detail = {"decision": decision_id, "step": "none", "why": why}
         add_event(connection, incident_id, "closed", LOOP, detail)
+        close_alert(connection, incident_id, title=f"{incident_id} has ended", body=why)
 
 
 def name_kind(connection: Connection, incident_id: str, kind: str) -> None:

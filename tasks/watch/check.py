@@ -22,6 +22,7 @@ from models.watching.triggers import Retraining, retraining
 from tasks.context import open_context
 from tasks.retries import is_transient_error
 from tasks.watch.exemplars import exemplars_of
+from tasks.watch.incident_alert import alert_incident
 from tasks.watch.measure import Measured, measure, restarted_states
 from tasks.watch.standing import Circumstances, load_circumstances
 
@@ -162,6 +163,7 @@ def _record(connection: Connection, made: _Made) -> str:
         add_halt(connection, policy=made.halt, who=incidents.LOOP, why=why, decision_id=decision_id)
     if incident_id is not None and evaluation.kind is not None:
         incidents.name_kind(connection, incident_id, evaluation.kind)
+    alert_incident(connection, evaluation, incident_id, opens=made.opens)
     return decision_id
 
 
