@@ -85,7 +85,10 @@ class WatchPolicy:
         default=0.5, ge=0, le=1, description="accuracy, measured or estimated with evidence"
     )
     weak_weight: float = Field(
-        default=0.5, ge=0, le=1, description="weight of a weak truth in training"
+        default=0.5, ge=0, le=1, description="weight of a weak truth in training, of a label's 1"
+    )
+    repeats_share: float = Field(
+        default=0.5, ge=0, le=1, description="of a day's weak truths that say what was served"
     )
     max_lag_hours: float = Field(
         default=2.0, gt=0, le=2160, description="age of traffic that nobody looked at"

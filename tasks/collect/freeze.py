@@ -14,6 +14,7 @@ from models.registry.overview import registry_overview
 from models.registry.versions import champion
 from models.training.trainable import missing_for_training
 from tasks.collect.pseudo_labels import SoftChoice, choose_pseudo_labels, training_samples_of
+from tasks.collect.weak_truths import with_weak_truths
 from tasks.context import Context, open_context
 from tasks.events import EventName, emit, was_answered
 from tasks.label.score_pool import embedder
@@ -97,4 +98,8 @@ def _pseudo_labels(ctx: Context, soft: SoftPolicy, config: SnapshotConfig) -> So
     )
     if soft.enabled:
         print(pseudo.why)
-    return pseudo
+    with ctx.engine.connect() as connection:
+        return with_weak_truths(
+            connection, pseudo, ctx.policies.watch, ctx.workspace.class_names,
+            soft_weight=TrainConfig.soft_weight,
+        )  # fmt: skip
