@@ -38,6 +38,7 @@ from labeling.studio.tabs import QUEUE, duel_stage
 from models.registry import versions
 from tasks.context import Context, open_context
 from tasks.label.audit_part import choose_audit, print_missing
+from tasks.label.disputed import with_disputed
 from tasks.label.drift_batch import DriftPart, drift_part, record_answer
 from tasks.label.score_pool import FEATURES, embed_cold_pool, predict_pool
 from tasks.label.stage_images import stage_examples, stage_images
@@ -120,6 +121,7 @@ def choose_batch(
         with ctx.engine.connect() as connection:
             waiting = overview.count_open(connection)
             pool = rounds.load_pool(connection)
+            selection = with_disputed(connection, selection, set(pool["sample_id"]))
         rng = np.random.default_rng([seed, rounds.round_number(round_id)])
         drift = drift_part(ctx, set(pool["sample_id"]), selection, rng)
         selection, audit = choose_audit(ctx, selection, len(pool), served_first=bool(drift))

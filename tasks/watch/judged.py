@@ -1,0 +1,38 @@
+"""The outcomes that came since the last check, as the signals about outcomes take them."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sqlalchemy import Connection
+
+from models.watching.outcome_queries import judged_rows
+from models.watching.outcome_signals import Judged
+from tasks.watch.window import groups_of
+
+if TYPE_CHECKING:
+    from models.registry.model_store import LoadedModel
+
+MOST = 10_000  # outcomes of one check: more wait for the next one, so that memory is bounded
+
+
+def new_judged(
+    connection: Connection, loaded: "LoadedModel", after: int
+) -> tuple[Judged | None, int]:
+    """The predictions of a model whose truth judges and came or changed after number `after`.
+
+    None where there is none; and the number reached, from which the next check goes on. A truth of
+    a class that the model does not know has the number -1.
+    """
+    rows = judged_rows(connection, loaded.version, after=after, limit=MOST)
+    if rows.empty:
+        return None, after
+    width, places = (
+        loaded.network.output_width,
+        {name: place for place, name in enumerate(loaded.card.classes)},
+    )
+    sound = rows[[len(one) == width for one in rows["probabilities"]]]
+    outputs = np.array(sound["probabilities"].tolist(), np.float32).reshape(-1, width)
+    truths = np.array([places.get(name, -1) for name in sound["truth"]], int)
+    groups = groups_of(sound["sample_id"].tolist())
+    judged = Judged(outputs, truths, np.ones(len(sound), bool), groups)
+    return judged, int(rows["number"].max())
