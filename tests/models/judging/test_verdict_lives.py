@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.duels.classes import fallen_classes
 from benchmarks.duels.coverage import shown_accuracy
 from benchmarks.duels.drift import drifted_traffic
 from benchmarks.duels.lives import audit_lives, duel_lives
@@ -54,3 +55,10 @@ def test_the_figure_that_is_shown_is_right_after_twenty_rounds() -> None:
     shown = shown_accuracy(600, 0.8, 150)
     assert shown["holds"] >= 0.9
     assert abs(shown["bias"]) < 0.02
+
+
+def test_a_class_that_falls_by_half_is_held_in_95_of_100_lives_with_100_audit_rows() -> None:
+    fallen, slightly, risen, equal = fallen_classes(400)
+    assert fallen["held in the end"] >= 0.95 and slightly["held in the end"] >= 0.95
+    assert risen["held in the end"] <= 0.01 and equal["held in the end"] <= 0.02
+    assert all(one["further rounds"] < 1 for one in (fallen, slightly, risen, equal))
