@@ -26,7 +26,10 @@ class Corruption:
     damage: Damage
     promise: str
     finding: str  # a part of what is reported
-    mended: bool = False  # by `hone fsck --repair`, to what was there before
+    mended: bool = False  # by `hone fsck --repair`, to what was there before; else left as it is
+    outcome: str = ""  # of the repair, where it is neither
+    afterwards: str = ""  # a part of what is reported then, where it is another
+    prepare: Damage = lambda root: None
 
     @property
     def title(self) -> str:
@@ -171,14 +174,9 @@ def schema(name: str, old: str, new: str) -> Damage:
     return damage
 
 
-def of_a_duel(*statements: str) -> Damage:
-    """A duel that has ended, and a change of what is recorded of it."""
-
-    def damage(root: Path) -> None:
-        add_ended_duel(connect(f"sqlite:///{root / 'hone.sqlite'}"))
-        sql(*statements)(root)
-
-    return damage
+def ended_duel(root: Path) -> None:
+    """A duel that has ended."""
+    add_ended_duel(connect(f"sqlite:///{root / 'hone.sqlite'}"))
 
 
 C = Corruption
@@ -397,9 +395,11 @@ PREDICTIONS = (
       "I1", "is damaged from byte 0"),
     C("traffic", "the JSON of a record has another bit", flipped("traffic/*.seg", 60),
       "I1", "is damaged from byte 0"),
-    C("traffic", "a segment is cut", truncated("traffic/*.seg"), "I1", "bytes behind its end"),
+    C("traffic", "a segment is cut", truncated("traffic/*.seg"), "I1", "bytes behind its end",
+      afterwards="is in no record of its segment"),
     C("traffic", "a segment is gone", deleted("traffic/*.seg"), "I1", "No such file"),
-    C("traffic", "a segment is empty", emptied("traffic/*.seg"), "I1", "bytes behind its end"),
+    C("traffic", "a segment is empty", emptied("traffic/*.seg"), "I1", "bytes behind its end",
+      afterwards="is in no record of its segment"),
     C("traffic", "a segment of nobody", added("traffic", "0-1-0011223344556677.seg"),
       "I1", "is damaged from byte 0"),
 )  # fmt: skip
@@ -529,7 +529,7 @@ STORES = (
       mended=True),
     C("DVC", "its configuration cannot be read", replaced(".dvc/config", "[x"), "I4", "remote"),
     C("DVC", "the remote's place is another", edited(".dvc/config", "../remote", "../nowhere"),
-      "I4", "missing or damaged"),
+      "I4", "missing or damaged", outcome="fills that place"),
     C("DVC", ".dvcignore is gone", deleted(".dvcignore"),
       "I5", ".dvcignore is missing", mended=True),
     C("settings", "hone.toml is gone", deleted("hone.toml"), "I2", "it has no hone.toml",
@@ -641,68 +641,36 @@ MODELS = (
       "I11", "is missing or damaged", mended=True),
 )  # fmt: skip
 
-SHOWN_ONLY = {  # no test compares what the journal brings back of these
-    "labels: a second one in force",
-    "assignments: a second one is open for a sample",
+UNMENDED = {  # the journal has no bytes, only their sum
     "samples: a thumbnail is another",
     "samples: one is gone",
-    "snapshots: its seed is another",
-    "snapshots: its time is another",
-    "snapshots: its commit is another",
-    "snapshots: its number is another",
-    "snapshots: one more, of the same commit",
-    "models: metrics are others",
-    "models: a card is another",
-    "models: a seed is another",
-    "models: the commit of its code is another",
-    "models: its snapshot is another",
-    "models: the sum of its files is another",
-    "models: one is gone",
-    "models: one more, without files",
-    "verdicts: an accuracy is missing",
-    "verdicts: an accuracy is another",
-    "verdicts: an outcome is another",
-    "verdicts: its reasons are others",
-    "verdicts: its rows are others",
-    "verdicts: one is gone",
-    "verdicts: one more, of another name",
-    "releases: one has no verdict",
-    "releases: another model is in service",
-    "releases: a number is another",
-    "releases: one more, without a reason",
-    "decisions: a window is another",
-    "decisions: an action is none",
-    "decisions: one is gone",
-    "decisions: its signals are gone",
-    "decisions: a signal's outcome is none",
-    "decisions: a signal that cannot tell is passed over",
-    "decisions: one more of the same traffic",
 }
-RESTORED = tuple(replace(one, mended=one.title not in SHOWN_ONLY) for one in ROWS)  # by the journal
-# Rows come back from the journal as all others do; the sound workspace has no duel to compare with.
-DUELS = (
-    C("duels", "a value is another", of_a_duel("UPDATE duel_samples SET value = 0"),
+RESTORED = tuple(replace(one, mended=one.title not in UNMENDED) for one in ROWS)  # by the journal
+DUELS = tuple(
+    replace(one, mended=True, prepare=ended_duel) for one in (
+    C("duels", "a value is another", sql("UPDATE duel_samples SET value = 0"),
       "I11", "counts 0, its answer makes it 1"),
-    C("duels", "an answer is another", of_a_duel("UPDATE duel_samples SET answer = 'dog'"),
+    C("duels", "an answer is another", sql("UPDATE duel_samples SET answer = 'dog'"),
       "I11", "does not follow from duel-0001"),
     C("duels", "an output is another",
-      of_a_duel("UPDATE duel_samples SET champion_output = challenger_output"),
+      sql("UPDATE duel_samples SET champion_output = challenger_output"),
       "I11", "counts 1, its answer makes it 0"),
     C("duels", "a counted sample is not counted",
-      of_a_duel("UPDATE duel_samples SET counted_at = NULL"), "I11", "its answer makes it None"),
-    C("duels", "its samples are gone", of_a_duel("DELETE FROM duel_samples"),
+      sql("UPDATE duel_samples SET counted_at = NULL"), "I11", "its answer makes it None"),
+    C("duels", "its samples are gone", sql("DELETE FROM duel_samples"),
       "I11", "counts.wins: recorded is 1, computed 0"),
     C("duels", "a plan is another",
-      of_a_duel("UPDATE duels SET plan = replace(plan, '0.02', '0.5')"),
+      sql("UPDATE duels SET plan = replace(plan, '0.02', '0.5')"),
       "I11", "does not follow from duel-0001"),
-    C("duels", "an outcome is another", of_a_duel("UPDATE duels SET outcome = 'PROMOTE'"),
+    C("duels", "an outcome is another", sql("UPDATE duels SET outcome = 'PROMOTE'"),
       "I11", "the duel has PROMOTE"),
-    C("duels", "a champion is none", of_a_duel("UPDATE duels SET champion = 'hone:0009-x'"),
+    C("duels", "a champion is none", sql("UPDATE duels SET champion = 'hone:0009-x'"),
       "I9", "which is no model"),
-    C("duels", "a sample is none", of_a_duel("UPDATE duel_samples SET sample_id = 'nobody'"),
+    C("duels", "a sample is none", sql("UPDATE duel_samples SET sample_id = 'nobody'"),
       "I9", "duel_samples.sample_id nobody"),
-    C("duels", "one is gone", of_a_duel("DELETE FROM duels"),
+    C("duels", "one is gone", sql("DELETE FROM duels"),
       "I9", "duel_samples.duel_id duel-0001 is not in duels"),
+)
 )  # fmt: skip
 
 CORRUPTIONS = (*RESTORED, *DUELS, *PREDICTIONS, *BOOKKEEPING, *DATABASE, *STORES, *GIT, *MODELS)
@@ -715,7 +683,7 @@ def table_of_corruptions() -> str:
         "|---|---|---|---|---|",
     ]
     for one in CORRUPTIONS:
-        outcome = "mends it" if one.mended else ""
+        outcome = one.outcome or ("mends it" if one.mended else "leaves it as it is")
         cells = (one.store, one.name, one.promise, f"`{one.finding}`", outcome)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -725,9 +693,10 @@ INTRODUCTION = """# Corruptions, and what `hone fsck` does about each
 
 `tests/tasks/operate/test_corruptions.py` makes each of these on a copy of a small workspace in
 which everything happened once, and compares what `hone fsck` reports. Where `--repair` mends it,
-the workspace is afterwards what it was before, and `hone fsck` finds nothing. Where the last
-column is empty, no test shows that it is mended: `--repair` says what it cannot mend, and the
-remedy in the finding says what to do. [Promises](promises.md) explains the numbers.
+the workspace is afterwards what it was before, and `hone fsck` finds nothing. Where no second copy
+can mend it, or only a person can say what is right, `--repair` leaves it as it is, byte by byte,
+and `hone fsck` goes on naming it with the remedy.
+[Promises](promises.md) explains the numbers.
 
 """
 
