@@ -45,6 +45,10 @@ class LockState(Enum):
     FREE = "nobody holds it"
     HELD = "a living process holds it"
     EXPIRED = "its holder elsewhere has not renewed it in time"
+    AHEAD = "its lease ends later than any does: a clock is wrong, only renewals tell"
+
+
+UNCERTAIN = (LockState.EXPIRED, LockState.AHEAD)  # until it is known whether it is renewed
 
 
 class LockLost(RuntimeError):
@@ -78,9 +82,9 @@ def only_writer(engine: Engine, name: str, patience: float = 60.0) -> Iterator[T
     """Hold the lock `name`; `LockBusy` names who has it when it stays taken for `patience` seconds.
 
     A dead process leaves no lock behind: one of this machine is known to be gone, one of another
-    machine stops renewing. A living process of this machine keeps its lock however long the
-    database was away. One that was suspended is refused by `fence` when it continues, and a long
-    step calls `token.check()` to learn early that it lost the lock.
+    machine stops renewing, whatever its clock says. A living process of this machine keeps its
+    lock however long the database was away. One that was suspended is refused by `fence` when it
+    continues, and a long step calls `token.check()` to learn early that it lost the lock.
     """
     token = _acquire(engine, name, patience)
     ended = threading.Event()
@@ -135,8 +139,7 @@ def _is_released(engine: Engine, token: Token) -> bool:
 
 def _acquire(engine: Engine, name: str, patience: float) -> Token:
     deadline = time.monotonic() + patience
-    expired: tuple[str, float] | None = None  # a lease that has ended, and when we first read it
-    address = str(engine.url)
+    watch, address = _Watch(), str(engine.url)
     while True:
         state, number = LockState.HELD, 0
         try:
@@ -148,16 +151,9 @@ def _acquire(engine: Engine, name: str, patience: float) -> Token:
                     state = _state(row.holder, row.lease_until)
                     if row.holder == this_process() and (address, name, row.token) not in _HELD:
                         state = LockState.FREE
-                    if state is LockState.EXPIRED and (
-                        not expired or expired[0] != row.lease_until
-                    ):
-                        expired = (row.lease_until, time.monotonic())
-                waited = expired and time.monotonic() - expired[1] >= GRACE_SECONDS
-                if (
-                    row is None
-                    or state is LockState.FREE
-                    or (state is LockState.EXPIRED and waited)
-                ):
+                    if state in UNCERTAIN:
+                        state = watch.state(state, row.lease_until)
+                if row is None or state is LockState.FREE:
                     last = None if row is None else row.token
                     number = (last or 0) + 1
                     _HELD.add((address, name, number))
@@ -166,12 +162,31 @@ def _acquire(engine: Engine, name: str, patience: float) -> Token:
         except SQLAlchemyError:
             _HELD.discard((address, name, number))  # whether it was taken is not known
             raise
-        if state is not LockState.EXPIRED and time.monotonic() > deadline:
+        if state not in UNCERTAIN and time.monotonic() > deadline:
             holder = "another process" if row is None else row.holder
             raise LockBusy(
                 f"lock {name!r} is held by {holder} (machine:process:start); wait for it, or end it"
             )
         time.sleep(0.2)
+
+
+@dataclass
+class _Watch:
+    """A lease that says nothing by itself: since when it is unchanged, and whether it changed."""
+
+    lease: str = ""
+    since: float = 0.0
+    renewed: bool = False
+
+    def state(self, state: LockState, lease: str) -> LockState:
+        """FREE once it was not renewed for long enough, HELD where one that lies ahead was."""
+        if lease != self.lease:
+            self.renewed = bool(self.lease)
+            self.lease, self.since = lease, time.monotonic()
+        enough = GRACE_SECONDS if state is LockState.EXPIRED else LEASE_SECONDS
+        if time.monotonic() - self.since >= enough:
+            return LockState.FREE
+        return LockState.HELD if state is LockState.AHEAD and self.renewed else state
 
 
 def _take(connection: Connection, name: str, last: int | None) -> Token | None:
@@ -211,8 +226,9 @@ def _held(token: Token) -> Any:
     return update(locks).where(locks.c.name == token.name, locks.c.token == token.number)
 
 
-def _lease() -> str:
-    return (datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)).isoformat(timespec="microseconds")
+def _lease(seconds: float | None = None) -> str:
+    ahead = timedelta(seconds=LEASE_SECONDS if seconds is None else seconds)
+    return (datetime.now(UTC) + ahead).isoformat(timespec="microseconds")
 
 
 def _state(holder: str | None, lease_until: str | None) -> LockState:
@@ -224,6 +240,8 @@ def _state(holder: str | None, lease_until: str | None) -> LockState:
             return LockState.FREE
         if status != psutil.STATUS_STOPPED:
             return LockState.HELD
+    if lease_until > _lease(2 * LEASE_SECONDS):
+        return LockState.AHEAD
     return LockState.EXPIRED if lease_until < now() else LockState.HELD
 
 

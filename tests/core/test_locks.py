@@ -128,7 +128,7 @@ def test_a_process_id_that_was_given_away_again_is_not_taken_for_the_holder(engi
 
 
 def test_a_holder_on_another_machine_keeps_the_lock_until_its_lease_ends(engine, monkeypatch):
-    hold(engine, holder="elsewhere:1:1", lease=timedelta(hours=1))
+    hold(engine, holder="elsewhere:1:1", lease=timedelta(minutes=1))
     with pytest.raises(LockBusy, match="elsewhere"), only_writer(engine, "git", patience=0):
         pass
     hold_over = (datetime.now(UTC) - timedelta(seconds=1)).isoformat(timespec="microseconds")
@@ -145,7 +145,7 @@ def test_a_holder_elsewhere_that_renews_late_keeps_its_lock(engine, monkeypatch)
     hold(engine, holder="elsewhere:1:1", lease=timedelta(seconds=-1))
 
     def renew() -> None:
-        until = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="microseconds")
+        until = (datetime.now(UTC) + timedelta(minutes=1)).isoformat(timespec="microseconds")
         with writing(engine) as connection:
             connection.execute(update(locks).values(lease_until=until))
 
@@ -154,6 +154,31 @@ def test_a_holder_elsewhere_that_renews_late_keeps_its_lock(engine, monkeypatch)
     with pytest.raises(LockBusy, match="elsewhere"), only_writer(engine, "git", patience=0):
         pass
     late.join()
+
+
+def test_a_holder_whose_clock_is_far_ahead_does_not_keep_its_lock_when_it_is_gone(
+    engine, monkeypatch
+):
+    monkeypatch.setattr(core.locks, "LEASE_SECONDS", 0.5)
+    hold(engine, holder="elsewhere:1:1", lease=timedelta(days=365))
+    with only_writer(engine, "git", patience=0) as token:
+        assert token.number == 2
+
+
+def test_a_holder_whose_clock_is_far_ahead_keeps_its_lock_while_it_renews_it(engine, monkeypatch):
+    monkeypatch.setattr(core.locks, "LEASE_SECONDS", 30.0)
+    hold(engine, holder="elsewhere:1:1", lease=timedelta(days=365))
+
+    def renew() -> None:
+        until = (datetime.now(UTC) + timedelta(days=365)).isoformat(timespec="microseconds")
+        with writing(engine) as connection:
+            connection.execute(update(locks).values(lease_until=until))
+
+    renewal = threading.Timer(0.5, renew)
+    renewal.start()
+    with pytest.raises(LockBusy, match="elsewhere"), only_writer(engine, "git", patience=0):
+        pass
+    renewal.join()
 
 
 def test_a_living_holder_of_this_machine_keeps_its_lock_beyond_its_lease(engine):
@@ -185,7 +210,7 @@ def test_a_suspended_holder_loses_its_lock_when_its_lease_ends(engine, monkeypat
 
 def test_a_process_of_another_container_with_the_same_host_name_is_not_declared_dead(engine):
     host = core.locks._machine().split("/")[0]
-    hold(engine, holder=f"{host}/0badb007/4026532000:999999:1.00", lease=timedelta(hours=1))
+    hold(engine, holder=f"{host}/0badb007/4026532000:999999:1.00", lease=timedelta(minutes=1))
     with pytest.raises(LockBusy), only_writer(engine, "git", patience=0):
         pass
 
