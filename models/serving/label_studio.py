@@ -30,6 +30,7 @@ from models.serving.screen import Screen, screen_of
 from models.serving.staged_images import ReadImage, Unreadable
 
 SECONDS = 45.0  # of one /predict; later tasks get no pre-annotation, or the request would time out
+READ_BYTES = 2**26  # of images, from which on no further one is read before these are answered
 BODY_BYTES = 32 * 2**20  # of the tasks in one request: about 20,000
 EVENT_BYTES = 2**20  # of an event that nobody reads
 UNSET = (
@@ -58,6 +59,7 @@ class Backend:
         self._inference = inference
         self._active = active
         self._read_image = read_image
+        self._reading = asyncio.Lock()
         self._given = 0
         self._omitted: Counter[str] = Counter()
 
@@ -78,7 +80,8 @@ class Backend:
     async def pre_annotations(self, tasks: Sequence[Any], config: str) -> list[list[PreAnnotation]]:
         """For each task, in order, a list with its pre-annotation, or an empty list.
 
-        One forward pass for each `AT_ONCE` tasks; served traffic is answered in between.
+        One forward pass for each `AT_ONCE` tasks, or fewer large ones; served traffic is answered
+        in between.
         """
         model = self._active().model
         if model is None:
@@ -88,16 +91,39 @@ class Backend:
         if screen is None:
             return self._none(tasks, "NO_CHOICE")
         until, results = time.monotonic() + SECONDS, list[list[PreAnnotation]]()
-        for start in range(0, len(tasks), AT_ONCE):
+        while len(results) < len(tasks):
             if time.monotonic() > until:
-                results += self._none(tasks[start:], "LATE")
+                results += self._none(tasks[len(results) :], "LATE")
                 break
-            results += await self._predict(tasks[start : start + AT_ONCE], screen)
+            results += await self._predict_first(tasks[len(results) :], screen)
         self._given += sum(map(len, results))
         return results
 
-    async def _predict(self, tasks: Sequence[Any], screen: Screen) -> list[list[PreAnnotation]]:
-        images = await asyncio.to_thread(lambda: [self._image(task, screen) for task in tasks])
+    async def _predict_first(
+        self, tasks: Sequence[Any], screen: Screen
+    ) -> list[list[PreAnnotation]]:
+        """The results of the first of these tasks: as many as are read at once.
+
+        The images of one request at a time are in memory; others take their turns in between.
+        """
+        async with self._reading:
+            images = await asyncio.to_thread(self._images, tasks[:AT_ONCE], screen)
+            return await self._predict(tasks[: len(images)], images, screen)
+
+    def _images(self, tasks: Sequence[Any], screen: Screen) -> list[bytes | Unreadable]:
+        """The images of the first tasks, the last of them the one that reaches `READ_BYTES`."""
+        images, size = list[bytes | Unreadable](), 0
+        for task in tasks:
+            image = self._image(task, screen)
+            images.append(image)
+            size += len(image) if isinstance(image, bytes) else 0
+            if size >= READ_BYTES:
+                break
+        return images
+
+    async def _predict(
+        self, tasks: Sequence[Any], images: Sequence[bytes | Unreadable], screen: Screen
+    ) -> list[list[PreAnnotation]]:
         good = [image for image in images if isinstance(image, bytes)]
         try:
             asked = self._inference.ask(uuid.uuid4().hex, good, recorded=False)

@@ -224,6 +224,42 @@ def test_where_images_come_from_is_handed_in(place: Place) -> None:
     assert class_of(result) in CLASSES
 
 
+def test_large_images_are_read_a_few_at_a_time_also_for_requests_at_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 of the largest are 8 GiB; they are answered in order all the same."""
+    monkeypatch.setattr(label_studio, "READ_BYTES", 2 * len(png(1)))
+    workspace, engine = place
+    follower = ReleaseFollower(engine, workspace.bento_home, threads=1)
+    follower.refresh()
+    writer = SegmentWriter(workspace.traffic)
+    loops = batcher.Inference(lambda: follower.active, writer, needs_review_below=0.8, threads=1)
+    waiting: list[int] = []
+    most: list[int] = []
+    ask_loops = loops.ask
+
+    def ask_for(request_id: str, images: list[bytes], *, recorded: bool) -> Any:
+        waiting.append(len(images))
+        most.append(sum(waiting))
+        asked = ask_loops(request_id, images, recorded=recorded)
+        asked.add_done_callback(lambda answers: waiting.remove(len(images)))
+        return asked
+
+    monkeypatch.setattr(loops, "ask", ask_for)
+    made = Backend(
+        loops, lambda: follower.active, read_image=lambda address: png(int(address)), secret=SECRET
+    )
+
+    async def play() -> list[Any]:
+        tasks = [{"id": n, "data": {"image": str(n)}} for n in range(12)]
+        return await asyncio.gather(*(made.pre_annotations(tasks, CONFIG) for _ in range(3)))
+
+    first, *others = asyncio.run(play())
+    loops.close()
+    assert len(first) == 12 and all(first) and all(first == other for other in others)
+    assert max(most) <= 3 and sum(most) >= 36
+
+
 def test_a_blind_task_stays_blind(client: TestClient) -> None:
     blind = {"model_version": "older", "score": 0.4, "result": []}
     shown = {"model_version": "older", "score": 0.4, "result": [{"value": {"choices": ["cat"]}}]}
