@@ -218,6 +218,25 @@ class Hone:
         The work stops when the last request that awaits it is cancelled.
         """
         digest = await asyncio.to_thread(digest_of, images)
+        while True:
+            known = self._known(request_id, digest, images, source)
+            known.awaited_by += 1
+            try:
+                return await asyncio.shield(known.answers)
+            except asyncio.CancelledError:
+                current = asyncio.current_task()
+                if current is None or current.cancelling():
+                    if known.awaited_by == 1:
+                        known.answers.cancel()
+                    raise
+                # The last request that awaited it before was cancelled in this moment: ask anew.
+            finally:
+                known.awaited_by -= 1
+
+    def _known(
+        self, request_id: str, digest: str, images: list[bytes], source: str | None
+    ) -> "_Asked":
+        """What a request id asks for, begun now unless it is under way or answered."""
         known = self._asked.get(request_id)
         if known is None:
             known = self._asked[request_id] = _Asked(
@@ -230,15 +249,7 @@ class Hone:
             raise RequestError(
                 409, "REQUEST_ID_REUSED", f"X-Request-ID {request_id} came with other images before"
             )
-        known.awaited_by += 1
-        try:
-            return await asyncio.shield(known.answers)
-        except asyncio.CancelledError:
-            if known.awaited_by == 1:
-                known.answers.cancel()
-            raise
-        finally:
-            known.awaited_by -= 1
+        return known
 
     def _begin(
         self, request_id: str, images: list[bytes], source: str | None

@@ -5,7 +5,7 @@ import hashlib
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -284,6 +284,39 @@ def test_a_request_in_progress_is_not_forgotten_for_later_ones(
     asyncio.run(play())
     assert begun == ["slow", "one", "two", "three"]
     assert list(hone._asked) == ["slow", "three"]
+
+
+def test_a_request_that_comes_as_the_one_before_it_times_out_is_answered(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work of the first is being cancelled: what the second awaits would end with it."""
+    hone, begun = service.app.state.hone, list[str]()
+
+    async def play() -> list[Any]:
+        async def answered(request_id: str, images: list[bytes], source: None) -> list[Any]:
+            begun.append(request_id)
+            if len(begun) == 1:
+                await asyncio.Event().wait()
+            return ["an answer"]
+
+        monkeypatch.setattr(hone, "_ask_unless_recorded", answered)
+        monkeypatch.setattr(service.asyncio, "to_thread", at_once)
+        first = asyncio.create_task(hone.ask_once("id", [b"image"]))
+        while not begun:
+            await asyncio.sleep(0)
+        first.cancel()  # as a 504 does
+        again = asyncio.create_task(hone.ask_once("id", [b"image"]))
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        return list(await again)
+
+    assert asyncio.run(play()) == ["an answer"]
+    assert begun == ["id", "id"]
+
+
+async def at_once(act: Callable[..., Any], *given: Any) -> Any:
+    """In the place of `to_thread`: so that the second request asks in the tick of the first."""
+    return act(*given)
 
 
 def test_another_request_under_a_used_id_is_a_conflict(client: TestClient) -> None:
