@@ -11,6 +11,7 @@ from models.kinds import DEFAULT, KINDS, Kind
 
 OPTIONAL = {"kind": DEFAULT}  # of cards that older versions of Hone wrote
 REMOVED = {"parent"}  # always null in those cards
+TABLES = {"network", "train", "metrics"}  # fields that hold names with values
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class ModelCard:
             classes = written["classes"]
             if not all(isinstance(name, str) for name in classes):
                 raise TypeError(f"its classes are {short(classes)}")
+            for name in TABLES & written.keys():
+                if not isinstance(written[name], dict):
+                    raise TypeError(f"its {name} is {short(written[name])}, no table")
+            if not isinstance(written.get("kind", DEFAULT), str):
+                raise TypeError(f"its kind is {short(written['kind'])}, no name")
+            json_value(written)  # nested so deeply that it could not be written again: refused
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise ValueError(f"model card: it is damaged: {error}; restore it") from error
         stored = OPTIONAL | written

@@ -50,7 +50,11 @@ OUR_OWN = {
     "tasks/demo/digits.py": "images that the demo drew",
     "tasks/demo/servers.py": "the demo's own note",
     "tasks/operate/effective_config.py": "the default configuration",
+    "models/watching/channels.py": "the answer of the process that sends; another one is an error",
+    "models/watching/decisions.py": "JSON of the ledger",
+    "models/watching/send_message.py": "the message of the process that started it",
     "tasks/report/budget_record.py": "our own file; a damaged one is none, and a test damages it",
+    "tasks/watch/reference.py": "our own cache, a damaged one is made anew; stored images",
 }
 
 
