@@ -1,4 +1,4 @@
-"""The decisions and signals of a period, for people to read."""
+"""The checks of a period with their figures, to be drawn over time."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,42 +16,34 @@ class PastSignal:
     name: str
     outcome: str
     value: float | None
-    threshold: float | None
-    rows: int
-    meaning: str
+    accumulated: float | None  # None: recorded before signals had evidence
 
 
 @dataclass(frozen=True)
-class PastDecision:
-    """A check of the traffic: what was decided, and why."""
+class PastCheck:
+    """A check of the traffic."""
 
-    decision_id: str
-    model: str
-    action: str
-    reason: str
     decided_at: str
-    answered_by: str | None
+    step: str  # of the ladder; of an old check its action
+    evidence: float | None  # of all signals together, as a natural logarithm; None of an old check
+    threshold: float | None  # of it
     signals: list[PastSignal]
 
 
-def past_decisions(connection: Connection, since: str, *, most: int) -> list[PastDecision]:
-    """The decisions since then, newest first; of many the newest."""
-    columns = decisions.c["decision_id", "model", "action", "reason", "decided_at", "answered_by"]
+def past_checks(connection: Connection, since: str, *, most: int) -> list[PastCheck]:
+    """The checks since then, oldest first; of many the newest."""
+    columns = decisions.c["decision_id", "decided_at", "step", "action", "evidence", "threshold"]
     query = select(*columns).where(decisions.c.decided_at >= since)
     newest = query.order_by(decisions.c.decided_at.desc(), decisions.c.last_seq.desc())
-    rows = connection.execute(newest.limit(most)).all()
+    rows = connection.execute(newest.limit(most)).all()[::-1]
     measured: dict[str, list[PastSignal]] = defaultdict(list)
+    figures = signals.c["decision_id", "name", "outcome", "statistic", "accumulated"]
     for keys in chunks([row.decision_id for row in rows]):
-        of_these = select(signals).where(signals.c.decision_id.in_(keys)).order_by(signals.c.name)
-        for one in connection.execute(of_these):
-            measured[one.decision_id].append(
-                PastSignal(
-                    one.name,
-                    one.outcome,
-                    one.statistic,
-                    one.threshold,
-                    one.rows,
-                    one.detail if one.meaning is None else one.meaning,
-                )
-            )
-    return [PastDecision(**row._mapping, signals=measured[row.decision_id]) for row in rows]
+        of_these = select(*figures).where(signals.c.decision_id.in_(keys)).order_by(signals.c.name)
+        for decision_id, *signal in connection.execute(of_these):
+            measured[decision_id].append(PastSignal(*signal))
+    return [
+        PastCheck(row.decided_at, row.step or row.action, row.evidence, row.threshold,
+                  measured[row.decision_id])
+        for row in rows
+    ]  # fmt: skip

@@ -140,9 +140,10 @@ def find_incident(connection: Connection, incident_id: str | None = None) -> Inc
     return _incident(connection, row)
 
 
-def list_incidents(connection: Connection) -> list[Incident]:
-    """All incidents, the newest first."""
-    rows = connection.execute(select(incidents).order_by(incidents.c.number.desc())).all()
+def list_incidents(connection: Connection, most: int | None = None) -> list[Incident]:
+    """All incidents, or so many, the newest first."""
+    newest = select(incidents).order_by(incidents.c.number.desc()).limit(most)
+    rows = connection.execute(newest).all()
     return [_incident(connection, row) for row in rows]
 
 

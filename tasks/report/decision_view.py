@@ -70,10 +70,10 @@ def _lines(one: DecisionRecord) -> Iterator[tuple[str, str]]:
             yield name, value
     if one.exemplars:
         yield "images", ", ".join(one.exemplars)
-    yield "would change", _change(one)
+    yield "would change", what_would_change(one)
 
 
-def _change(one: DecisionRecord) -> str:
+def what_would_change(one: DecisionRecord) -> str:
     """What would make the next decision another one."""
     if one.action == "label-served" and not one.answered_by and not one.accepted_by:
         return (

@@ -1,9 +1,13 @@
-"""Signals of the traffic: each with its threshold over time, and what was decided on them."""
+"""Signals of the traffic over time, what was decided on them, and the images that moved most."""
 
 from collections.abc import Sequence
 
 from core.text import counted
-from models.watching.decision_history import PastDecision, PastSignal
+from models.watching.decision_history import PastCheck, PastSignal
+from models.watching.decisions import DecisionRecord
+from models.watching.incidents import Incident
+from models.watching.signals import Signal
+from tasks.report.decision_view import what_would_change
 from tasks.report.html.charts import (
     Axis,
     Line,
@@ -14,83 +18,193 @@ from tasks.report.html.charts import (
     moments,
     number_axis,
     short_number,
+    threshold,
     time_axis,
 )
-from tasks.report.html.elements import Html, details, element, table
+from tasks.report.html.elements import Html, bullets, details, element, joined, sentence, table
+from tasks.report.html.exemplars import exemplar_pictures
 from tasks.report.html.gather import Facts
-from tasks.report.html.words import marked, minute, missing, moment, section
+from tasks.report.html.words import fact, fact_list, marked, minute, missing, moment, section
 
-CHARTS = 9
-SHOWN = 12
+CHARTS = 8  # signals that are drawn, the strongest first
+SHOWN = 14  # signals, and events of an incident, in a table
+LOUD = frozenset({"label", "retrain", "alert", "halt", "label-served"})  # steps that ask somebody
+CAUSES = 8  # sentences of why, and of why not
 
 
 def drift_section(facts: Facts) -> Html:
-    """The signals of the last checks over time, the newest in a table, and the decisions."""
+    """The newest decision with what to do, the signals over time, incidents and images."""
     title = "Drift: signals and decisions"
     if not facts.decisions:
-        why = f"No check of the traffic in the last {facts.days} days: `hone watch` makes one."
+        why = "The traffic was never checked: `hone watch` does, and `hone why` shows what it says."
         return section("drift", title, missing(why))
     newest = facts.decisions[0]
-    about = f"{newest.action}, {minute(newest.decided_at)} UTC: {newest.reason}"
-    checks = f"{counted(len(facts.decisions), 'check')} in the last {facts.days} days."
     return section(
         "drift",
         title,
-        element("p", about),
-        element("p", checks, class_="muted"),
-        element("div", *_charts(facts), class_="charts"),
+        _decision(newest, facts.alarms_per_quarter),
+        _charts(facts),
         _signals(newest.signals),
+        exemplar_pictures(facts.exemplars, "Images that moved most"),
+        _incidents(facts.incidents),
         _decisions(facts.decisions),
     )
 
 
-def _charts(facts: Facts) -> list[Html]:
-    history = list(reversed(facts.decisions))
-    names = [one.name for one in history[-1].signals]
-    times = [moment(one.decided_at) for one in history]
+def _decision(newest: DecisionRecord, budget: float) -> Html:
+    step = newest.step or newest.action
+    evidence = "-"
+    if newest.evidence is not None and newest.threshold is not None:
+        evidence = f"{newest.evidence:.1f}"
+    parts = [
+        fact("Last decision", element("b", step, class_="bad" if step in LOUD else None),
+             f"{minute(newest.decided_at)} UTC, {newest.model}"),
+        fact("Kind of drift", newest.kind or "-"),
+        fact("Evidence, all signals", evidence,
+             "" if newest.threshold is None else f"an alarm from {newest.threshold:.1f} on"),
+        fact("Alarm budget spent", "-" if newest.spent is None else f"{newest.spent:.2f}",
+             f"false alarms of {budget:g} in 90 days, at most"),
+    ]  # fmt: skip
+    estimate = [f"{name.replace('_', ' ')}: {value}"
+                for name, value in (newest.estimate or {}).items()]  # fmt: skip
+    why_not = list(newest.why_not or ())[:CAUSES]
+    to_do = joined([element("b", "What would change it: "), sentence(what_would_change(newest))])
+    return joined(
+        [
+            fact_list(*parts),
+            element("p", newest.reason),
+            element("p", to_do, class_="next"),
+            _listed("Why", list(newest.why or ())[:CAUSES]),
+            _listed("Accuracy without outcomes", estimate[:CAUSES]),
+            details("Why not more", bullets(why_not)) if why_not else "",
+        ]
+    )
+
+
+def _listed(heading: str, sentences: Sequence[str]) -> Html:
+    return joined([element("h3", heading), bullets(sentences)]) if sentences else Html()
+
+
+def _charts(facts: Facts) -> Html:
+    checks = facts.checks
+    if not checks:
+        return missing(f"No check in the last {facts.days} days: `hone watch` makes one.")
+    times = [moment(one.decided_at) for one in checks]
     across = time_axis(min(times), max(times))
     marks = [Line(moment(one.released_at), f"release {one.number}") for one in facts.releases]
-    return [_chart(name, history, across, marks) for name in names[:CHARTS]]
+    drawn = [_together(checks, across, marks)]
+    drawn += [_chart(name, checks, across, marks) for name in _strongest(checks)]
+    words = f"{counted(len(checks), 'check')} in the last {facts.days} days; red dots are alarms, "
+    words += "upright lines releases. Evidence is a natural logarithm."
+    return joined([element("p", words, class_="muted"), element("div", *drawn, class_="charts")])
 
 
-def _chart(name: str, history: Sequence[PastDecision], across: Axis, marks: list[Line]) -> Html:
-    """The value of a signal at each check; checks at which it saw drift are red."""
-    measured = [
-        (Point(moment(check.decided_at), one.value, one.value, one.value), one)
-        for check in history
-        for one in check.signals
-        if one.name == name and one.value is not None
-    ]
-    points = [point for point, _ in measured]
-    alarms = [point for point, one in measured if one.outcome == "drift"]
-    values = [point.value for point in points] or [0.0]
-    up = number_axis(min(0.0, *values), max(values))
-    last = f"{short_number(values[-1])} now" if measured else "never measured"
+def _strongest(checks: Sequence[PastCheck]) -> list[str]:
+    """The signals of the newest check: those with the most evidence first."""
+    newest = sorted(checks[-1].signals, key=lambda one: -(one.accumulated or 0.0))
+    return [one.name for one in newest[:CHARTS]]
+
+
+def _together(checks: Sequence[PastCheck], across: Axis, marks: list[Line]) -> Html:
+    points = [_at(one, one.evidence) for one in checks if one.evidence is not None]
+    if not points:
+        return Html()
+    alarms = [_at(one, one.evidence) for one in checks
+              if one.evidence is not None and one.step in LOUD]  # fmt: skip
+    bounds = [one.threshold for one in checks if one.threshold is not None]
+    values = [one.value for one in points]
+    up = number_axis(min(0.0, *values), max([*values, *bounds[-1:]]))
+    limit = [threshold(up, Line(bounds[-1], "alarm"))] if bounds else []
     return chart(
         across, up,
-        [moments(across, marks), line(across, up, points), dots(across, up, points, "dot"),
+        [moments(across, marks), line(across, up, points), *_single(across, up, points), *limit,
+         dots(across, up, alarms)],
+        title=f"Evidence of all signals together: {values[-1]:.1f} now",
+        summary=f"{counted(len(points), 'value')}, {counted(len(alarms), 'step')} that asked "
+        "somebody",
+    )  # fmt: skip
+
+
+def _chart(name: str, checks: Sequence[PastCheck], across: Axis, marks: list[Line]) -> Html:
+    """The evidence of a signal at each check; its value, where it gathers none."""
+    measured = [(check, one) for check in checks for one in check.signals if one.name == name]
+    gathers = any(one.accumulated for _, one in measured)
+    drawn = [(_at(check, _figure(one, gathers)), one) for check, one in measured
+             if _figure(one, gathers) is not None]  # fmt: skip
+    points = [point for point, _ in drawn]
+    alarms = [point for point, one in drawn if one.outcome == "drift"]
+    values = [point.value for point in points] or [0.0]
+    up = number_axis(min(0.0, *values), max(values))
+    what = "evidence" if gathers else "value"
+    last = f"{what} {short_number(values[-1])}" if points else "never measured"
+    return chart(
+        across, up,
+        [moments(across, marks), line(across, up, points), *_single(across, up, points),
          dots(across, up, alarms)],
         title=f"{name}: {last}",
         summary=f"{counted(len(points), 'value')}, {counted(len(alarms), 'alarm')}",
     )  # fmt: skip
 
 
-def _signals(signals: Sequence[PastSignal]) -> Html:
-    lines = [
-        (one.name, marked(one.outcome), _number(one.value), f"{one.rows:,}", one.meaning)
-        for one in signals[:SHOWN]
-    ]
-    head = ("signal", "outcome", "value", "rows", "what it means")
-    return table(head, lines, caption="Signals of the newest check", figures=["value", "rows"])
+def _figure(one: PastSignal, gathers: bool) -> float | None:
+    return one.accumulated if gathers else one.value
 
 
-def _decisions(decisions: Sequence[PastDecision]) -> Html:
+def _at(check: PastCheck, value: float | None) -> Point:
+    at = moment(check.decided_at)
+    return Point(at, value or 0.0, value or 0.0, value or 0.0)
+
+
+def _single(across: Axis, up: Axis, points: Sequence[Point]) -> list[Html]:
+    """Dots, where there are too few points for a line to be seen."""
+    return [dots(across, up, points, "dot")] if len(points) < 30 else []
+
+
+def _signals(signals: Sequence[Signal]) -> Html:
+    ordered = sorted(signals, key=lambda one: -one.accumulated)
     lines = [
-        (minute(one.decided_at), one.action, one.model, one.answered_by or "-", one.reason)
-        for one in decisions[:SHOWN]
-    ]
+        (one.name, str(one.family), marked(str(one.outcome)), _number(one.value),
+         _number(one.threshold), f"{one.accumulated:.1f}", f"{one.rows:,}", f"{one.groups:,}",
+         one.meaning)
+        for one in ordered[:SHOWN]
+    ]  # fmt: skip
+    head = ("signal", "about", "outcome", "value", "threshold", "evidence", "rows", "groups",
+            "what it means")  # fmt: skip
+    return table(head, lines, caption="Signals of the newest check", figures=head[3:8])
+
+
+def _incidents(incidents: Sequence[Incident]) -> Html:
+    if not incidents:
+        return Html()
+    newest = incidents[0]
+    state = "open" if newest.closed_at is None else f"closed {minute(newest.closed_at)}"
+    events = [
+        (minute(one.at), one.what, one.who,
+         ", ".join(f"{name} {value}" for name, value in one.detail.items() if value))
+        for one in newest.events[-SHOWN:]
+    ]  # fmt: skip
+    caption = f"{newest.incident_id}, {newest.kind or 'of no known kind yet'}, {state}"
+    parts = [element("h3", "Incidents"),
+             table(("when (UTC)", "what", "who", "detail"), events, caption=caption)]  # fmt: skip
+    if len(incidents) > 1:
+        lines = [
+            (one.incident_id, one.kind or "-", one.step, minute(one.opened_at),
+             minute(one.closed_at) if one.closed_at else "open")
+            for one in incidents[1:]
+        ]  # fmt: skip
+        head = ("incident", "kind", "step", "opened (UTC)", "closed")
+        parts.append(details("Incidents before", table(head, lines, caption="Incidents")))
+    return joined(parts)
+
+
+def _decisions(decisions: Sequence[DecisionRecord]) -> Html:
+    lines = [
+        (minute(one.decided_at), one.step or str(one.action), one.model, one.answered_by or "-",
+         one.reason)
+        for one in decisions
+    ]  # fmt: skip
     head = ("when (UTC)", "decision", "model", "answered by", "why")
-    return details("Decisions", table(head, lines, caption="The newest decisions"))
+    return details("The last decisions", table(head, lines, caption="The newest decisions"))
 
 
 def _number(value: float | None) -> str:

@@ -6,16 +6,21 @@ from datetime import datetime, timedelta
 from labeling.ledger import page_queries, report_queries
 from labeling.ledger.page_queries import PastDuel, PastSnapshot, Share
 from labeling.ledger.report_queries import AssignmentCounts
+from models.registry.halts import Halt, halt_of
 from models.registry.history import PastRelease, PastVerdict, past_releases, past_verdicts
 from models.serving.traffic_history import TrafficSample, traffic_since
-from models.watching.decision_history import PastDecision, past_decisions
+from models.watching.decision_history import PastCheck, past_checks
+from models.watching.decisions import DecisionRecord, newest_decisions
+from models.watching.incidents import Incident, list_incidents
 from tasks.context import Context
 from tasks.operate.status import Status, load_status
 from tasks.report.budget_record import BudgetRecord, load_budget
 from tasks.report.html.alerts_section import AlertFacts, load_alerts
+from tasks.report.html.exemplars import Exemplar, load_exemplars
 from tasks.report.html.judged import JudgedRows, judged_rows
 
-MOST_DECISIONS = 800  # a check an hour for a month
+MOST_CHECKS = 800  # one an hour for a month
+MOST_DECISIONS, MOST_INCIDENTS = 12, 6
 MOST_RELEASES = MOST_VERDICTS = 40
 MOST_DUELS = MOST_SNAPSHOTS = 20
 
@@ -39,7 +44,12 @@ class Facts:
     since: str
     status: Status
     traffic: TrafficSample
-    decisions: list[PastDecision]
+    checks: list[PastCheck]  # oldest first
+    decisions: list[DecisionRecord]  # the newest, newest first
+    incidents: list[Incident]  # the newest, newest first
+    exemplars: list[Exemplar]  # of the newest decision that names images
+    halt: Halt | None
+    alarms_per_quarter: float  # the budget
     releases: list[PastRelease]
     verdicts: list[PastVerdict]
     duels: list[PastDuel]
@@ -68,7 +78,12 @@ def gather(ctx: Context, *, days: int) -> Facts:
             since=since,
             status=status,
             traffic=traffic_since(connection, since),
-            decisions=past_decisions(connection, since, most=MOST_DECISIONS),
+            checks=past_checks(connection, since, most=MOST_CHECKS),
+            decisions=list(newest_decisions(connection, MOST_DECISIONS)),
+            incidents=list_incidents(connection, MOST_INCIDENTS),
+            exemplars=[],
+            halt=halt_of(connection),
+            alarms_per_quarter=ctx.policies.watch.alarms_per_quarter,
             releases=past_releases(connection, most=MOST_RELEASES),
             verdicts=verdicts,
             duels=page_queries.past_duels(connection, most=MOST_DUELS),
@@ -84,7 +99,12 @@ def gather(ctx: Context, *, days: int) -> Facts:
             budget=load_budget(ctx.workspace.runs),
             alerts=load_alerts(connection, ctx.settings),
         )
-    return _with_judged(ctx, facts)
+    return _with_judged(ctx, _with_exemplars(ctx, facts))
+
+
+def _with_exemplars(ctx: Context, facts: Facts) -> Facts:
+    named = next((one.exemplars for one in facts.decisions if one.exemplars), ())
+    return replace(facts, exemplars=load_exemplars(ctx, named))
 
 
 def _with_judged(ctx: Context, facts: Facts) -> Facts:

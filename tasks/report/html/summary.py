@@ -15,7 +15,12 @@ def summary(facts: Facts) -> Html:
     refused = sum(status.refused.values())
     served = f"{status.served_samples:,} of them from traffic"
     newest = status.snapshots[-1] if status.snapshots else "no snapshot yet"
+    halted = []
+    if facts.halt is not None:
+        why = f"by {facts.halt.who}: {facts.halt.why}"
+        halted = [fact("Service", element("span", "halted", class_="bad"), why)]
     parts = [
+        *halted,
         fact("Champion", *_champion(facts)),
         *_accuracies(facts),
         fact("Labels in force", element("b", f"{status.labels:,}"), newest),

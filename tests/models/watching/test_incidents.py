@@ -74,6 +74,7 @@ def test_incidents_are_numbered_and_listed_newest_first(engine: Engine) -> None:
     second, _ = opened(engine, first=11)
     with engine.connect() as connection:
         assert [one.incident_id for one in list_incidents(connection)] == [second, first]
+        assert [one.incident_id for one in list_incidents(connection, 1)] == [second]
         assert find_incident(connection).incident_id == second
     assert (first, second) == ("incident-0001", "incident-0002")
 

@@ -10,16 +10,21 @@ from labeling.budget.learning_curve import CurvePoint
 from labeling.ledger.audit_progress import AuditProgress
 from labeling.ledger.page_queries import PastDuel, PastSnapshot, Share
 from labeling.ledger.report_queries import AssignmentCounts
+from models.registry.halts import Halt, HaltPolicy
 from models.registry.history import PastRelease, PastVerdict
 from models.registry.overview import Accuracy, LastVerdict
 from models.serving.traffic_history import ServedRow, TrafficSample
 from models.watching.alerts import AlertOverview, FailingChannel, Kind, RaisedAlert
-from models.watching.decision_history import PastDecision, PastSignal
+from models.watching.decision_history import PastCheck, PastSignal
+from models.watching.decisions import DecisionRecord
+from models.watching.incidents import Event, Incident
+from models.watching.signals import Action, Family, Shift, Signal
 from tasks.operate.next_step import NextStep
 from tasks.operate.status import Status
 from tasks.report.budget_record import BudgetRecord
 from tasks.report.html.alerts_section import AlertFacts, ChannelState
-from tasks.report.html.gather import Facts, LabelQuality
+from tasks.report.html.exemplars import Exemplar
+from tasks.report.html.gather import MOST_DECISIONS, MOST_INCIDENTS, Facts, LabelQuality
 from tasks.report.html.judged import JudgedRows, Mistake
 from tasks.report.html.pictures import Picture
 
@@ -36,7 +41,12 @@ EMPTY = Facts(
         next=NextStep("hone ingest PATH", "there are no images yet"),
     ),
     traffic=TrafficSample([], 1),
+    checks=[],
     decisions=[],
+    incidents=[],
+    exemplars=[],
+    halt=None,
+    alarms_per_quarter=1.0,
     releases=[],
     verdicts=[],
     duels=[],
@@ -70,7 +80,11 @@ def full_facts(
                   names[number % classes], 0.5 + 0.4 * (number % 2), number % 3 == 0)
         for number in range(count * 20)
     ]  # fmt: skip
-    signals = [PastSignal(f"ks-{word}{n}", "drift", 0.5, 0.1, 200, word) for n in range(12)]
+    past = [PastSignal(f"ks-{word}{n}", "drift", 0.5, 3.0) for n in range(12)]
+    measured = tuple(
+        Signal(f"ks-{word}{n}", Family.INPUTS, Shift.DRIFT, 0.5, 0.1, 1.0, 3.0, 0.01, 90, 80, word)
+        for n in range(12)
+    )
     return replace(
         EMPTY,
         title=word,
@@ -83,11 +97,25 @@ def full_facts(
             next=NextStep("hone label", word),
         ),
         traffic=TrafficSample(sorted(served, key=lambda row: row.served_at), 1),
-        decisions=[
-            PastDecision(f"d{n}", f"hone:{word}", "label-served", word,
-                         f"2026-02-{28 - n % 28:02d}T11:00:00+00:00", None, signals)
+        checks=[
+            PastCheck(f"2026-02-{1 + n % 28:02d}T11:00:00+00:00", "label", n / 9, 7.0, past)
             for n in range(count)
         ],
+        decisions=[
+            DecisionRecord(
+                f"d{n}", f"hone:{word}", 1, 90, Action.LABEL_SERVED, word, AT, None, "label", word,
+                [word] * count, [word] * count, {word: 1}, {word: word}, [word], 8.5, 7.0, 0.4,
+                word, signals=measured,
+            )
+            for n in range(min(count, MOST_DECISIONS))
+        ],
+        incidents=[
+            Incident(f"incident-{n}", n, "d0", word, word, AT, None,
+                     (Event(AT, word, word, {word: word}),) * count)
+            for n in range(min(count, MOST_INCIDENTS))
+        ],
+        exemplars=[Exemplar(word, word, 0.9, AT, Picture(picture_address))] * 2,
+        halt=Halt(1, HaltPolicy.REFUSE, word, word, None, None, AT, None, None, None),
         releases=[
             PastRelease(n, f"hone:{word}", word, word, "2026-02-01T12:00:00+00:00", word, None)
             for n in range(count, 0, -1)

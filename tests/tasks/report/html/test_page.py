@@ -17,7 +17,7 @@ from models.registry.versions import releases
 from models.serving.prediction_store import predictions
 from models.watching.decisions import decisions
 from tasks.context import open_context
-from tasks.report.html.gather import MOST_DECISIONS, MOST_RELEASES
+from tasks.report.html.gather import MOST_CHECKS, MOST_RELEASES
 from tasks.report.html.page import LARGEST, SECTIONS, page, write_report
 from tasks.report.html.style import DARK, LIGHT, WORDS
 from tests.tasks.operate.sound_workspace import make_sound_workspace
@@ -133,7 +133,7 @@ def test_no_text_of_any_part_becomes_html() -> None:
 
 def test_the_page_is_bounded_whatever_is_in_the_workspace() -> None:
     noise = np.random.default_rng(0).bytes(20_000)  # more than a picture of 128 pixels has
-    facts = full_facts("w" * 5_000, count=MOST_DECISIONS, classes=1_000, picture=noise)
+    facts = full_facts("w" * 5_000, count=MOST_CHECKS, classes=1_000, picture=noise)
     assert facts.judged is not None
     many = replace(facts.judged, mistakes=facts.judged.mistakes[:1] * 18)
     facts = replace(
