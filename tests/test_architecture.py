@@ -50,6 +50,7 @@ HOLDS_SQL = (
     "models/watching/incidents.py",
     "models/watching/alerts.py",  # what was raised, and what became of each message
     "models/watching/decision_history.py",
+    "models/watching/confirmed_mistakes.py",
     # What followed from predictions is joined with them in the database: the module of the tables,
     # those that write and read them, and the drain, which moves with the rows.
     "models/watching/outcome_tables.py",

@@ -80,13 +80,13 @@ def right_on_gold(connection: Connection) -> Share:
 def agreed_samples(connection: Connection) -> Share:
     """Of the samples with answers of several annotators, how many have one answer from all."""
     several = (
-        select(func.count(answers.c.value.distinct()).label("values"))
+        select(func.count(answers.c.value.distinct()).label("different"))
         .where(answers.c.replaced_at.is_(None), answers.c.kind == AnswerKind.ANSWER)
         .group_by(answers.c.sample_id)
         .having(func.count(answers.c.annotator.distinct()) > 1)
         .subquery()
     )
-    agreed = func.sum(case((several.c["values"] == 1, 1), else_=0))
+    agreed = func.sum(case((several.c.different == 1, 1), else_=0))
     part, whole = (
         connection.execute(select(agreed, func.count()).select_from(several)).tuples().one()
     )

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.report.html.page import page
+from core.workspace import init_workspace
+from tasks.context import open_context
+from tasks.report.html.page import page, write_report
 from tests.tasks.report.html.facts import EMPTY, full_facts
 
 if TYPE_CHECKING:
@@ -48,3 +50,15 @@ def test_a_browser_shows_the_page_at_two_widths(
     assert title != "run"
     assert messages == []
     assert [url for url in asked if not url.startswith(("file:", "data:image/"))] == []
+
+
+def test_the_page_is_made_on_postgresql(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = init_workspace(tmp_path / "workspace", ["cat", "dog"], title="Pets")
+    monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
+    monkeypatch.setenv("HONE_DATABASE_URL", postgres)
+    ctx = open_context()
+    content = write_report(ctx).read_text(encoding="utf-8")
+    ctx.engine.dispose()
+    assert "<h1>Pets</h1>" in content

@@ -146,8 +146,8 @@ def threshold(up: Axis, mark: Line) -> Html:
     return joined(
         [
             element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=_n(y), y2=_n(y), class_="threshold"),
-            element("text", mark.name, x=WIDTH - RIGHT, y=_n(y + 11 if below else y - 4),
-                    text_anchor="end", class_="mark"),
+            element("text", mark.name, x=LEFT + 4, y=_n(y + 11 if below else y - 4),
+                    class_="mark"),
         ]
     )  # fmt: skip
 

@@ -93,9 +93,13 @@ def _charts(facts: Facts) -> Html:
     across = time_axis(min(times), max(times))
     marks = [Line(moment(one.released_at), f"release {one.number}") for one in facts.releases]
     drawn = [_together(checks, across, marks)]
-    drawn += [_chart(name, checks, across, marks) for name in _strongest(checks)]
+    most = max(
+        [one.threshold or 0.0 for one in checks[-1:]]
+        + [one.accumulated or 0.0 for check in checks for one in check.signals]
+    )
+    drawn += [_chart(name, checks, across, marks, most) for name in _strongest(checks)]
     words = f"{counted(len(checks), 'check')} in the last {facts.days} days; red dots are alarms, "
-    words += "upright lines releases. Evidence is a natural logarithm."
+    words += "upright lines releases. Evidence is a natural logarithm; below 0 there is none."
     return joined([element("p", words, class_="muted"), element("div", *drawn, class_="charts")])
 
 
@@ -113,7 +117,7 @@ def _together(checks: Sequence[PastCheck], across: Axis, marks: list[Line]) -> H
               if one.evidence is not None and one.step in LOUD]  # fmt: skip
     bounds = [one.threshold for one in checks if one.threshold is not None]
     values = [one.value for one in points]
-    up = number_axis(min(0.0, *values), max([*values, *bounds[-1:]]))
+    up = number_axis(0.0, max([*values, *bounds[-1:]]))
     limit = [threshold(up, Line(bounds[-1], "alarm"))] if bounds else []
     return chart(
         across, up,
@@ -125,8 +129,10 @@ def _together(checks: Sequence[PastCheck], across: Axis, marks: list[Line]) -> H
     )  # fmt: skip
 
 
-def _chart(name: str, checks: Sequence[PastCheck], across: Axis, marks: list[Line]) -> Html:
-    """The evidence of a signal at each check; its value, where it gathers none."""
+def _chart(
+    name: str, checks: Sequence[PastCheck], across: Axis, marks: list[Line], most: float
+) -> Html:
+    """The evidence of a signal at each check, on one scale up to `most`; or else its value."""
     measured = [(check, one) for check in checks for one in check.signals if one.name == name]
     gathers = any(one.accumulated for _, one in measured)
     drawn = [(_at(check, _figure(one, gathers)), one) for check, one in measured
@@ -134,7 +140,7 @@ def _chart(name: str, checks: Sequence[PastCheck], across: Axis, marks: list[Lin
     points = [point for point, _ in drawn]
     alarms = [point for point, one in drawn if one.outcome == "drift"]
     values = [point.value for point in points] or [0.0]
-    up = number_axis(min(0.0, *values), max(values))
+    up = number_axis(0.0, most) if gathers else number_axis(min(0.0, *values), max(values))
     what = "evidence" if gathers else "value"
     last = f"{what} {short_number(values[-1])}" if points else "never measured"
     return chart(

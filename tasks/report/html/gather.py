@@ -18,6 +18,7 @@ from tasks.report.budget_record import BudgetRecord, load_budget
 from tasks.report.html.alerts_section import AlertFacts, load_alerts
 from tasks.report.html.exemplars import Exemplar, load_exemplars
 from tasks.report.html.judged import JudgedRows, judged_rows
+from tasks.report.html.outcomes_section import OutcomeFacts, load_outcomes
 
 MOST_CHECKS = 800  # one an hour for a month
 MOST_DECISIONS, MOST_INCIDENTS = 12, 6
@@ -59,6 +60,7 @@ class Facts:
     quality: LabelQuality
     budget: BudgetRecord | None
     alerts: AlertFacts
+    outcomes: OutcomeFacts
 
     @property
     def now(self) -> datetime:
@@ -98,6 +100,7 @@ def gather(ctx: Context, *, days: int) -> Facts:
             ),
             budget=load_budget(ctx.workspace.runs),
             alerts=load_alerts(connection, ctx.settings),
+            outcomes=load_outcomes(ctx, connection, days=days),
         )
     return _with_judged(ctx, _with_exemplars(ctx, facts))
 

@@ -12,6 +12,7 @@ from tasks.report.html.elements import Html, element, joined, sentence
 from tasks.report.html.gather import Facts, gather
 from tasks.report.html.labels_section import labels_section
 from tasks.report.html.models_section import models_section
+from tasks.report.html.outcomes_section import outcomes_section
 from tasks.report.html.style import style_sheet
 from tasks.report.html.summary import summary
 from tasks.report.html.traffic_section import traffic_section
@@ -25,6 +26,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Facts], Html]]] = {
     "summary": ("How it stands", summary),
     "traffic": ("Traffic", traffic_section),
     "drift": ("Drift", drift_section),
+    "outcomes": ("Outcomes", lambda facts: outcomes_section(facts.outcomes)),
     "models": ("Models", models_section),
     "confusion": ("Mistakes", confusion_section),
     "labels": ("Labels", labels_section),

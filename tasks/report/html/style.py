@@ -13,7 +13,7 @@ WORDS = ("text", "muted", "accent", "good", "warn", "bad")  # colours that words
 
 RULES = """
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--text);
+body { margin: 0; overflow-wrap: anywhere; background: var(--ground); color: var(--text);
   font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 main, header, footer { max-width: 1180px; margin: 0 auto; padding: 0 16px; }
 header { padding-top: 18px; }
@@ -60,7 +60,7 @@ caption { text-align: left; font-weight: 600; padding: 2px 0; }
 th, td { padding: 3px 10px 3px 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--edge); }
 thead th { color: var(--muted); font-weight: 600; } tbody th { font-weight: 500; }
-td, tbody th { max-width: 46ch; overflow-wrap: break-word; }
+td, th { max-width: 46ch; overflow-wrap: break-word; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .matrix td, .matrix th { text-align: right; padding: 3px 7px; border: 1px solid var(--edge); }
 .matrix td { font-variant-numeric: tabular-nums; }
@@ -83,8 +83,10 @@ footer { margin-top: 26px; padding-bottom: 26px; color: var(--muted); font-size:
   .cards, .cards caption, .cards tbody, .cards tr, .cards th, .cards td { display: block;
     max-width: none; }
   .cards tr { border-bottom: 1px solid var(--edge); padding: 6px 0; }
-  .cards th, .cards td { border: 0; padding: 1px 0; text-align: left; white-space: normal; }
+  .cards th, .cards td { border: 0; padding: 1px 0; text-align: left; white-space: normal;
+    overflow-wrap: anywhere; }
   .cards tbody th { font-weight: 600; }
+  .cards td.number { display: inline-block; margin-right: 16px; }
   .cards td::before { content: attr(data-name) ": "; color: var(--muted); }
 }
 @media print { details { display: none; } }

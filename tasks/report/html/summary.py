@@ -56,6 +56,9 @@ def _accuracies(facts: Facts) -> list[Html]:
         ("Accuracy on the traffic", status.champion_traffic_accuracy),
     )
     shown = [fact(name, _accuracy(one)) for name, one in known if one is not None]
+    if (served := facts.outcomes.report.whole) is not None:
+        of = f"{served.rows:,} served images with a confirmed truth"
+        shown.append(fact("Accuracy in service", measured(served.accuracy, of)))
     if status.champion is not None and not shown:
         return [fact("Accuracy", missing("never measured: `hone retrain` judges a model"))]
     return shown

@@ -55,7 +55,7 @@ def traffic_section(facts: Facts) -> Html:
     across = time_axis(first, parts[-1].begins + size)
     marks = [Line(moment(one.released_at), f"release {one.number}") for one in facts.releases]
     count = facts.traffic.step * len(rows)
-    sampled = f", from every {facts.traffic.step:,}th" if facts.traffic.step > 1 else ""
+    sampled = f", of which one in {facts.traffic.step:,} was read" if facts.traffic.step > 1 else ""
     intro = (
         f"{'About ' if sampled else ''}{count:,} predictions in the last {facts.days} days{sampled}"
         f"; each part is one {name} (UTC), intervals are of 95 %."

@@ -18,14 +18,18 @@ from models.watching.alerts import AlertOverview, FailingChannel, Kind, RaisedAl
 from models.watching.decision_history import PastCheck, PastSignal
 from models.watching.decisions import DecisionRecord
 from models.watching.incidents import Event, Incident
+from models.watching.outcome_queries import OutcomeCounts
+from models.watching.performance import performance
 from models.watching.signals import Action, Family, Shift, Signal
 from tasks.operate.next_step import NextStep
+from tasks.operate.performance import PerformanceReport
 from tasks.operate.status import Status
 from tasks.report.budget_record import BudgetRecord
 from tasks.report.html.alerts_section import AlertFacts, ChannelState
 from tasks.report.html.exemplars import Exemplar
 from tasks.report.html.gather import MOST_DECISIONS, MOST_INCIDENTS, Facts, LabelQuality
 from tasks.report.html.judged import JudgedRows, Mistake
+from tasks.report.html.outcomes_section import OutcomeFacts, ServedMistake
 from tasks.report.html.pictures import Picture
 
 AT = "2026-03-01T12:00:00+00:00"
@@ -56,6 +60,9 @@ EMPTY = Facts(
     quality=LabelQuality(Share(0, 0), Share(0, 0), AssignmentCounts(0, 0, 0, 0, 0, 0), {}),
     budget=None,
     alerts=AlertFacts([], AlertOverview(0, ()), []),
+    outcomes=OutcomeFacts(
+        PerformanceReport(None, OutcomeCounts(0, 0, 0, 0, 0), None, {}, {}), []
+    ),
 )  # fmt: skip
 
 
@@ -85,6 +92,8 @@ def full_facts(
         Signal(f"ks-{word}{n}", Family.INPUTS, Shift.DRIFT, 0.5, 0.1, 1.0, 3.0, 0.01, 90, 80, word)
         for n in range(12)
     )
+    right = performance({(one, names[0]): 3 for one in names})
+    assert right is not None
     return replace(
         EMPTY,
         title=word,
@@ -137,6 +146,14 @@ def full_facts(
             [CurvePoint(50, 0.7, 0.03, model=True), CurvePoint(20, 0.6, 0.03, model=False)],
             [(20.0, 0.6, 0.5, 0.7), (200.0, 0.8, 0.7, 0.9), (700.0, 0.9, 0.8, 0.95)],
             [(100, 0.01, 0.0, 0.02)],
+        ),
+        outcomes=OutcomeFacts(
+            PerformanceReport(
+                f"hone:{word}", OutcomeCounts(90, 3, 1, 1, 1), right,
+                {f"2026-02-{1 + n:02d}": right for n in range(min(count, 28))},
+                {f"{word}{n}": right for n in range(count)},
+            ),
+            [ServedMistake(word, word, 0.9, AT, Picture(picture_address))] * 2,
         ),
         alerts=AlertFacts(
             [ChannelState(f"mail {word}", AT), ChannelState("slack", None)],

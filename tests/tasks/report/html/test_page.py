@@ -100,7 +100,7 @@ def test_an_empty_workspace_says_of_each_part_what_would_bring_it(
     workspace = init_workspace(tmp_path / "empty", ["cat", "dog"])
     text = report_of(workspace.root, monkeypatch, tmp_path / "out" / "page.html").text
     for words in ("hone ingest PATH", "bentoml serve", "hone watch", "hone retrain", "hone collect",
-                  "hone budget", "none yet"):  # fmt: skip
+                  "hone budget", "hone feedback FILE", "HONE_ALERTS", "none yet"):  # fmt: skip
         assert words in text, words
 
 
