@@ -54,8 +54,8 @@ def with_weak_truths(
     why = f"{chosen.why}; {len(rows)} weak truths of served images{aside}"
     if chosen.rows is None:
         return SoftChoice(rows, why)
-    guesses = chosen.rows[~chosen.rows["sample_id"].isin(rows["sample_id"])]
-    return SoftChoice(pd.concat([guesses[SOFT_COLUMNS], rows], ignore_index=True), why)
+    others = chosen.rows[~chosen.rows["sample_id"].isin(rows["sample_id"])]
+    return SoftChoice(pd.concat([others[SOFT_COLUMNS], rows], ignore_index=True), why)
 
 
 def capped(truths: Sequence[WeakTruth], share: float) -> tuple[list[WeakTruth], int]:
