@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.database import now
+from models.serving import metrics
 from models.serving.feedback_records import Feedback, FeedbackRefused, checked_feedback, record_of
 from models.serving.requests import RequestError, new_request_id, request_id_of
 from models.serving.segments import SegmentWriter
@@ -46,6 +47,8 @@ class FeedbackRecorder:
             except OSError as error:
                 detail = f"the feedback could not be recorded ({error})"
                 raise RequestError(503, "UNAVAILABLE", detail, retry_after=1) from error
+        refused = [one["error"]["reason"] for one in checked if not isinstance(one, Feedback)]
+        metrics.count_feedback(good, refused)
         return [
             {"outcome_id": one.outcome_id} if isinstance(one, Feedback) else one for one in checked
         ]

@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from core.http_access import HEALTH, App, Message, Receive, Send
 from models.serving.bodies import Scope
+from models.serving.feedback_records import Feedback, Strength
 from models.serving.requests import reason_of
 from models.serving.segments import Served
 
@@ -65,6 +66,14 @@ _bytes = Counter(
     "hone_recorded_bytes", "Bytes of images that were recorded before the answer.",
     registry=registry,
 )  # fmt: skip
+_truths = Counter(
+    "hone_feedback", "Truths that were recorded, by how sure they are.", ["strength"],
+    registry=registry,
+)  # fmt: skip
+_refused_truths = Counter(
+    "hone_feedback_refused", "Truths that were not taken, by reason.", ["reason"],
+    registry=registry,
+)  # fmt: skip
 _model = Gauge(
     "hone_model_info", "1 for the model that answers, 0 for those that did.", ["model"],
     multiprocess_mode="livemax", registry=registry,
@@ -83,6 +92,8 @@ _workers = Gauge(
 for _outcome in ("200", "503"):  # a counter that begins at 1 shows no rise
     _requests.labels("predict", _outcome, HTTPStatus(int(_outcome)).name)
 _images.labels("answered")
+for _strength in Strength:
+    _truths.labels(str(_strength))
 
 
 class CountRequests:
@@ -154,6 +165,14 @@ def count_refused(answers: Iterable[Mapping[str, Any]]) -> None:
     for answer in answers:
         if "error" in answer:
             _images.labels(answer["error"]["reason"]).inc()
+
+
+def count_feedback(recorded: Iterable[Feedback], reasons: Iterable[str]) -> None:
+    """Count truths that are on disk, and the reasons for which others are not."""
+    for one in recorded:
+        _truths.labels(one.strength).inc()
+    for reason in reasons:
+        _refused_truths.labels(reason).inc()
 
 
 class ShownModel:

@@ -7,21 +7,27 @@ metrics`), and the service, which answers without a database, does not.
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from models.registry.halts import current_halt
 from models.registry.overview import Accuracy
 from models.serving.prediction_store import traffic_bytes
-from models.watching.alerts import alert_overview
+from models.watching.incidents import open_incident_of
+from models.watching.ladder import Step
+from models.watching.outcome_queries import counts_by_period, outcome_counts
+from models.watching.performance import Cell, performance
 from models.watching.signals import Signal
 from tasks.context import Context
 from tasks.operate.status import Status, load_status
 
+HOURS = 24  # with a truth, from which accuracy is shown
 SECONDS = 10.0  # that a reading is good for, however many ask
 
 
@@ -150,11 +156,23 @@ def _watch(ctx: Context, status: Status) -> Iterator[Reading]:
     yield Reading(
         "hone_max_lag_seconds", "Between two checks of the traffic, at most.", hours * 3600
     )
+    halted = current_halt(ctx.engine) is not None
+    yield Reading("hone_halted", "1 while the service is halted.", halted)
     last = status.last_decision
     if last is None:
         return
     decided = seconds_of(last.decided_at)
     yield Reading("hone_last_check_seconds", "Unix time of the last check.", decided)
+    for name, meaning, value in (
+        ("hone_drift_evidence", "Of all signals, the logarithm of an e-value.", last.evidence),
+        ("hone_drift_threshold", "Evidence that is an alarm.", last.threshold),
+        ("hone_alarm_budget_spent", "False alarms to expect of 90 days of checks.", last.spent),
+    ):
+        if value is not None:
+            yield Reading(name, meaning, value)
+    for step in Step:
+        meaning = "1 for the step of the ladder that the last check came to."
+        yield Reading("hone_decision_step", meaning, last.step == step, {"step": str(step)})
     yield from _signals(last.signals)
 
 
@@ -174,15 +192,44 @@ def _signals(measured: Sequence[Signal]) -> Iterator[Reading]:
             yield Reading("hone_signal_outcome", meaning, outcome == name, labels)
 
 
-def _alerts(ctx: Context, _: Status) -> Iterator[Reading]:
+def _outcomes(ctx: Context, status: Status) -> Iterator[Reading]:
     with ctx.engine.connect() as connection:
-        overview = alert_overview(connection)
-    yield Reading("hone_open_alerts", "Alerts whose cause stands.", overview.open)
+        counts = outcome_counts(connection)
+        hours: Mapping[str, Mapping[Cell, int]] = {}
+        if status.champion is not None:
+            hours = counts_by_period(connection, status.champion, "hour", last=HOURS)
+    for standing in fields(counts):
+        meaning = "Predictions with a truth, by what it is used for."
+        number = getattr(counts, standing.name)
+        yield Reading("hone_truths", meaning, number, {"standing": standing.name})
+    summed: Counter[Cell] = Counter()
+    for cells in hours.values():
+        summed.update(cells)
+    measured = performance(summed)
+    if measured is None:
+        return
+    yield Reading(
+        "hone_daily_truths", "Truths of the newest 24 hours that have any.", measured.rows
+    )
+    for name, interval in (
+        ("hone_daily_accuracy", measured.accuracy),
+        ("hone_daily_f1", measured.f1),
+    ):
+        for bound in ("low", "value", "high"):
+            meaning = "Of the champion, by the truths of the newest 24 hours that have any."
+            yield Reading(name, meaning, getattr(interval, bound), {"bound": bound})
+
+
+def _alerts(ctx: Context, status: Status) -> Iterator[Reading]:
+    with ctx.engine.connect() as connection:
+        incident = open_incident_of(connection)
+    yield Reading("hone_open_incidents", "1 while an incident is open.", incident is not None)
+    yield Reading("hone_open_alerts", "Alerts whose cause stands.", status.alerts.open)
     failing = "Channels of HONE_ALERTS that did not take their message."
-    yield Reading("hone_failing_channels", failing, len(overview.failing))
+    yield Reading("hone_failing_channels", failing, len(status.alerts.failing))
 
 
-READERS: tuple[Reader, ...] = (_labelling, _traffic, _model, _watch, _alerts, _runs)
+READERS: tuple[Reader, ...] = (_labelling, _traffic, _model, _watch, _outcomes, _alerts, _runs)
 
 
 def seconds_of(at: str) -> float:

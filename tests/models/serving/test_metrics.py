@@ -98,6 +98,17 @@ def test_a_repeated_request_counts_its_images_once(client: TestClient) -> None:
     assert rise.of("hone_requests_total", endpoint="predict", status="200", reason="OK") == 2
 
 
+def test_truths_are_counted_when_they_are_on_disk(client: TestClient) -> None:
+    rise = Rise()
+    truth = {"prediction_id": "7" * 32, "truth": "cat", "who": "ada"}
+    rows = [{**truth, "strength": "weak"}, {**truth, "strength": "sure"}]
+    assert client.post("/feedback", json=rows).status_code == 200
+    assert rise.of("hone_feedback_total", strength="weak") == 1
+    refused = [key for key in numbers() if key[0] == "hone_feedback_refused_total"]
+    assert sum(rise.of(name, **dict(labels)) for name, labels in refused) == 1
+    assert rise.of("hone_requests_total", endpoint="feedback", status="200", reason="OK") == 1
+
+
 def test_a_refused_request_is_counted_with_its_reason(client: TestClient) -> None:
     rise = Rise()
     assert client.post("/predict", json={}).status_code == 415

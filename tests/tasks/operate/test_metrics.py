@@ -9,8 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.database import writing
 from core.locks import only_writer
 from core.workspace import init_workspace
+from models.registry.halts import HaltPolicy, halt_service
 from models.watching.alerts import Alert, Kind, due_messages, raise_alert, record_attempts
-from tasks.context import open_context
+from models.watching.decisions import Evaluation, record_evaluation
+from models.watching.incidents import open_incident
+from models.watching.signals import Action
+from tasks.context import alert_channels, open_context
 from tasks.operate.metrics import LastExposition, exposition, readings, seconds_of
 from tasks.operate.status import load_status
 from tests.tasks.operate.sound_workspace import make_sound_workspace
@@ -68,16 +72,53 @@ def test_the_limit_of_the_lag_leaves_time_for_two_checks(sound: Path) -> None:
     assert found["hone_alarm_budget"] == [({}, 2)]
 
 
-def test_a_channel_that_takes_no_alerts_is_counted(sound: Path) -> None:
+def test_a_channel_that_takes_no_alerts_is_counted(
+    sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HONE_ALERTS", "json://127.0.0.1:9/")
     ctx = open_context()
+    [channel] = alert_channels(ctx.settings)
     with writing(ctx.engine) as connection:
         raise_alert(connection, Alert("incident-1", Kind.DRIFT, "k", "title", "body"))
     with only_writer(ctx.engine, "alerts") as token:
-        [message] = due_messages(ctx.engine, token, ["file"])
+        [message] = due_messages(ctx.engine, token, [channel.name])
         record_attempts(ctx.engine, token, {message.message_id: "the disk is full"})
     found = samples_of(exposition(ctx))
     assert found["hone_failing_channels"] == [({}, 1)]
-    assert found["hone_open_alerts"] == [({}, 1)]
+    assert load_status(ctx).alerts.open > 0
+    assert found["hone_open_alerts"] == [({}, load_status(ctx).alerts.open)]
+
+
+def test_accuracy_is_that_of_the_truths_of_the_champion(sound: Path) -> None:
+    """One prediction has a truth that judges: `cat` was answered, and `eel` is true."""
+    found = samples_of(exposition(open_context()))
+    accuracy = {labels["bound"]: value for labels, value in found["hone_daily_accuracy"]}
+    assert found["hone_daily_truths"] == [({}, 1)]
+    assert accuracy["value"] == 0
+    assert 0.5 < accuracy["high"] < 1
+    standings = {labels["standing"]: value for labels, value in found["hone_truths"]}
+    assert (standings["judging"], standings["waiting"]) == (1, 1)
+
+
+def test_what_the_last_check_came_to_is_shown(sound: Path) -> None:
+    ctx = open_context()
+    model = load_status(ctx).champion
+    assert model is not None
+    with writing(ctx.engine) as connection:
+        made = Evaluation(
+            model, 3, 2, Action.NONE, "alert", "drift", evidence=8.5, threshold=7.7, spent=0.25
+        )
+        decision = record_evaluation(connection, made)
+        open_incident(connection, decision, model=model, kind=None, step="alert")
+    halt_service(ctx.engine, policy=HaltPolicy.REFUSE, who="ann", why="the camera is broken")
+    found = samples_of(exposition(ctx))
+    assert found["hone_drift_evidence"] == [({}, 8.5)]
+    assert found["hone_drift_threshold"] == [({}, 7.7)]
+    assert found["hone_alarm_budget_spent"] == [({}, 0.25)]
+    assert ({"step": "alert"}, 1) in found["hone_decision_step"]
+    assert sum(value for _, value in found["hone_decision_step"]) == 1
+    assert found["hone_open_incidents"] == [({}, 1)]
+    assert found["hone_halted"] == [({}, 1)]
 
 
 def test_an_empty_workspace_has_numbers_and_names_no_model(
