@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from core.rows import chunks
 from models.serving.feedback_records import Strength
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DAY = len("2026-01-31")
 PERIODS = ("hour", "day", "week")
+MOST_WEAK = 100_000  # truths, the newest, among which weak ones are looked for
 CONFIRMED = (  # of a row of truths: what people decided about the prediction
     (outcomes.c.prediction_id == truths.c.prediction_id)
     & outcomes.c.superseded_by.is_(None)
@@ -205,9 +206,13 @@ class WeakTruth:
 
 
 def weak_truths(connection: Connection) -> list[WeakTruth]:
-    """The images with weak or implicit truths that agree, and no confirmed or disputed one."""
+    """The images with weak or implicit truths that agree, and no confirmed or disputed one.
+
+    Of the newest truths, so many as fit into memory.
+    """
     columns = truths.c["sample_id", "truth", "hour", "label", "prediction_id", "standing"]
-    trains = select(truths.c.sample_id).where(truths.c.standing == Standing.TRAINS)
+    newest = truths.c.number > last_number(connection) - MOST_WEAK
+    trains = select(truths.c.sample_id).where(truths.c.standing == Standing.TRAINS, newest)
     query = select(*columns).where(truths.c.sample_id.in_(trains))
     by_sample: defaultdict[str, list[Row[Any]]] = defaultdict(list)
     for row in connection.execute(query.order_by(truths.c.hour, truths.c.prediction_id)):
@@ -252,7 +257,10 @@ def served_rows(connection: Connection, sample_ids: Sequence[str]) -> list[Row[A
 
 def disputed_samples(connection: Connection, limit: int) -> list[str]:
     """The images whose truth is disputed, the newest first."""
-    query: Select[Any] = select(truths.c.sample_id).where(truths.c.standing == Standing.DISPUTED)
+    disputed = truth_counts.c.standing == Standing.DISPUTED
+    if not connection.scalar(select(truth_counts.c.rows).where(disputed).limit(1)):
+        return []
+    query = select(truths.c.sample_id).where(truths.c.standing == Standing.DISPUTED)
     rows = connection.scalars(query.order_by(truths.c.number.desc()).limit(limit))
     return list(dict.fromkeys(rows))
 

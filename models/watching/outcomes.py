@@ -110,9 +110,12 @@ def join_waiting(connection: Connection, names: ClassNames, *, after_seq: int, t
 
 def join_classes(connection: Connection, names: ClassNames) -> int:
     """Join the truths whose class came into `hone.toml`; return how many did."""
-    stands = select(*truths.c["prediction_id", "truth"]).where(
-        truths.c.standing == Standing.UNKNOWN_CLASS
-    )
+    unknown = Standing.UNKNOWN_CLASS
+    if not connection.scalar(  # a row of counts is read where there is none
+        select(truth_counts.c.rows).where(truth_counts.c.standing == unknown).limit(1)
+    ):
+        return 0
+    stands = select(*truths.c["prediction_id", "truth"]).where(truths.c.standing == unknown)
     rows = connection.execute(stands).tuples()
     ids = {prediction_id for prediction_id, truth in rows if names.class_of(truth) is not None}
     resolve(connection, ids, names)

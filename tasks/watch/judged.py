@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import Connection
 
-from models.watching.outcome_queries import judged_rows
+from models.watching.outcome_queries import judged_rows, last_number
 from models.watching.outcome_signals import Judged
 from tasks.watch.window import groups_of
 
@@ -23,9 +23,12 @@ def new_judged(
     None where there is none; and the number reached, from which the next check goes on. A truth of
     a class that the model does not know has the number -1.
     """
+    last = last_number(connection)
     rows = judged_rows(connection, loaded.version, after=after, limit=MOST)
     if rows.empty:
-        return None, after
+        return None, max(after, last)
+    if len(rows) == MOST:  # there may be more
+        last = int(rows["number"].max())
     width, places = (
         loaded.network.output_width,
         {name: place for place, name in enumerate(loaded.card.classes)},
@@ -35,4 +38,4 @@ def new_judged(
     truths = np.array([places.get(name, -1) for name in sound["truth"]], int)
     groups = groups_of(sound["sample_id"].tolist())
     judged = Judged(outputs, truths, np.ones(len(sound), bool), groups)
-    return judged, int(rows["number"].max())
+    return judged, last

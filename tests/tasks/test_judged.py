@@ -31,6 +31,18 @@ def test_each_outcome_is_judged_once_and_again_when_it_changes(tmp_path: Path) -
     assert judged is not None and judged.truths.tolist() == [2]
 
 
+def test_more_outcomes_than_fit_wait_for_the_next_check(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("tasks.watch.judged.MOST", 2)
+    engine = make_engine(tmp_path, ["cat"] * 5)
+    record(engine, *(truth(number, "dog") for number in range(1, 6)))
+    taken, number = [], 0
+    with engine.connect() as connection:
+        while (part := new_judged(connection, MODEL, number))[0] is not None:
+            number = part[1]
+            taken.append(len(part[0].truths))
+    assert taken == [2, 2, 1]
+
+
 def test_outcomes_of_another_model_and_of_another_width_are_left_out(tmp_path: Path) -> None:
     engine = make_engine(tmp_path, ["cat"])
     serve(engine, ["cat"], first=2, model="hone:0000-old")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from hypothesis import given
@@ -31,7 +32,7 @@ def weak(engine: Engine, *given: tuple[str, str, str]) -> None:
             record_outcomes(connection, [one], ClassNames(CLASSES))
 
 
-def choose(engine: Engine, chosen: SoftChoice = OFF, **policy: float) -> SoftChoice:
+def choose(engine: Engine, chosen: SoftChoice = OFF, **policy: Any) -> SoftChoice:
     with engine.connect() as connection:
         return with_weak_truths(
             connection, chosen, WatchPolicy(**policy), list(CLASSES), soft_weight=0.5
