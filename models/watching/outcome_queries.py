@@ -1,8 +1,8 @@
 """What the outcomes of served predictions say: counts, rows to judge and to train on, history."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -265,10 +265,25 @@ def disputed_samples(connection: Connection, limit: int) -> list[str]:
     return list(dict.fromkeys(rows))
 
 
-def history_of(connection: Connection, prediction_id: str) -> list[Mapping[str, Any]]:
+@dataclass(frozen=True)
+class Outcome:
+    """A truth about a prediction as it is on record."""
+
+    truth: str
+    who: str
+    source: str
+    strength: str
+    at: str | None
+    received_at: str
+    repeats: bool | None
+    superseded_by: str | None
+
+
+def history_of(connection: Connection, prediction_id: str) -> list[Outcome]:
     """Every truth that came for a prediction, in the order of recording."""
-    query = select(outcomes).where(outcomes.c.prediction_id == prediction_id)
-    return [dict(row) for row in connection.execute(query.order_by(outcomes.c.seq)).mappings()]
+    columns = outcomes.c[tuple(one.name for one in fields(Outcome))]
+    query = select(*columns).where(outcomes.c.prediction_id == prediction_id)
+    return [Outcome(*row) for row in connection.execute(query.order_by(outcomes.c.seq))]
 
 
 def unknown_predictions(connection: Connection, limit: int) -> list[str]:

@@ -1,24 +1,41 @@
 """How a workspace stands: counts, the champion, the last decision, and what to do next."""
 
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from core.database import now
+from core.intervals import Interval
 from labeling.ledger.audit_progress import AuditProgress, load_audit_progress
 from labeling.ledger.metadata import metadata_columns
 from labeling.ledger.overview import count_open, count_unsettled, ledger_counts, snapshot_names
 from models.registry.overview import Accuracy, LastVerdict, registry_overview
 from models.serving.prediction_store import count_predictions, undrained_segments
+from models.watching import outcome_queries
 from models.watching.alerts import AlertOverview, alert_overview
 from models.watching.decisions import DecisionRecord, newest_decision
+from models.watching.feedback_spool import undrained_feedback
+from models.watching.outcome_queries import OutcomeCounts
+from models.watching.performance import performance
 from tasks.context import Context, alert_channels
 from tasks.operate.duel_standing import DuelStanding, duel_standing
 from tasks.operate.next_step import NextStep, next_step
 
 if TYPE_CHECKING:
     from tasks.operate.stuck_runs import PrefectOverview
+
+OUTCOME_DAYS = 30  # of the accuracy by truths that is shown
+
+
+@dataclass(frozen=True)
+class OutcomeStanding:
+    """How many truths about served images there are, and how right the champion was by them."""
+
+    counts: OutcomeCounts
+    accuracy: Interval | None  # of what was served in OUTCOME_DAYS days
+    days: int
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,7 @@ class Status:
     alerts: AlertOverview = field(default_factory=AlertOverview)
     channels: int = 0  # of HONE_ALERTS
     prefect: "PrefectOverview | None" = None  # None: no server is configured
+    outcomes: OutcomeStanding | None = None  # None without a truth about a served image
     next: NextStep | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -65,6 +83,7 @@ def load_status(ctx: Context) -> Status:
     """How the workspace stands now, at the same cost however much is in it."""
     status = status_of(ctx.engine, audit_needed=ctx.policies.gate.min_rows)
     undrained = undrained_segments(ctx.engine, ctx.workspace.traffic)
+    undrained += undrained_feedback(ctx.engine, ctx.workspace.traffic)
     names = [channel.name for channel in alert_channels(ctx.settings)]
     alerts = status.alerts.of(names)
     status = replace(status, undrained_segments=undrained, alerts=alerts, channels=len(names))
@@ -104,7 +123,18 @@ def status_of(engine: Engine, *, audit_needed: int) -> Status:
             last_decision=newest_decision(connection),
             at=now(),
             duel=duel_standing(connection),
+            outcomes=_outcomes(connection, champion.version if champion else None),
             metadata=metadata_columns(connection),
             alerts=alert_overview(connection),
             trained_snapshots=registry.trained_snapshots,
         )
+
+
+def _outcomes(connection: Connection, champion: str | None) -> OutcomeStanding | None:
+    counts = outcome_queries.outcome_counts(connection)
+    if not counts.total:
+        return None
+    since = (datetime.now(UTC) - timedelta(days=OUTCOME_DAYS)).isoformat()
+    cells = outcome_queries.judged_counts(connection, champion, since=since) if champion else {}
+    measured = performance(cells)
+    return OutcomeStanding(counts, measured.accuracy if measured else None, OUTCOME_DAYS)

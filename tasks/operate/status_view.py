@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from core.text import counted
-from tasks.operate.status import Status
+from tasks.operate.status import OutcomeStanding, Status
 from tasks.report.console import print_fields, print_line, relative_time
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
         more = "; `hone verdict` shows the rest" if len(verdict.reasons) > 1 else ""
         yield "Verdict", f"{about}: {''.join(verdict.reasons[:1])}{more}"
     yield "Traffic", _traffic(status, now)
+    if status.outcomes is not None:
+        yield "Outcomes", _outcomes(status.outcomes)
     if status.alerts.open or status.alerts.failing:
         yield "Alerts", _alerts(status, now)
     if status.prefect is not None:
@@ -104,6 +106,18 @@ def _alerts(status: Status, now: datetime) -> str:
     if not status.channels:
         parts.append("HONE_ALERTS names no channel, so that nobody is sent them")
     return "; ".join(parts)
+
+
+def _outcomes(outcomes: OutcomeStanding) -> str:
+    counts, accuracy = outcomes.counts, outcomes.accuracy
+    parts = [f"{counts.judging:,} truths confirmed, {counts.training:,} weak"]
+    parts += [f"{counts.disputed:,} disputed"] if counts.disputed else []
+    parts += [f"{counts.unknown_class:,} of no class"] if counts.unknown_class else []
+    parts += [f"{counts.waiting:,} about unknown predictions"] if counts.waiting else []
+    if accuracy is not None:
+        of = f"{accuracy.rows:,} served in {outcomes.days} days"
+        parts.append(f"the champion's accuracy is {accuracy} on {of}")
+    return ", ".join(parts)
 
 
 def _prefect(overview: "PrefectOverview", now: datetime) -> str:

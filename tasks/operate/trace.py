@@ -1,6 +1,6 @@
 """The way back of a served prediction: image, model, snapshot, label and annotators."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
@@ -15,6 +15,7 @@ from labeling.ledger.lineage import (
 )
 from models.registry.overview import ModelOrigin, ReleaseOrigin, model_origin, release_origin
 from models.serving.prediction_store import find_prediction
+from models.watching.outcome_queries import Outcome, history_of
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Trace:
     verdict: ReleaseOrigin | None  # None for a model that was never released
     snapshot: SnapshotRecord | None
     truth: LabelOrigin | None  # of the served image itself; None while nobody has labelled it
+    outcomes: list[Outcome] = field(default_factory=list)  # every truth that came for it
 
 
 def trace(engine: Engine, prediction_id: str) -> Trace:
@@ -82,4 +84,5 @@ def trace(engine: Engine, prediction_id: str) -> Trace:
             verdict=release_origin(connection, model.version),
             snapshot=find_snapshot(connection, snapshot),
             truth=label_origin(connection, row.sample_id),
+            outcomes=history_of(connection, prediction_id),
         )

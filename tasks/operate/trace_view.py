@@ -8,6 +8,7 @@ from rich.console import Console
 from tasks.operate.trace import Trace
 from tasks.report.console import print_fields, print_line, print_table
 
+OUTCOME_WORDS = ("who", "truth", "strength", "source", "received", "state")
 NOT_SHOWN = {"sample", "answers"}  # printed by themselves
 
 
@@ -27,6 +28,12 @@ def show_trace(trace: Trace, console: Console | None = None) -> None:
         print_fields(screen, "Release", _fields(trace.verdict))
     if trace.snapshot is not None:
         print_fields(screen, "Snapshot", _fields(trace.snapshot))
+    outcomes = [
+        {"who": one.who, "truth": one.truth, "strength": one.strength, "source": one.source,
+         "received": one.received_at, "state": "superseded" if one.superseded_by else "in force"}
+        for one in trace.outcomes
+    ]  # fmt: skip
+    print_table(screen, "Truths about this prediction", outcomes, words=frozenset(OUTCOME_WORDS))
     if trace.truth is None:
         print_line(screen, "\nLabel: nobody has labelled this image yet")
         return

@@ -189,6 +189,8 @@ def test_the_status_of_a_workspace_in_which_everything_happened(
     assert (status.audit_progress.labelled, status.assigned, status.predictions) == (1, 0, 2)
     assert status.champion is not None and status.snapshots == ["snapshot-0001"]
     assert status.last_decision is not None and status.last_decision.action == "none"
+    assert status.outcomes is not None and status.outcomes.counts.waiting == 1
+    assert "1 truths confirmed, 0 weak, 1 about unknown predictions" in page(status)
     kept = {
         "samples", "served_samples", "refused", "pool", "assigned", "skipped", "labels", "audit",
         "refused_answers", "snapshots", "champion", "last_verdict", "predictions",

@@ -49,7 +49,12 @@ def test_a_prediction_leads_back_to_model_snapshot_label_and_annotators(ctx: Con
     assert traced.snapshot is not None and traced.snapshot.name == "snapshot-0001"
     assert traced.truth is not None and traced.truth.label == "cat"
     assert [answer.annotator for answer in traced.truth.answers] == ["ann"]
-    assert set(asdict(traced)) == {"prediction", "image", "model", "verdict", "snapshot", "truth"}
+    parts = {"prediction", "image", "model", "verdict", "snapshot", "truth", "outcomes"}
+    assert set(asdict(traced)) == parts
+    assert [(one.truth, one.superseded_by) for one in traced.outcomes] == [
+        ("dog", "outcome-1"), ("eel", None),
+    ]  # fmt: skip
+    assert "superseded" in printed(ctx, traced.prediction.prediction_id)
     assert traced.model.version in printed(ctx, traced.prediction.prediction_id)
 
 
