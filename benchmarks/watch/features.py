@@ -44,6 +44,7 @@ class Sizes:
     clean: int = 4000
     shifted: int = 600
     scenes: int = 500
+    stills: int = 1200
     taught: int = 4000  # images of neither pool that the head is taught on
 
 
@@ -53,6 +54,7 @@ class Pool:
 
     clean: Window
     frames: Window  # FRAMES of each scene, one after the other
+    stills: Window  # one frame each of other scenes: the reference of a camera
     shifted: dict[str, Window]  # by change
 
 
@@ -74,7 +76,9 @@ def _pool(stored: "np.lib.npyio.NpzFile", name: str) -> Pool:
         return Window.of(*arrays, labels=stored[f"{at}-labels"])
 
     changes = dict.fromkeys(change for change, _ in SHIFTS.values())
-    return Pool(window("clean"), window("frames"), {each: window(each) for each in changes})
+    return Pool(
+        *map(window, ("clean", "frames", "stills")), {each: window(each) for each in changes}
+    )
 
 
 VIEWS = ("outputs", "embeddings", "statistics")
@@ -110,6 +114,8 @@ def _pictures(
     scenes = rng.choice(len(images), min(sizes.scenes, len(images)), replace=False)
     frames = [frame(images[row], rng) for row in scenes for _ in range(FRAMES)]
     parts["frames"] = frames, np.repeat(scenes, FRAMES)
+    others = np.setdiff1d(np.arange(len(images)), scenes)[: sizes.stills]
+    parts["stills"] = [frame(images[row], rng) for row in others], others
     for change in dict.fromkeys(change for change, _ in SHIFTS.values()):
         rows = rng.choice(len(images), min(sizes.shifted, len(images)), replace=False)
         if change == "other":
@@ -297,9 +303,12 @@ CHANGES: dict[str, Change] = {
 
 
 def frame(picture: Picture, rng: np.random.Generator) -> Picture:
-    """The scene a moment later: moved by a pixel, with a little noise and another exposure."""
-    moved = np.roll(picture, rng.integers(-1, 2, 2), axis=(0, 1)).astype(float)
-    return _clipped(moved * rng.uniform(0.98, 1.02) + rng.normal(0, 2, picture.shape))
+    """The scene a moment later: perhaps a pixel to the side, with another exposure."""
+    down, right = rng.choice(3, 2, p=(0.1, 0.8, 0.1))
+    height, width = picture.shape[:2]
+    moved = np.pad(picture, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    moved = moved[down : down + height, right : right + width].astype(float)
+    return _clipped(moved * rng.uniform(0.97, 1.03) + rng.uniform(-3, 3))
 
 
 def photographs(number: int, rng: np.random.Generator) -> list[Picture]:

@@ -61,7 +61,7 @@ class WatchPolicy:
         default=50, ge=2, description="different images served before a check is made"
     )
     detectors: tuple[Annotated[str, OneOf(DETECTORS)], ...] = Field(
-        default=("ks",), min_length=1, description="detectors that may alarm"
+        default=("martingale",), min_length=1, description="detectors that may alarm"
     )
     psi_threshold: float = Field(
         default=0.2, gt=0, le=10, description="population stability index that counts as drift"

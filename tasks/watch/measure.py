@@ -1,7 +1,7 @@
 """What a check measures: the signals of a window, combined against the alarm budget."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from models.serving.traffic_window import NewTraffic, new_traffic
 from models.watching import DETECTORS
 from models.watching.decisions import WatchState, count_checks, load_state
 from models.watching.evidence import Combined, combine, restarted
+from models.watching.groups import groups_of
 from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
 from tasks.context import Context
 from tasks.predictions import load_version
@@ -95,6 +96,10 @@ def _detect(
     if states.get(REFERENCE, known) != known:
         states = restarted_states(states)
     doubt = _doubt(reference.window, traffic.window, policy)
+    window = traffic.window
+    if doubt is None:  # frames of a scene count once, like an image that came twice
+        groups = groups_of(reference.window.embeddings, window.embeddings, window.groups)
+        window = replace(window, groups=groups)
     if doubt:
         rows = len(traffic.rows)
         return [unknown_signal(name, doubt, rows) for name in policy.detectors], states
@@ -103,7 +108,7 @@ def _detect(
         rng = np.random.default_rng([traffic.new.after_seq, traffic.new.last_seq])
         try:
             made, states[name] = DETECTORS[name](
-                reference.window, traffic.window, states.get(name, {}), policy=policy, rng=rng
+                reference.window, window, states.get(name, {}), policy=policy, rng=rng
             )
         except Exception as error:  # one detector that fails must not switch off the others
             made = [unknown_signal(name, f"it failed: {error}", len(traffic.rows))]

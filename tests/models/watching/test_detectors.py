@@ -211,7 +211,7 @@ def test_any_drift_asks_for_labels_and_ignorance_is_never_called_no_drift() -> N
         ({"min_rows": 1}, "min_rows is 1; choose 2 or more"),
         ({"window": 40}, "min_rows is 50 with a window of 40"),
         ({"alarms_per_quarter": 0}, "alarms_per_quarter is 0; choose above 0"),
-        ({"detectors": ["ks", "nose"]}, "detectors.1 is 'nose'; choose one of ks"),
+        ({"detectors": ["ks", "nose"]}, "detectors.1 is 'nose'; choose one of martingale, ks"),
         ({"false_alarms": 0.01}, "false_alarms is no longer a setting; choose alarms_per_quarter"),
         ({"min_effect": 0.1}, "min_effect is no longer a setting; choose alarms_per_quarter"),
         ({"retrain_when": "rain"}, "retrain_when is 'rain'; choose 'drift'"),
