@@ -179,6 +179,28 @@ def test_no_cut_of_a_jpeg_or_png_passes(name: str) -> None:
     assert reasons == {"TRUNCATED"}
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
+def test_a_jpeg_cut_inside_its_picture_is_refused_whatever_end_it_was_given(
+    mode: str, options: dict[str, object]
+) -> None:
+    whole = written(photo(200, 120, mode), "JPEG", **options)
+    start = whole.index(b"\xff\xda") + 20
+    for at in np.linspace(start, len(whole) - 4, 9, dtype=int):
+        assert refusal(whole[:at].rstrip(b"\xff") + b"\xff\xd9").reason == "TRUNCATED"
+
+
+def test_bytes_after_the_picture_of_a_jpeg_or_another_decoder_refuse_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = written(photo(), "JPEG")
+    longer = clean_image(whole[:-2] + b"more" + whole[-2:])
+    np.testing.assert_array_equal(decode_image(longer.content), decode_image(whole))
+    cleaned = clean_image(whole)
+    monkeypatch.setattr("core.images._decode_jpeg", None)  # where simplejpeg has no wheel
+    assert clean_image(whole) == cleaned
+
+
 def test_a_png_with_a_flipped_bit_is_refused() -> None:
     whole = bytearray(written(photo(), "PNG"))
     whole[len(whole) // 2] ^= 1
