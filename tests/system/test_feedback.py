@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from core.locks import only_writer
+from labeling.ledger.tables import answers
 from models.serving.feedback_records import fields_of_record
 from models.serving.prediction_store import drain
 from models.serving.segment_reader import Record, scan
@@ -23,6 +24,7 @@ from models.watching.outcomes import ClassNames
 from tasks.demo import servers
 from tests.models.saved_models import CLASSES, make_workspace, png, put_in_service, save
 from tests.system.test_service import TWO_WORKERS, Running, send, status
+from tests.system.world import as_json, hone
 
 pytestmark = pytest.mark.system
 REPOSITORY = Path(__file__).parents[2]
@@ -32,6 +34,8 @@ REPOSITORY = Path(__file__).parents[2]
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The service of the repository, two workers."""
     workspace, engine = make_workspace(tmp_path_factory.mktemp("feedback") / "workspace")
+    with (workspace.root / "hone.toml").open("a") as file:
+        file.write("[audit]\nshare = 0.0001\n")  # none of the images is asked blind
     put_in_service(engine, save(workspace, engine))
     environment = {"HONE_WORKSPACE": str(workspace.root), **TWO_WORKERS}
     with servers.bentoml(REPOSITORY, tmp_path_factory.mktemp("serve"), environment) as server:
@@ -55,8 +59,8 @@ def take_in(running: Running) -> None:
 
 
 def test_a_truth_is_joined_with_the_answer_that_it_is_about(running: Running) -> None:
-    answers = send(running.url, png(1), png(2)).json()["predictions"]
-    rows = [truth(answer["prediction_id"], "eel") for answer in answers]
+    answered = send(running.url, png(1), png(2)).json()["predictions"]
+    rows = [truth(answer["prediction_id"], "eel") for answer in answered]
     given = give(running.url, [*rows, {"truth": "eel"}])
     assert (given.status_code, given.json()["recorded"]) == (200, 2)
     assert given.json()["outcomes"][2]["error"]["position"] == 2
@@ -64,9 +68,23 @@ def test_a_truth_is_joined_with_the_answer_that_it_is_about(running: Running) ->
     with running.engine.connect() as connection:
         [model] = judged_models(connection)
         joined = judged_rows(connection, model)
-    assert model == answers[0]["model"]
-    assert joined["label"].tolist() == [answer["label"] for answer in answers]
+    assert model == answered[0]["model"]
+    assert joined["label"].tolist() == [answer["label"] for answer in answered]
     assert joined["truth"].tolist() == ["eel", "eel"]
+
+
+def test_the_watch_takes_truths_in_and_confirmed_ones_become_answers(running: Running) -> None:
+    [answer] = send(running.url, png(3)).json()["predictions"]
+    assert give(running.url, truth(answer["prediction_id"], "dog")).status_code == 200
+    watched = hone(running.workspace, "watch")
+    assert "feedback: " in watched.stdout
+    shown = as_json(hone(running.workspace, "performance", "--json"))
+    assert shown["model"] == answer["model"] and shown["whole"]["rows"] >= 1
+    with running.engine.connect() as connection:
+        given = select(answers.c.value).where(
+            answers.c.sample_id == answer["sample_id"], answers.c.annotator == "feedback:ada"
+        )
+        assert connection.scalars(given).all() == ["dog"]
 
 
 def test_only_bad_truths_and_other_bodies_are_refused(running: Running) -> None:
