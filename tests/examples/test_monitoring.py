@@ -35,6 +35,16 @@ def test_its_tool_accepts_it(words: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("severity", "receivers"),
+    [("page", "pager,people"), ("warning", "people"), ("info", "nobody")],
+)
+def test_an_alert_goes_to_whom_its_severity_says(severity: str, receivers: str) -> None:
+    words = ("amtool", "config", "routes", "test", "--config.file=alertmanager.yml")
+    done = tool(*words, f"--verify.receivers={receivers}", f"severity={severity}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def alerts() -> dict[str, dict[str, Any]]:
     rules = yaml.safe_load((MONITORING / "rules.yml").read_text(encoding="utf-8"))
     return {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"]}

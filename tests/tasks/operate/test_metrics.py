@@ -10,6 +10,8 @@ from core.database import writing
 from core.locks import only_writer
 from core.workspace import init_workspace
 from models.registry.halts import HaltPolicy, halt_service
+from models.serving.prediction_store import drain
+from models.serving.segments import SegmentWriter
 from models.watching.alerts import Alert, Kind, due_messages, raise_alert, record_attempts
 from models.watching.decisions import Evaluation, record_evaluation
 from models.watching.incidents import open_incident
@@ -17,6 +19,8 @@ from models.watching.signals import Action
 from tasks.context import alert_channels, open_context
 from tasks.operate.metrics import LastExposition, exposition, readings, seconds_of
 from tasks.operate.status import load_status
+from tests.counted_work import lines_run
+from tests.models.serving.test_prediction_store import served
 from tests.tasks.operate.sound_workspace import make_sound_workspace
 
 
@@ -137,6 +141,25 @@ def test_no_number_has_two_values_and_no_name_two_kinds_of_labels(sound: Path) -
     assert len(keys) == len(set(keys))
     kinds = {(one.name, tuple(one.labels)) for one in found}
     assert len(kinds) == len({name for name, _ in kinds})
+
+
+def test_a_reading_costs_the_same_after_much_more_traffic_and_many_checks(sound: Path) -> None:
+    ctx = open_context()
+    model = load_status(ctx).champion
+    assert model is not None
+    readings(ctx)
+    _, before = lines_run(lambda: readings(ctx))
+    writer = SegmentWriter(ctx.workspace.traffic)
+    images = [b"image %d" % number for number in range(2, 402)]
+    writer.append([(served(at, image, model), image) for at, image in enumerate(images, start=2)])
+    writer.close()
+    assert drain(ctx.engine, ctx.workspace.traffic) == 400
+    with writing(ctx.engine) as connection:
+        for last in range(3, 103):
+            made = Evaluation(model, last, last, Action.NONE, "none", "no drift")
+            record_evaluation(connection, made)
+    _, after = lines_run(lambda: readings(ctx))
+    assert after < 1.1 * before
 
 
 def test_many_who_ask_at_once_share_a_reading() -> None:
