@@ -2,10 +2,8 @@
 
 import base64
 import io
-import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -15,11 +13,12 @@ from PIL import Image
 
 from core.images import decode_image
 from core.shards import read_image
+from core.text import counted
 from labeling.batches.batch import Batch
 from labeling.ledger.tables import location_of
-from models.watching.signals import Signal
+from models.watching.signals import Shift, Signal
 from tasks.direct_run import is_direct_run
-from tasks.report.console import ShowProgress, screen_progress
+from tasks.report.console import ShowProgress, markdown_table, screen_progress
 
 # What means something in Markdown or HTML anywhere, and what does where a line begins.
 _MARKS = re.compile(r"[\\*_\[\]<>#|~&!]|:(?=//)")
@@ -110,11 +109,31 @@ def publish_verdict(text: str, *, challenger: str) -> None:
 
 
 def publish_signals(model: str, signals: Sequence[Signal], reason: str) -> None:
-    """Publish the signals of one window as a table, the decision as its description."""
+    """Publish the signals of one window with the decision on them, the strongest first."""
     key = "drift-" + model.replace(":", "-").replace("_", "-").lower()
-    rows = (asdict(signal) for signal in signals)
-    table = [{name: _cell(value) for name, value in row.items()} for row in rows]
-    publish_table(key=key, table=table, description=escape_markdown(reason))
+    page = signals_markdown(model, signals)
+    publish_page(key=key, markdown=page, description=escape_markdown(reason))
+
+
+def signals_markdown(model: str, signals: Sequence[Signal]) -> str:
+    """The page: figures in a table, and below it, where Prefect cuts nothing off, the meanings."""
+    ordered = sorted(signals, key=lambda one: -one.accumulated)
+    drifted = sum(one.outcome == Shift.DRIFT for one in signals)
+    rows = [
+        {
+            "signal": one.name, "about": str(one.family), "outcome": str(one.outcome),
+            "value": _number(one.value), "threshold": _number(one.threshold),
+            "evidence": f"{one.accumulated:.1f}", "rows": f"{one.rows:,}",
+            "groups": f"{one.groups:,}",
+        }
+        for one in ordered
+    ]  # fmt: skip
+    meanings = [f"* **{escape_markdown(one.name)}**: {escape_markdown(one.meaning)}"
+                for one in ordered]  # fmt: skip
+    outcome = f"drift by {drifted} of {counted(len(signals), 'signal')}" if rows else "no signals"
+    title = f"# {escape_markdown(model)}: {outcome}"
+    table = [markdown_table(rows, escape_markdown)] if rows else []
+    return "\n\n".join([title, *table, "\n".join(meanings)])
 
 
 def thumbnail(shards: Path, row: Any) -> str:
@@ -141,11 +160,3 @@ def _pre_annotation(row: Any) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None or pd.isna(value) else f"{value:.3f}"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return escape_markdown(value if isinstance(value, str) else json.dumps(value, default=str))

@@ -58,8 +58,8 @@ def _shown(picture: Picture, words: str) -> Html:
 def _picture(decode: Callable[[], np.ndarray]) -> Picture:
     try:
         return Picture(_address(decode()))
-    except (OSError, ValueError, ImageRefused) as error:
-        return Picture(None, f"no picture: {str(error)[:120]}")
+    except (OSError, ValueError, ImageRefused):  # erased, lost or damaged; the page goes to others
+        return Picture(None, "no picture: its bytes are not at hand, hone fsck says why")
 
 
 def _address(pixels: np.ndarray) -> str:
