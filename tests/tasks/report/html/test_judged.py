@@ -53,9 +53,9 @@ def world(tmp_path: Path) -> World:
     put_in_audit(engine, GATE)
     put_in_audit(engine, REPORT, part="report")
     outputs = np.full((len(names), len(CLASSES)), 0.0, np.float32)
-    for place, name in enumerate(names):
-        outputs[place] = (1 - SURE[name]) / 2
-        outputs[place, ANSWERS[name]] = SURE[name]
+    for at, name in enumerate(names):
+        outputs[at] = (1 - SURE[name]) / 2
+        outputs[at, ANSWERS[name]] = SURE[name]
     predicted = Predictions(outputs, np.zeros((len(names), 4), np.float32))
     version = save_model(
         engine, workspace.bento_home, make_network(), make_card(), predicted, reference_ids=names
