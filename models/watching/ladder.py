@@ -54,6 +54,11 @@ class Evidence:
     accuracy_high: float | None = None  # upper end of the interval of the accuracy in service
     accuracy_source: str = "measured"  # or "estimated"
 
+    @property
+    def is_fault(self) -> bool:
+        """Whether the source of the images is at fault, which no label repairs."""
+        return (self.kind or "").startswith("instrumentation")
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -207,7 +212,7 @@ def _alert(evidence: Evidence, standing: Standing, rules: LadderRules) -> _Rule:
         return rule(False, "there is no alarm")
     if standing.step.rank >= Step.ALERT.rank:
         return rule(False, "people know: an alert is out for this incident")
-    if evidence.kind == "instrumentation":
+    if evidence.is_fault:
         return rule(True, "a fault of the source: more labels do not repair it")
     after = standing.hours_since_release
     if standing.retrained and after is not None and after >= rules.cooldown_hours:
@@ -228,7 +233,7 @@ def _label(evidence: Evidence, standing: Standing, rules: LadderRules) -> _Rule:
     numbers = f"evidence {evidence.log_evidence:.1f} of {evidence.threshold:.1f}"
     if not (evidence.alarm or evidence.decay):
         return rule(False, f"{numbers}, and no decay")
-    if evidence.kind == "instrumentation":
+    if evidence.is_fault:
         return rule(False, "a fault of the source is repaired, not learnt")
     waited = standing.hours_since_labels
     if waited is not None and waited < rules.cooldown_hours:
@@ -239,8 +244,8 @@ def _label(evidence: Evidence, standing: Standing, rules: LadderRules) -> _Rule:
         )
     if waited is not None and not standing.retrained:
         return rule(False, _known(standing))
-    cause = "alarm" if evidence.alarm else "decay"
-    return rule(True, f"{cause}, {numbers}")
+    causes = {"alarm": evidence.alarm, "decay": evidence.decay}
+    return rule(True, f"{' and '.join(name for name in causes if causes[name])}, {numbers}")
 
 
 def _note(evidence: Evidence) -> _Rule:

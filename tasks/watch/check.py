@@ -17,7 +17,7 @@ from models.watching import decisions, incidents
 from models.watching.decisions import Evaluation, Overtaken, WatchState
 from models.watching.evidence import Combined
 from models.watching.ladder import Evidence, LadderRules, Rung, Step, next_rung
-from models.watching.signals import Action, Shift, Signal, WatchPolicy
+from models.watching.signals import Action, Family, Shift, Signal, WatchPolicy
 from models.watching.triggers import Retraining, retraining
 from tasks.context import open_context
 from tasks.retries import is_transient_error
@@ -124,7 +124,17 @@ def evidence_of(measured: Measured) -> Evidence:
         threshold=combined.threshold,
         alarm=combined.alarm,
         measured=measured.is_measured,
+        decay=measured.decayed,
+        kind=_kind(measured),
     )
+
+
+def _kind(measured: Measured) -> str | None:
+    """The kind of what drifted; None without an alarm."""
+    if not measured.combined.alarm:
+        return None
+    [first, *_] = _strongest(measured.signals, measured.combined)
+    return "instrumentation fault" if first.family == Family.SERVICE else None
 
 
 def _training(around: Circumstances, evidence: Evidence, policy: WatchPolicy) -> Retraining:
@@ -187,7 +197,7 @@ def _follow(
 def _action(measured: Measured, rung: Rung) -> Action:
     if rung.asks_for_labels:
         return Action.LABEL_SERVED
-    if measured.signals and not measured.is_measured:
+    if measured.is_blind:
         return Action.CANNOT_TELL
     return Action.NONE
 
@@ -197,12 +207,14 @@ def _reason(measured: Measured, evidence: Evidence, rung: Rung) -> str:
     if not measured.signals:
         return "; ".join((*measured.missing, *rung.why)) + "."
     numbers = f"evidence {evidence.log_evidence:.1f} of {evidence.threshold:.1f}"
-    if not measured.is_measured:
-        doubts = "; ".join(f"{one.name}: {one.meaning}" for one in measured.signals)
+    if measured.is_blind and not evidence.alarm:
+        silent = [one for one in measured.signals if one.outcome == Shift.UNKNOWN]
+        doubts = "; ".join(f"{one.name}: {one.meaning}" for one in silent)
         return f"Cannot tell. {doubts}."
     strongest = _strongest(measured.signals, measured.combined)
     detail = "".join(f" {one.name}: {one.meaning}." for one in strongest)
     head = "The traffic has drifted" if evidence.alarm else "No drift"
+    head += f" ({evidence.kind})" if evidence.kind else ""
     return f"{head}, {numbers}; {'; '.join(rung.why)}.{detail}"
 
 
@@ -246,4 +258,9 @@ def _next_state(
         "rise_checks": rise_checks,
         "retrain_at": now() if rung.retrains else ladder.get("retrain_at"),
     }
-    return {**measured.before.state, "detectors": states, "ladder": after}
+    return {
+        **measured.before.state,
+        "detectors": states,
+        "ladder": after,
+        "truths": measured.truths,
+    }

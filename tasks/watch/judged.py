@@ -3,15 +3,20 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from sqlalchemy import Connection
 
-from models.watching.outcome_queries import judged_rows, last_number
+from core.intervals import Interval
+from models.serving import prediction_store
+from models.watching.outcome_queries import judged_counts, judged_rows, last_number
 from models.watching.outcome_signals import Judged
+from models.watching.performance import performance
 from tasks.watch.window import groups_of
 
 if TYPE_CHECKING:
     from models.registry.model_store import LoadedModel
 
+MEASURED_FROM = 20  # truths: fewer give no accuracy to act on
 MOST = 10_000  # outcomes of one check: more wait for the next one, so that memory is bounded
 
 
@@ -37,5 +42,33 @@ def new_judged(
     outputs = np.array(sound["probabilities"].tolist(), np.float32).reshape(-1, width)
     truths = np.array([places.get(name, -1) for name in sound["truth"]], int)
     groups = groups_of(sound["sample_id"].tolist())
-    judged = Judged(outputs, truths, np.ones(len(sound), bool), groups)
+    embeddings = _embeddings(connection, loaded, sound["sample_id"].tolist())
+    judged = Judged(outputs, truths, np.ones(len(sound), bool), groups, embeddings)
     return judged, last
+
+
+def has_new_truths(connection: Connection, after: int) -> bool:
+    """Whether a truth came or changed since."""
+    return last_number(connection) > after
+
+
+def accuracy_since(connection: Connection, model: str, since: str) -> Interval | None:
+    """The measured accuracy of what was served since; None with too few truths."""
+    measured = performance(judged_counts(connection, model, since=since))
+    if measured is None or measured.rows < MEASURED_FROM:
+        return None
+    return measured.accuracy
+
+
+def _embeddings(
+    connection: Connection, loaded: "LoadedModel", sample_ids: list[str]
+) -> np.ndarray | None:
+    """The embeddings of these samples as served; None when one was not recorded."""
+    names = list(dict.fromkeys(sample_ids))
+    table = prediction_store.predictions_of(connection.engine, loaded.version, names)
+    network = loaded.network
+    has, recorded = prediction_store.recorded_predictions(
+        table, outputs=network.output_width, width=network.width
+    )
+    places = pd.Index(table["sample_id"][has]).get_indexer(pd.Index(sample_ids))
+    return None if (places < 0).any() else recorded.embeddings[places]

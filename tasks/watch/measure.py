@@ -1,4 +1,4 @@
-"""What a check measures: the signals of a window, combined against the alarm budget."""
+"""What a check measures: the signals of a window and of outcomes, against the alarm budget."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,18 +12,25 @@ from models.watching import DETECTORS
 from models.watching.decisions import WatchState, count_checks, load_state
 from models.watching.evidence import Combined, combine, restarted
 from models.watching.groups import groups_of
+from models.watching.outcome_signals import Judged, outcome_signals
+from models.watching.service_signals import service_signals
 from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
 from tasks.context import Context
 from tasks.predictions import load_version
+from tasks.watch.judged import has_new_truths, new_judged
 from tasks.watch.reference import Reference, load_reference
 from tasks.watch.window import WatchedTraffic, draw_window
 
 if TYPE_CHECKING:
-    pass
+    from models.registry.model_store import LoadedModel
 
 BUDGET_DAYS = 90
 LEAST_REFERENCE = 10  # rows: with fewer no p-value is below .1
-REFERENCE = "reference"  # in the state: what the evidence was gathered against
+OF_IMAGES = (Family.INPUTS, Family.OUTPUTS)
+# Names in the state beside those of detectors.
+REFERENCE = "reference"  # what the evidence was gathered against
+SERVICE, OUTCOMES = "service", "outcomes"
+Signals = tuple[list[Signal], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -37,13 +44,29 @@ class Measured:
     signals: tuple[Signal, ...] = ()
     traffic: WatchedTraffic | None = None
     reference: Reference | None = None
-    states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by detector
+    judged: Judged | None = None
+    truths: int = 0  # the number of the last truth that was looked at
+    states: Mapping[str, Any] = field(default_factory=dict)  # by detector
     missing: tuple[str, ...] = ()
 
     @property
     def is_measured(self) -> bool:
-        """Whether a signal could tell."""
-        return any(one.outcome != Shift.UNKNOWN for one in self.signals)
+        """Whether a signal about the images or what the model makes of them could tell."""
+        return any(one.family in OF_IMAGES and one.outcome != Shift.UNKNOWN for one in self.signals)
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether there are signals that should tell, and none can."""
+        of_images = any(one.family in OF_IMAGES for one in self.signals)
+        silent = all(one.outcome == Shift.UNKNOWN for one in self.signals)
+        return bool(self.signals) and (silent or (of_images and not self.is_measured))
+
+    @property
+    def decayed(self) -> bool:
+        """Whether outcomes show a decline."""
+        return any(
+            one.family == Family.OUTCOMES and one.outcome == Shift.DRIFT for one in self.signals
+        )
 
 
 def measure(ctx: Context, model: str, policy: WatchPolicy) -> Measured:
@@ -52,28 +75,65 @@ def measure(ctx: Context, model: str, policy: WatchPolicy) -> Measured:
         before = load_state(connection, model)
         new = new_traffic(connection, model, before.last_seq)
         checks = count_checks(connection, _quarter_began())
+        truths = int(before.state.get("truths", 0))
+        has_truths = has_new_truths(connection, truths)
+    states = before.state.get("detectors", {})
+    missing: tuple[str, ...] = ()
     if new.rows < policy.min_rows:
         few = f"{new.rows} images served since the last check, {policy.min_rows} are needed"
-        states = before.state.get("detectors", {})
-        combined = combine([], policy, checks)
-        return Measured(model, new, before, combined, states=states, missing=(few,))
+        missing = (few,)
+        if not has_truths:
+            combined = combine([], policy, checks)
+            return Measured(
+                model, new, before, combined, truths=truths, states=states, missing=missing
+            )
     try:
         loaded = load_version(ctx, model)
     except (OSError, ValueError) as error:
-        return _without_model(model, new, before, policy, checks, str(error))
-    traffic = draw_window(ctx, loaded, new, policy.window)
+        signals = tuple(unknown_signal(name, str(error)) for name in policy.detectors)
+        combined = combine([], policy, checks)
+        return Measured(
+            model, new, before, combined, signals, truths=truths, states=states, missing=missing
+        )
+    return _measure(ctx, loaded, new, before, policy, checks, missing)
+
+
+def _measure(
+    ctx: Context,
+    loaded: "LoadedModel",
+    new: NewTraffic,
+    before: WatchState,
+    policy: WatchPolicy,
+    checks: int,
+    missing: tuple[str, ...],
+) -> Measured:
+    """The signals with the model at hand; of a window when there is enough traffic."""
     reference = load_reference(ctx, loaded)
-    signals, states = _detect(reference, traffic, before, policy)
+    with ctx.engine.connect() as connection:
+        judged, truths = new_judged(connection, loaded, int(before.state.get("truths", 0)))
+    states = _of_reference(before.state.get("detectors", {}), reference)
+    traffic = None
+    signals: list[Signal] = []
+    if not missing:
+        traffic = _grouped(draw_window(ctx, loaded, new, policy.window), reference.window)
+        signals, states = _detect(reference.window, traffic, states, policy)
+        checks += 1
+    made, states[OUTCOMES] = outcome_signals(
+        reference.window, judged, states.get(OUTCOMES, {}), policy=policy
+    )
+    signals += made
     return Measured(
-        model,
+        loaded.version,
         new,
         before,
-        combine(signals, policy, checks + 1),
+        combine(signals, policy, checks),
         tuple(signals),
         traffic,
         reference,
+        judged,
+        truths,
         states,
-        reference.missing,
+        (*missing, *reference.missing),
     )
 
 
@@ -84,36 +144,67 @@ def restarted_states(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _detect(
-    reference: Reference, traffic: WatchedTraffic, before: WatchState, policy: WatchPolicy
-) -> tuple[list[Signal], dict[str, Any]]:
-    """The signals of the policy's detectors and their next states.
+def seed_of(new: NewTraffic) -> np.random.Generator:
+    """The same chance for the same traffic, so that a check that is repeated comes out alike."""
+    return np.random.default_rng([new.after_seq, new.last_seq])
 
-    Against another reference than before (traffic that is known since) evidence starts anew.
-    """
+
+def _of_reference(states: Mapping[str, Any], reference: Reference) -> dict[str, Any]:
+    """The states; against another reference (traffic that is known since) evidence starts anew."""
     known = {"known": list(reference.known)}
-    states: dict[str, Any] = dict(before.state.get("detectors", {}))
-    if states.get(REFERENCE, known) != known:
-        states = restarted_states(states)
-    doubt = _doubt(reference.window, traffic.window, policy)
-    window = traffic.window
-    if doubt is None:  # frames of a scene count once, like an image that came twice
-        groups = groups_of(reference.window.embeddings, window.embeddings, window.groups)
-        window = replace(window, groups=groups)
-    if doubt:
-        rows = len(traffic.rows)
-        return [unknown_signal(name, doubt, rows) for name in policy.detectors], states
-    signals: list[Signal] = []
+    same = states.get(REFERENCE, known) == known
+    return {**(states if same else restarted_states(states)), REFERENCE: known}
+
+
+def _detect(
+    reference: Window, traffic: WatchedTraffic, states: Mapping[str, Any], policy: WatchPolicy
+) -> Signals:
+    """The signals of the policy's detectors and of the service, and their next states."""
+    after, signals = dict(states), list[Signal]()
+    doubt = _doubt(reference, traffic.window, policy)
     for name in policy.detectors:
-        rng = np.random.default_rng([traffic.new.after_seq, traffic.new.last_seq])
+        if doubt:
+            signals.append(unknown_signal(name, doubt, len(traffic.rows)))
+            continue
         try:
-            made, states[name] = DETECTORS[name](
-                reference.window, window, states.get(name, {}), policy=policy, rng=rng
+            made, after[name] = DETECTORS[name](
+                reference,
+                traffic.window,
+                states.get(name, {}),
+                policy=policy,
+                rng=seed_of(traffic.new),
             )
         except Exception as error:  # one detector that fails must not switch off the others
             made = [unknown_signal(name, f"it failed: {error}", len(traffic.rows))]
         signals += made
-    return signals, {**states, REFERENCE: known}
+    of_service, after[SERVICE] = service_signals(
+        reference,
+        traffic.window,
+        states.get(SERVICE, {}),
+        policy=policy,
+        rng=seed_of(traffic.new),
+        lag_hours=_lag(traffic.new),
+    )
+    return [*signals, *of_service], after
+
+
+def _grouped(traffic: WatchedTraffic, reference: Window) -> WatchedTraffic:
+    """The traffic with frames of one scene in one group, like an image that came twice."""
+    window = traffic.window
+    if not len(window) or window.embeddings.shape[1:] != reference.embeddings.shape[1:]:
+        return traffic
+    if len(reference) < LEAST_REFERENCE:
+        return traffic
+    groups = groups_of(reference.embeddings, window.embeddings, window.groups)
+    return replace(traffic, window=replace(window, groups=groups))
+
+
+def _lag(new: NewTraffic) -> float | None:
+    """The hours since the oldest prediction that no check looked at."""
+    if new.oldest_at is None:
+        return None
+    waited = datetime.now(UTC) - datetime.fromisoformat(new.oldest_at)
+    return waited.total_seconds() / 3600
 
 
 def _doubt(reference: Window, window: Window, policy: WatchPolicy) -> str | None:
@@ -134,28 +225,9 @@ def _doubt(reference: Window, window: Window, policy: WatchPolicy) -> str | None
 def unknown_signal(name: str, why: str, rows: int = 0) -> Signal:
     """The signal of a detector that cannot tell, and why."""
     return Signal(
-        name=name,
-        family=Family.INPUTS,
-        outcome=Shift.UNKNOWN,
-        value=None,
-        threshold=None,
-        evidence=0.0,
-        accumulated=0.0,
-        p_value=None,
-        rows=rows,
-        groups=rows,
-        meaning=why,
-    )
-
-
-def _without_model(
-    model: str, new: NewTraffic, before: WatchState, policy: WatchPolicy, checks: int, why: str
-) -> Measured:
-    """What is left when the model cannot be read: its traffic waits, and nothing is tested."""
-    signals = tuple(unknown_signal(name, why) for name in policy.detectors)
-    states = before.state.get("detectors", {})
-    combined = combine([], policy, checks)
-    return Measured(model, new, before, combined, signals, states=states, missing=(why,))
+        name=name, family=Family.INPUTS, outcome=Shift.UNKNOWN, value=None, threshold=None,
+        evidence=0.0, accumulated=0.0, p_value=None, rows=rows, groups=rows, meaning=why,
+    )  # fmt: skip
 
 
 def _quarter_began() -> str:

@@ -106,7 +106,7 @@ def _statistics(ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame) -> np.n
     for number, row in enumerate(rows.itertuples()):
         try:
             content = read_image(ctx.workspace.shards, location_of(row))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, AttributeError):
             continue  # NaN: the image is not here, and is measured by its output alone
         table[number] = image_statistics(content, size)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,19 +3,25 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from core.database import now, writing
 from models.registry import versions
 from models.registry.halts import current_halt
+from models.serving.prediction_store import predictions
 from models.watching import decisions, incidents
 from models.watching.decisions import DecisionRecord, answer_decision
 from models.watching.incidents import Incident
+from models.watching.outcome_tables import truths
 from models.watching.signals import WatchPolicy
 from tasks.context import Context
 from tasks.operate.watch_records import accept_drift
-from tasks.watch import check
+from tasks.predictions import load_version
+from tasks.watch import check, reference
+from tests.models.saved_models import CLASSES
 from tests.tasks.watch.traffic import SHIFTED, make_context, release_model, serve
 
 POLICY = WatchPolicy(min_rows=20, window=200, detectors=("ks",))
@@ -43,6 +49,11 @@ def served(ctx: Context, count: int, policy: WatchPolicy = POLICY, **more: float
     return checked(ctx, policy)
 
 
+def rows_tested(made: DecisionRecord) -> set[int]:
+    """The rows that the detectors tested."""
+    return {one.rows for one in made.signals if one.name.startswith("ks-")}
+
+
 def the_incident(ctx: Context) -> Incident:
     with ctx.engine.connect() as connection:
         return incidents.find_incident(connection)
@@ -63,7 +74,9 @@ def test_clean_traffic_is_a_decision_too_and_says_why_not(ctx: Context) -> None:
     assert (made.first_seq, made.last_seq) == (1, 100)
     assert made.why_not is not None and len(made.why_not) >= 4
     assert made.cost is not None and made.cost["rows"] == 100
-    assert {signal.name for signal in made.signals} >= {"ks-probabilities", "ks-embeddings"}
+    assert {signal.name for signal in made.signals} >= {
+        "ks-probabilities", "ks-embeddings", "lag", "broken", "f1",
+    }  # fmt: skip
     assert made.threshold == pytest.approx(7.68, abs=0.01)  # one alarm in 2,160 checks
 
 
@@ -123,10 +136,14 @@ def test_traffic_that_a_person_accepts_is_part_of_the_reference(ctx: Context) ->
 
 def test_broken_rows_are_set_aside_and_the_rest_is_tested(ctx: Context) -> None:
     made = served(ctx, 100, broken=3)
-    assert made.action == "none" and {one.rows for one in made.signals} == {97}
+    assert made.action == "none" and rows_tested(made) == {97}
     blind = served(ctx, 100, broken=90)
-    assert blind.action == "cannot-tell"
-    assert "10 different images in the window, 90 broken ones set aside" in blind.reason
+    assert (blind.action, blind.step, blind.kind) == (
+        "cannot-tell", "alert", "instrumentation fault",
+    )  # fmt: skip
+    assert "90 of 100 rows are not finite or unreadable" in blind.reason
+    meanings = {one.name: one.meaning for one in blind.signals}
+    assert meanings["ks"].startswith("10 different images in the window, 90 broken ones set aside")
 
 
 def test_a_canarys_traffic_is_counted_and_not_tested(
@@ -134,7 +151,7 @@ def test_a_canarys_traffic_is_counted_and_not_tested(
 ) -> None:
     serve(ctx.engine, "hone:canary", 70, shift=SHIFTED)
     made = served(ctx, 60)
-    assert made.action == "none" and {one.rows for one in made.signals} == {60}
+    assert made.action == "none" and rows_tested(made) == {60}
     assert "70 predictions of hone:canary, which is not in service" in capsys.readouterr().out
 
 
@@ -151,11 +168,49 @@ def test_a_detector_that_fails_does_not_switch_off_the_others(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("it hurts")
 
-    monkeypatch.setitem(check.measure.__globals__["DETECTORS"], "broken", fail)
-    made = served(ctx, 100, WatchPolicy(min_rows=20, detectors=("broken", "ks")))
+    monkeypatch.setitem(check.measure.__globals__["DETECTORS"], "failing", fail)
+    made = served(ctx, 100, WatchPolicy(min_rows=20, detectors=("failing", "ks")))
     by_name = {one.name: one for one in made.signals}
-    assert by_name["broken"].meaning == "it failed: it hurts"
+    assert by_name["failing"].meaning == "it failed: it hurts"
     assert by_name["ks-probabilities"].outcome == "no drift" and made.action == "none"
+
+
+def judge(ctx: Context, first: int, count: int, *, right: bool) -> None:
+    """Truths of predictions, all as served or all another class."""
+    with writing(ctx.engine) as connection:
+        query = select(predictions).where(predictions.c.seq.between(first, first + count - 1))
+        for row in connection.execute(query.order_by(predictions.c.seq)).all():
+            served_class = int(np.argmax(row.probabilities))
+            truth = CLASSES[(served_class + (not right)) % len(CLASSES)]
+            values = {"prediction_id": row.prediction_id, "number": row.seq, "model": row.model}
+            values |= {"sample_id": row.sample_id, "hour": now()[:13], "slice": ""}
+            values |= {"label": CLASSES[served_class], "truth": truth, "standing": "judges"}
+            connection.execute(insert(truths).values(**values))
+
+
+@pytest.fixture
+def labelled(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snapshot of the champion, in which its held-out rows are labelled as it answers."""
+    outputs = load_version(ctx, champion(ctx)).reference.outputs
+    table = pd.DataFrame({"sample_id": [f"ref{row}" for row in range(len(outputs))]})
+    table["label"] = [CLASSES[row] for row in outputs.argmax(axis=1)]
+    table["group_id"], table["round_id"] = table["sample_id"], "round-0001"
+    monkeypatch.setattr(reference, "load_snapshot", lambda *_: table)
+
+
+def test_truths_that_show_a_decline_ask_for_labels_without_new_traffic(
+    ctx: Context, labelled: None
+) -> None:
+    assert served(ctx, 100).action == "none"
+    judge(ctx, 1, 30, right=True)
+    made = checked(ctx)
+    assert (made.action, made.first_seq, made.last_seq) == ("none", 101, 100)
+    assert {one.name: one.outcome for one in made.signals}["accuracy"] == "no drift"
+    judge(ctx, 31, 40, right=False)
+    made = checked(ctx)
+    assert (made.action, made.step) == ("label-served", "label")
+    assert made.why is not None and made.why[0].startswith("label: alarm and decay")
+    assert checked(ctx).signals == ()  # every truth is counted once
 
 
 @pytest.mark.parametrize("killed", ["open_incident", "save_state", "record_evaluation"])

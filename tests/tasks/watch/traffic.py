@@ -36,6 +36,7 @@ def release_model(ctx: Context, seed: int, shift: float = 0.0) -> str:
         make_network(seed),
         make_card(seed=seed),
         rows_like(REFERENCE, shift, seed=1000 + seed),
+        [f"ref{row}" for row in range(REFERENCE)],
     )
     put_in_service(ctx.engine, version)
     return version
