@@ -57,11 +57,17 @@ def _settle(status: "Status") -> NextStep | None:
     )
 
 
-def _answer_drift(status: "Status") -> NextStep | None:
-    decision = status.last_decision
-    if decision is None or decision.action != "label-served":
+def _resume(status: "Status") -> NextStep | None:
+    halt = status.halt
+    if halt is None:
         return None
-    if decision.answered_by or _busy(status):
+    reason = f"the service is halted by {halt.who}: {halt.why}; `hone why` says on what evidence"
+    return NextStep("hone resume --who NAME --why REASON", reason)
+
+
+def _answer_drift(status: "Status") -> NextStep | None:
+    decision = status.waiting_drift
+    if decision is None or _busy(status):
         return None
     return NextStep("hone label", f"the traffic drifted: {decision.reason}")
 
@@ -131,8 +137,8 @@ def _find_images(status: "Status") -> NextStep:
 
 
 RULES: tuple[Callable[["Status"], NextStep | None], ...] = (
-    _mend_prefect, _ingest, _settle, _watch, _answer_drift, _wait_for_annotators, _first_label,
-    _retrain, _more_audit, _cut_snapshot, _release, _serve, _label_more, _find_images,
+    _mend_prefect, _resume, _ingest, _settle, _watch, _answer_drift, _wait_for_annotators,
+    _first_label, _retrain, _more_audit, _cut_snapshot, _release, _serve, _label_more, _find_images,
 )  # fmt: skip
 
 

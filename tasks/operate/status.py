@@ -11,12 +11,14 @@ from core.intervals import Interval
 from labeling.ledger.audit_progress import AuditProgress, load_audit_progress
 from labeling.ledger.metadata import metadata_columns
 from labeling.ledger.overview import count_open, count_unsettled, ledger_counts, snapshot_names
+from models.registry.halts import Halt, halt_of
 from models.registry.overview import Accuracy, LastVerdict, registry_overview
 from models.serving.prediction_store import count_predictions, undrained_segments
 from models.watching import outcome_queries
 from models.watching.alerts import AlertOverview, alert_overview
-from models.watching.decisions import DecisionRecord, newest_decision
+from models.watching.decisions import DecisionRecord, newest_decision, open_drift
 from models.watching.feedback_spool import undrained_feedback
+from models.watching.incidents import open_incident_of
 from models.watching.outcome_queries import OutcomeCounts
 from models.watching.performance import performance
 from tasks.context import Context, alert_channels
@@ -64,6 +66,9 @@ class Status:
     at: str
     champion_traffic_accuracy: Accuracy | None = None
     duel: DuelStanding | None = None  # under way
+    waiting_drift: DecisionRecord | None = None  # that no round answers yet
+    incident: str | None = None  # the open one, as a sentence
+    halt: Halt | None = None  # in force
     metadata: list[str] = field(default_factory=list)  # columns on which verdicts look for a loss
     trained_snapshots: frozenset[str] = field(default=frozenset(), repr=False)
     alerts: AlertOverview = field(default_factory=AlertOverview)
@@ -124,6 +129,9 @@ def status_of(engine: Engine, *, audit_needed: int) -> Status:
             at=now(),
             duel=duel_standing(connection),
             outcomes=_outcomes(connection, champion.version if champion else None),
+            waiting_drift=open_drift(connection),
+            incident=_incident(connection),
+            halt=halt_of(connection),
             metadata=metadata_columns(connection),
             alerts=alert_overview(connection),
             trained_snapshots=registry.trained_snapshots,
@@ -138,3 +146,12 @@ def _outcomes(connection: Connection, champion: str | None) -> OutcomeStanding |
     cells = outcome_queries.judged_counts(connection, champion, since=since) if champion else {}
     measured = performance(cells)
     return OutcomeStanding(counts, measured.accuracy if measured else None, OUTCOME_DAYS)
+
+
+def _incident(connection: Connection) -> str | None:
+    """The open incident in a sentence; None without one."""
+    incident = open_incident_of(connection)
+    if incident is None:
+        return None
+    kind = f", {incident.kind}" if incident.kind else ""
+    return f"{incident.incident_id} at {incident.step}{kind}, since {incident.opened_at[:16]} UTC"

@@ -46,6 +46,11 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
     yield "Traffic", _traffic(status, now)
     if status.outcomes is not None:
         yield "Outcomes", _outcomes(status.outcomes)
+    if status.incident is not None:
+        yield "Incident", f"{status.incident}; `hone why` and `hone incidents` say more"
+    if status.halt is not None:
+        when = relative_time(status.halt.halted_at, now)
+        yield "Halted", f"{status.halt.policy}, {when}, by {status.halt.who}: {status.halt.why}"
     if status.alerts.open or status.alerts.failing:
         yield "Alerts", _alerts(status, now)
     if status.prefect is not None:
@@ -91,8 +96,8 @@ def _traffic(status: Status, now: datetime) -> str:
     if decision is None:
         return text
     return (
-        f"{text}; last decision {relative_time(decision.decided_at, now)}: {decision.action}, "
-        f"{decision.reason}"
+        f"{text}; last decision {relative_time(decision.decided_at, now)}: "
+        f"{decision.step or decision.action}, {decision.reason}"
     )
 
 

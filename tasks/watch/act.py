@@ -11,6 +11,7 @@ from models.watching.signals import Action
 from tasks.context import open_context
 from tasks.events import EventName, emit, was_answered
 from tasks.report.artifacts import publish_signals
+from tasks.report.incident_files import publish_incident
 from tasks.retries import is_transient_error
 
 ALARMING = (Step.LABEL, Step.ALERT, Step.HALT)
@@ -27,6 +28,8 @@ def act_on(decision_id: str | None) -> None:
     if decision_id is not None:
         decision = decisions.find_decision(ctx.engine, decision_id)
         publish_signals(decision.model, decision.signals, decision.reason)
+        if decision.incident_id is not None:
+            publish_incident(ctx, decision.incident_id)
         if decision.action == Action.LABEL_SERVED:
             emit(ctx, EventName.DRIFT, _payload(decision))
             return

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from core.workspace import init_workspace
 from labeling.ledger.audit_progress import AuditProgress
+from models.registry.halts import Halt, HaltPolicy
 from models.registry.overview import Accuracy, LastVerdict
 from models.watching.alerts import AlertOverview, FailingChannel
 from models.watching.decisions import DecisionRecord
@@ -33,6 +34,7 @@ LABELLED = replace(
 )
 TRAINED = replace(LABELLED, trained_snapshots=frozenset({"snapshot-0001"}))
 SERVED = replace(TRAINED, champion="hone:1", champion_since=EMPTY.at, predictions=9)
+HALT = Halt(1, HaltPolicy.REFUSE, "hone", "accuracy .31", 1, "d", EMPTY.at)
 DRIFT = DecisionRecord("d", "hone:1", 1, 9, Action.LABEL_SERVED, "ks: 0.5", EMPTY.at, None)
 
 RUN = PrefectRun(
@@ -71,10 +73,12 @@ LATE = PrefectOverview(late=2, late_since="2026-01-04T00:00:00+00:00", unpolled=
          "hone label", "400 images are in the pool"),
         (replace(SERVED, predictions=0), "bentoml serve --host 127.0.0.1", "answered nothing yet"),
         (replace(SERVED, undrained_segments=1), "hone watch", "not checked yet"),
-        (replace(SERVED, last_decision=DRIFT), "hone label", "the traffic drifted: ks: 0.5"),
+        (replace(SERVED, waiting_drift=DRIFT), "hone label", "the traffic drifted: ks: 0.5"),
         (replace(SERVED, last_decision=replace(DRIFT, answered_by="round-0002"), pool=0),
          "hone ingest PATH", "the pool is empty"),
-        (replace(SERVED, last_decision=DRIFT, assigned=3), "hone collect", "3 images"),
+        (replace(SERVED, waiting_drift=DRIFT, assigned=3), "hone collect", "3 images"),
+        (replace(SERVED, waiting_drift=DRIFT, halt=HALT), "hone resume --who NAME --why REASON",
+         "halted by hone: accuracy .31"),
         (replace(SERVED, snapshots=["snapshot-0001", "snapshot-0002"]),
          "hone retrain", "snapshot-0002"),
         (SERVED, "hone label", "400 images are in the pool"),
@@ -99,7 +103,8 @@ def test_every_rule_is_the_first_to_apply_to_some_status() -> None:
         replace(LABELLED, audit_progress=EMPTY.audit_progress),
         replace(SERVED, undrained_segments=1),
         replace(SERVED, predictions=0),
-        replace(SERVED, last_decision=DRIFT),
+        replace(SERVED, waiting_drift=DRIFT),
+        replace(SERVED, halt=HALT),
         replace(TRAINED, last_verdict=LastVerdict("hone:1", "PROMOTE", [], EMPTY.at)),
     ]  # fmt: skip
     assert {next(rule for rule in RULES if rule(status)) for status in drawn} == set(RULES)
@@ -151,6 +156,13 @@ def test_a_channel_that_fails_is_visible() -> None:
     assert "HONE_ALERTS names no channel, so that nobody is sent them" in page(nobody)
     assert AlertOverview(3, (failing,)).of(["json://h"]).failing == (failing,)
     assert AlertOverview(3, (failing,)).of(["json://i"]) == AlertOverview(3, ())
+
+
+def test_an_open_incident_and_a_halt_are_visible() -> None:
+    incident = "incident-0001 at halt, since 2026-01-04T20:00 UTC"
+    shown = page(replace(SERVED, incident=incident, halt=HALT))
+    assert f"  Incident    {incident}; `hone why` and `hone incidents` say more" in shown
+    assert "  Halted      refuse, just now, by hone: accuracy .31" in shown
 
 
 @pytest.mark.parametrize(
