@@ -31,7 +31,6 @@ class Judged:
     truths: np.ndarray  # (n,) class numbers
     confirmed: np.ndarray  # (n,) booleans; the others never judge
     groups: np.ndarray  # (n,) near-duplicates, as in `Window`
-    embeddings: np.ndarray | None = None
 
     def confirmed_once(self) -> "Judged":
         """The confirmed rows of a class that the model knows, one of each group."""
@@ -41,11 +40,9 @@ class Judged:
         rows = np.flatnonzero(usable)
         _, first = np.unique(self.groups[rows], return_index=True)
         rows = np.sort(rows[first])
-        embeddings = None if self.embeddings is None else self.embeddings[rows]
         return Judged(
-            self.outputs[rows], self.truths[rows], self.confirmed[rows], self.groups[rows],
-            embeddings,
-        )  # fmt: skip
+            self.outputs[rows], self.truths[rows], self.confirmed[rows], self.groups[rows]
+        )
 
 
 def outcome_signals(
@@ -83,6 +80,26 @@ def decline(scores: np.ndarray, most: float) -> float:
         return 0.0
     logs = np.log1p(-STAKES[:, None] * np.asarray(scores, float)[None] / max(most, 1e-9) + 0.0)
     return float(np.logaddexp.reduce(logs.sum(axis=1)) - np.log(len(STAKES)))
+
+
+def surprise(judged: Judged, ratio: np.ndarray | None = None) -> tuple[float, float]:
+    """How far outcomes are from what the model's own probabilities say, in standard errors.
+
+    By the likelihood of the truths (larger: less likely), and by how many answers are right (above
+    0: fewer). `ratio` is, by class, how much oftener it occurs than where they were calibrated.
+    """
+    weighed = np.clip(judged.outputs * (1.0 if ratio is None else ratio), 1e-3, None)
+    probabilities = weighed / weighed.sum(axis=1, keepdims=True)
+    logs = np.log(probabilities)
+    entropy = -(probabilities * logs).sum(axis=1)
+    spread = ((probabilities * logs**2).sum(axis=1) - entropy**2).sum()
+    lost = -logs[np.arange(len(logs)), judged.truths] - entropy
+    chances, answers = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    missed = chances - (answers == judged.truths)
+    return (
+        float(lost.sum() / np.sqrt(spread + 1e-9)),
+        float(missed.sum() / np.sqrt((chances * (1 - chances)).sum() + 1e-9)),
+    )
 
 
 def _missing(reference: Window, judged: Judged | None) -> str | None:

@@ -14,11 +14,11 @@ from models.watching.ks import ks
 from models.watching.lsdd import alibi_mmd, lsdd
 from models.watching.mmd import mmd
 from models.watching.psi import psi
-from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
+from models.watching.signals import Detector, Family, Shift, Signal, WatchPolicy, Window
 from models.watching.uncertainty import uncertainty
 from models.watching.views import calibrated, compared
 
-TESTS = {
+TESTS: dict[str, Detector] = {
     "ks": ks, "mmd": mmd, "alibi-mmd": alibi_mmd, "lsdd": lsdd, "chi2": chi2,
     "uncertainty": uncertainty, "psi": psi,
 }  # fmt: skip

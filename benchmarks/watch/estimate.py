@@ -1,0 +1,88 @@
+"""How often later truth lies in the interval of the accuracy that was estimated without it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from benchmarks.watch.features import Pool
+from models.watching.accuracy_estimate import estimate_accuracy
+from models.watching.outcome_signals import Judged
+from models.watching.signals import WatchPolicy, Window
+
+REFERENCE, WINDOW, OUTCOMES = 1000, 500, 50
+PARTS = (0.1, 0.3, 1.0)  # of the window that is shifted
+POLICY = WatchPolicy()
+
+
+def rows(pool: Pool, lives: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Coverage and answers by shift and part, over all shifts, and under concept change."""
+    changes = ["clean", *(name for name, side in pool.shifted.items() if _labels(side).min() >= 0)]
+    covered: list[float] = []
+    for change in changes:
+        for part in PARTS if change != "clean" else (0.0,):
+            drawn = [_life(pool, change, part, seed + life) for life in range(lives)]
+            answered = [one for one in drawn if one is not None]
+            held = [low <= truth <= high for low, high, truth in answered]
+            covered += held
+            yield {
+                "change": change, "part": part, "answered": len(answered) / lives,
+                "covered": float(np.mean(held)) if held else None,
+                "width": float(np.mean([one[1] - one[0] for one in answered])) if held else None,
+            }  # fmt: skip
+    yield {"change": "all", "answered": len(covered), "covered": float(np.mean(covered))}
+    silent = [_concept(pool, seed + life) for life in range(lives * 3)]
+    yield {"change": "concept", "silent": float(np.mean(silent)), "windows": len(silent)}
+
+
+def mixed(pool: Pool, change: str, part: float, rng: np.random.Generator) -> tuple[Window, Window]:
+    """A reference of clean images, and a window of others of which a part is shifted."""
+    order = rng.permutation(len(pool.clean))
+    reference, rest = pool.clean.take(order[:REFERENCE]), order[REFERENCE:]
+    count = round(part * WINDOW)
+    clean = pool.clean.take(rest[: WINDOW - count])
+    if not count:
+        return reference, clean
+    shifted = pool.shifted[change]
+    return reference, joined(clean, shifted.take(rng.choice(len(shifted), count, replace=False)))
+
+
+def joined(one: Window, other: Window) -> Window:
+    """The rows of both."""
+    views = ("outputs", "embeddings", "statistics")
+    arrays = [np.concatenate([getattr(side, view) for side in (one, other)]) for view in views]
+    return Window.of(*arrays, labels=np.concatenate([_labels(one), _labels(other)]))
+
+
+def _life(pool: Pool, change: str, part: float, seed: int) -> tuple[float, float, float] | None:
+    rng = np.random.default_rng(seed)
+    reference, window = mixed(pool, change, part, rng)
+    estimate = estimate_accuracy(reference, window, policy=POLICY, rng=rng)
+    if estimate.low is None or estimate.high is None:
+        return None
+    truth = float((window.outputs.argmax(axis=1) == _labels(window)).mean())
+    return estimate.low, estimate.high, truth
+
+
+def _concept(pool: Pool, seed: int) -> bool:
+    """Whether there is no estimate once two pairs of classes have changed their names."""
+    rng = np.random.default_rng(seed)
+    reference, window = mixed(pool, "clean", 0.0, rng)
+    truths = swapped(_labels(window), window.outputs.shape[1], 2, rng)
+    at = rng.choice(len(window), OUTCOMES, replace=False)
+    judged = Judged(window.outputs[at], truths[at], np.ones(OUTCOMES, bool), at)
+    estimate = estimate_accuracy(reference, window, policy=POLICY, rng=rng, judged=judged)
+    return estimate.value is None
+
+
+def swapped(labels: np.ndarray, classes: int, pairs: int, rng: np.random.Generator) -> np.ndarray:
+    """The labels after so many pairs of classes have changed their names."""
+    names = np.arange(classes)
+    drawn = rng.permutation(classes)[: 2 * pairs].reshape(-1, 2)
+    names[drawn[:, 0]], names[drawn[:, 1]] = drawn[:, 1], drawn[:, 0]
+    return np.asarray(names[labels])
+
+
+def _labels(window: Window) -> np.ndarray:
+    assert window.labels is not None
+    return window.labels
