@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from core import journal
 from core.database import connect, metadata, now, upgrade, writing
+from core.hone_toml import LabelClass
 from core.intents import begin_intent, commit_intent, open_intents
 from core.journal_checks import rows_are_as_journaled, the_journal_is_whole
 from core.locks import LockBusy, LockLost, fence, locks, only_writer
@@ -22,8 +23,12 @@ from core.workspace import Workspace
 from labeling.ledger import overview
 from labeling.ledger.pending import clear_pending, mark_pending
 from labeling.ledger.tables import labels, refusals, rounds, samples, watermarks
+from models.watching.outcome_checks import truths_follow_from_outcomes
+from models.watching.outcome_queries import judged_counts, judged_rows, outcome_counts
+from models.watching.outcomes import ClassNames, join_classes, join_waiting, make_again
 from tests.core.test_database import modules_with_tables
 from tests.labeling.ledger.random_writes import write_randomly
+from tests.models.watching.feedback_given import CLASSES, NAMES, record, serve, truth
 
 pytestmark = pytest.mark.system
 
@@ -110,6 +115,28 @@ def test_the_journal_leads_to_the_rows_after_every_write_here_too(engine, tmp_pa
     reported = journal_problems(engine, tmp_path)
     assert reported[0] == "journal entry 2 is gone"
     assert any('annotators is [1], recorded was ["ann"]' in what for what in reported)
+
+
+def test_outcomes_are_corrected_joined_and_made_again_here_too(engine, tmp_path):
+    serve(engine, ["cat", "cat"])
+    record(
+        engine, truth(1, "dog"), truth(1, "eel", under="later"), truth(2, "fox"), truth(3, "cat")
+    )
+    serve(engine, ["cat"], first=3)
+    with writing(engine) as connection:
+        assert join_waiting(connection, NAMES, after_seq=2, to_seq=3) == 1
+        assert join_classes(connection, ClassNames([*CLASSES, "fox"])) == 1
+    workspace = Workspace(tmp_path, "", "", tuple(LabelClass(name, "") for name in CLASSES), 8)
+    for _ in range(2):
+        with writing(engine) as connection:
+            make_again(connection, NAMES)
+        assert list(truths_follow_from_outcomes(engine, workspace)) == []
+    with engine.connect() as connection:
+        counts = outcome_counts(connection)
+        assert (counts.judging, counts.unknown_class, counts.waiting) == (2, 1, 0)
+        assert judged_counts(connection, "hone:0001-a") == {("cat", "eel"): 1, ("cat", "cat"): 1}
+        assert len(judged_rows(connection, "hone:0001-a")) == 2
+    assert journal_problems(engine, tmp_path) == []
 
 
 def test_writers_at_once_neither_fork_the_chain_nor_wait_for_each_other(engine, postgres, tmp_path):
