@@ -184,9 +184,14 @@ def _adopt(ctx: Context, sample_ids: Sequence[str]) -> None:
         known = set(known_samples(connection, sample_ids))
         rows = queries.served_rows(connection, [one for one in sample_ids if one not in known])
     if rows:
-        images = served_images(ctx.workspace.traffic, rows)
+        gone: list[str] = []
+        images = served_images(ctx.workspace.traffic, rows, left_out=gone.append)
         intake = adopt(ctx.engine, ctx.workspace, images, audit=ctx.policies.audit)
-        print_intake(intake, "images with feedback")
+        if gone:
+            more = f", and so are {len(gone) - 1} more" if len(gone) > 1 else ""
+            print(f"{gone[0]}{more}; their truths judge and train nothing")
+        if intake.added or intake.refused:
+            print_intake(intake, "images with feedback")
 
 
 def _answers(connection: Connection, sample_ids: Sequence[str], names: ClassNames) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Served images on their way to samples, and what became of files that came in."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,18 @@ from models.serving import prediction_store
 from tasks.report.refusals import by_reason, refused_lines
 
 
-def served_images(traffic: Path, rows: Iterable[Any]) -> Iterator[tuple[str, bytes]]:
-    """The images of predictions; one whose segment is damaged or away holds up no other."""
+def served_images(
+    traffic: Path, rows: Iterable[Any], *, left_out: Callable[[str], object] = print
+) -> Iterator[tuple[str, bytes]]:
+    """The images of predictions; one whose segment is damaged or away holds up no other.
+
+    `left_out` gets a sentence about each of those.
+    """
     for row in rows:
         try:
             image = prediction_store.read_served_image(traffic, row)
         except (OSError, ValueError) as error:  # `hone fsck` goes on naming it
-            print(f"the image of prediction {row.prediction_id} is left out: {error}")
+            left_out(f"the image of prediction {row.prediction_id} is left out: {error}")
         else:
             yield str(row.prediction_id), image
 

@@ -159,7 +159,7 @@ GIVEN = st.lists(
 
 
 @given(GIVEN)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_what_follows_from_outcomes_is_the_same_in_one_part_or_many(rows: list[Any]) -> None:
     """And the counts are those of the rows, however often truths changed."""
     import tempfile
