@@ -80,7 +80,7 @@ def estimate_accuracy(
     labels = reference.labels
     assert labels is not None  # `_missing` looked
     past = reference.take(np.flatnonzero(labels >= 0))
-    past, window = _narrow(past), _narrow(window)
+    past, window = (replace(side, embeddings=_narrow(side.embeddings)) for side in (past, window))
     far = _far(past, window, rng)
     if far > MOST_FAR:
         why = (
@@ -88,11 +88,11 @@ def estimate_accuracy(
             "confidence means there was never measured"
         )
         return AccuracyEstimate(None, None, None, len(window), groups, why, far)
-    known = _Neighbours(past)
+    known = _Neighbours(past, reference.embeddings.shape[1])
     past_rows, rows = known.rows_of(past, same=True), known.rows_of(window)
     hits = (past.outputs.argmax(axis=1) == past.labels).astype(float)
     fitted = _fit(past_rows, hits, _weights(past.groups))
-    if contradiction := _contradiction(judged):
+    if contradiction := _contradiction(fitted, known, judged):
         return AccuracyEstimate(None, None, None, len(window), groups, contradiction, far)
     chances = _chances(fitted, rows)
     loss, slack = _unseen(_chances(fitted, past_rows), chances)
@@ -112,29 +112,30 @@ def estimate_accuracy(
     return AccuracyEstimate(value, low, high, len(window), groups, meaning, far)
 
 
-def _narrow(side: Window) -> Window:
-    """With embeddings of `WIDTH` columns at most: a random projection keeps the distances."""
-    width = side.embeddings.shape[1]
+def _narrow(embeddings: np.ndarray) -> np.ndarray:
+    """In `WIDTH` columns at most: a random projection keeps the distances."""
+    width = embeddings.shape[1]
     if width <= WIDTH:
-        return side
+        return embeddings
     projection = np.random.default_rng(width).normal(size=(width, WIDTH)) / np.sqrt(WIDTH)
-    return replace(side, embeddings=side.embeddings @ projection.astype(np.float32))
+    return np.asarray(embeddings @ projection.astype(np.float32))
 
 
 class _Neighbours:
     """The labelled reference, as what is known of an image by those nearest to it."""
 
-    def __init__(self, past: Window) -> None:
+    def __init__(self, past: Window, width: int) -> None:
+        self.width = width
         self._past = past
         self._unit = _normed(past.embeddings)
         self._labels = np.asarray(past.labels)
 
-    def rows_of(self, side: Window, *, same: bool = False) -> np.ndarray:
+    def rows_of(self, side: Window | Judged, *, same: bool = False) -> np.ndarray:
         """The regression's columns for each row; the first is the offset.
 
         `same`: the rows are the reference's own, and their group is no neighbour of theirs.
         """
-        near = _normed(side.embeddings) @ self._unit.T
+        near = _normed(_narrow(np.asarray(side.embeddings))) @ self._unit.T
         if same:
             near[self._past.groups[:, None] == self._past.groups[None]] = -2
         count = min(NEIGHBOURS, near.shape[1] - 1)
@@ -291,19 +292,28 @@ def _moved(past: Window, window: Window, rng: np.random.Generator) -> float:
     return max(0.0, distance) / (float(np.mean(typical)) + 1e-9)
 
 
-def _contradiction(judged: Judged | None) -> str | None:
-    """The reason why outcomes and probabilities cannot both be right; None while they can."""
+def _contradiction(fitted: _Calibration, known: _Neighbours, judged: Judged | None) -> str | None:
+    """The reason why outcomes and probabilities cannot both be right; None while they can.
+
+    With embeddings the answers that are right are compared with the regression, too.
+    """
     rows = judged.confirmed_once() if judged is not None else None
     if rows is None or len(rows.truths) < LEAST_OUTCOMES:
         return None
     lost, missed = surprise(rows)
+    hits, expected = rows.outputs.argmax(axis=1) == rows.truths, rows.outputs.max(axis=1)
+    if rows.embeddings is not None and rows.embeddings.shape[1] == known.width:
+        columns = known.rows_of(rows)
+        expected = _chances(fitted, columns)
+        variance = (expected * (1 - expected)).sum() / len(hits) ** 2
+        variance += _error(fitted, columns, expected)
+        missed = float((expected - hits).mean() / np.sqrt(variance + 1e-9))
     away = max(lost, abs(missed))
     if away < CONTRADICTION:
         return None
-    right = float((rows.outputs.argmax(axis=1) == rows.truths).mean())
     return (
-        f"{right:.0%} of {len(rows.truths)} confirmed outcomes are right, "
-        f"{rows.outputs.max(axis=1).mean():.0%} were expected of them ({away:.1f} standard errors)"
+        f"{hits.mean():.0%} of {len(hits)} confirmed outcomes are right; of the same images "
+        f"{expected.mean():.0%} were expected to be ({away:.1f} standard errors)"
     )
 
 
@@ -326,7 +336,7 @@ def _weights(groups: np.ndarray) -> np.ndarray:
     return 1 / sizes[places]
 
 
-def _normed(embeddings: np.ndarray | None) -> np.ndarray:
+def _normed(embeddings: np.ndarray) -> np.ndarray:
     rows = np.asarray(embeddings, np.float32)
     return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-9)
 

@@ -31,6 +31,7 @@ class Judged:
     truths: np.ndarray  # (n,) class numbers
     confirmed: np.ndarray  # (n,) booleans; the others never judge
     groups: np.ndarray  # (n,) near-duplicates, as in `Window`
+    embeddings: np.ndarray | None = None  # (n, width), where all of them were recorded
 
     def confirmed_once(self) -> "Judged":
         """The confirmed rows of a class that the model knows, one of each group."""
@@ -40,9 +41,11 @@ class Judged:
         rows = np.flatnonzero(usable)
         _, first = np.unique(self.groups[rows], return_index=True)
         rows = np.sort(rows[first])
+        embeddings = None if self.embeddings is None else self.embeddings[rows]
         return Judged(
-            self.outputs[rows], self.truths[rows], self.confirmed[rows], self.groups[rows]
-        )
+            self.outputs[rows], self.truths[rows], self.confirmed[rows], self.groups[rows],
+            embeddings,
+        )  # fmt: skip
 
 
 def outcome_signals(

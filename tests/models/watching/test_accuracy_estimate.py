@@ -30,10 +30,11 @@ def harder(rows: int, seed: int) -> Window:
     return window.take(np.argsort(window.outputs.max(axis=1))[:rows])
 
 
-def outcomes(window: Window, shift: int) -> Judged:
+def outcomes(window: Window, shift: int, *, recorded: bool = False) -> Judged:
     assert window.labels is not None
     truths = (window.labels + shift) % CLASSES
-    return Judged(window.outputs[:60], truths[:60], np.ones(60, bool), np.arange(60))
+    embeddings = window.embeddings[:60] if recorded else None
+    return Judged(window.outputs[:60], truths[:60], np.ones(60, bool), np.arange(60), embeddings)
 
 
 def test_later_truth_lies_in_the_interval_of_clean_and_of_harder_images() -> None:
@@ -76,6 +77,8 @@ def test_outcomes_that_contradict_silence_it_and_others_do_not() -> None:
     assert "standard errors" in estimate(window, outcomes(window, 1)).meaning
     assert estimate(window, outcomes(window, 1)).value is None
     assert estimate(window, outcomes(window, 0)).value is not None
+    assert estimate(window, outcomes(window, 0, recorded=True)).value is not None
+    assert estimate(window, outcomes(window, 1, recorded=True)).value is None
     weak = replace(outcomes(window, 1), confirmed=np.zeros(60, bool))
     assert estimate(window, weak).value is not None
 
