@@ -1,6 +1,6 @@
 """Signals of the traffic over time, what was decided on them, and the images that moved most."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.text import counted
 from models.watching.decision_history import PastCheck, PastSignal
@@ -65,7 +65,7 @@ def _decision(newest: DecisionRecord, budget: float) -> Html:
         fact("Alarm budget spent", "-" if newest.spent is None else f"{newest.spent:.2f}",
              f"false alarms of {budget:g} in 90 days, at most"),
     ]  # fmt: skip
-    estimate = [f"{name.replace('_', ' ')}: {value}"
+    estimate = [f"{name.replace('_', ' ')}: {_words(value)}"
                 for name, value in (newest.estimate or {}).items()]  # fmt: skip
     why_not = list(newest.why_not or ())[:CAUSES]
     to_do = joined([element("b", "What would change it: "), sentence(what_would_change(newest))])
@@ -186,7 +186,7 @@ def _incidents(incidents: Sequence[Incident]) -> Html:
     state = "open" if newest.closed_at is None else f"closed {minute(newest.closed_at)}"
     events = [
         (minute(one.at), one.what, one.who,
-         ", ".join(f"{name} {value}" for name, value in one.detail.items() if value))
+         _words({name: value for name, value in one.detail.items() if value}))
         for one in newest.events[-SHOWN:]
     ]  # fmt: skip
     caption = f"{newest.incident_id}, {newest.kind or 'of no known kind yet'}, {state}"
@@ -211,6 +211,17 @@ def _decisions(decisions: Sequence[DecisionRecord]) -> Html:
     ]  # fmt: skip
     head = ("when (UTC)", "decision", "model", "answered by", "why")
     return details("The last decisions", table(head, lines, caption="The newest decisions"))
+
+
+def _words(value: object) -> str:
+    """A value of JSON for people."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {_words(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return str(value)
 
 
 def _number(value: float | None) -> str:

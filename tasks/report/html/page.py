@@ -36,7 +36,10 @@ SECTIONS: dict[str, tuple[str, Callable[[Facts], Html]]] = {
 
 def write_report(ctx: Context, path: Path | None = None, *, days: int = 30) -> Path:
     """Write the page of the workspace; return where it is."""
-    path = path or ctx.workspace.root / "reports" / "report.html"
+    if path is None:
+        path = ctx.workspace.root / "reports" / "report.html"
+        # also in a workspace whose own .gitignore is from an older version
+        write_atomically(path.with_name(".gitignore"), b"*\n")
     write_atomically(path, page(gather(ctx, days=days)).encode())
     return path
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from core.database import writing
+from core.git import git
 from core.workspace import init_workspace
 from labeling.ledger.tables import labels, sources
 from models.registry.versions import releases
@@ -87,6 +88,7 @@ def test_the_page_of_a_workspace_in_which_everything_happened(
     workspace = make_sound_workspace(tmp_path / "work")
     read = report_of(workspace.root, monkeypatch)
     assert (workspace.root / "reports" / "report.html").is_file()
+    assert git(workspace.root, "status", "--porcelain") == ""
     for words in ("hone:0001-", "2 predictions in", "no drift", "snapshot-0001", "hone retrain"):
         assert words in read.text, words
     assert {one["id"] for one in read.all("section")} == set(SECTIONS)
@@ -202,3 +204,12 @@ def test_channels_are_shown_without_their_secrets_and_say_what_fails(
     assert "Token" not in text
     text = Reader(page(full_facts())).text
     assert "fails" in text and "cat, 3 attempts since" in text and "works" in text
+
+
+def test_figures_of_a_decision_are_words_however_they_are_nested() -> None:
+    facts = full_facts()
+    estimate = {"accuracy": {"value": 0.91234, "interval": [0.85, 0.95]}, "rows": 500}
+    newest = replace(facts.decisions[0], estimate=estimate)
+    text = Reader(page(replace(facts, decisions=[newest]))).text
+    assert "accuracy: value 0.912, interval 0.850, 0.950" in text
+    assert "rows: 500" in text
