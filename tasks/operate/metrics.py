@@ -16,10 +16,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from models.registry.halts import current_halt
 from models.registry.overview import Accuracy
 from models.serving.prediction_store import traffic_bytes
-from models.watching.incidents import open_incident_of
 from models.watching.ladder import Step
 from models.watching.outcome_queries import counts_by_period, outcome_counts
 from models.watching.performance import Cell, performance
@@ -156,8 +154,7 @@ def _watch(ctx: Context, status: Status) -> Iterator[Reading]:
     yield Reading(
         "hone_max_lag_seconds", "Between two checks of the traffic, at most.", hours * 3600
     )
-    halted = current_halt(ctx.engine) is not None
-    yield Reading("hone_halted", "1 while the service is halted.", halted)
+    yield Reading("hone_halted", "1 while the service is halted.", status.halt is not None)
     last = status.last_decision
     if last is None:
         return
@@ -220,10 +217,9 @@ def _outcomes(ctx: Context, status: Status) -> Iterator[Reading]:
             yield Reading(name, meaning, getattr(interval, bound), {"bound": bound})
 
 
-def _alerts(ctx: Context, status: Status) -> Iterator[Reading]:
-    with ctx.engine.connect() as connection:
-        incident = open_incident_of(connection)
-    yield Reading("hone_open_incidents", "1 while an incident is open.", incident is not None)
+def _alerts(_: Context, status: Status) -> Iterator[Reading]:
+    open_ = status.incident is not None
+    yield Reading("hone_open_incidents", "1 while an incident is open.", open_)
     yield Reading("hone_open_alerts", "Alerts whose cause stands.", status.alerts.open)
     failing = "Channels of HONE_ALERTS that did not take their message."
     yield Reading("hone_failing_channels", failing, len(status.alerts.failing))
