@@ -170,6 +170,11 @@ def _watch(ctx: Context, status: Status) -> Iterator[Reading]:
     for step in Step:
         meaning = "1 for the step of the ladder that the last check came to."
         yield Reading("hone_decision_step", meaning, last.step == step, {"step": str(step)})
+    for bound in ("low", "value", "high"):
+        estimated = (last.estimate or {}).get(f"estimated_accuracy_{bound}")
+        if estimated is not None:  # else the last check could not tell
+            meaning = "Of the served answers, without truths."
+            yield Reading("hone_estimated_accuracy", meaning, estimated, {"bound": bound})
     yield from _signals(last.signals)
 
 

@@ -19,16 +19,18 @@ import httpx
 import psutil
 import pytest
 
-from core.database import connect
+from core.database import connect, writing
 from core.workspace import Workspace
 from models.judging.verdict import Outcome, Verdict
 from models.registry.versions import champion, record_verdict
+from models.watching.decisions import Evaluation, record_evaluation
+from models.watching.signals import Action
 from tasks.demo import servers
 from tests.examples.test_monitoring import DASHBOARD, MONITORING
 from tests.models.saved_models import png
 from tests.system.deployments import wait_for
 from tests.system.test_service import REPOSITORY, TWO_WORKERS
-from tests.tasks.operate.sound_workspace import make_sound_workspace
+from tests.tasks.operate.sound_workspace import SIGNAL, make_sound_workspace
 
 pytestmark = pytest.mark.system
 WITHOUT_DATA = {"Runs"}  # no Prefect server is configured
@@ -67,7 +69,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     if shutil.which("prometheus") is None:
         pytest.skip("no Prometheus; `apt-get install prometheus` installs it")
     workspace = make_sound_workspace(tmp_path_factory.mktemp("monitoring") / "work")
-    measure_champion(workspace)
+    measure(workspace)
     environment = {"HONE_WORKSPACE": str(workspace.root), **TWO_WORKERS}
     folder = tmp_path_factory.mktemp("servers")
     with (
@@ -85,8 +87,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         yield here
 
 
-def measure_champion(workspace: Workspace) -> None:
-    """A verdict on the champion with its accuracy on the audit."""
+def measure(workspace: Workspace) -> None:
+    """A verdict on the champion with its accuracy on the audit, and a check that estimates it."""
     engine = connect(workspace.database)
     version = champion(engine)
     assert version is not None
@@ -96,6 +98,12 @@ def measure_champion(workspace: Workspace) -> None:
         rows_fingerprint="measured",
         verdict=Verdict(Outcome.PROMOTE, ["first"], {"reported": {"pool": measured}}),
     )  # fmt: skip
+    estimate = {f"estimated_accuracy_{bound}": 0.85 for bound in ("low", "value", "high")}
+    made = Evaluation(
+        version, 3, 2, Action.NONE, "none", "no drift", estimate=estimate, signals=[SIGNAL]
+    )
+    with writing(engine) as connection:
+        record_evaluation(connection, made)
     engine.dispose()
 
 

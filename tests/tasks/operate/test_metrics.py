@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -108,10 +109,15 @@ def test_what_the_last_check_came_to_is_shown(sound: Path) -> None:
     ctx = open_context()
     model = load_status(ctx).champion
     assert model is not None
+    estimate = {f"estimated_accuracy_{name}": 0.5 for name in ("low", "value")}
+    figures: dict[str, Any] = {
+        "evidence": 8.5,
+        "threshold": 7.7,
+        "spent": 0.25,
+        "estimate": estimate,
+    }
     with writing(ctx.engine) as connection:
-        made = Evaluation(
-            model, 3, 2, Action.NONE, "alert", "drift", evidence=8.5, threshold=7.7, spent=0.25
-        )
+        made = Evaluation(model, 3, 2, Action.NONE, "alert", "drift", estimate=estimate, **figures)
         decision = record_evaluation(connection, made)
         open_incident(connection, decision, model=model, kind=None, step="alert")
     halt_service(ctx.engine, policy=HaltPolicy.REFUSE, who="ann", why="the camera is broken")
@@ -121,6 +127,7 @@ def test_what_the_last_check_came_to_is_shown(sound: Path) -> None:
     assert found["hone_alarm_budget_spent"] == [({}, 0.25)]
     assert ({"step": "alert"}, 1) in found["hone_decision_step"]
     assert sum(value for _, value in found["hone_decision_step"]) == 1
+    assert found["hone_estimated_accuracy"] == [({"bound": "low"}, 0.5), ({"bound": "value"}, 0.5)]
     assert found["hone_open_incidents"] == [({}, 1)]
     assert found["hone_halted"] == [({}, 1)]
 
