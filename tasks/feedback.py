@@ -160,22 +160,22 @@ def _pass_on(ctx: Context) -> int:
     """Make samples of images with new truths, and answers of the confirmed; return how many."""
     added = 0
     names = ClassNames(ctx.workspace.class_names)
-    with only_writer(ctx.engine, "answers") as token:
-        while True:
-            with ctx.engine.connect() as connection:
-                after = int(watermark_of(connection, SOURCE) or 0)
-                changed, number = queries.changed_samples(connection, after, AT_ONCE)
-            if number == after:
-                return added
-            _adopt(ctx, changed)
-            with ctx.engine.connect() as connection:
-                rows = _answers(connection, changed, names)
+    while True:
+        with ctx.engine.connect() as connection:
+            after = int(watermark_of(connection, SOURCE) or 0)
+            changed, number = queries.changed_samples(connection, after, AT_ONCE)
+        if number == after:
+            return added
+        _adopt(ctx, changed)
+        with ctx.engine.connect() as connection:
+            rows = _answers(connection, changed, names)
+        with only_writer(ctx.engine, "answers") as token:
             counts = record_answers(
                 ctx.engine, token, rows, source=SOURCE, read=changed,
                 classes=ctx.workspace.class_names, kind=KINDS[ctx.workspace.kind],
                 watermark=str(number),
             )  # fmt: skip
-            added += counts["new"]
+        added += counts["new"]
 
 
 def _adopt(ctx: Context, sample_ids: Sequence[str]) -> None:

@@ -106,10 +106,12 @@ def test_the_service_repeats_no_secret_to_whom_it_refuses(tmp_path: Path) -> Non
     told = {"HONE_WORKSPACE": str(workspace.root), **canaries}
     bearer, basic = canaries["HONE_SERVICE_TOKEN"], canaries["HONE_BACKEND_SECRET"]
     image = {"images": ("a.png", png())}
+    truth = {"prediction_id": "7" * 32, "truth": "cat"}
     with bentoml(ROOT, tmp_path / "serve", told) as server:
         with httpx.Client(base_url=server.url, timeout=60) as line:
             refused = [
                 line.post("/predict", files=image),
+                line.post("/feedback", json=truth),
                 line.post("/predict", files=image, headers={"Authorization": f"Bearer {wrong}"}),
                 line.get("/metrics", headers={"Authorization": f"Bearer {bearer}x"}),
                 line.get("/label-studio/health", auth=("hone", wrong)),
@@ -117,12 +119,13 @@ def test_the_service_repeats_no_secret_to_whom_it_refuses(tmp_path: Path) -> Non
             line.headers["Authorization"] = f"Bearer {bearer}"
             answered = [
                 line.post("/predict", files=image), line.get("/status"), line.get("/metrics"),
+                line.post("/feedback", json=truth),
                 line.get("/docs.json"), line.get("/label-studio/health", auth=("hone", basic)),
             ]  # fmt: skip
             assert httpx.get(f"{server.url}/livez").status_code == 200
         said = {"command lines": command_lines()}
-    assert [reply.status_code for reply in refused] == [401] * 4
-    assert [reply.status_code for reply in answered] == [200] * 5
+    assert [reply.status_code for reply in refused] == [401] * 5
+    assert [reply.status_code for reply in answered] == [200] * 6
     assert b"bentoml" in said["command lines"]
     said |= {str(reply.url): reply.content for reply in (*refused, *answered)}
     said |= {str(path): read(path) for path in tmp_path.rglob("*") if path.is_file()}
