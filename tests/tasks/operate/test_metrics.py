@@ -110,14 +110,10 @@ def test_what_the_last_check_came_to_is_shown(sound: Path) -> None:
     model = load_status(ctx).champion
     assert model is not None
     estimate = {f"estimated_accuracy_{name}": 0.5 for name in ("low", "value")}
-    figures: dict[str, Any] = {
-        "evidence": 8.5,
-        "threshold": 7.7,
-        "spent": 0.25,
-        "estimate": estimate,
-    }
+    figures: dict[str, Any] = {"evidence": 8.5, "threshold": 7.7, "spent": 0.25}
+    figures["estimate"] = estimate
     with writing(ctx.engine) as connection:
-        made = Evaluation(model, 3, 2, Action.NONE, "alert", "drift", estimate=estimate, **figures)
+        made = Evaluation(model, 3, 2, Action.NONE, "alert", "drift", **figures)
         decision = record_evaluation(connection, made)
         open_incident(connection, decision, model=model, kind=None, step="alert")
     halt_service(ctx.engine, policy=HaltPolicy.REFUSE, who="ann", why="the camera is broken")
