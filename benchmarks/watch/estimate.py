@@ -17,7 +17,7 @@ POLICY = WatchPolicy()
 
 def rows(pool: Pool, lives: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Coverage and answers by shift and part, over all shifts, and under concept change."""
-    changes = ["clean", *(name for name, side in pool.shifted.items() if _labels(side).min() >= 0)]
+    changes = ["clean", *with_truths(pool)]
     covered: list[float] = []
     for change in changes:
         for part in PARTS if change != "clean" else (0.0,):
@@ -33,6 +33,11 @@ def rows(pool: Pool, lives: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     yield {"change": "all", "answered": len(covered), "covered": float(np.mean(covered))}
     silent = [_concept(pool, seed + life) for life in range(lives * 3)]
     yield {"change": "concept", "silent": float(np.mean(silent)), "windows": len(silent)}
+
+
+def with_truths(pool: Pool) -> list[str]:
+    """The changes after which images have the classes that they had before."""
+    return [name for name, side in pool.shifted.items() if _labels(side).min() >= 0]
 
 
 def mixed(pool: Pool, change: str, part: float, rng: np.random.Generator) -> tuple[Window, Window]:

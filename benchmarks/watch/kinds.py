@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.watch.estimate import OUTCOMES, REFERENCE, WINDOW, joined, mixed, swapped
+from benchmarks.watch.estimate import (
+    OUTCOMES,
+    REFERENCE,
+    WINDOW,
+    joined,
+    mixed,
+    swapped,
+    with_truths,
+)
 from benchmarks.watch.features import Pool
 from core.image_statistics import STATISTICS
 from models.watching.drift_kinds import DriftKind, kind_of_drift
@@ -36,7 +44,7 @@ def rows(pool: Pool, lives: int, seed: int = 0) -> Iterator[dict[str, Any]]:
 
 def planted(pool: Pool) -> Iterator[tuple[DriftKind, str, Plant]]:
     """Every drift with its kind and how it is planted."""
-    for change in pool.shifted:
+    for change in with_truths(pool):
         for part in PARTS:
             yield DriftKind.COVARIATE, f"{change} {part:.0%}", _covariate(change, part)
     for classes in (3, 5, 7):

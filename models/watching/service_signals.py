@@ -18,8 +18,8 @@ from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
 from models.watching.views import EXEMPLARS, LEVEL, next_state
 
 CATEGORIES = ("format",)  # statistics of which a new value is unexpected
-SIZES = ("width", "height", "aspect", "bytes_per_pixel")  # and those with a range
-WIDER = 2.0  # times the reference's range: still expected
+SIZES = ("width", "height", "aspect")  # and those with a range
+WIDER = 1.0  # doublings (sizes are logarithms of 2) outside the reference's range: still expected
 SLOW = 2.0  # times the usual latency that nine requests of ten stay below
 MOST_SOURCES = 1000
 DISPERSED_FROM = 5  # windows: fewer say nothing about bursts
@@ -90,7 +90,7 @@ def unexpected(reference: Window, window: Window) -> np.ndarray:
         if name in CATEGORIES:
             marked |= np.isfinite(new) & ~np.isin(new, past)
         else:
-            marked |= (new < past.min() / WIDER) | (new > past.max() * WIDER)
+            marked |= (new < past.min() - WIDER) | (new > past.max() + WIDER)
     return marked
 
 

@@ -13,13 +13,13 @@ NAMES = ["lag", "broken", "schema", "refused", "errors", "latency"]
 
 
 def traffic(rows: int, seed: int, broken: int = 0) -> Window:
-    """JPEG files of 300 to 600 pixels of two cameras."""
+    """JPEG files of 300 to 600 pixels of two cameras; sizes are logarithms of 2."""
     rng = np.random.default_rng(seed)
     statistics = rng.normal(size=(rows, len(STATISTICS)))
     statistics[:, STATISTICS.index("format")] = 0
     for name in ("width", "height"):
-        statistics[:, STATISTICS.index(name)] = rng.integers(300, 600, rows)
-    statistics[:, STATISTICS.index("aspect")] = 1 + rng.random(rows)
+        statistics[:, STATISTICS.index(name)] = np.log2(rng.integers(300, 600, rows))
+    statistics[:, STATISTICS.index("aspect")] = rng.random(rows)
     statistics[:, STATISTICS.index("bytes_per_pixel")] = 1 + rng.random(rows)
     return Window.of(
         np.full((rows, 2), 0.5), rng.normal(size=(rows, 3)), statistics,
@@ -66,7 +66,7 @@ def test_each_fault_is_a_signal_of_its_own(name: str, window: Window, more: dict
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("format", 1.0), ("width", 4000), ("height", 10), ("bytes_per_pixel", 9)]
+    ("name", "value"), [("format", 1.0), ("width", 11.0), ("height", 6.0), ("aspect", 2.5)]
 )
 def test_a_format_or_size_that_the_reference_has_not_breaks_the_schema(name, value) -> None:
     window = traffic(200, 1)
@@ -75,6 +75,12 @@ def test_a_format_or_size_that_the_reference_has_not_breaks_the_schema(name, val
     assert signals["schema"].outcome == Shift.DRIFT
     assert set(signals["schema"].exemplars) == set(range(9))
     assert unexpected(traffic(400, 0), window).sum() == 12
+
+
+def test_an_image_of_twice_the_size_is_expected() -> None:
+    window = traffic(200, 1)
+    window.statistics[:12, STATISTICS.index("width")] = np.log2(1100)
+    assert not unexpected(traffic(400, 0), window).any()
 
 
 def test_a_new_source_is_named_once_there_were_others() -> None:
