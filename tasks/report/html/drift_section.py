@@ -28,6 +28,7 @@ from tasks.report.html.words import fact, fact_list, marked, minute, missing, mo
 
 CHARTS = 8  # signals that are drawn, the strongest first
 SHOWN = 14  # signals, and events of an incident, in a table
+QUIET = 0.5  # of the alarm's threshold: signals that never had so much evidence are folded away
 LOUD = frozenset({"label", "retrain", "alert", "halt", "label-served"})  # steps that ask somebody
 CAUSES = 8  # sentences of why, and of why not
 
@@ -92,21 +93,37 @@ def _charts(facts: Facts) -> Html:
     times = [moment(one.decided_at) for one in checks]
     across = time_axis(min(times), max(times))
     marks = [Line(moment(one.released_at), f"release {one.number}") for one in facts.releases]
-    drawn = [_together(checks, across, marks)]
-    most = max(
-        [one.threshold or 0.0 for one in checks[-1:]]
-        + [one.accumulated or 0.0 for check in checks for one in check.signals]
-    )
-    drawn += [_chart(name, checks, across, marks, most) for name in _strongest(checks)]
+    peaks = _peaks(checks)
+    limit = checks[-1].threshold or 0.0
+    most = max([limit, *peaks.values()])
+    loud = [name for name in peaks if peaks[name] >= QUIET * limit]
+    drawn = {name: _chart(name, checks, across, marks, most) for name in [*peaks][:CHARTS]}
+    quiet = [drawing for name, drawing in drawn.items() if name not in loud]
     words = f"{counted(len(checks), 'check')} in the last {facts.days} days; red dots are alarms, "
     words += "upright lines releases. Evidence is a natural logarithm; below 0 there is none."
-    return joined([element("p", words, class_="muted"), element("div", *drawn, class_="charts")])
+    shown = [_together(checks, across, marks), *(drawn[name] for name in drawn if name in loud)]
+    return joined(
+        [
+            element("p", words, class_="muted"),
+            element("div", *shown, class_="charts"),
+            details(
+                f"Signals that stayed quiet ({len(quiet)})",
+                element("div", *quiet, class_="charts"),
+            )
+            if quiet
+            else "",
+        ]
+    )
 
 
-def _strongest(checks: Sequence[PastCheck]) -> list[str]:
-    """The signals of the newest check: those with the most evidence first."""
-    newest = sorted(checks[-1].signals, key=lambda one: -(one.accumulated or 0.0))
-    return [one.name for one in newest[:CHARTS]]
+def _peaks(checks: Sequence[PastCheck]) -> dict[str, float]:
+    """The most evidence that each signal of the newest check had, the highest first."""
+    peaks = {one.name: 0.0 for one in checks[-1].signals}
+    for check in checks:
+        for one in check.signals:
+            if one.name in peaks:
+                peaks[one.name] = max(peaks[one.name], one.accumulated or 0.0)
+    return dict(sorted(peaks.items(), key=lambda peak: -peak[1]))
 
 
 def _together(checks: Sequence[PastCheck], across: Axis, marks: list[Line]) -> Html:

@@ -16,6 +16,7 @@ from core.workspace import init_workspace
 from labeling.ledger.tables import labels, sources
 from models.registry.versions import releases
 from models.serving.prediction_store import predictions
+from models.watching.decision_history import PastCheck, PastSignal
 from models.watching.decisions import decisions
 from tasks.context import open_context
 from tasks.report.html.gather import MOST_CHECKS, MOST_RELEASES
@@ -213,3 +214,14 @@ def test_figures_of_a_decision_are_words_however_they_are_nested() -> None:
     text = Reader(page(replace(facts, decisions=[newest]))).text
     assert "accuracy: value 0.912, interval 0.850, 0.950" in text
     assert "rows: 500" in text
+
+
+def test_signals_that_never_came_near_the_alarm_are_folded_away() -> None:
+    checks = [
+        PastCheck(f"2026-02-0{day}T10:00:00+00:00", "note", 1.0 * day, 7.0,
+                  [PastSignal("ks", "no drift", 0.1, 1.0), PastSignal("psi", "drift", 0.3, peak)])
+        for day, peak in ((1, 8.0), (2, 0.0))
+    ]  # fmt: skip
+    content = page(replace(full_facts(), checks=checks))
+    fold = content.index("Signals that stayed quiet (1)")
+    assert content.index("psi: evidence 0") < fold < content.index("ks: evidence 1")
