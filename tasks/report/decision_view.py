@@ -58,7 +58,9 @@ def _lines(one: DecisionRecord) -> Iterator[tuple[str, str]]:
     for sentence in one.why_not or ():
         yield "why not", sentence
     for name, value in (one.estimate or {}).items():
-        yield name.replace("_", " "), str(value)
+        if value is not None:
+            text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield name.replace("_", " "), text
     if one.cost:
         yield "cost", ", ".join(f"{name} {value}" for name, value in one.cost.items())
     for name, value in (

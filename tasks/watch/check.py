@@ -17,10 +17,11 @@ from models.watching import decisions, incidents
 from models.watching.decisions import Evaluation, Overtaken, WatchState
 from models.watching.evidence import Combined
 from models.watching.ladder import Evidence, LadderRules, Rung, Step, next_rung
-from models.watching.signals import Action, Family, Shift, Signal, WatchPolicy
+from models.watching.signals import Action, Shift, Signal, WatchPolicy
 from models.watching.triggers import Retraining, retraining
 from tasks.context import open_context
 from tasks.retries import is_transient_error
+from tasks.watch.diagnosis import Diagnosis, diagnose
 from tasks.watch.exemplars import exemplars_of
 from tasks.watch.incident_alert import alert_incident
 from tasks.watch.measure import Measured, measure, restarted_states
@@ -56,9 +57,10 @@ def check_window(policy: WatchPolicy) -> str | None:
         return None
     began = time.process_time()
     measured = measure(ctx, model, policy)
+    diagnosis = diagnose(ctx, measured, policy)
     try:
         with writing(ctx.engine) as connection:
-            made = _decide(connection, measured, policy, began)
+            made = _decide(connection, measured, diagnosis, policy, began)
             decision_id = _record(connection, made)
     except Overtaken as error:
         print(error)
@@ -81,11 +83,17 @@ class _Made:
     halt: HaltPolicy | None
 
 
-def _decide(connection: Connection, measured: Measured, policy: WatchPolicy, began: float) -> _Made:
+def _decide(
+    connection: Connection,
+    measured: Measured,
+    diagnosis: Diagnosis,
+    policy: WatchPolicy,
+    began: float,
+) -> _Made:
     """The decision on what was measured, by the ladder and the triggers."""
     ladder = measured.before.state.get("ladder", {})
     around = load_circumstances(connection, measured.model, ladder, policy.cooldown_hours)
-    evidence = evidence_of(measured)
+    evidence = evidence_of(measured, diagnosis)
     training = _training(around, evidence, policy)
     rules = LadderRules(policy.cooldown_hours, policy.halt, policy.halt_below)
     rung = next_rung(evidence, around.standing, rules, retrain=(training.due, training.sentence))
@@ -103,6 +111,7 @@ def _decide(connection: Connection, measured: Measured, policy: WatchPolicy, beg
         why_not=(*measured.missing, *rung.why_not),
         kind=evidence.kind,
         cost=_cost(measured, rung, began),
+        estimate=diagnosis.as_json(),
         exemplars=_exemplars(measured),
         evidence=evidence.log_evidence,
         threshold=evidence.threshold,
@@ -116,7 +125,7 @@ def _decide(connection: Connection, measured: Measured, policy: WatchPolicy, beg
     return _Made(evaluation, rung, state, around, opens, halt)
 
 
-def evidence_of(measured: Measured) -> Evidence:
+def evidence_of(measured: Measured, diagnosis: Diagnosis) -> Evidence:
     """What the ladder goes by."""
     combined = measured.combined
     return Evidence(
@@ -125,16 +134,10 @@ def evidence_of(measured: Measured) -> Evidence:
         alarm=combined.alarm,
         measured=measured.is_measured,
         decay=measured.decayed,
-        kind=_kind(measured),
+        kind=None if diagnosis.kind is None else str(diagnosis.kind.kind),
+        accuracy_high=diagnosis.accuracy_high,
+        accuracy_source="estimated" if diagnosis.measured is None else "measured",
     )
-
-
-def _kind(measured: Measured) -> str | None:
-    """The kind of what drifted; None without an alarm."""
-    if not measured.combined.alarm:
-        return None
-    [first, *_] = _strongest(measured.signals, measured.combined)
-    return "instrumentation fault" if first.family == Family.SERVICE else None
 
 
 def _training(around: Circumstances, evidence: Evidence, policy: WatchPolicy) -> Retraining:

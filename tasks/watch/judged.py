@@ -3,11 +3,9 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from sqlalchemy import Connection
 
 from core.intervals import Interval
-from models.serving import prediction_store
 from models.watching.outcome_queries import judged_counts, judged_rows, last_number
 from models.watching.outcome_signals import Judged
 from models.watching.performance import performance
@@ -42,8 +40,7 @@ def new_judged(
     outputs = np.array(sound["probabilities"].tolist(), np.float32).reshape(-1, width)
     truths = np.array([places.get(name, -1) for name in sound["truth"]], int)
     groups = groups_of(sound["sample_id"].tolist())
-    embeddings = _embeddings(connection, loaded, sound["sample_id"].tolist())
-    judged = Judged(outputs, truths, np.ones(len(sound), bool), groups, embeddings)
+    judged = Judged(outputs, truths, np.ones(len(sound), bool), groups)
     return judged, last
 
 
@@ -58,17 +55,3 @@ def accuracy_since(connection: Connection, model: str, since: str) -> Interval |
     if measured is None or measured.rows < MEASURED_FROM:
         return None
     return measured.accuracy
-
-
-def _embeddings(
-    connection: Connection, loaded: "LoadedModel", sample_ids: list[str]
-) -> np.ndarray | None:
-    """The embeddings of these samples as served; None when one was not recorded."""
-    names = list(dict.fromkeys(sample_ids))
-    table = prediction_store.predictions_of(connection.engine, loaded.version, names)
-    network = loaded.network
-    has, recorded = prediction_store.recorded_predictions(
-        table, outputs=network.output_width, width=network.width
-    )
-    places = pd.Index(table["sample_id"][has]).get_indexer(pd.Index(sample_ids))
-    return None if (places < 0).any() else recorded.embeddings[places]

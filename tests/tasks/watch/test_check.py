@@ -1,6 +1,7 @@
 """A check of served traffic: decided once, recorded whole, and safe to kill anywhere."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from models.serving.prediction_store import predictions
 from models.watching import decisions, incidents
 from models.watching.decisions import DecisionRecord, answer_decision
 from models.watching.incidents import Incident
-from models.watching.outcome_tables import truths
+from models.watching.outcome_tables import truth_counts, truths
+from models.watching.outcomes import COUNTED
 from models.watching.signals import WatchPolicy
 from tasks.context import Context
 from tasks.operate.watch_records import accept_drift
@@ -177,6 +179,7 @@ def test_a_detector_that_fails_does_not_switch_off_the_others(
 
 def judge(ctx: Context, first: int, count: int, *, right: bool) -> None:
     """Truths of predictions, all as served or all another class."""
+    counted: Counter[tuple[str, ...]] = Counter()
     with writing(ctx.engine) as connection:
         query = select(predictions).where(predictions.c.seq.between(first, first + count - 1))
         for row in connection.execute(query.order_by(predictions.c.seq)).all():
@@ -186,6 +189,10 @@ def judge(ctx: Context, first: int, count: int, *, right: bool) -> None:
             values |= {"sample_id": row.sample_id, "hour": now()[:13], "slice": ""}
             values |= {"label": CLASSES[served_class], "truth": truth, "standing": "judges"}
             connection.execute(insert(truths).values(**values))
+            counted[tuple(str(values[name]) for name in COUNTED)] += 1
+        for key, rows in counted.items():
+            named = dict(zip(COUNTED, key, strict=True))
+            connection.execute(insert(truth_counts).values(**named, rows=rows))
 
 
 @pytest.fixture
@@ -257,21 +264,34 @@ def test_a_check_that_another_overtook_records_nothing(
 
 
 def test_the_service_halts_by_the_policy_and_not_without_evidence(
-    ctx: Context, monkeypatch: pytest.MonkeyPatch
+    ctx: Context, labelled: None
 ) -> None:
     policy = WatchPolicy(min_rows=20, window=200, detectors=("ks",), halt="refuse", halt_below=0.5)
     assert served(ctx, 100, policy).step == "none"
     assert current_halt(ctx.engine) is None
-    real = check.evidence_of
-    from dataclasses import replace
-
-    poor = lambda measured: replace(real(measured), accuracy_high=0.4)  # noqa: E731
-    monkeypatch.setattr(check, "evidence_of", poor)
-    made = served(ctx, 100, policy)
+    judge(ctx, 1, 60, right=False)
+    made = checked(ctx, policy)
     assert (made.step, made.incident_id) == ("halt", "incident-0001")
+    assert made.estimate is not None and "on 60 truths" in made.estimate["measured_accuracy"]
     halt = current_halt(ctx.engine)
     assert halt is not None
     assert (halt.policy, halt.decision_id, halt.release) == ("refuse", made.decision_id, 1)
     assert halt.halted_at <= now()
+    again = checked(ctx, policy)
+    assert any("halted already" in line for line in again.why_not or ())
     release_model(ctx, seed=1)
     assert current_halt(ctx.engine) is None
+
+
+def test_the_kind_of_a_drift_is_named_with_its_remedies_and_the_accuracy_estimated(
+    ctx: Context, labelled: None
+) -> None:
+    made = served(ctx, 100)
+    assert made.kind is None
+    assert made.estimate is not None and made.estimate["estimate"]
+    assert "remedies" not in made.estimate
+    made = drifted(ctx)
+    assert made.kind is not None and made.kind != "instrumentation fault"
+    assert (
+        made.estimate is not None and made.estimate["remedies"] and made.estimate["kind_evidence"]
+    )

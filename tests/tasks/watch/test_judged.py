@@ -11,7 +11,7 @@ MODEL = cast(
     Any,
     SimpleNamespace(
         version="hone:0001-a",
-        network=SimpleNamespace(output_width=3, width=4),
+        network=SimpleNamespace(output_width=3),
         card=SimpleNamespace(classes=CLASSES),
     ),
 )
