@@ -14,7 +14,7 @@ from core.workspace import Workspace
 from models.serving.prediction_store import predictions
 from models.watching.feedback_spool import FOLDER, damage_sentence, spool_states
 from models.watching.outcome_tables import outcomes, truth_counts, truths, waiting_outcomes
-from models.watching.outcomes import COUNTED, ClassNames, expected_truths
+from models.watching.outcomes import COUNTED, ClassNames, count_key, expected_truths
 
 WAITS_DAYS = 1  # the watch drains every hour; longer means that nobody does
 REMADE = "`hone fsck --repair` makes it again from the outcomes"
@@ -91,7 +91,7 @@ def _without_outcome(connection: Connection) -> Iterator[str]:
 def _wrong_counts(connection: Connection) -> Iterator[Finding]:
     counted: Counter[tuple[str, ...]] = Counter()
     for row in stream(connection, select(*truths.c[COUNTED])):
-        counted[tuple(row)] += 1
+        counted[count_key(row._asdict())] += 1
     stored = {tuple(row[:-1]): row[-1] for row in stream(connection, select(truth_counts))}
     for key in sorted(counted.keys() | stored.keys()):
         if stored.get(key, 0) != counted[key]:

@@ -4,6 +4,7 @@ Of one person the surest truth is in force, and of equally sure ones the newest;
 history. Between people the surest strength decides; where they differ in it the truth is disputed.
 """
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ from models.watching.outcome_tables import (
 
 RANK = {str(strength): place for place, strength in enumerate(Strength)}  # the surest first
 COUNTED = ("model", "hour", "slice", "standing", "label", "truth")  # the key of a count
+NAMED_TRUTHS = (Standing.JUDGES, Standing.TRAINS)  # of others the text is anything: not in a key
+LONGEST_NAME = 300  # bytes of a class name in a key: PostgreSQL takes 2,704 of a whole one
 HOUR = len("2026-01-31T17")
 
 
@@ -255,12 +258,26 @@ def _replace_truths(
     _count(connection, added=fresh, gone=gone)
 
 
+def count_key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The key under which a truth is counted: of a very long class name its beginning and hash."""
+    truth = row["truth"] if row["standing"] in NAMED_TRUTHS else ""
+    names = _short(row["label"]), _short(truth)
+    return row["model"], row["hour"], row["slice"], row["standing"], *names
+
+
+def _short(name: str) -> str:
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name.encode()[: LONGEST_NAME - 20].decode(errors='ignore')}...{digest}"
+
+
 def _count(
     connection: Connection, *, added: Iterable[Mapping[str, Any]], gone: Iterable[Mapping[str, Any]]
 ) -> None:
     """Change the counts by the rows that were added and that are gone."""
-    by: Counter[tuple[str, ...]] = Counter(tuple(row[name] for name in COUNTED) for row in added)
-    by.subtract(tuple(row[name] for name in COUNTED) for row in gone)
+    by = Counter(map(count_key, added))
+    by.subtract(map(count_key, gone))
     moved = {key: rows for key, rows in by.items() if rows}
     known: dict[tuple[str, ...], int] = {}
     for hours in chunks(sorted({key[1] for key in moved})):

@@ -122,6 +122,10 @@ def test_outcomes_are_corrected_joined_and_made_again_here_too(engine, tmp_path)
     record(
         engine, truth(1, "dog"), truth(1, "eel", under="later"), truth(2, "fox"), truth(3, "cat")
     )
+    rng = random.Random(0)
+    endless = "".join(chr(rng.randrange(0x4E00, 0x9FFF)) for _ in range(1_000))
+    record(engine, truth(2, endless, "ben"))  # a key of it would be too long for an index
+    record(engine, truth(2, "fox", "ben", under="later"))
     serve(engine, ["cat"], first=3)
     with writing(engine) as connection:
         assert join_waiting(connection, NAMES, after_seq=2, to_seq=3) == 1

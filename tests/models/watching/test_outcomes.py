@@ -14,7 +14,7 @@ from core.journal_checks import rows_are_as_journaled
 from core.workspace import Workspace
 from models.watching.outcome_queries import outcome_counts
 from models.watching.outcome_tables import Standing, outcomes, truth_counts, truths
-from models.watching.outcomes import COUNTED, ClassNames, join_classes, join_waiting
+from models.watching.outcomes import ClassNames, count_key, join_classes, join_waiting
 from tests.models.watching.feedback_given import (
     CLASSES,
     NAMES,
@@ -147,6 +147,15 @@ def test_a_truth_of_a_retired_model_counts_for_that_model(engine):
     assert models == ["hone:0000-old"]
 
 
+def test_a_count_has_a_key_that_every_database_takes_and_tells_long_names_apart() -> None:
+    long = "\u5b57" * 900
+    row = {"model": "m", "hour": "h", "slice": "", "label": long, "standing": "judges"}
+    same, other = (count_key({**row, "truth": name}) for name in (long, long + "x"))
+    assert same[4] == same[5] != other[5]
+    assert sum(len(part.encode()) for part in other) < 700
+    assert count_key({**row, "truth": long, "standing": "unknown class"})[5] == ""
+
+
 GIVEN = st.lists(
     st.tuples(
         st.integers(1, 4), st.sampled_from([*CLASSES, "fox"]), st.sampled_from(["ada", "ben"]),
@@ -175,9 +184,9 @@ def test_what_follows_from_outcomes_is_the_same_in_one_part_or_many(rows: list[A
             for start in range(0, len(given_rows), at_once):
                 record(engine, *given_rows[start : start + at_once])
             with engine.connect() as connection:
-                everything = connection.execute(select(truths)).mappings().all()
+                everything = [row._asdict() for row in connection.execute(select(truths))]
                 counted = connection.execute(select(truth_counts)).tuples().all()
-            by = Counter(tuple(row[name] for name in COUNTED) for row in everything)
+            by = Counter(map(count_key, everything))
             assert {tuple(row[:-1]): row[-1] for row in counted} == by
             ends.append(
                 (
