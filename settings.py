@@ -59,6 +59,7 @@ class Settings(BaseSettings):
 
     wandb_api_key: SecretStr | None = Field(default=None, alias="WANDB_API_KEY")
     wandb_project: str = Field(default="hone", alias="WANDB_PROJECT")
+    wandb_mode: str = Field(default="online", alias="WANDB_MODE")  # of W&B: "online", "offline", ..
 
     prefect_api_url: str | None = Field(default=None, alias="PREFECT_API_URL")
     prefect_api_key: SecretStr | None = Field(default=None, alias="PREFECT_API_KEY")
@@ -75,6 +76,13 @@ class Settings(BaseSettings):
                 "address alone, and credentials by their own settings"
             )
         return address
+
+    @property
+    def wandb_key(self) -> str | None:
+        """The key with which runs are sent to W&B; None: they stay in the workspace."""
+        if self.wandb_api_key is None or self.wandb_mode != "online":
+            return None
+        return self.wandb_api_key.get_secret_value()
 
     def variables(self, *fields: str) -> dict[str, str]:
         """The environment variables of these fields, as far as they are set; for workers."""

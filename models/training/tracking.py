@@ -226,7 +226,7 @@ def _address(mirror: Any) -> str | None:
 
 
 def _keep_under(runs: Path) -> None:
-    """Point W&B's caches and settings to `runs` instead of the home folder.
+    """Point W&B's caches and settings to `runs` instead of the home folder; no debug log.
 
     Permanently: W&B reads these variables at any time, also at exit and in other threads.
     """
@@ -235,6 +235,8 @@ def _keep_under(runs: Path) -> None:
         os.environ[f"WANDB_{part}_DIR"] = str(home / part.lower())
     os.environ["WANDB_DIR"] = str(runs)
     os.environ["WANDB_ERROR_REPORTING"] = "false"
+    for name in ("WANDB_DEBUG", "WANDB_CORE_DEBUG"):  # its debug log holds the key
+        os.environ.pop(name, None)
 
 
 def _chart(counts: np.ndarray, classes: Sequence[str]) -> Any:

@@ -33,13 +33,12 @@ def track_verdict(ctx: Context, challenger: str, verdict: Verdict) -> None:
     """Put the figures of a verdict beside the training of its challenger, in files and in W&B."""
     from models.training.tracking import add_verdict
 
-    secret = ctx.settings.wandb_api_key
     add_verdict(
         ctx.workspace.runs,
         challenger,
         verdict_figures(verdict),
         project=ctx.settings.wandb_project,
-        api_key=secret.get_secret_value() if secret else None,
+        api_key=ctx.settings.wandb_key,
     )
 
 

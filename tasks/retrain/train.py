@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from PIL import Image, ImageOps
 from prefect import task
 
 from core.child_environment import environment_without_secrets
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from models.training.train import Trained
 
 LOCK = "training"
+SHOWN_SIDE = 256  # pixels of a mistake in W&B
 DAY, WAIT = 24 * 3600, 300  # seconds
 TRAIN = "train"  # kind of intent: one training for each (snapshot, configuration, code)
 
@@ -129,7 +131,7 @@ def _train(
     table = frozen.load_snapshot(ctx.engine, ctx.workspace, snapshot)
     frozen.fetch_shards(ctx.engine, ctx.workspace, snapshot)
     show = progress(f"Training on {snapshot}")
-    secret = ctx.settings.wandb_api_key
+    key_of_wandb = ctx.settings.wandb_key
     about = {"snapshot": snapshot, "commit": commit, "seed": config.seed}
     about |= {"strategy": _strategy(ctx), "network": asdict(network), "train": asdict(config)}
     about |= {"soft_rows": int((table["split"] == SOFT).sum())}
@@ -138,8 +140,8 @@ def _train(
         f"{snapshot}-{key[:6]}",
         about,
         project=ctx.settings.wandb_project,
-        online=secret is not None,
-        api_key=secret.get_secret_value() if secret else None,
+        online=key_of_wandb is not None,
+        api_key=key_of_wandb,
     ) as run:
 
         def each_epoch(numbers: dict[str, Any]) -> None:
@@ -228,7 +230,7 @@ def _show_results(run: "Run", unseen: pd.DataFrame, outputs: "np.ndarray", ctx: 
     run.confusion(kind.confusion(outputs, truths, classes), classes)
     worst = worst_mistakes(outputs, truths, classes, kind=kind)
     pictures = [
-        decode_image(read_image(ctx.workspace.shards, location_of(unseen.iloc[row])))
+        _square(read_image(ctx.workspace.shards, location_of(unseen.iloc[row])))
         for row in worst["row"]
     ]
     captions = [
@@ -236,6 +238,14 @@ def _show_results(run: "Run", unseen: pd.DataFrame, outputs: "np.ndarray", ctx: 
         for row in worst.itertuples()
     ]
     run.mistakes(pictures, captions)
+
+
+def _square(content: bytes) -> "np.ndarray":
+    """An image as it is shown in W&B, which shows those of one size side by side."""
+    import numpy as np
+
+    image = Image.fromarray(decode_image(content))
+    return np.asarray(ImageOps.pad(image, (SHOWN_SIDE, SHOWN_SIDE)))
 
 
 def _strategy(ctx: Context) -> str:

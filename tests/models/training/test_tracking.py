@@ -48,7 +48,24 @@ with tracked_run(Path("runs"), "one", {CONFIG}) as run:
 """
 
 
-def run_apart(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+WITH_A_KEY = f"""
+import os
+from pathlib import Path
+from models.training import tracking
+
+tracking.INIT_SECONDS = 1
+key = os.environ["WANDB_API_KEY"]
+for name, online in (("offline", False), ("unreachable", True)):
+    with tracking.tracked_run(Path("runs"), name, {CONFIG}, online=online, api_key=key) as run:
+        run.log({{"epoch": 1}})
+        run.summarise(version="hone:" + name)
+    tracking.add_verdict(
+        Path("runs"), "hone:" + name, {{"outcome": "HOLD"}}, api_key=key if online else None
+    )
+"""
+
+
+def run_apart(code: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `code` in a process of its own, in `folder`, with an empty home."""
     (folder / "home").mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
@@ -56,6 +73,7 @@ def run_apart(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
         **kept,
         "HOME": str(folder / "home"),
         "PYTHONPATH": str(Path(__file__).parents[3]),
+        **variables,
     }
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         environment.pop(name, None)
@@ -92,7 +110,7 @@ class Unreachable:
 
 @pytest.fixture(autouse=True)
 def environment_put_back(monkeypatch):
-    for name in ("DIR", "DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ERROR_REPORTING"):
+    for name in ("DIR", "DATA_DIR", "CACHE_DIR", "CONFIG_DIR", "ERROR_REPORTING", "DEBUG"):
         monkeypatch.setenv(f"WANDB_{name}", "")
 
 
@@ -195,6 +213,18 @@ def test_online_is_tried_only_when_asked_for_and_with_a_key(tmp_path, monkeypatc
         assert run.mirrored_to is None
     assert tried == [("offline", None), ("offline", None), ("online", KEY), ("offline", KEY)]
     assert KEY not in caplog.text
+
+
+def test_a_key_is_written_nowhere_whether_runs_stay_here_or_cannot_be_sent(tmp_path):
+    variables = {"WANDB_API_KEY": KEY, "WANDB_MODE": "offline", "WANDB_DEBUG": "true",
+                 "WANDB_CORE_DEBUG": "true", "WANDB_BASE_URL": "http://127.0.0.1:9"}  # fmt: skip
+    ended = run_apart(WITH_A_KEY, tmp_path, **variables)
+    assert ended.returncode == 0, ended.stderr
+    assert "W&B failed at starting online" in ended.stderr
+    assert KEY not in ended.stdout + ended.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len([path for path in files if path.suffix == ".wandb"]) >= 4
+    assert [str(path) for path in files if KEY.encode() in path.read_bytes()] == []
 
 
 def test_the_key_may_not_be_in_the_config(tmp_path, no_mirror):

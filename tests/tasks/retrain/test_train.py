@@ -13,6 +13,7 @@ from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots.table import SnapshotConfig
 from models.network.network import NetworkConfig
 from models.training.train import TrainConfig
+from settings import Settings
 from tasks.collect import freeze
 from tasks.context import open_context
 from tasks.direct_run import direct_runs
@@ -93,3 +94,23 @@ def test_a_training_ends_at_the_next_epoch_once_its_lock_is_lost(
     ):
         train._train(ctx, token, "snapshot-0001", *recipe, key="k", commit="c")
     assert epochs == [1]
+
+
+@pytest.mark.parametrize(
+    ("variables", "key"),
+    [
+        ({}, None),
+        ({"WANDB_API_KEY": "a-key"}, "a-key"),
+        ({"WANDB_API_KEY": "a-key", "WANDB_MODE": "online"}, "a-key"),
+        ({"WANDB_API_KEY": "a-key", "WANDB_MODE": "offline"}, None),
+        ({"WANDB_API_KEY": "a-key", "WANDB_MODE": "disabled"}, None),
+        ({"WANDB_MODE": "online"}, None),
+    ],
+)
+def test_runs_are_sent_with_a_key_unless_the_mode_says_otherwise(
+    variables: dict[str, str], key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Settings().wandb_key == key
