@@ -81,10 +81,18 @@ def ingested_images(
     """The sample that each name stands for, of images that were ingested already."""
     located = find_files(names, folder)
     outcomes = _outcomes(connection, {name: _path(folder, name, located) for name in located})
-    detail = f"it was not ingested; `hone ingest {folder}` takes it"
-    unknown = {name: place if isinstance(place, Absent) else Absent("NOT_INGESTED", detail)
-               for name, place in located.items()}  # fmt: skip
-    return {**unknown, **outcomes}
+    absent = {name: _not_ingested(name, place, folder) for name, place in located.items()}
+    return {**absent, **outcomes}
+
+
+def _not_ingested(name: str, place: str | Absent, folder: Path) -> Absent:
+    """Why a name stands for no sample where no other folder can be named for it."""
+    if isinstance(place, str):
+        return Absent("NOT_INGESTED", f"{short(name)} was not ingested; ingest it first")
+    if place.reason == "NO_SUCH_IMAGE":
+        detail = f"{short(name)} is no file below {folder}; correct the name, or ingest its folder"
+        return Absent(place.reason, detail)
+    return place
 
 
 def find_files(

@@ -74,6 +74,9 @@ def _audit(status: Status) -> str:
     missing = (
         f"; {progress.missing:,} to be asked for by the next rounds" if progress.missing else ""
     )
+    if progress.exhausted:  # rounds alone cannot get there
+        missing = f"; of the {progress.missing:,} missing {progress.left:,} can be asked for: "
+        missing += "ingest more images"
     return f"{progress.labelled:,} of the {progress.needed:,} labels for a verdict{open_}{missing}"
 
 

@@ -11,6 +11,7 @@ from models.serving import prediction_store
 from models.serving.segments import SegmentWriter
 from tasks import ingest
 from tasks.context import open_context
+from tasks.direct_run import direct_runs
 from tasks.operate.status import load_status
 from tasks.operate.status_view import status_lines
 from tests.models.saved_models import png
@@ -77,7 +78,8 @@ def test_a_table_says_more_of_the_images_of_several_folders(
         folder.mkdir()
         (folder / f"{number}.png").write_bytes(png(number))
     places = [str(folder) for folder in folders]
-    ingest.ingest_files.fn(places, 1)
+    with direct_runs():
+        ingest.ingest_files.fn(places, 1)
     (tmp_path / "about.csv").write_text("image,lens\n0.png,50\n1.png,35\n2.png,35\n")
     capsys.readouterr()
     assert ingest.record_metadata.fn(str(tmp_path / "about.csv"), places) == 2
@@ -85,7 +87,7 @@ def test_a_table_says_more_of_the_images_of_several_folders(
     assert lines[0] == (
         "about.csv: lens of 2 images: 2 values new, 0 changed, 0 known, refused: 1 NO_SUCH_IMAGE"
     )
-    assert lines[1].startswith("  line 4: NO_SUCH_IMAGE, '2.png' is no file")
+    assert lines[1].startswith("  line 4: NO_SUCH_IMAGE, '2.png' is no file below")
     assert ingest.record_metadata.fn(str(tmp_path / "about.csv"), places) == 0
     status = load_status(open_context())
     assert status.metadata == ["lens"]

@@ -189,6 +189,12 @@ def test_the_audit_says_how_many_labels_are_missing() -> None:
     assert "12 of the 50 labels for a verdict; 20 open; 18 to be asked for" in page(status)
 
 
+def test_an_audit_that_the_images_at_hand_cannot_fill_says_so() -> None:
+    status = replace(LABELLED, audit_progress=AuditProgress(30, 6, 0, 2))
+    shown = " ".join(page(status).split())
+    assert "of the 24 missing 2 can be asked for: ingest more images" in shown
+
+
 def test_the_status_of_a_workspace_in_which_everything_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
