@@ -30,6 +30,8 @@ CHARTS = 8  # signals that are drawn, the strongest first
 SHOWN = 14  # signals, and events of an incident, in a table
 QUIET = 0.5  # of the alarm's threshold: signals that never had so much evidence are folded away
 LOUD = frozenset({"label", "retrain", "alert", "halt", "label-served"})  # steps that ask somebody
+ESTIMATED = "estimated_accuracy_"  # begins the names of the figures without outcomes
+LISTS = ("kind_evidence", "remedies")  # sentences of an estimate
 CAUSES = 8  # sentences of why, and of why not
 
 
@@ -66,8 +68,6 @@ def _decision(newest: DecisionRecord, budget: float) -> Html:
         fact("Alarm budget spent", "-" if newest.spent is None else f"{newest.spent:.2f}",
              f"false alarms of {budget:g} in 90 days, at most"),
     ]  # fmt: skip
-    estimate = [f"{name.replace('_', ' ')}: {_words(value)}"
-                for name, value in (newest.estimate or {}).items()]  # fmt: skip
     why_not = list(newest.why_not or ())[:CAUSES]
     to_do = joined([element("b", "What would change it: "), sentence(what_would_change(newest))])
     return joined(
@@ -76,10 +76,31 @@ def _decision(newest: DecisionRecord, budget: float) -> Html:
             element("p", newest.reason),
             element("p", to_do, class_="next"),
             _listed("Why", list(newest.why or ())[:CAUSES]),
-            _listed("Accuracy without outcomes", estimate[:CAUSES]),
+            *_diagnosis(newest.estimate or {}),
             details("Why not more", bullets(why_not)) if why_not else "",
         ]
     )
+
+
+def _diagnosis(estimate: Mapping[str, object]) -> list[Html]:
+    """What kind of drift it is by which evidence, what helps, and how right the model is now."""
+    bounds = [estimate.get(f"{ESTIMATED}{name}") for name in ("value", "low", "high")]
+    figures = [f"{name.replace('_', ' ')}: {_words(value)}" for name, value in estimate.items()
+               if value is not None and name not in LISTS
+               and not name.startswith(ESTIMATED)]  # fmt: skip
+    if all(isinstance(one, float | int) for one in bounds):
+        value, low, high = bounds
+        figures.insert(0, f"estimated accuracy {value:.3f} [{low:.3f}, {high:.3f}]")
+    evidence, remedies = (_sentences(estimate.get(name)) for name in LISTS)
+    return [
+        _listed("By what the kind is told", evidence),
+        _listed("What helps", remedies),
+        _listed("Accuracy now", figures[:CAUSES]),
+    ]
+
+
+def _sentences(value: object) -> list[str]:
+    return [str(one) for one in value[:CAUSES]] if isinstance(value, list) else []
 
 
 def _listed(heading: str, sentences: Sequence[str]) -> Html:

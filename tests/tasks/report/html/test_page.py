@@ -207,13 +207,21 @@ def test_channels_are_shown_without_their_secrets_and_say_what_fails(
     assert "fails" in text and "cat, 3 attempts since" in text and "works" in text
 
 
-def test_figures_of_a_decision_are_words_however_they_are_nested() -> None:
+def test_a_decision_shows_its_kind_its_remedies_and_the_accuracy_with_its_interval() -> None:
     facts = full_facts()
-    estimate = {"accuracy": {"value": 0.91234, "interval": [0.85, 0.95]}, "rows": 500}
+    figures = {"value": 0.91234, "low": 0.85, "high": 0.95}
+    estimate: dict[str, object] = {
+        "estimate": "on 500 rows", "measured_accuracy": None,
+        "kind_evidence": ["brightness moved"], "remedies": ["label recent images"],
+        "nested": {"share": 0.5, "of": [1, 2]},
+    } | {f"estimated_accuracy_{name}": value for name, value in figures.items()}  # fmt: skip
     newest = replace(facts.decisions[0], estimate=estimate)
     text = Reader(page(replace(facts, decisions=[newest]))).text
-    assert "accuracy: value 0.912, interval 0.850, 0.950" in text
-    assert "rows: 500" in text
+    for words in ("estimated accuracy 0.912 [0.850, 0.950]", "estimate: on 500 rows",
+                  "brightness moved", "label recent images",
+                  "nested: share 0.500, of 1, 2"):  # fmt: skip
+        assert words in text, words
+    assert "None" not in text and "measured accuracy" not in text
 
 
 def test_signals_that_never_came_near_the_alarm_are_folded_away() -> None:
