@@ -25,6 +25,7 @@ from models.network.images import prepare
 from models.watching.signals import Window
 
 SIZE = 64  # pixels that the network gets
+WIDTH = 128  # of the embeddings
 FRAMES = 5  # of a scene of video
 Picture = np.ndarray
 Change = Callable[[Picture, np.random.Generator], Picture]
@@ -60,16 +61,29 @@ class Pool:
 
 def pools(source: Path, other: Path, cache: Path, lite: Path | None, sizes: Sizes) -> list[Pool]:
     """The development and the reported pool of a set; `other` lends images that are strange."""
-    key = hashlib.sha256(f"{source} {other} {lite} {sizes} 3".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{source} {other} {lite} {sizes} 4".encode()).hexdigest()[:16]
     path = cache / f"watch-{source.stem}-{key}.npz"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **_computed(source, other, lite, sizes))
+        arrays = _computed(source, other, lite, sizes)
+        _reduced(arrays)
+        np.savez(path, **{name: _half(array) for name, array in arrays.items()})
     with np.load(path) as stored:
-        return [_pool(stored, name) for name in ("development", "report")]
+        arrays = {name: stored[name] for name in stored.files}
+    return [_pool(arrays, name) for name in ("development", "report")]
 
 
-def _pool(stored: "np.lib.npyio.NpzFile", name: str) -> Pool:
+def _reduced(arrays: dict[str, np.ndarray]) -> None:
+    """Project all embeddings on principal axes of the development images: a narrower network."""
+    rows = arrays["development-clean-embeddings"]
+    centre = rows.mean(axis=0)
+    turned = np.linalg.svd(np.cov((rows - centre).T))[2][:WIDTH]
+    for name in arrays:
+        if name.endswith("-embeddings"):
+            arrays[name] = (arrays[name] - centre) @ turned.T
+
+
+def _pool(stored: dict[str, np.ndarray], name: str) -> Pool:
     def window(part: str) -> Window:
         at = f"{name}-{part}"
         arrays = (stored[f"{at}-{view}"].astype(np.float32) for view in VIEWS)
@@ -79,6 +93,10 @@ def _pool(stored: "np.lib.npyio.NpzFile", name: str) -> Pool:
     return Pool(
         *map(window, ("clean", "frames", "stills")), {each: window(each) for each in changes}
     )
+
+
+def _half(array: np.ndarray) -> np.ndarray:
+    return array.astype(HALF) if array.dtype == np.float32 else array
 
 
 VIEWS = ("outputs", "embeddings", "statistics")
@@ -99,7 +117,7 @@ def _computed(source: Path, other: Path, lite: Path | None, sizes: Sizes) -> dic
             print(f"{source.stem}, {name}: {len(pictures)} images, {part}", flush=True)
             known = np.full(len(pictures), -1) if at is None else labels[rows[at]]
             for view, numbers in zip(VIEWS, model.describe(part, pictures, rng), strict=True):
-                arrays[f"{name}-{part}-{view}"] = numbers.astype(np.float16)
+                arrays[f"{name}-{part}-{view}"] = numbers.astype(np.float32)
             arrays[f"{name}-{part}-labels"] = known
     return arrays
 

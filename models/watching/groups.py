@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FALSE_NEIGHBOURS = 0.02  # per row of a window: other images that are as near by chance
+FALSE_NEIGHBOURS = 0.08  # per row of a window: other images that are as near by chance
 DIRECTIONS = 64  # that wide embeddings are projected on: enough to tell near from nearest
 SEED = 20_000  # of the projection, which must be the same for reference and window
 
@@ -27,7 +27,7 @@ def groups_of(
     """The number of each row's group: rows that chains of near-duplicates join.
 
     Near is nearer than rows of the reference are to each other, but for a share that joins one row
-    in fifty by chance; in direction alone, all rows of a large shift would be alike. Rows that
+    in twelve by chance; in direction alone, all rows of a large shift would be alike. Rows that
     share a number in `given` (a session; -1: none) are one group too. `nearness` is that of
     `nearest_strangers`, which checks of windows of one size need only once.
     """

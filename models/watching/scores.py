@@ -40,6 +40,9 @@ class Scores:
 
     names: tuple[str, ...]
     edges: np.ndarray  # (scores, CELLS - 1)
+    limits: np.ndarray  # (scores,): how many edges a score has
+    greatest: np.ndarray  # (scores,): value of the reference
+    ties: np.ndarray  # (2, scores): one over the rows at its ends, and one
     centre: np.ndarray
     axes: np.ndarray  # (width, AXES), scaled to a deviation of 1
     near: np.ndarray  # rows of the third, on the axes
@@ -51,19 +54,33 @@ class Scores:
 
     def cells(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """The cell of each row and score, and whether the score is known of the row."""
-        table = self._table(window)
+        return self._cells(self._table(window))
+
+    def _cells(self, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         cells = np.empty(table.shape, np.intp)
         for column, edges in enumerate(self.edges):
             cells[:, column] = np.searchsorted(edges, table[:, column], side="right")
         return cells, np.isfinite(table)
 
     def counted(self, window: Window, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """By score how many rows, by weight, lie in each cell; and the cells, -1 where unknown."""
-        cells, finite = self.cells(window)
+        """By score how many rows, by weight, lie in each cell; and the cells, -1 where unknown.
+
+        A row that equals an end of the reference lies beyond it by the share that a rank among
+        the ties, drawn at random, would put it there.
+        """
+        table = self._table(window)
+        cells, finite = self._cells(table)
         counts = np.stack([
             np.bincount(column[known], weights[known], minlength=CELLS)
             for column, known in zip(cells.T, finite.T, strict=True)
         ])  # fmt: skip
+        scores, last = np.arange(len(counts)), np.maximum(self.limits, 1)
+        for end, here, values, share in (
+            (0, 1, self.edges[:, 0], self.ties[0]), (last, last - 1, self.greatest, self.ties[1])
+        ):  # fmt: skip
+            tied = share * (weights @ (table == values))
+            counts[scores, end] += tied
+            counts[scores, here] -= tied
         return counts, np.where(finite, cells, -1)
 
     def _table(self, window: Window) -> np.ndarray:
@@ -99,6 +116,9 @@ def fit_scores(reference: Window) -> Scores:
     fitted = Scores(
         names=_names(axes.shape[1], np.argsort(-base)[:CLASSES]),
         edges=np.empty((0, CELLS - 1)),
+        limits=np.empty(0, np.intp),
+        greatest=np.empty(0),
+        ties=np.empty((2, 0)),
         centre=centre,
         axes=axes,
         near=(embeddings - centre) @ axes,
@@ -113,9 +133,12 @@ def fit_scores(reference: Window) -> Scores:
     placed = min(COMPONENTS, axes.shape[1]) + len(DISTANCES)
     embedded = slice(len(STATISTICS), len(STATISTICS) + placed)
     counted[third, embedded] = False
-    edges = _edges(np.where(counted & ~known[:, None], table, np.nan))
-    fitted = replace(fitted, edges=edges)
+    ranked = np.where(counted & ~known[:, None], table, np.nan)
+    edges = _edges(ranked)
     limits = np.isfinite(edges).sum(axis=1)
+    greatest = np.where(np.isnan(ranked), -np.inf, ranked).max(axis=0)
+    ties = [1 / (1 + (ranked == end).sum(axis=0)) for end in (edges[:, 0], greatest)]
+    fitted = replace(fitted, edges=edges, limits=limits, greatest=greatest, ties=np.stack(ties))
     cells, finite = fitted.cells(reference)
     counted &= finite
     parts = {"base": ~known, "known": known}

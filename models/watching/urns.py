@@ -190,8 +190,9 @@ def _correlation(counts: np.ndarray, centre: np.ndarray, size: np.ndarray) -> np
     """By how much more than an urn's the counts of a window vary, for a row of it."""
     rows = counts.sum(axis=1)
     due = rows[:, None] * centre
-    cells = np.maximum((due > 0.5).sum(axis=1) - 1, 1)
-    spread = ((counts - due) ** 2 / (due + 0.5)).sum(axis=1) / cells
+    enough = due > 1
+    each = np.where(enough, (counts - due) ** 2 / np.maximum(due, 1), 0.0)
+    spread = each.sum(axis=1) / np.maximum(enough.sum(axis=1) - 1, 1)
     ratio = np.minimum(spread / (1 + (rows - 1) / (size + 1)), MOST_EFFECT)
     return np.asarray(np.where(rows > 1, (ratio - 1) / np.maximum(rows - 1, 1), 0.0))
 

@@ -16,7 +16,7 @@ def test_frames_of_a_scene_are_one_group_and_strangers_are_not() -> None:
     assert len(np.unique(groups)) == 20
     assert group_weights(groups).tolist() == [0.2] * 100
     strangers = RNG.normal(size=(200, 100)).astype(np.float32)
-    assert len(np.unique(groups_of(REFERENCE, strangers))) >= 190
+    assert len(np.unique(groups_of(REFERENCE, strangers))) >= 170
 
 
 def test_sessions_join_rows_that_are_not_alike() -> None:
@@ -37,7 +37,7 @@ def test_a_nearness_that_is_given_is_the_one_of_the_reference() -> None:
 
 def test_images_that_all_drifted_the_same_way_stay_apart() -> None:
     drifted = (RNG.normal(size=(100, 100)) + 5).astype(np.float32)
-    assert len(np.unique(groups_of(REFERENCE, drifted))) >= 90
+    assert len(np.unique(groups_of(REFERENCE, drifted))) >= 80
 
 
 def test_few_rows_and_small_references_have_groups_too() -> None:

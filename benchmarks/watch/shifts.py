@@ -1,0 +1,88 @@
+"""Twelve mild shifts: the share seen within 48 hourly windows, the delay, and what peers see."""
+
+import argparse
+
+import numpy as np
+
+from benchmarks.watch.features import SHIFTS, Pool
+from benchmarks.watch.peers import PEERS, accumulated
+from benchmarks.watch.traffic import Life, checks
+
+CLEAN_HOURS, WITHIN = 24, 48
+OURS, CUSUM = "accumulating test", "e-CUSUM of three views"
+NEVER = 10**6
+Course = dict[str, list[float]]
+
+
+def measure(pool: Pool, given: argparse.Namespace) -> dict[str, float]:
+    """The share seen by each rule, in mean over the shifts; a table of delays is printed."""
+    first = 5000 if given.use == "report" else 4000
+    thresholds = _thresholds(pool, given, first)
+    within = min(WITHIN, given.hours)
+    delays: dict[str, list[float]] = {}
+    for shift in SHIFTS:
+        for number in range(given.lives):
+            for rule, delay in _delays(pool, shift, first + number, thresholds, within).items():
+                delays.setdefault(rule, []).append(delay)
+        words = [
+            f"{rule} {np.mean(np.array(each[-given.lives :]) <= within):.2f}"
+            for rule, each in delays.items()
+        ]
+        ours = np.median(delays[OURS][-given.lives :])
+        print(f"  {shift:18} {', '.join(words)}; median {ours:.0f} h", flush=True)
+    shares = {rule: float(np.mean(np.array(each) <= within)) for rule, each in delays.items()}
+    for rule, share in shares.items():
+        seen = [delay for delay in delays[rule] if delay <= within]
+        delay = np.median(seen) if seen else np.nan
+        print(f"  {rule:24} sees {share:.2f}, median delay of those {delay:.0f} h; of all "
+              f"{min(np.median(delays[rule]), 999):.0f} h")  # fmt: skip
+    return shares
+
+
+def _life(pool: Pool, seed: int) -> Life:
+    rows, reference = min(200, len(pool.clean) // 4), min(1000, len(pool.clean) // 2)
+    return Life(pool, "iid", seed, rows=rows, reference=reference)
+
+
+def _thresholds(pool: Pool, given: argparse.Namespace, first: int) -> dict[str, float]:
+    """The largest value of each peer in clean windows: about their false alarms in as many."""
+    values: Course = {name: [] for name in (*PEERS, CUSUM)}
+    lives = 2 * given.lives
+    for number in range(lives):
+        life = _life(pool, first + 500 + number)
+        course: Course = {name: [] for name in PEERS}
+        for _ in range(CLEAN_HOURS if given.images is None else 3):
+            window = life.window()
+            for name, peer in PEERS.items():
+                course[name].append(peer(life.reference, window))
+        for name in PEERS:
+            values[name] += course[name]
+        values[CUSUM] += accumulated(course["KS of three views"])
+    print(
+        f"  thresholds of the peers: the largest of {len(values[CUSUM])} clean windows", flush=True
+    )
+    return {name: max(each) for name, each in values.items()}
+
+
+def _delays(
+    pool: Pool, shift: str, seed: int, thresholds: dict[str, float], within: int
+) -> dict[str, float]:
+    """The hours until each rule alarms after the shift began; NEVER when it does not."""
+    life = _life(pool, seed)
+    hours = CLEAN_HOURS + within
+    windows = [life.window(shift if hour >= CLEAN_HOURS else None) for hour in range(hours)]
+    ours = np.flatnonzero([alarm for alarm, _ in checks(life, iter(windows))])
+    delays = {OURS: _first(ours, CLEAN_HOURS)}
+    course: Course = {}
+    for name, peer in PEERS.items():
+        after = [peer(life.reference, window) for window in windows[CLEAN_HOURS:]]
+        course[name] = after
+        delays[name] = _first(np.flatnonzero(np.array(after) > thresholds[name]), 0)
+    levels = np.array(accumulated(course["KS of three views"]))
+    delays[CUSUM] = _first(np.flatnonzero(levels > max(thresholds[CUSUM], np.log(2160))), 0)
+    return delays
+
+
+def _first(alarms: np.ndarray, since: int) -> float:
+    later = alarms[alarms >= since]
+    return float(later[0] - since + 1) if len(later) else float(NEVER)
