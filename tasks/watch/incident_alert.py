@@ -58,12 +58,12 @@ def _lines(made: Evaluation) -> Iterator[str]:
     if made.kind:
         yield f"kind of drift: {made.kind}"
     strongest = sorted(made.signals, key=lambda one: one.accumulated, reverse=True)
-    for one in strongest[:SIGNALS]:
-        value = "" if one.value is None else f" {one.value:.3g}"
-        yield f"{one.name}{value}: {one.outcome}, {one.meaning}"
+    for signal in strongest[:SIGNALS]:
+        number = "" if signal.value is None else f" {signal.value:.3g}"
+        yield f"{signal.name}{number}: {signal.outcome}, {signal.meaning}"
     for name, value in made.estimate.items():
-        yield f"{name.replace('_', ' ')}: {value}"
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                yield f"{name.replace('_', ' ')}: {one}"
     if labels := made.cost.get("labels"):
         yield f"cost: {counted(labels, 'label')}"
-    for sentence in made.why:
-        yield f"why: {sentence}"

@@ -24,7 +24,8 @@ SIGNAL = Signal(
 DRIFT = Evaluation(
     model="hone:0001-a", first_seq=1, last_seq=300, action=Action.LABEL_SERVED, step="label",
     reason="The traffic has drifted.", why=("label: alarm",), kind="covariate",
-    cost={"labels": 150}, estimate={"accuracy": 0.8}, exemplars=["p-1", "p-2"],
+    cost={"labels": 150}, exemplars=["p-1", "p-2"],
+    estimate={"measured_accuracy": 0.8, "low": None, "remedies": ["relabel", "roll back"]},
     incident_id="incident-0001", signals=(SIGNAL,),
 )  # fmt: skip
 
@@ -54,9 +55,10 @@ def test_the_alert_has_numbers_images_and_the_command_to_act(engine: Engine) -> 
         "model hone:0001-a, predictions 1 to 300",
         "kind of drift: covariate",
         "martingale 0.5: drift, it is darker",
-        "accuracy: 0.8",
+        "measured accuracy: 0.8",
+        "remedies: relabel",
+        "remedies: roll back",
         "cost: 150 labels",
-        "why: label: alarm",
     ]
     assert (alert.kind, alert.command) == (Kind.INCIDENT, "hone label")
     assert alert.exemplars == ("p-1", "p-2")
