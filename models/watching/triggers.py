@@ -46,7 +46,7 @@ def retraining(
         sentence = f"{cause}, but {since:.1f} h since the last training, {cooldown_hours:g} h apart"
         return Retraining(False, sentence, f"{cooldown_hours - since:.1f} h to pass")
     by_drift = facts.drift and retrain_when != NEVER
-    wanted = _missing_answers(facts) if by_drift else _missing_labels(facts)
+    wanted = missing_answers(facts) if by_drift else _missing_labels(facts)
     if wanted:
         return Retraining(False, f"{cause}; it waits for {wanted}", wanted)
     return Retraining(True, f"{cause}, and {facts.untrained} has new labels to learn from")
@@ -74,7 +74,7 @@ def _cause(
     return None, f"{drift}, {decay} (retrain_when is {retrain_when!r}){old}"
 
 
-def _missing_answers(facts: RetrainFacts) -> str | None:
+def missing_answers(facts: RetrainFacts) -> str | None:
     """What a training on drift waits for: the answers about what drifted, in a snapshot."""
     if facts.round_id is None:
         full = facts.labels_left == 0

@@ -29,6 +29,7 @@ from models.training.trainable import missing_for_training
 from tasks.context import Context, open_context
 from tasks.report.artifacts import progress
 from tasks.retries import is_lock_busy
+from tasks.watch.standing import print_awaited_answers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +60,8 @@ def choose_snapshot(name: str | None) -> str | None:
     if chosen is None:
         print("nothing to train on: there is no snapshot; `hone collect` cuts one from the answers")
         return None
+    if name is None:
+        print_awaited_answers(ctx)
     missing = missing_for_training(frozen.load_snapshot(ctx.engine, ctx.workspace, chosen))
     if missing and name:
         raise ValueError(f"{chosen} cannot be trained on: {missing}")

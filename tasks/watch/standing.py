@@ -8,14 +8,15 @@ from typing import Any
 from sqlalchemy import Connection
 
 from core.database import now
-from labeling.ledger.overview import RoundProgress, round_progress
+from labeling.ledger.overview import RoundProgress, round_progress, snapshot_names
 from labeling.snapshots.publish import count_changed_labels, newest_snapshot, snapshot_time
 from models.registry.halts import halt_of, last_halt
-from models.registry.versions import model_times, release_of, snapshot_of
+from models.registry.versions import champion_of, model_times, release_of, snapshot_of
 from models.watching.decisions import DecisionRecord, last_asking
 from models.watching.incidents import Incident, open_incident_of
 from models.watching.ladder import Standing, Step
-from models.watching.triggers import RetrainFacts
+from models.watching.triggers import RetrainFacts, missing_answers
+from tasks.context import Context
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,19 @@ def load_circumstances(
     return Circumstances(incident, standing, _facts(connection, standing, progress, ladder, at))
 
 
+def print_awaited_answers(ctx: Context) -> None:
+    """Print which answers an open drift waits for: a training without them learns nothing of it."""
+    with ctx.engine.connect() as connection:
+        model = champion_of(connection)
+        if model is None:
+            return
+        hours = ctx.policies.watch.cooldown_hours
+        facts = load_circumstances(connection, model, {}, hours).facts
+    awaited = missing_answers(facts) if facts.drift else None
+    if awaited is not None:
+        print(f"the drift of the traffic is not learnt yet: it waits for {awaited}")
+
+
 def hours_between(first: str, last: str) -> float:
     """The hours from one moment to another, as the database has them."""
     return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds() / 3600
@@ -95,9 +109,9 @@ def _knows(
 
 def _has_answers(connection: Connection, snapshot: str | None, progress: RoundProgress) -> bool:
     """Whether a snapshot was cut after the last answer of a round."""
-    if snapshot is None or progress.last_answer_at is None:
+    if snapshot not in snapshot_names(connection) or progress.last_answer_at is None:
         return False
-    return snapshot_time(connection, snapshot) >= progress.last_answer_at
+    return snapshot_time(connection, str(snapshot)) >= progress.last_answer_at
 
 
 def _facts(
