@@ -13,6 +13,7 @@ from core.workspace import init_workspace
 from models.registry.halts import HaltPolicy, halt_service
 from models.serving.prediction_store import drain
 from models.serving.segments import SegmentWriter
+from models.watching.accuracy_estimate import AccuracyEstimate
 from models.watching.alerts import Alert, Kind, due_messages, raise_alert, record_attempts
 from models.watching.decisions import Evaluation, record_evaluation
 from models.watching.incidents import open_incident
@@ -20,6 +21,7 @@ from models.watching.signals import Action
 from tasks.context import alert_channels, open_context
 from tasks.operate.metrics import LastExposition, exposition, readings, seconds_of
 from tasks.operate.status import load_status
+from tasks.watch.diagnosis import Diagnosis
 from tests.counted_work import lines_run
 from tests.models.serving.test_prediction_store import served
 from tests.tasks.operate.sound_workspace import make_sound_workspace
@@ -109,7 +111,7 @@ def test_what_the_last_check_came_to_is_shown(sound: Path) -> None:
     ctx = open_context()
     model = load_status(ctx).champion
     assert model is not None
-    estimate = {f"estimated_accuracy_{name}": 0.5 for name in ("low", "value")}
+    estimate = Diagnosis(estimate=AccuracyEstimate(0.5, 0.25, 0.75, 9, 9, "of nine rows")).as_json()
     figures: dict[str, Any] = {"evidence": 8.5, "threshold": 7.7, "spent": 0.25}
     figures["estimate"] = estimate
     with writing(ctx.engine) as connection:
@@ -123,7 +125,8 @@ def test_what_the_last_check_came_to_is_shown(sound: Path) -> None:
     assert found["hone_alarm_budget_spent"] == [({}, 0.25)]
     assert ({"step": "alert"}, 1) in found["hone_decision_step"]
     assert sum(value for _, value in found["hone_decision_step"]) == 1
-    assert found["hone_estimated_accuracy"] == [({"bound": "low"}, 0.5), ({"bound": "value"}, 0.5)]
+    estimated = {labels["bound"]: value for labels, value in found["hone_estimated_accuracy"]}
+    assert estimated == {"low": 0.25, "value": 0.5, "high": 0.75}
     assert found["hone_open_incidents"] == [({}, 1)]
     assert found["hone_halted"] == [({}, 1)]
 
