@@ -159,14 +159,16 @@ def _good(
 def _pass_on(ctx: Context) -> int:
     """Make samples of images with new truths, and answers of the confirmed; return how many."""
     added = 0
+    gone: list[str] = []  # of images that are: a sentence about the first, nothing of the others
     names = ClassNames(ctx.workspace.class_names)
     while True:
         with ctx.engine.connect() as connection:
             after = int(watermark_of(connection, SOURCE) or 0)
             changed, number = queries.changed_samples(connection, after, AT_ONCE)
         if number == after:
+            _print_gone(gone)
             return added
-        _adopt(ctx, changed)
+        gone += _adopt(ctx, changed)
         with ctx.engine.connect() as connection:
             rows = _answers(connection, changed, names)
         with only_writer(ctx.engine, "answers") as token:
@@ -178,20 +180,27 @@ def _pass_on(ctx: Context) -> int:
         added += counts["new"]
 
 
-def _adopt(ctx: Context, sample_ids: Sequence[str]) -> None:
-    """Make samples of the served images among these that are none yet."""
+def _print_gone(gone: Sequence[str]) -> None:
+    if gone:
+        more = f", and so are {len(gone) - 1:,} more" if len(gone) > 1 else ""
+        print(f"{gone[0]}{more}; their truths judge and train nothing")
+
+
+def _adopt(ctx: Context, sample_ids: Sequence[str]) -> list[str]:
+    """Make samples of the served images among these that are none yet.
+
+    Returned is a sentence about the first one that is gone, and nothing in place of the others.
+    """
     with ctx.engine.connect() as connection:
         known = set(known_samples(connection, sample_ids))
         rows = queries.served_rows(connection, [one for one in sample_ids if one not in known])
+    gone: list[str] = []
     if rows:
-        gone: list[str] = []
         images = served_images(ctx.workspace.traffic, rows, left_out=gone.append)
         intake = adopt(ctx.engine, ctx.workspace, images, audit=ctx.policies.audit)
-        if gone:
-            more = f", and so are {len(gone) - 1} more" if len(gone) > 1 else ""
-            print(f"{gone[0]}{more}; their truths judge and train nothing")
         if intake.added or intake.refused:
             print_intake(intake, "images with feedback")
+    return [*gone[:1], *[""] * (len(gone) - 1)]  # a million sentences would take memory
 
 
 def _answers(connection: Connection, sample_ids: Sequence[str], names: ClassNames) -> pd.DataFrame:

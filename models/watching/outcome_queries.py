@@ -129,12 +129,6 @@ def slices_of(connection: Connection, model: str) -> list[str]:
     return sorted(connection.scalars(select(truth_counts.c.slice).where(*mine).distinct()))
 
 
-def judged_models(connection: Connection) -> list[str]:
-    """The models whose predictions have a truth that judges, by version."""
-    judging = truth_counts.c.standing == Standing.JUDGES
-    return sorted(connection.scalars(select(truth_counts.c.model).where(judging).distinct()))
-
-
 def judged_rows(
     connection: Connection, model: str, *, after: int = 0, limit: int = 100_000
 ) -> "pd.DataFrame":

@@ -4,7 +4,7 @@ Pure: a count is the number of predictions of one class whose truth is another o
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,26 +36,6 @@ class Performance:
     f1: Interval  # the mean over the classes
     false_positive_rate: Interval | None  # the mean over the classes, as F1
     classes: tuple[ClassPerformance, ...]
-
-
-@dataclass(frozen=True)
-class Decay:
-    """Whether F1 has fallen by more than a margin since a release."""
-
-    released: Interval
-    present: Interval
-    margin: float
-    is_shown: bool  # even the bounds nearest to each other are further apart than the margin
-    is_likely: bool  # the values are
-    excluded: bool  # even the bounds furthest from each other are not
-
-    def __str__(self) -> str:
-        fall = self.released.value - self.present.value
-        return (
-            f"F1 was {self.released} on {self.released.rows:,} rows at the release and is "
-            f"{self.present} on {self.present.rows:,}: {fall:+.3f} lower, the margin is "
-            f"{self.margin:g}"
-        )
 
 
 def performance(counts: Mapping[Cell, int], *, alpha: float = ALPHA) -> Performance | None:
@@ -92,29 +72,6 @@ def confusion(counts: Mapping[Cell, int], names: Sequence[str]) -> np.ndarray:
         if rows:
             matrix[at[label], at[truth]] += rows
     return matrix
-
-
-def cells(labels: Iterable[str], truths: Iterable[str]) -> dict[Cell, int]:
-    """The counts of rows."""
-    counts: dict[Cell, int] = {}
-    for cell in zip(labels, truths, strict=True):
-        counts[cell] = counts.get(cell, 0) + 1
-    return counts
-
-
-def decay(released: Interval, present: Interval, *, margin: float) -> Decay:
-    """How F1 stands against what it was at the release."""
-    fall = released.value - present.value
-    apart = math.hypot(released.value - released.low, present.high - present.value)
-    further = math.hypot(released.high - released.value, present.value - present.low)
-    return Decay(
-        released,
-        present,
-        margin,
-        is_shown=fall - apart > margin,
-        is_likely=fall > margin,
-        excluded=fall + further <= margin,
-    )
 
 
 def _share(successes: float, rows: float, alpha: float) -> Interval | None:

@@ -18,7 +18,7 @@ from models.serving.feedback_records import fields_of_record
 from models.serving.prediction_store import drain
 from models.serving.segment_reader import Record, scan
 from models.watching.feedback_spool import drain_spool
-from models.watching.outcome_queries import judged_models, judged_rows
+from models.watching.outcome_queries import judged_rows
 from models.watching.outcome_tables import outcomes
 from models.watching.outcomes import ClassNames
 from tasks.demo import servers
@@ -66,9 +66,7 @@ def test_a_truth_is_joined_with_the_answer_that_it_is_about(running: Running) ->
     assert given.json()["outcomes"][2]["error"]["position"] == 2
     take_in(running)
     with running.engine.connect() as connection:
-        [model] = judged_models(connection)
-        joined = judged_rows(connection, model)
-    assert model == answered[0]["model"]
+        joined = judged_rows(connection, answered[0]["model"])
     assert joined["label"].tolist() == [answer["label"] for answer in answered]
     assert joined["truth"].tolist() == ["eel", "eel"]
 

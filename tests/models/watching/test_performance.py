@@ -1,17 +1,18 @@
 """Accuracy, precision, recall, F1 and false positives, and whether their intervals hold."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from core.intervals import Interval
-from models.watching.performance import Performance, cells, decay, performance
+from models.watching.performance import Performance, performance
 
 
 def made(labels: list[str], truths: list[str]) -> Performance:
-    one = performance(cells(labels, truths))
+    one = performance(Counter(zip(labels, truths, strict=True)))
     assert one is not None
     return one
 
@@ -63,24 +64,3 @@ def test_the_interval_of_the_mean_f1_holds_and_is_not_idle(accuracy: float, rows
     width = np.mean([one.high - one.low for one in intervals])
     assert covered >= 0.92
     assert width <= 4.5 * np.std([one.value for one in intervals])
-
-
-def f1(value: float, half: float) -> Interval:
-    return Interval(value, value - half, value + half, 100)
-
-
-@pytest.mark.parametrize(
-    ("present", "shown", "likely", "excluded"),
-    [
-        (f1(0.70, 0.02), True, True, False),
-        (f1(0.84, 0.08), False, True, False),
-        (f1(0.90, 0.08), False, False, False),
-        (f1(0.90, 0.01), False, False, True),
-    ],
-)
-def test_a_decay_is_shown_likely_open_or_excluded(
-    present: Interval, shown: bool, likely: bool, excluded: bool
-) -> None:
-    one = decay(f1(0.9, 0.03), present, margin=0.05)
-    assert (one.is_shown, one.is_likely, one.excluded) == (shown, likely, excluded)
-    assert "the margin is 0.05" in str(one)
