@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.watch import cost, power, quarters, shifts
 from benchmarks.watch.features import Sizes, pools
+from benchmarks.watch.peers import PEERS
 
 COMMANDS = {
     "quarters": quarters.measure,
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lite", type=Path, help="where EfficientNet-Lite0 was installed")
     parser.add_argument("--lives", type=int, default=8, help="of each set and kind of traffic")
     parser.add_argument("--hours", type=int, default=2160, help="of a quarter")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--use", choices=("development", "report"), default="report")
     parser.add_argument("--images", type=int, help="a number for a quick try")
     given = parser.parse_args(arguments)

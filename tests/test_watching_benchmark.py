@@ -9,6 +9,7 @@ from PIL import Image
 
 from benchmarks.watch import cost, features, power, quarters, shifts
 from benchmarks.watch.features import SHIFTS, Pool, Sizes, pools
+from benchmarks.watch.peers import PEERS
 from benchmarks.watch.traffic import KINDS
 
 SIZES = Sizes(clean=60, shifted=20, scenes=20, stills=40, taught=60)
@@ -32,7 +33,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     return made[1]
 
 
-GIVEN = argparse.Namespace(lives=1, hours=3, use="report", images=60)
+GIVEN = argparse.Namespace(lives=1, hours=3, use="report", images=60, peers=[*PEERS])
 
 
 def test_quarters_count_the_alarms_of_every_kind_of_traffic(pool: Pool) -> None:
