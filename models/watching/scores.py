@@ -19,6 +19,7 @@ COMPONENTS = 12  # axes of the embeddings that are scores themselves
 AXES = 24  # that distances are measured on
 CLASSES = 10  # the most frequent ones, whose probability is a score
 QUANTILES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+MOST_FITTED = 1000  # rows that axes are fitted on, of a third of the reference
 CELLS = len(QUANTILES) + 3  # with one below and one above all of the reference
 DISTANCES = ("embedding distance", "nearest image", "outside of the axes")
 CERTAINTY = ("confidence", "entropy", "margin")
@@ -109,7 +110,11 @@ def fit_scores(reference: Window) -> Scores:
     known = np.zeros(len(reference), bool) if reference.known is None else reference.known
     known = known & bool((~known).any())  # a reference of known rows only is the base itself
     base_rows = np.flatnonzero(~known)
-    third = base_rows[np.random.default_rng(0).permutation(len(base_rows))[: len(base_rows) // 3]]
+    third = base_rows[
+        np.random.default_rng(0).permutation(len(base_rows))[
+            : min(len(base_rows) // 3, MOST_FITTED)
+        ]
+    ]
     embeddings = np.asarray(reference.embeddings[third], np.float32)
     centre, axes = _axes(embeddings)
     base = shares[base_rows].mean(axis=0)

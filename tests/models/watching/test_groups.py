@@ -1,7 +1,9 @@
 """Near-duplicates are one group, strangers are not, and sessions may be joined."""
 
 import numpy as np
+import pytest
 
+from models.watching import groups
 from models.watching.groups import group_weights, groups_of, nearest_strangers
 
 RNG = np.random.default_rng(0)
@@ -33,6 +35,14 @@ def test_a_nearness_that_is_given_is_the_one_of_the_reference() -> None:
     stricter = nearest_strangers(REFERENCE, 1000)
     assert stricter.cosine > given.cosine
     assert stricter.distance < given.distance
+
+
+def test_a_long_reference_is_thinned_before_all_its_pairs_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(groups, "COMPARED", 100)
+    thinned = nearest_strangers(REFERENCE, 50)
+    assert thinned == nearest_strangers(REFERENCE[::3], 50)
 
 
 def test_images_that_all_drifted_the_same_way_stay_apart() -> None:
