@@ -56,9 +56,10 @@ def traffic_section(facts: Facts) -> Html:
     marks = [Line(moment(one.released_at), f"release {one.number}") for one in facts.releases]
     count = facts.traffic.step * len(rows)
     sampled = f", of which one in {facts.traffic.step:,} was read" if facts.traffic.step > 1 else ""
+    length = name if name[0].isdigit() else f"one {name}"
     intro = (
         f"{'About ' if sampled else ''}{count:,} predictions in the last {facts.days} days{sampled}"
-        f"; each part is one {name} (UTC), intervals are of 95 %."
+        f"; parts of {length} (UTC), intervals of 95 %."
     )
     return section(
         "traffic",

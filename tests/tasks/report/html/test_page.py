@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from core.workspace import init_workspace
 from labeling.ledger.tables import labels, sources
 from models.registry.versions import releases
 from models.serving.prediction_store import predictions
+from models.serving.traffic_history import TrafficSample
 from models.watching.decision_history import PastCheck, PastSignal
 from models.watching.decisions import decisions
 from tasks.context import open_context
@@ -233,3 +235,19 @@ def test_signals_that_never_came_near_the_alarm_are_folded_away() -> None:
     content = page(replace(full_facts(), checks=checks))
     fold = content.index("Signals that stayed quiet (1)")
     assert content.index("psi: evidence 0") < fold < content.index("ks: evidence 1")
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"), [(0.5, "parts of one minute"), (3, "parts of 10 minutes"),
+                         (40, "parts of one hour"), (24 * 20, "parts of one day")]
+)  # fmt: skip
+def test_traffic_is_shown_in_parts_that_fit_its_span(hours: float, words: str) -> None:
+    facts = full_facts()
+    first, last = facts.traffic.rows[:2]
+    began = datetime(2026, 2, 1, tzinfo=UTC)
+    rows = [
+        replace(first, served_at=began.isoformat()),
+        replace(last, served_at=(began + timedelta(hours=hours)).isoformat()),
+    ]
+    text = Reader(page(replace(facts, traffic=TrafficSample(rows, 1)))).text
+    assert words in text
