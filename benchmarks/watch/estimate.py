@@ -1,5 +1,6 @@
 """How often later truth lies in the interval of the accuracy that was estimated without it."""
 
+import argparse
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,16 @@ from models.watching.signals import WatchPolicy, Window
 REFERENCE, WINDOW, OUTCOMES = 1000, 500, 50
 PARTS = (0.1, 0.3, 1.0)  # of the window that is shifted
 POLICY = WatchPolicy()
+
+
+def measure(pool: Pool, given: argparse.Namespace) -> None:
+    """Print a line for each row."""
+    for row in rows(pool, given.lives):
+        print("  ".join(f"{name} {_word(value)}" for name, value in row.items()), flush=True)
+
+
+def _word(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def rows(pool: Pool, lives: int, seed: int = 0) -> Iterator[dict[str, Any]]:

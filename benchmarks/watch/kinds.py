@@ -1,5 +1,6 @@
 """How often the kind of a planted drift is told right, with 500 rows and 50 outcomes."""
 
+import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,6 +27,16 @@ POLICY = WatchPolicy()
 PARTS = (0.3, 1.0)  # of the window that has a covariate shift
 Planted = tuple[Window, Window, np.ndarray]  # reference, window and the truths of its rows
 Plant = Callable[[Pool, np.random.Generator], Planted]
+
+
+def measure(pool: Pool, given: argparse.Namespace) -> None:
+    """Print a line for each row."""
+    for row in rows(pool, given.lives):
+        print("  ".join(f"{name} {_word(value)}" for name, value in row.items()), flush=True)
+
+
+def _word(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def rows(pool: Pool, lives: int, seed: int = 0) -> Iterator[dict[str, Any]]:

@@ -31,6 +31,7 @@ MOST_FAR = 0.12  # share of the window that may be far
 WIDTH = 128  # of the embeddings, beyond which they are projected
 AXES = 40  # of the embeddings, that the classifier has
 CLASSIFIER_RIDGE = 10.0
+CLOSE = 1e-3  # a step of Newton's after which there is none
 LARGEST_STEP = 0.5  # of a coefficient: a whole step of Newton's may go far beyond the solution
 CONTRADICTION = 2.58  # standard errors between outcomes and estimate
 LEAST_OUTCOMES = 20
@@ -94,13 +95,14 @@ def estimate_accuracy(
     fitted = _fit(past_rows, hits, _weights(past.groups))
     if contradiction := _contradiction(fitted, known, judged):
         return AccuracyEstimate(None, None, None, len(window), groups, contradiction, far)
+    regions = _regions(_normed(past.embeddings), rng)
     chances = _chances(fitted, rows)
     loss, slack = _unseen(_chances(fitted, past_rows), chances)
     variance = (
         _chance(chances, window.groups)
         + _error(fitted, rows, chances)
         + slack
-        + _off(past, past_rows, hits, rng) * _moved(past, window, rng)
+        + _off(fitted, past, past_rows, hits, regions) * _moved(past, window, regions)
     )
     value, half = float(chances.mean()) - loss, LEVEL * float(np.sqrt(variance))
     value = min(max(value, 0.0), 1.0)
@@ -150,29 +152,36 @@ class _Neighbours:
         return np.column_stack([own, own, np.log(first / second), agreement, distance, classes])
 
 
-def _fit(rows: np.ndarray, hits: np.ndarray, weights: np.ndarray) -> _Calibration:
-    """Newton's steps; the first column is the offset, ridge keeps the others near nothing."""
-    offset, columns = rows[:, 0], rows[:, 1:]
-    centre = np.average(columns, axis=0, weights=weights)
-    spread = np.sqrt(np.average((columns - centre) ** 2, axis=0, weights=weights))
-    scale = np.maximum(spread, 0.02)  # a column that is constant here may vary in the window
+def _fit(
+    rows: np.ndarray, hits: np.ndarray, weights: np.ndarray, like: _Calibration | None = None
+) -> _Calibration:
+    """Newton's steps; the first column is the offset, ridge keeps the others near nothing.
+
+    They start from the coefficients of `like`, whose standardisation is taken too.
+    """
+    columns = rows[:, 1:]
     numeric = columns.shape[1] - _classes(rows)
-    scale[numeric:] = 1.0
-    design = np.column_stack([np.ones(len(rows)), (columns - centre) / scale])
+    if like is None:
+        centre = np.average(columns, axis=0, weights=weights)
+        spread = np.sqrt(np.average((columns - centre) ** 2, axis=0, weights=weights))
+        scale = np.maximum(spread, 0.02)  # a column that is constant here may vary in the window
+        scale[numeric:] = 1.0
+        coefficients = np.zeros(columns.shape[1] + 1)
+        like = _Calibration(centre, scale, coefficients, np.eye(len(coefficients)))
+    design, coefficients = _design(like, rows), like.coefficients.copy()
     ridge = np.full(design.shape[1], RIDGE)
     ridge[0], ridge[numeric + 1 :] = 0.01, CLASS_RIDGE
-    coefficients = np.zeros(design.shape[1])
     for _ in range(30):
-        chances = _sigmoid(offset + design @ coefficients)
+        chances = _sigmoid(rows[:, 0] + design @ coefficients)
         slope = design.T @ (weights * (hits - chances)) - ridge * coefficients
         curvature = (design * (weights * chances * (1 - chances))[:, None]).T @ design
         step = np.linalg.solve(curvature + np.diag(ridge), slope)
         largest = float(np.abs(step).max())
         coefficients += step * min(1.0, LARGEST_STEP / max(largest, 1e-12))
-        if largest < 1e-6:
+        if largest < CLOSE:
             break
     covariance = np.linalg.inv(curvature + np.diag(ridge))
-    return _Calibration(centre, scale, coefficients, covariance)
+    return _Calibration(like.centre, like.scale, coefficients, covariance)
 
 
 def _classes(rows: np.ndarray) -> int:
@@ -250,16 +259,17 @@ def _separate(rows: np.ndarray, new: np.ndarray, weights: np.ndarray) -> np.ndar
     return coefficients
 
 
-def _off(past: Window, rows: np.ndarray, hits: np.ndarray, rng: np.random.Generator) -> float:
+def _off(
+    whole: _Calibration, past: Window, rows: np.ndarray, hits: np.ndarray, regions: np.ndarray
+) -> float:
     """The variance between regions of what a regression fitted without a region errs there."""
-    regions = _regions(_normed(past.embeddings), rng)
     weights = _weights(past.groups)
     excess = []
     for region in np.unique(regions):
         inside = regions == region
         if inside.sum() < 5 or (~inside).sum() < LEAST_ROWS // 2:
             continue
-        fitted = _fit(rows[~inside], hits[~inside], weights[~inside])
+        fitted = _fit(rows[~inside], hits[~inside], weights[~inside], whole)
         chances = _chances(fitted, rows[inside])
         off = float(hits[inside].mean() - chances.mean())
         noise = _chance(chances, past.groups[inside]) + _error(fitted, rows[inside], chances)
@@ -278,10 +288,9 @@ def _regions(unit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return nearest
 
 
-def _moved(past: Window, window: Window, rng: np.random.Generator) -> float:
+def _moved(past: Window, window: Window, regions: np.ndarray) -> float:
     """The squared distance of the means, in that of a region of the reference from the rest."""
     unit, new = _normed(past.embeddings), _normed(window.embeddings)
-    regions = _regions(unit, rng)
     middle = unit.mean(axis=0)
     typical = [
         float(((unit[regions == region].mean(axis=0) - middle) ** 2).sum())

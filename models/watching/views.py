@@ -21,6 +21,7 @@ FAMILIES = {
 }  # fmt: skip
 LEVEL = 0.001  # of one window alone; what raises an alarm is the evidence of all windows
 COMPONENTS = 16  # of the embeddings
+POWERS = 4  # of the covariance, by which its leading axes are found
 REFERENCE_ROWS = 5000  # at most: more add cost and hardly any power
 LEAST_REFERENCE = 20  # groups: below, the asymptotic tests do not hold
 SPLITS = 20  # of the reference, by which a test is calibrated
@@ -220,15 +221,14 @@ def components(pair: Pair, count: int = COMPONENTS) -> Pair:
     Axes of the reference alone fit it better than the window, the more so the wider the embedding:
     that would raise alarms without drift.
     """
-    both = np.vstack([pair.reference, pair.window])
-    both = both - both.mean(axis=0)
+    both = np.vstack([pair.reference, pair.window]).astype(np.float32)
+    both -= both.mean(axis=0)
     count = min(count, *both.shape)
-    if both.shape[0] < both.shape[1]:
-        values, vectors = np.linalg.eigh(both @ both.T)
-        projected = vectors[:, ::-1][:, :count] * np.sqrt(np.maximum(values[::-1][:count], 0))
-    else:
-        _, vectors = np.linalg.eigh(both.T @ both)
-        projected = both @ vectors[:, ::-1][:, :count]
+    basis = np.random.default_rng(0).normal(size=(both.shape[1], min(3 * count, both.shape[1])))
+    for _ in range(POWERS):  # of the covariance: the leading axes stand out
+        basis = np.linalg.qr(both.T @ (both @ basis.astype(np.float32)))[0]
+    narrow = (both @ basis).astype(np.float64)
+    projected = narrow @ np.linalg.eigh(narrow.T @ narrow)[1][:, ::-1][:, :count]
     cut = len(pair.reference)
     names = tuple(f"component {column}" for column in range(count))
     return replace(pair, reference=projected[:cut], window=projected[cut:], columns=names)
