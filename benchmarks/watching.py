@@ -1,7 +1,7 @@
 """What the watch promises and what it sees, on CIFAR-10 JPEGs and Fashion-MNIST.
 
     python -m benchmarks.watching quarters --sets CIFAR.zip /usr/share/datasets/fashion-mnist
-    python -m benchmarks.watching shifts|power|cost --sets ...
+    python -m benchmarks.watching shifts|power|cost|kinds|estimate|mmd --sets ...
 
 A set is a ZIP or folder of `<class>/<file>`, or the folder of Debian's dataset-fashion-mnist; two
 are needed, because each lends the other its strange images. `--lite` and `--cache`: see
@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from benchmarks.watch import cost, power, quarters, shifts
+from benchmarks.watch import cost, estimate, kinds, mmd, power, quarters, shifts
 from benchmarks.watch.features import Sizes, pools
 from benchmarks.watch.peers import PEERS
 
@@ -25,6 +25,9 @@ COMMANDS = {
     "shifts": shifts.measure,
     "power": power.measure,
     "cost": cost.measure,
+    "kinds": kinds.measure,
+    "estimate": estimate.measure,
+    "mmd": mmd.measure,
 }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.watch import cost, features, power, quarters, shifts
+from benchmarks.watch import cost, estimate, features, kinds, mmd, power, quarters, shifts
 from benchmarks.watch.features import SHIFTS, Pool, Sizes, pools
 from benchmarks.watch.peers import PEERS
 from benchmarks.watch.traffic import KINDS
@@ -51,6 +51,17 @@ def test_power_and_cost_are_measured(pool: Pool, capsys: pytest.CaptureFixture[s
     assert all(len(each) == 1 for each in power.measure(pool, GIVEN).values())
     assert cost.measure(pool, GIVEN)["state"] < 60_000
     assert "rows: test" in capsys.readouterr().out
+
+
+def test_kinds_estimates_and_mmd_are_measured(
+    pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = list(kinds.rows(pool, 1))
+    assert {row["planted"] for row in measured} > {"covariate shift", "prior shift"}
+    assert all(0 <= row["right"] <= 1 for row in measured)
+    assert [row["change"] for row in estimate.rows(pool, 1)][-2:] == ["all", "concept"]
+    mmd.measure(pool, GIVEN)
+    assert "times as long" in capsys.readouterr().out
 
 
 def test_pictures_are_changed_as_their_names_say() -> None:

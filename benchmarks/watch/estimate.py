@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.watch.features import Pool
+from core.image_statistics import STATISTICS
 from models.watching.accuracy_estimate import estimate_accuracy
 from models.watching.outcome_signals import Judged
 from models.watching.signals import WatchPolicy, Window
@@ -41,26 +42,34 @@ def rows(pool: Pool, lives: int, seed: int = 0) -> Iterator[dict[str, Any]]:
                 "covered": float(np.mean(held)) if held else None,
                 "width": float(np.mean([one[1] - one[0] for one in answered])) if held else None,
             }  # fmt: skip
-    yield {"change": "all", "answered": len(covered), "covered": float(np.mean(covered))}
+    share = float(np.mean(covered)) if covered else None
+    yield {"change": "all", "answered": len(covered), "covered": share}
     silent = [_concept(pool, seed + life) for life in range(lives * 3)]
     yield {"change": "concept", "silent": float(np.mean(silent)), "windows": len(silent)}
 
 
 def with_truths(pool: Pool) -> list[str]:
-    """The changes after which images have the classes that they had before."""
-    return [name for name, side in pool.shifted.items() if _labels(side).min() >= 0]
+    """The changes after which images have their classes; grey images are not made grey."""
+    colourless = (pool.clean.statistics[:, STATISTICS.index("grey")] == 1).all()
+    return [
+        name
+        for name, side in pool.shifted.items()
+        if _labels(side).min() >= 0 and not (colourless and name == "grey")
+    ]
 
 
 def mixed(pool: Pool, change: str, part: float, rng: np.random.Generator) -> tuple[Window, Window]:
     """A reference of clean images, and a window of others of which a part is shifted."""
     order = rng.permutation(len(pool.clean))
-    reference, rest = pool.clean.take(order[:REFERENCE]), order[REFERENCE:]
-    count = round(part * WINDOW)
-    clean = pool.clean.take(rest[: WINDOW - count])
+    cut = min(REFERENCE, len(order) // 2)
+    reference, rest = pool.clean.take(order[:cut]), order[cut:]
+    size = min(WINDOW, len(rest))
+    count = round(part * size)
+    clean = pool.clean.take(rest[: size - count])
     if not count:
         return reference, clean
     shifted = pool.shifted[change]
-    return reference, joined(clean, shifted.take(rng.choice(len(shifted), count, replace=False)))
+    return reference, joined(clean, shifted.take(rng.permutation(len(shifted))[:count]))
 
 
 def joined(one: Window, other: Window) -> Window:
@@ -85,8 +94,8 @@ def _concept(pool: Pool, seed: int) -> bool:
     rng = np.random.default_rng(seed)
     reference, window = mixed(pool, "clean", 0.0, rng)
     truths = swapped(_labels(window), window.outputs.shape[1], 2, rng)
-    at = rng.choice(len(window), OUTCOMES, replace=False)
-    judged = Judged(window.outputs[at], truths[at], np.ones(OUTCOMES, bool), at)
+    at = rng.permutation(len(window))[:OUTCOMES]
+    judged = Judged(window.outputs[at], truths[at], np.ones(len(at), bool), at)
     estimate = estimate_accuracy(reference, window, policy=POLICY, rng=rng, judged=judged)
     return estimate.value is None
 

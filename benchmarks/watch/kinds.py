@@ -65,15 +65,15 @@ def planted(pool: Pool) -> Iterator[tuple[DriftKind, str, Plant]]:
         yield DriftKind.CONCEPT, f"{pairs} pairs of classes swap names", _concept(pairs)
     yield DriftKind.INSTRUMENTATION, "4 % broken", _broken
     yield DriftKind.INSTRUMENTATION, "another format 5 %", _format
-    for change in ("grey", "noise", "bright"):
+    for change in ("crop", "noise", "bright"):
         yield DriftKind.INSTRUMENTATION, f"one camera of four: {change}", _camera(change)
 
 
 def _told(pool: Pool, plant: Plant, seed: int) -> DriftKind:
     rng = np.random.default_rng(seed)
     reference, window, truths = plant(pool, rng)
-    at = rng.choice(np.flatnonzero(truths >= 0), OUTCOMES)
-    judged = Judged(window.outputs[at], truths[at], np.ones(OUTCOMES, bool), at)
+    at = rng.permutation(np.flatnonzero(truths >= 0))[:OUTCOMES]
+    judged = Judged(window.outputs[at], truths[at], np.ones(len(at), bool), at)
     return kind_of_drift(reference, window, policy=POLICY, rng=rng, judged=judged).kind
 
 
@@ -89,7 +89,8 @@ def _prior(classes: int, others: float) -> Plant:
 
     def plant(pool: Pool, rng: np.random.Generator) -> Planted:
         order = rng.permutation(len(pool.clean))
-        reference, rest = pool.clean.take(order[:REFERENCE]), pool.clean.take(order[REFERENCE:])
+        cut = min(REFERENCE, len(order) // 2)
+        reference, rest = pool.clean.take(order[:cut]), pool.clean.take(order[cut:])
         assert rest.labels is not None
         chosen = rng.choice(rest.outputs.shape[1], classes, replace=False)
         weights = np.where(np.isin(rest.labels, chosen), 1.0, others)
@@ -110,23 +111,23 @@ def _concept(pairs: int) -> Plant:
 
 def _broken(pool: Pool, rng: np.random.Generator) -> Planted:
     reference, window, truths = _with_truths(*mixed(pool, "clean", 0.0, rng))
-    return reference, replace(window, broken=WINDOW // 25), truths
+    return reference, replace(window, broken=len(window) // 25), truths
 
 
 def _format(pool: Pool, rng: np.random.Generator) -> Planted:
     reference, window, truths = _with_truths(*mixed(pool, "clean", 0.0, rng))
     statistics = window.statistics.copy()
-    statistics[: WINDOW // 20, STATISTICS.index("format")] += 1
+    statistics[: len(window) // 20, STATISTICS.index("format")] += 1
     return reference, replace(window, statistics=statistics), truths
 
 
 def _camera(change: str) -> Plant:
     def plant(pool: Pool, rng: np.random.Generator) -> Planted:
         reference, window = mixed(pool, "clean", 0.0, rng)
-        quarter, shifted = WINDOW // 4, pool.shifted[change]
-        faulty = shifted.take(rng.choice(len(shifted), quarter, replace=False))
-        both = joined(window.take(np.arange(WINDOW - quarter)), faulty)
-        sources = np.repeat(["hall", "gate", "yard", "roof"], quarter)
+        quarter, shifted = len(window) // 4, pool.shifted[change]
+        faulty = shifted.take(rng.permutation(len(shifted))[:quarter])
+        both = joined(window.take(np.arange(len(window) - quarter)), faulty)
+        sources = np.repeat(["hall", "gate", "yard", "roof"], -(-len(both) // 4))[-len(both) :]
         return _with_truths(reference, replace(both, sources=sources))
 
     return plant

@@ -119,7 +119,7 @@ def kind_of_drift(
     mix = _mix_of(reference, window, rng)
     plain = _compare(reference, window, np.ones(len(reference)), policy, rng)
     left = _compare(reference, window, mix.weights, policy, rng)
-    if left.p_value <= CLEAR and (alone := _one_source(reference, window, policy, rng)):
+    if alone := _one_source(reference, window, policy, rng):
         return _kind(DriftKind.INSTRUMENTATION, [alone], {"covariate_p": left.p_value})
     return _decided(mix, plain, left, _surprising(judged, mix.ratio))
 
@@ -252,7 +252,7 @@ def _one_source(
             _compare(reference, side, _mix_of(reference, side, rng).weights, policy, rng)
             for side in (inside, outside)
         )
-        if own.p_value <= CLEAR and others.p_value > CLEAR * 10:
+        if own.p_value <= CLEAR / len(names) and others.p_value > CLEAR * 10:
             return (
                 f"only source {name!r} differs: {own.column} (KS distance {own.distance:.2f}, p "
                 f"{own.p_value:.1g}; all other sources together {others.distance:.2f})"
