@@ -75,8 +75,7 @@ def estimate_accuracy(
     outcomes: where they contradict the model's probabilities there is no estimate.
     """
     groups = len(np.unique(window.groups))
-    missing = _missing(reference, window, groups, policy)
-    if missing:
+    if missing := _missing(reference, window, groups, policy):
         return AccuracyEstimate(None, None, None, len(window), groups, missing)
     labels = reference.labels
     assert labels is not None  # `_missing` looked
