@@ -16,6 +16,7 @@ from labeling.studio import client as exchange
 from tasks.demo.servers import LabelStudioServer, Server, bentoml, free_port
 from tests.models.saved_models import make_workspace, png, put_in_service, save
 from tests.source_code import ROOT
+from tests.system.deployments import call_api, deploy, working
 from tests.system.test_webhook import SECRET, answer, receiving
 from tests.system.world import make_world, run_script
 
@@ -50,6 +51,28 @@ def test_no_token_and_no_secret_is_written_down_anywhere(
     secrets = (label_studio.api_key, SECRET, BACKEND_SECRET, MISTYPED)
     leaks = [(where, s[:6]) for where, text in said.items() for s in secrets if s.encode() in text]
     assert leaks == []
+
+
+def test_a_worker_writes_no_secret_into_logs_artifacts_and_runs(
+    tmp_path: Path, prefect_server: Server
+) -> None:
+    workspace = make_world(tmp_path, images=12)
+    deployed = deploy(workspace, prefect_server.url)
+    deployed.pause_schedules()
+    used = {name for name in SECRETS if name.startswith("PREFECT_")} | {"HONE_DATABASE_URL"}
+    canaries = {name: f"canary-{name}-of-the-worker" for name in SECRETS - used - {"HONE_ALERTS"}}
+    told = {"WANDB_MODE": "offline", "PREFECT_LOGGING_LEVEL": "DEBUG", **canaries}
+    with working(deployed, workspace, **told):
+        run = deployed.run("ingest", folders=[str(tmp_path / "images")], processes=1)
+    said = {
+        kind: json.dumps(call_api(deployed.api_url, f"{kind}/filter")).encode()
+        for kind in ("logs", "flow_runs", "task_runs", "artifacts")
+    }
+    for folder in (tmp_path, prefect_server.log.parent):
+        said |= {str(path): read(path) for path in folder.rglob("*") if path.is_file()}
+    assert run["name"].encode() in said["flow_runs"]
+    assert b"12 added" in b"".join(said.values())  # in the server's database, with all its logs
+    assert [where for where, text in said.items() if b"canary-" in text] == []
 
 
 def play(
