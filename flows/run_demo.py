@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from prefect import flow
 
+from core.text import counted
 from flows.collect_labels import collect_labels
 from flows.ingest_images import ingest_images
 from flows.label_round import label_round
@@ -16,7 +17,7 @@ from flows.watch_traffic import watch_traffic
 from labeling.batches.select import SelectionConfig
 from models.training.train import TrainConfig
 from tasks.context import open_context
-from tasks.demo import annotator, traffic
+from tasks.demo import annotator, traffic, watching
 from tasks.demo import recipe as demo
 from tasks.operate.trace import trace
 from tasks.watch.act import summary_of
@@ -45,8 +46,9 @@ def run_demo(home: Path, seed: int = 0, studio: bool = False) -> dict[str, Any]:
         ]
         service = stack.enter_context(demo.serve(home))
         story(f"bentoml serve answers at {service.url}")
-        drift = watch_both(story, sets, service.url)
+        drift = watch_both(story, sets, service.url, home)
         recovery, prediction_id = recover(story, sets, recipe, service.url)
+        drift |= watch_the_end(story, sets, service.url, drift["incident"])
     chain = trace(open_context().engine, prediction_id)
     facts = {
         "rounds": rounds,
@@ -101,15 +103,38 @@ def round_beside_random(
     return facts
 
 
-def watch_both(story: demo.Progress, sets: dict[str, list[Any]], url: str) -> dict[str, bool]:
-    """Send clean images, then shifted ones; return in which of the two windows drift was seen."""
-    drifted = {}
-    for window in ("clean", "shifted"):
+def watch_both(
+    story: demo.Progress, sets: dict[str, list[Any]], url: str, home: Path
+) -> dict[str, Any]:
+    """Send clean images, then shifted ones; return what was noticed of each window, and how."""
+    facts: dict[str, Any] = {}
+    for window in ("clean", "shifted", "shifted-on"):
         traffic.send_images(url, [(one.name, one.png) for one in sets[window]])
-        decision = summary_of(watch_traffic())
-        drifted[f"{window}_window"] = decision.drift
-        story(f"{window} window: {decision.action}, {decision.reason}")
-    return drifted
+        decision_id = watch_traffic()
+        decision = summary_of(decision_id)
+        facts[f"{window.partition('-')[0]}_window"] = decision.drift
+        story(f"{window} window: {decision.step}, {decision.reason}")
+        if decision.drift:  # evidence accumulates: a weaker reference needs a second window
+            break
+    facts |= watching.drift_facts(home, str(decision_id))
+    story(f"{facts['incident']} ({facts['kind'] or 'of no kind that it can tell'}) is open")
+    for title in facts["alerts"]:
+        story(f"alert in {watching.alert_folder(home)}: {title}")
+    story(f"the images that moved most: {', '.join(facts['exemplars'])}")
+    return facts
+
+
+def watch_the_end(
+    story: demo.Progress, sets: dict[str, list[Any]], url: str, incident_id: str | None
+) -> dict[str, Any]:
+    """Send more shifted images to the model that learnt them; return how the incident ended."""
+    traffic.send_images(url, [(one.name, one.png) for one in sets["again"]])
+    decision = summary_of(watch_traffic())
+    facts = watching.ending(incident_id)
+    story(f"shifted images again: {decision.step}, {decision.reason}")
+    ended = "has ended" if facts["incident_closed"] else "is still open"
+    story(f"{incident_id} {ended}, {counted(facts['open_alerts'], 'alert')} open")
+    return {"again_window": decision.drift, **facts}
 
 
 def recover(

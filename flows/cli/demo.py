@@ -32,7 +32,9 @@ def demo(
     os.environ.pop("PREFECT_API_URL", None)  # the demo leaves nothing in anybody's server
     typer.echo("starting a temporary Prefect server; it takes some seconds, longer when busy")
     from flows.run_demo import run_demo
+    from tasks.demo.watching import channel
 
+    os.environ["HONE_ALERTS"] = channel(home)  # and sends nothing to anybody's channels
     with quick_flows():
         facts = run_demo(home, seed, studio)
     if as_json:

@@ -30,6 +30,7 @@ from models.registry import versions
 from models.registry.overview import newest_verdict
 from models.serving.prediction_store import first_prediction
 from models.training.train import TrainConfig
+from models.watching.signals import WatchPolicy
 from tasks.context import open_context
 from tasks.demo import digits, servers
 from tasks.demo.duel_cost import duel_cost
@@ -90,7 +91,9 @@ class Recipe:
     def policies(self, person: bool) -> Policies:
         """One person in front of the demo is asked once; the simulated two both answer."""
         settling = SettlePolicy(answers_needed=1) if person else self.settling
-        return Policies(settling=settling, snapshot=self.snapshot)
+        # Daily checks have fewer chances of a false alarm than hourly ones: less evidence will do.
+        watch = WatchPolicy(period_hours=24.0)
+        return Policies(settling=settling, snapshot=self.snapshot, watch=watch)
 
     @property
     def after_drift(self) -> SelectionConfig:
@@ -133,10 +136,14 @@ def make_workspace(
         "clean": back[:CLEAN],
         "scored-clean": back[CLEAN + SHIFTED :],
         "shifted": digits.shifted(back[CLEAN : CLEAN + SHIFTED], seed),
+        "shifted-on": digits.shifted(back[CLEAN : CLEAN + SHIFTED], seed + 3),
         "scored-shifted": digits.shifted(back[CLEAN + SHIFTED :], seed + 1),
+        "again": digits.shifted(back[CLEAN + SHIFTED :], seed + 2),
     }
     digits.write_digits(home / "digits", pool)
-    truths = digits.truth_table(pool + sets["clean"] + sets["shifted"])
+    truths = digits.truth_table(
+        pool + [one for name in ("clean", "shifted", "shifted-on", "again") for one in sets[name]]
+    )
     simulation.save_simulation(root, truths, ANNOTATORS, seed=seed)
     return sets
 
@@ -294,10 +301,14 @@ def show_facts(story: Progress, facts: dict[str, Any], picture: Path, trace: Tra
         if row["duel"] is not None:
             out(f"round {row['round']}, {row['duel']}")
     recovery = facts["recovery"]
+    drift = facts["drift"]
     out(
-        f"drift: clean window {facts['drift']['clean_window']}, "
-        f"shifted window {facts['drift']['shifted_window']}"
+        f"drift: clean window {drift['clean_window']}, shifted window {drift['shifted_window']} "
+        f"({drift['kind']}, {len(drift['alerts'])} alert), shifted again {drift['again_window']}"
     )
+    out(f"{drift['incident']}: {'closed' if drift['incident_closed'] else 'open'}; its images:")
+    for path in drift["exemplars"]:
+        out(f"  {path}", markup=False, soft_wrap=True)
     for what in ("shifted", "clean"):
         out(
             f"{what} images: {recovery[f'{what}_before']:.3f} before the drift round, "
@@ -308,7 +319,7 @@ def show_facts(story: Progress, facts: dict[str, Any], picture: Path, trace: Tra
     show_trace(trace, story.console)
     root = facts["workspace"]
     out("look further:")
-    for command in ("status", "fsck", "snapshots", f"trace {facts['trace']['prediction_id']}"):
+    for command in ("status", "why", "alerts", "fsck", f"trace {facts['trace']['prediction_id']}"):
         out(f"  .venv/bin/hone --workspace {root} {command}", markup=False, soft_wrap=True)
     out(f"  HONE_WORKSPACE={root} .venv/bin/bentoml serve", markup=False, soft_wrap=True)
 

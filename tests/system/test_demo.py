@@ -42,7 +42,16 @@ def test_the_demo_goes_round_and_says_so(tmp_path: Path) -> None:
     assert all(
         0.5 < row[key] <= 1 for row in facts["rounds"] for key in ("accuracy", "random_accuracy")
     )
-    assert facts["drift"] == {"clean_window": False, "shifted_window": True}
+    drift = facts["drift"]
+    windows = {name: drift[f"{name}_window"] for name in ("clean", "shifted", "again")}
+    assert windows == {"clean": False, "shifted": True, "again": False}
+    assert drift["incident"] == "incident-0001"
+    assert (drift["incident_closed"], drift["open_alerts"]) == (True, 0)
+    assert len(set(drift["exemplars"])) == 3
+    assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in drift["exemplars"])
+    (title,) = drift["alerts"]
+    assert title.startswith("Handwritten digits: incident-0001: the traffic has drifted")
+    assert len(list((tmp_path / "demo" / "alerts").glob("message-*.png"))) == 1
     recovery = facts["recovery"]
     assert recovery["shifted_after"] > recovery["shifted_before"] + 0.1
     assert recovery["clean_after"] > recovery["clean_before"] - 0.05
