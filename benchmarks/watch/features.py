@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,8 @@ def pools(source: Path, other: Path, cache: Path, lite: Path | None, sizes: Size
         cache.mkdir(parents=True, exist_ok=True)
         arrays = _computed(source, other, lite, sizes)
         _reduced(arrays)
-        np.savez(path, **{name: _half(array) for name, array in arrays.items()})
+        stored_arrays: dict[str, Any] = {name: _half(array) for name, array in arrays.items()}
+        np.savez(path, **stored_arrays)
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files}
     return [_pool(arrays, name) for name in ("development", "report")]
@@ -90,9 +92,8 @@ def _pool(stored: dict[str, np.ndarray], name: str) -> Pool:
         return Window.of(*arrays, labels=stored[f"{at}-labels"])
 
     changes = dict.fromkeys(change for change, _ in SHIFTS.values())
-    return Pool(
-        *map(window, ("clean", "frames", "stills")), {each: window(each) for each in changes}
-    )
+    shifted = {each: window(each) for each in changes}
+    return Pool(window("clean"), window("frames"), window("stills"), shifted)
 
 
 def _half(array: np.ndarray) -> np.ndarray:
