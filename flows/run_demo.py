@@ -108,7 +108,7 @@ def watch_both(
 ) -> dict[str, Any]:
     """Send clean images, then shifted ones; return what was noticed of each window, and how."""
     facts: dict[str, Any] = {}
-    for window in ("clean", "shifted", "shifted-on"):
+    for window in ("clean", "shifted", "shifted-on", "shifted-later"):
         traffic.send_images(url, [(one.name, one.png) for one in sets[window]])
         decision_id = watch_traffic()
         decision = summary_of(decision_id)

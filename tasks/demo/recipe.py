@@ -137,13 +137,13 @@ def make_workspace(
         "scored-clean": back[CLEAN + SHIFTED :],
         "shifted": digits.shifted(back[CLEAN : CLEAN + SHIFTED], seed),
         "shifted-on": digits.shifted(back[CLEAN : CLEAN + SHIFTED], seed + 3),
+        "shifted-later": digits.shifted(back[CLEAN : CLEAN + SHIFTED], seed + 4),
         "scored-shifted": digits.shifted(back[CLEAN + SHIFTED :], seed + 1),
         "again": digits.shifted(back[CLEAN + SHIFTED :], seed + 2),
     }
     digits.write_digits(home / "digits", pool)
-    truths = digits.truth_table(
-        pool + [one for name in ("clean", "shifted", "shifted-on", "again") for one in sets[name]]
-    )
+    served = ("clean", "shifted", "shifted-on", "shifted-later", "again")
+    truths = digits.truth_table(pool + [one for name in served for one in sets[name]])
     simulation.save_simulation(root, truths, ANNOTATORS, seed=seed)
     return sets
 
