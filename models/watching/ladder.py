@@ -170,6 +170,11 @@ def _without_a_rule(
 
 
 def _known(standing: Standing) -> str:
+    if not standing.is_open and standing.hours_since_labels is not None:
+        return (
+            f"an incident that has ended asked for labels {standing.hours_since_labels:.1f} h ago: "
+            "an alarm counts again once the cool-down is over"
+        )
     if standing.round_id is None:
         return "the drift is known, and the next round answers it"
     return (
@@ -237,11 +242,9 @@ def _label(evidence: Evidence, standing: Standing, rules: LadderRules) -> _Rule:
         return rule(False, "a fault of the source is repaired, not learnt")
     waited = standing.hours_since_labels
     if waited is not None and waited < rules.cooldown_hours:
-        return rule(
-            False,
-            f"{_known(standing)}; labels were asked for {waited:.1f} h ago, the cool-down is "
-            f"{rules.cooldown_hours:g} h",
-        )
+        ago = f"labels were asked for {waited:.1f} h ago, the cool-down is "
+        about = f"{_known(standing)}; {ago}" if standing.is_open else f"{_known(standing)}, "
+        return rule(False, f"{about}{rules.cooldown_hours:g} h")
     if waited is not None and not standing.retrained:
         return rule(False, _known(standing))
     causes = {"alarm": evidence.alarm, "decay": evidence.decay}

@@ -9,6 +9,7 @@ from models.watching.incidents import Incident
 from models.watching.signals import Signal
 from tasks.report.console import Row, print_fields, print_line, print_table
 
+STEPS_THAT_ACT = ("label", "retrain", "alert")
 WORDS = frozenset({"signal", "outcome", "meaning", "incident", "kind", "step", "opened", "closed"})
 
 
@@ -89,8 +90,9 @@ def what_would_change(one: DecisionRecord) -> str:
     if one.threshold and one.evidence is not None and one.signals:
         missing = one.threshold - one.evidence
         if missing > 0:
-            return f"{missing:.1f} more evidence, or any rule above that is met"
-    return "any rule above that is met"
+            return f'{missing:.1f} more evidence, or a rule under "why not" that becomes met'
+    unmet = [sentence for sentence in one.why_not or () if sentence.startswith(STEPS_THAT_ACT)]
+    return f"one of these rules being met: {'; '.join(unmet)}" if unmet else "new traffic"
 
 
 def _signal_row(one: Signal) -> Row:

@@ -78,7 +78,8 @@ def test_a_drift_that_is_known_and_being_answered_does_not_ask_again() -> None:
 def test_labels_asked_for_by_an_incident_that_ended_hold_for_the_cool_down() -> None:
     made = rung(ALARM, Standing(hours_since_labels=1.0))
     assert not made.asks_for_labels
-    assert any("the cool-down is 24 h" in line for line in made.why_not)
+    assert any("the cool-down is over, 24 h" in line for line in made.why_not)
+    assert not any("the drift is known" in line for line in (*made.why, *made.why_not))
 
 
 def test_a_drift_that_goes_on_after_its_answers_were_learnt_asks_again_and_alerts() -> None:

@@ -48,7 +48,7 @@ def test_the_last_decisions_are_shown_with_why_and_what_would_change_them(ctx: C
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert "note: no drift" in shown and "predictions 1 to 2" in shown
-    assert "any rule above that is met" in shown
+    assert "would change  new traffic" in shown
     assert "ks-probabilities" in shown and "nothing moved" in shown
     assert "incident-0001" in shown
 
