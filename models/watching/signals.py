@@ -200,14 +200,6 @@ class Signal:
     weight: float = 1.0  # in the evidence of all signals together; 0: a note, which never alarms
 
 
-@dataclass(frozen=True)
-class Decision:
-    """The action on the signals of a window, with its reason as a sentence."""
-
-    action: Action
-    reason: str
-
-
 class Detector(Protocol):
     """A test of windows of traffic against the reference, one after the other."""
 

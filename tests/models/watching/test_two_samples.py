@@ -4,10 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, ks_2samp
 
 from core.image_statistics import STATISTICS
 from models.watching import DETECTORS
+from models.watching.alibi import columns_test
 from models.watching.chi2 import chi2
 from models.watching.evidence import MOST, restarted
 from models.watching.ks import ks
@@ -160,3 +161,12 @@ def test_a_test_that_alarms_too_often_on_the_reference_is_calibrated_once() -> N
         1e-4, lambda chosen: draws.random() ** 0.5, pair, {}, "test", np.random.default_rng(2)
     )
     assert (fair, stored["test-calibration"]) == (1e-4, 1.0)
+
+
+def test_the_swap_named_in_the_licence_note_gives_the_same_numbers() -> None:
+    reference, window = traffic(300, 1).outputs, traffic(200, 2).outputs
+    p_values, distances = columns_test(reference, window)
+    for column in range(CLASSES):
+        peer = ks_2samp(reference[:, column], window[:, column], method="asymp")
+        assert p_values[column] == pytest.approx(peer.pvalue, rel=1e-6)
+        assert distances[column] == pytest.approx(peer.statistic, rel=1e-6)
