@@ -28,6 +28,7 @@ DVC_FILES = ("data/labels.parquet.dvc", "data/shards.dvc")  # what git keeps of 
 OBJECT_NAME = re.compile(r"[0-9a-f]{32}(\.dir)?")
 CHUNK = 1 << 20
 A_DAY = 86_400  # seconds
+BRACKETS = 50  # of a note: YAML takes work by the square of how deeply brackets are nested
 
 
 class StoreError(RuntimeError):
@@ -368,6 +369,8 @@ def _is(path: Path, wanted: DvcObject) -> bool:
 
 
 def _is_note(text: str) -> bool:
+    if text.count("[") + text.count("{") > BRACKETS:
+        return False
     try:
         return bool(yaml.safe_load(text)["outs"][0]["md5"])
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
