@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     # What clients of the service send as `Authorization: Bearer ...`; it opens to no other machine
     # without one.
     service_token: SecretStr | None = Field(default=None, alias="HONE_SERVICE_TOKEN")
+    # Where `hone watch` reads what the service counted: refused images, errors, latencies.
+    service_url: str | None = Field(default=None, alias="HONE_SERVICE_URL")
 
     # The service as a model inside Label Studio: where Label Studio reaches it, and the password.
     backend_url: str | None = Field(default=None, alias="HONE_BACKEND_URL")
@@ -65,7 +67,9 @@ class Settings(BaseSettings):
     prefect_api_key: SecretStr | None = Field(default=None, alias="PREFECT_API_KEY")
     prefect_api_auth_string: SecretStr | None = Field(default=None, alias="PREFECT_API_AUTH_STRING")
 
-    @field_validator("label_studio_url", "backend_url", "webhook_url", "prefect_api_url", "ray")
+    @field_validator(
+        "label_studio_url", "backend_url", "webhook_url", "prefect_api_url", "ray", "service_url"
+    )
     @classmethod
     def _refuse_credentials(cls, address: str | None, field: ValidationInfo) -> str | None:
         """Messages and logs show addresses; pydantic would add a ValueError's input to its own."""

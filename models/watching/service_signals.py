@@ -55,9 +55,12 @@ def service_signals(
     policy: WatchPolicy,
     rng: np.random.Generator,
     lag_hours: float | None = None,
-    requests: Requests | None = None,
+    requests: Requests | str = "the service's counters were not read",
 ) -> tuple[list[Signal], dict[str, Any]]:
-    """The signals `lag`, `broken`, `schema`, `refused`, `errors` and `latency`, and the state."""
+    """The signals `lag`, `broken`, `schema`, `refused`, `errors` and `latency`, and the state.
+
+    `requests` is what the service counted, or the reason why that is not known.
+    """
     schema, sources = _schema(reference, window, state)
     shares: dict[str, _Share | str] = {
         "broken": _Share(
@@ -118,10 +121,9 @@ def _schema(
     return share, sorted(known | set(sources.tolist()))[:MOST_SOURCES]
 
 
-def _of_requests(requests: Requests | None) -> dict[str, "_Share | str"]:
-    if requests is None:
-        missing = "the service's counters were not read"
-        return {"refused": missing, "errors": missing}
+def _of_requests(requests: Requests | str) -> dict[str, "_Share | str"]:
+    if isinstance(requests, str):
+        return {"refused": requests, "errors": requests}
     total = requests.answered + requests.refused + requests.errors
     return {
         "refused": _Share(requests.refused, total, "requests were refused"),
@@ -130,10 +132,12 @@ def _of_requests(requests: Requests | None) -> dict[str, "_Share | str"]:
 
 
 def _latency(
-    requests: Requests | None, state: Mapping[str, Any]
+    requests: Requests | str, state: Mapping[str, Any]
 ) -> tuple[dict[str, float], _Share | str]:
     """Requests slower than the first windows make one expect, and what to store about those."""
-    seconds = requests.latencies if requests is not None else None
+    if isinstance(requests, str):
+        return {}, requests
+    seconds = requests.latencies
     if seconds is None or not len(seconds):
         return {}, "no latencies were recorded"
     usual = float(state.get("usual_latency", np.quantile(seconds, 0.9)))

@@ -13,12 +13,13 @@ from models.watching.decisions import WatchState, count_checks, load_state
 from models.watching.evidence import Combined, combine, restarted
 from models.watching.groups import groups_of
 from models.watching.outcome_signals import Judged, outcome_signals
-from models.watching.service_signals import service_signals
+from models.watching.service_signals import Requests, service_signals
 from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
 from tasks.context import Context
 from tasks.predictions import load_version
 from tasks.watch.judged import has_new_truths, new_judged
 from tasks.watch.reference import Reference, load_reference
+from tasks.watch.service_counters import counted
 from tasks.watch.window import WatchedTraffic, draw_window
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ LEAST_REFERENCE = 10  # rows: with fewer no p-value is below .1
 OF_IMAGES = (Family.INPUTS, Family.OUTPUTS)
 # Names in the state beside those of detectors.
 REFERENCE = "reference"  # what the evidence was gathered against
-SERVICE, OUTCOMES = "service", "outcomes"
+SERVICE, OUTCOMES, COUNTERS = "service", "outcomes", "counters"
 Signals = tuple[list[Signal], dict[str, Any]]
 
 
@@ -116,7 +117,9 @@ def _measure(
     signals: list[Signal] = []
     if not missing:
         traffic = _grouped(draw_window(ctx, loaded, new, policy.window), reference.window)
-        signals, states = _detect(reference.window, traffic, states, policy)
+        requests, counters = counted(ctx.settings, states.get(COUNTERS, {}))
+        signals, states = _detect(reference.window, traffic, states, policy, requests)
+        states = {**states, COUNTERS: counters}
         checks += 1
     made, states[OUTCOMES] = outcome_signals(
         reference.window, judged, states.get(OUTCOMES, {}), policy=policy
@@ -140,7 +143,8 @@ def _measure(
 def restarted_states(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The states of detectors whose evidence was acted on: they gather it anew."""
     return {
-        name: state if name == REFERENCE else restarted(state) for name, state in states.items()
+        name: state if name in (REFERENCE, COUNTERS) else restarted(state)
+        for name, state in states.items()
     }
 
 
@@ -157,7 +161,11 @@ def _of_reference(states: Mapping[str, Any], reference: Reference) -> dict[str, 
 
 
 def _detect(
-    reference: Window, traffic: WatchedTraffic, states: Mapping[str, Any], policy: WatchPolicy
+    reference: Window,
+    traffic: WatchedTraffic,
+    states: Mapping[str, Any],
+    policy: WatchPolicy,
+    requests: Requests | str,
 ) -> Signals:
     """The signals of the policy's detectors and of the service, and their next states."""
     after, signals = dict(states), list[Signal]()
@@ -184,6 +192,7 @@ def _detect(
         policy=policy,
         rng=seed_of(traffic.new),
         lag_hours=_lag(traffic.new),
+        requests=requests,
     )
     return [*signals, *of_service], after
 

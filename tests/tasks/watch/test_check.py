@@ -18,12 +18,13 @@ from models.watching.decisions import DecisionRecord, answer_decision
 from models.watching.incidents import Incident
 from models.watching.outcome_tables import truth_counts, truths
 from models.watching.outcomes import COUNTED
-from models.watching.signals import WatchPolicy
+from models.watching.signals import Signal, WatchPolicy
 from tasks.context import Context
 from tasks.operate.watch_records import accept_drift
 from tasks.predictions import load_version
 from tasks.watch import check, reference
 from tests.models.saved_models import CLASSES
+from tests.tasks.watch.test_service_counters import answering
 from tests.tasks.watch.traffic import SHIFTED, make_context, release_model, serve
 
 POLICY = WatchPolicy(min_rows=20, window=200, detectors=("ks",))
@@ -295,3 +296,23 @@ def test_the_kind_of_a_drift_is_named_with_its_remedies_and_the_accuracy_estimat
     assert (
         made.estimate is not None and made.estimate["remedies"] and made.estimate["kind_evidence"]
     )
+
+
+def test_images_that_the_service_refused_are_a_signal_once_its_counters_are_read(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(made: DecisionRecord) -> Signal:
+        return next(one for one in made.signals if one.name == "refused")
+
+    assert "HONE_SERVICE_URL is not set" in refused(served(ctx, 100)).meaning
+    monkeypatch.setenv("HONE_SERVICE_TOKEN", "sixteen-letters-x")
+    totals = [
+        b'hone_images_total{outcome="answered"} %d\nhone_images_total{outcome="TEXT"} %d\n' % each
+        for each in ((100, 1), (200, 2), (300, 3), (400, 60))
+    ]
+    outcomes = []
+    for content in totals:
+        with answering(content) as settings:
+            monkeypatch.setenv("HONE_SERVICE_URL", str(settings.service_url))
+            outcomes.append(refused(served(ctx, 100)).outcome)
+    assert outcomes == ["cannot tell", "no drift", "no drift", "drift"]

@@ -1,0 +1,98 @@
+"""The counters of the service, read as it shows them, become what was counted since."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import numpy as np
+import pytest
+
+from models.serving import metrics
+from models.watching.service_signals import Requests
+from settings import Settings
+from tasks.watch.service_counters import BYTES, counted, read_counters, since
+
+
+@contextmanager
+def answering(content: bytes, status: int = 200) -> Iterator[Settings]:
+    """Settings that name a server which gives this content to whoever has the token."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            allowed = self.headers["Authorization"] == "Bearer sixteen-letters-x"
+            self.send_response(status if allowed and self.path == "/metrics" else 401)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *given: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        yield Settings(service_url=address, service_token="sixteen-letters-x")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_what_the_service_shows_becomes_what_was_counted_since() -> None:
+    metrics.count_refused([{"error": {"reason": "NOT_AN_IMAGE"}}])
+    metrics._requests.labels("predict", "503", "HALTED").inc(7)
+    with answering(metrics.exposition()) as settings:
+        first, state = counted(settings, {})
+    assert first == "this is the first reading of the counters"
+    metrics.count_refused([{"error": {"reason": "NOT_AN_IMAGE"}}] * 3)
+    metrics._images.labels("answered").inc(20)
+    metrics._requests.labels("predict", "500", "INTERNAL_ERROR").inc(2)
+    metrics._requests.labels("predict", "503", "HALTED").inc(5)
+    for seconds in (0.002, 0.07, 90.0):
+        metrics._seconds.observe(seconds)
+    with answering(metrics.exposition()) as settings:
+        second, again = counted(settings, state)
+    assert isinstance(second, Requests)
+    assert (second.answered, second.refused, second.errors) == (20, 3, 2)
+    assert second.latencies is not None
+    assert second.latencies.tolist() == [0.005, 0.1, 120.0]
+    with answering(metrics.exposition()) as settings:
+        quiet, _ = counted(settings, again)
+    assert isinstance(quiet, Requests) and quiet.answered == 0
+
+
+def test_a_service_that_started_anew_counts_from_nothing() -> None:
+    before = {"answered": 900.0, "refused": 5.0, "errors": 0.0, "within +Inf": 100.0}
+    now = {"answered": 30.0, "refused": 1.0, "errors": 0.0, "within 0.1": 8.0, "within +Inf": 9.0}
+    new = since(now, before)
+    assert new is not None
+    assert (new.answered, new.refused) == (30, 1)
+    assert np.array_equal(new.latencies, [0.1] * 8 + [0.2])
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b"", 500, "500 Internal Server Error"),
+        (b"\xff\xfe", 200, "gives no counters"),
+        (b"hone_images_total{outcome=", 200, "gives no counters"),
+        (b'hone_images_total{outcome="answered"} NaN\n', 200, "not a finite number"),
+        (b"#" * (BYTES + 1), 200, "is it the service"),
+    ],
+)
+def test_what_is_no_reading_is_said_and_keeps_the_state(
+    content: bytes, status: int, words: str
+) -> None:
+    with answering(content, status) as settings:
+        why, state = counted(settings, {"answered": 4.0})
+    assert isinstance(why, str) and words in why
+    assert state == {"answered": 4.0}
+
+
+def test_a_service_that_is_away_or_not_named_is_said() -> None:
+    with answering(b"") as settings:
+        away = settings
+    assert "gives no counters" in str(read_counters(away))
+    assert "HONE_SERVICE_URL is not set" in str(read_counters(Settings(service_url=None)))
