@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models.watching.evidence import accumulate
-from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
+from models.watching.signals import SUPPORTING, Family, Shift, Signal, WatchPolicy, Window
 from models.watching.views import next_state
 
 NAMES = ("accuracy", "f1", "recall")
@@ -225,6 +225,7 @@ def _signal(
         threshold=level - policy.decay, evidence=evidence, accumulated=accumulated, p_value=None,
         rows=len(rows.truths), groups=len(rows.truths), meaning=meaning,
         detail={**(detail or {}), "at release": level, "wrong": float(len(wrong))},
+        weight=SUPPORTING,
     )  # fmt: skip
 
 
@@ -232,7 +233,7 @@ def _unknown(name: str, state: Mapping[str, Any], why: str) -> Signal:
     return Signal(
         name=name, family=Family.OUTCOMES, outcome=Shift.UNKNOWN, value=None, threshold=None,
         evidence=0.0, accumulated=accumulate(_before(state, name), 0.0), p_value=None, rows=0,
-        groups=0, meaning=why,
+        groups=0, meaning=why, weight=SUPPORTING,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from core.image_statistics import STATISTICS
 from models.watching.evidence import accumulate, from_p_value
-from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
+from models.watching.signals import SUPPORTING, Family, Shift, Signal, WatchPolicy, Window
 from models.watching.views import EXEMPLARS, LEVEL, next_state
 
 CATEGORIES = ("format",)  # statistics of which a new value is unexpected
@@ -223,5 +223,5 @@ def _signal(
     return Signal(
         name=name, family=Family.SERVICE, outcome=outcome, value=value, threshold=LEVEL,
         evidence=evidence, accumulated=accumulate(before, evidence), p_value=p_value, rows=rows,
-        groups=rows, meaning=meaning, exemplars=exemplars,
+        groups=rows, meaning=meaning, exemplars=exemplars, weight=SUPPORTING,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from core.image_statistics import STATISTICS
 
 DETECTORS: "dict[str, Detector]" = {}  # by name; `models.watching` fills it
 QUARTER_HOURS = 90 * 24.0
+SUPPORTING = 0.25  # weight of one of many signals beside a detector: 1 in 10 of all would hide it
 
 
 class Family(StrEnum):

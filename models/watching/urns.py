@@ -14,6 +14,7 @@ from models.watching.evidence import MOST
 from models.watching.scores import Stratum
 
 SPREADS = (30.0, 150.0, 800.0)  # balls in the urn of a bet on any other shape
+COARSE = (2.0, 12.0)  # balls in the urn of a bet on a few cells, whichever: a gross shift
 TILTS = (-0.7, -0.35, 0.35, 0.7)  # of the logarithm over the ranks: a bet on a shift
 TAILS = ((0.06, 0.0), (0.0, 0.06), (0.06, 0.06))  # of the ranks, low and high: a bet on outliers
 TAIL_SHARE, BET_SPREAD = 0.15, 500.0
@@ -88,9 +89,11 @@ def play(
     thinned = counts / effect[:, None]
     clean = _log_probability(thinned, centre[None], size[None])[0]
     fixed = _fixed_bets(thinned, centre, size)
+    anything = [np.where(centre > 0, 1.0, 0.0)] * len(COARSE)
+    gross = _bets(thinned, anything, COARSE, size)
     taught = _learned_bets(thinned, urn.centre, centre, size, tables)
     leaning = _leaning_bets(thinned, urn.centre, centre, size, tables)
-    evidence = np.clip(np.stack([fixed, taught, leaning]) - clean, -MOST, MOST)
+    evidence = np.clip(np.stack([fixed, taught, leaning, gross]) - clean, -MOST, MOST)
     start = np.zeros_like(evidence) if levels is None else np.nan_to_num(np.array(levels, float))
     after = np.minimum(evidence + np.maximum(start, 0.0), MOST)
     after[:, urn.size <= 0] = np.nan

@@ -80,10 +80,11 @@ def test_the_rows_that_moved_most_are_named_once_a_group() -> None:
 def test_a_state_is_small_json_and_goes_on_where_it_was() -> None:
     state: dict[str, Any] = {}
     for seed in range(3):
-        signal, state = one(clean(100, np.random.default_rng(seed), brighter=0.6), state=state)
+        signal, state = one(clean(100, np.random.default_rng(seed), brighter=0.9), state=state)
     text = json.dumps(state)
     assert len(text) < 60_000
-    window = clean(100, np.random.default_rng(9), brighter=0.6)
+    window = clean(100, np.random.default_rng(9), brighter=0.9)
+    assert signal.accumulated > 0
     assert one(window, state=json.loads(text)) == one(window, state=state)
     after, _ = one(window, state=state)
     assert after.accumulated == pytest.approx(after.evidence + signal.accumulated, abs=0.01)

@@ -31,7 +31,7 @@ def test_the_wealth_of_a_life_is_at_most_one_in_mean(rows: int) -> None:
         limits = np.isfinite(edges).sum(axis=1)
         cells, every = np.searchsorted(edges[0], values, "right")[:, None], np.ones((rows, 1), bool)
         made = _stratum(cells, every, np.ones((rows, 1)), limits)
-        urn, learned, total = urn_of({"base": made}, np.ones(1), 0.0), None, np.zeros(3)
+        urn, learned, total = urn_of({"base": made}, np.ones(1), 0.0), None, np.zeros(4)
         for _ in range(5):
             drawn = np.searchsorted(edges[0], RNG.random(60), "right")
             counts = np.bincount(drawn, minlength=CELLS)[None].astype(float)
@@ -49,7 +49,15 @@ def test_a_shift_wins_and_every_kind_of_bet_has_learned_it() -> None:
         counts = RNG.multinomial(200, tilted / tilted.sum())[None].astype(float)
         levels, learned = play(urn, counts, learned, levels)
     assert levels is not None
-    assert (levels[:, 0] > 5).all()
+    assert (levels[:3, 0] > 5).all()
+    assert levels[3, 0] < 0  # of a gross shift: this one is mild
+
+
+def test_a_window_that_lies_in_one_cell_is_refused_at_once_by_a_small_reference() -> None:
+    counts = np.zeros((1, CELLS))
+    counts[0, -1] = 25
+    levels, _ = play(urn_of({"base": stratum(40)}, MIX, 0.0), counts, None, None)
+    assert levels[3, 0] > np.log(2160 * 50)  # an alarm of one score of fifty
 
 
 def test_an_urn_weighs_classes_and_a_rare_class_makes_it_small() -> None:
