@@ -30,7 +30,6 @@ from models.registry import versions
 from models.registry.overview import newest_verdict
 from models.serving.prediction_store import first_prediction
 from models.training.train import TrainConfig
-from models.watching.signals import WatchPolicy
 from tasks.context import open_context
 from tasks.demo import digits, servers
 from tasks.demo.duel_cost import duel_cost
@@ -91,9 +90,7 @@ class Recipe:
     def policies(self, person: bool) -> Policies:
         """One person in front of the demo is asked once; the simulated two both answer."""
         settling = SettlePolicy(answers_needed=1) if person else self.settling
-        # Daily checks have fewer chances of a false alarm than hourly ones: less evidence will do.
-        watch = WatchPolicy(period_hours=24.0)
-        return Policies(settling=settling, snapshot=self.snapshot, watch=watch)
+        return Policies(settling=settling, snapshot=self.snapshot)
 
     @property
     def after_drift(self) -> SelectionConfig:
@@ -136,13 +133,11 @@ def make_workspace(
         "clean": back[:CLEAN],
         "scored-clean": back[CLEAN + SHIFTED :],
         "shifted": digits.shifted(back[CLEAN : CLEAN + SHIFTED], seed),
-        "shifted-on": digits.shifted(back[CLEAN : CLEAN + SHIFTED], seed + 3),
-        "shifted-later": digits.shifted(back[CLEAN : CLEAN + SHIFTED], seed + 4),
         "scored-shifted": digits.shifted(back[CLEAN + SHIFTED :], seed + 1),
         "again": digits.shifted(back[CLEAN + SHIFTED :], seed + 2),
     }
     digits.write_digits(home / "digits", pool)
-    served = ("clean", "shifted", "shifted-on", "shifted-later", "again")
+    served = ("clean", "shifted", "again")
     truths = digits.truth_table(pool + [one for name in served for one in sets[name]])
     simulation.save_simulation(root, truths, ANNOTATORS, seed=seed)
     return sets
