@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DAY = len("2026-01-31")
 PERIODS = ("hour", "day", "week")
+MOST_SLICES = 50  # sources of images that are reported on
 MOST_WEAK = 100_000  # truths, the newest, among which weak ones are looked for
 CONFIRMED = (  # of a row of truths: what people decided about the prediction
     (outcomes.c.prediction_id == truths.c.prediction_id)
@@ -69,7 +70,6 @@ def judged_counts(
     *,
     since: str | None = None,
     until: str | None = None,
-    slice_: str | None = None,
 ) -> dict[Cell, int]:
     """How often each class was answered where each was true, of predictions served in a time.
 
@@ -83,8 +83,6 @@ def judged_counts(
         query = query.where(truth_counts.c.hour >= since[:HOUR])
     if until is not None:
         query = query.where(truth_counts.c.hour < until[:HOUR])
-    if slice_ is not None:
-        query = query.where(truth_counts.c.slice == slice_)
     grouped = query.group_by(*truth_counts.c["label", "truth"])
     return {(row[0], row[1]): int(row[2]) for row in connection.execute(grouped)}
 
@@ -123,10 +121,23 @@ def period_of(hour: str, period: str) -> str:
     return f"{year:04d}-W{week:02d}"
 
 
-def slices_of(connection: Connection, model: str) -> list[str]:
-    """The sources of the images that a model was judged on, by name; without one, empty."""
+def counts_by_slice(
+    connection: Connection, model: str, *, most: int = MOST_SLICES
+) -> dict[str, dict[Cell, int]]:
+    """The counts of the sources with the most truths that judge, by name; without one, empty.
+
+    Clients name sources: of a million of them all but the first are left out.
+    """
     mine = truth_counts.c.model == model, truth_counts.c.standing == Standing.JUDGES
-    return sorted(connection.scalars(select(truth_counts.c.slice).where(*mine).distinct()))
+    rows = func.sum(truth_counts.c.rows)
+    ranked = select(truth_counts.c.slice).where(*mine).group_by(truth_counts.c.slice)
+    names = connection.scalars(ranked.order_by(rows.desc(), truth_counts.c.slice).limit(most)).all()
+    of = truth_counts.c["slice", "label", "truth"]
+    query = select(*of, rows).where(*mine, truth_counts.c.slice.in_(names)).group_by(*of)
+    counts: dict[str, dict[Cell, int]] = {name: {} for name in sorted(names)}
+    for name, label, truth, number in connection.execute(query).tuples():
+        counts[name][label, truth] = int(number)
+    return counts
 
 
 def judged_rows(

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 import pandas as pd
 from sqlalchemy import Connection
 
+from core.rows import chunks
+from labeling.ledger.rounds import pool_ids
+from labeling.ledger.tables import sample_states
 from labeling.snapshots.table import SOFT_COLUMNS
 from models.watching.outcome_queries import WeakTruth, weak_truths
 from models.watching.signals import WatchPolicy
@@ -35,7 +38,10 @@ def with_weak_truths(
     """
     if not policy.weak_weight or not soft_weight:
         return chosen
-    taken, left_out = capped(weak_truths(connection), policy.repeats_share)
+    known = [one for one in weak_truths(connection) if one.truth in classes]
+    pool = _in_pool(connection, [one.sample_id for one in known])
+    free = [one for one in known if one.sample_id in pool]  # a cap by others would not hold
+    taken, left_out = capped(free, policy.repeats_share)
     rows = pd.DataFrame(
         [
             {
@@ -44,7 +50,6 @@ def with_weak_truths(
                 "probs": json.dumps({name: float(name == one.truth) for name in classes}),
             }
             for one in taken
-            if one.truth in classes
         ],
         columns=SOFT_COLUMNS,
     )  # fmt: skip
@@ -56,6 +61,15 @@ def with_weak_truths(
         return SoftChoice(rows, why)
     others = chosen.rows[~chosen.rows["sample_id"].isin(rows["sample_id"])]
     return SoftChoice(pd.concat([others[SOFT_COLUMNS], rows], ignore_index=True), why)
+
+
+def _in_pool(connection: Connection, sample_ids: Sequence[str]) -> set[str]:
+    at = sample_states.c.sample_id
+    return {
+        name
+        for keys in chunks(sample_ids)
+        for name in connection.scalars(pool_ids().where(at.in_(keys)))
+    }
 
 
 def capped(truths: Sequence[WeakTruth], share: float) -> tuple[list[WeakTruth], int]:

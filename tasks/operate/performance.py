@@ -22,7 +22,7 @@ class PerformanceReport:
     counts: OutcomeCounts  # of all models
     whole: Performance | None
     periods: dict[str, Performance]  # by name, oldest first
-    slices: dict[str, Performance]  # by source of the images
+    slices: dict[str, Performance]  # by source of the images, those with the most truths
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON has them."""
@@ -39,8 +39,7 @@ def load_performance(
         if version is None:
             return PerformanceReport(None, counts, None, {}, {})
         by_period = queries.counts_by_period(connection, version, period, last=last)
-        names = queries.slices_of(connection, version)
-        by_slice = {name: queries.judged_counts(connection, version, slice_=name) for name in names}
+        by_slice = queries.counts_by_slice(connection, version)
         whole = performance(queries.judged_counts(connection, version))
     return PerformanceReport(
         version,

@@ -27,11 +27,12 @@ def new_judged(
     a class that the model does not know has the number -1.
     """
     last = last_number(connection)
+    # PostgreSQL shows the second query what was committed since the first: `last` follows the rows
     rows = judged_rows(connection, loaded.version, after=after, limit=MOST)
     if rows.empty:
         return None, max(after, last)
-    if len(rows) == MOST:  # there may be more
-        last = int(rows["number"].max())
+    reached = int(rows["number"].max())
+    last = reached if len(rows) == MOST else max(last, reached)  # of so many there may be more
     width, places = (
         loaded.network.output_width,
         {name: place for place, name in enumerate(loaded.card.classes)},

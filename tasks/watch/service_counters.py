@@ -34,6 +34,8 @@ def read_counters(settings: Settings) -> dict[str, float] | str:
                 if len(content) > BYTES:
                     return f"{address} answers with more than {BYTES:,} bytes: is it the service?"
         return _totals(content.decode())
+    except KeyError as error:
+        return f"{address} gives no counters (one has no label {error}): is it the service?"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return f"{address} gives no counters ({error})"
 
@@ -64,7 +66,7 @@ def _totals(text: str) -> dict[str, float]:
                 totals["answered" if labels["outcome"] == "answered" else "refused"] += value
             elif name == "hone_requests_total" and _is_error(labels):
                 totals["errors"] += value
-            elif name == "hone_predict_seconds_bucket":
+            elif name == "hone_predict_seconds_bucket" and float(labels["le"]) > 0:
                 totals[WITHIN + labels["le"]] = value
     if not all(math.isfinite(total) for total in totals.values()):
         raise ValueError("a counter is not a finite number")

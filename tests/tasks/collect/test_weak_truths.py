@@ -7,9 +7,11 @@ from typing import Any
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from core.database import connect, writing
+from labeling.ledger.reasons import SampleState
+from labeling.ledger.tables import sample_states
 from labeling.snapshots.table import SOFT_COLUMNS, SnapshotConfig, build_table
 from models.watching.outcome_queries import WeakTruth
 from models.watching.outcomes import ClassNames, record_outcomes
@@ -71,6 +73,17 @@ def test_a_disputed_or_confirmed_image_is_no_weak_row(tmp_path: Path):
         record_outcomes(connection, more, ClassNames(CLASSES))
     chosen = choose(engine)
     assert chosen.rows is not None and chosen.rows["sample_id"].tolist() == ["c"]
+
+
+def test_corrections_that_have_a_label_make_no_room_for_approvals(tmp_path: Path):
+    engine = make_engine(tmp_path, ["a", "b", "c"])
+    weak(engine, ("a", "cat", "cat"), ("b", "cat", "dog"), ("c", "cat", "dog"))
+    assert len(choose(engine, repeats_share=0.5).rows) == 3
+    with writing(engine) as connection:
+        asked = sample_states.c.sample_id.in_(["b", "c"])
+        state = {"state": str(SampleState.LABELLED)}
+        connection.execute(update(sample_states).where(asked).values(**state))
+    assert choose(engine, repeats_share=0.5) == OFF
 
 
 def test_a_weak_row_of_what_is_measured_on_stays_out_of_the_snapshot(tmp_path: Path):

@@ -8,7 +8,12 @@ from rich.console import Console
 from sqlalchemy import Engine, delete, select
 
 from core.database import writing
-from models.watching.outcome_queries import counts_by_period, outcome_counts, period_of
+from models.watching.outcome_queries import (
+    counts_by_period,
+    counts_by_slice,
+    outcome_counts,
+    period_of,
+)
 from models.watching.outcome_tables import truths
 from tasks.context import open_context
 from tasks.operate import fsck, mend
@@ -70,6 +75,17 @@ def test_a_page_has_periods_classes_and_sources_each_with_an_interval(engine):
         assert text in shown
     assert "0.800 [" in shown and "precision" in shown
     assert report(engine).slices["north"].rows == 3
+
+
+def test_of_many_sources_those_with_the_most_truths_are_reported_on(engine):
+    """A client may name another source with each image."""
+    record(engine, *(truth(number, "cat") for number in (10, 11, 90)))
+    with engine.connect() as connection:
+        version = report(engine).model
+        most = counts_by_slice(connection, version, most=1)
+        every = counts_by_slice(connection, version)
+    assert most == {"north": {("cat", "cat"): 2}}
+    assert list(every) == ["north", "south"]
 
 
 def test_without_truths_the_page_says_where_they_come_from(engine):

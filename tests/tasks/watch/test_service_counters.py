@@ -79,6 +79,8 @@ def test_a_service_that_started_anew_counts_from_nothing() -> None:
         (b"\xff\xfe", 200, "gives no counters"),
         (b"hone_images_total{outcome=", 200, "gives no counters"),
         (b'hone_images_total{outcome="answered"} NaN\n', 200, "not a finite number"),
+        (b"hone_images_total 5\n", 200, "no label 'outcome'"),
+        (b'hone_predict_seconds_bucket{le="many"} 1\n', 200, "gives no counters"),
         (b"#" * (BYTES + 1), 200, "is it the service"),
     ],
 )
