@@ -224,6 +224,9 @@ def _alert(evidence: Evidence, standing: Standing, rules: LadderRules) -> _Rule:
         return rule(True, f"the alarm goes on {after:.0f} h after a model learnt from its answers")
     waited, limit = standing.hours_since_labels, PATIENCE * rules.cooldown_hours
     unanswered = standing.asked == 0 or standing.answered < standing.asked
+    if waited is not None and not (unanswered or standing.retrained) and waited >= 2 * limit:
+        known = "are given, and no model in service has learnt from them"
+        return rule(True, f"labels were asked for {waited:.0f} h ago, {known}")
     if waited is None or not unanswered:
         return rule(False, "the alarm is answered by labels and a training first")
     if waited < limit:

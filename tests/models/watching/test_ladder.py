@@ -97,6 +97,16 @@ def test_people_hear_of_labels_that_nobody_gives() -> None:
     assert rung(ALARM, replace(waited, asked=5, answered=5)).step == Step.LABEL
 
 
+def test_people_hear_of_answers_that_no_model_in_service_learnt() -> None:
+    # A challenger that lost its verdict leaves no snapshot to train on and nothing to ask for.
+    waited = replace(ANSWERED, step=Step.RETRAIN, hours_since_labels=2 * PATIENCE * 24.0)
+    made = rung(ALARM, waited)
+    assert made.step == Step.ALERT
+    assert "no model in service has learnt from them" in made.why[0]
+    assert rung(ALARM, replace(waited, hours_since_labels=143.9)).step == Step.RETRAIN
+    assert rung(ALARM, replace(waited, retrained=True)).step != Step.ALERT
+
+
 def test_a_fault_of_the_source_alerts_and_asks_for_no_labels() -> None:
     made = rung(FAULT)
     assert (made.step, made.asks_for_labels) == (Step.ALERT, False)
