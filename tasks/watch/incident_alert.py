@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection
 
 from core.text import counted
+from models.registry.halts import last_halt
 from models.watching.alerts import Alert, Kind, raise_alert
 from models.watching.decisions import Evaluation
 from models.watching.ladder import Step
@@ -29,7 +30,8 @@ def alert_incident(
 ) -> str | None:
     """Raise the alert of an incident in the transaction of the decision; None if there is none.
 
-    An open incident is told once for each step. `close_incident` tells of its end.
+    An open incident is told once for each step, and of each halt: a service that a person resumed
+    can halt again. `close_incident` tells of its end.
     """
     step = Step(made.step)
     if (
@@ -39,10 +41,11 @@ def alert_incident(
     ):
         return None
     kind = f" ({made.kind})" if made.kind else ""
+    halt = last_halt(connection) if step == Step.HALT else None
     alert = Alert(
         about=incident_id,
         kind=Kind.HALT if step == Step.HALT else Kind.INCIDENT if opens else Kind.DRIFT,
-        key=str(step),
+        key=str(step) if halt is None else f"{step} {halt.number}",
         title=f"{incident_id}: {HEADLINES[step]}{kind}",
         body="\n".join(_lines(made)),
         command=COMMANDS[step],

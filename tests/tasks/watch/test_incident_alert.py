@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from core.database import connect, upgrade, writing
+from models.registry.halts import HaltPolicy, add_halt, resume_service
 from models.watching.alerts import Kind, newest_alerts
 from models.watching.decisions import Evaluation, record_evaluation
 from models.watching.incidents import close_incident, open_incident
@@ -87,6 +88,18 @@ def test_each_step_that_needs_somebody_is_told_once_and_the_end_once(engine: Eng
     kinds = [newest.kind, *(one.kind for one in before)]
     assert kinds == [Kind.RECOVERY, Kind.HALT, Kind.DRIFT, Kind.INCIDENT]
     assert all(one.closed_at for one in before)
+
+
+def test_a_service_that_halts_again_in_one_incident_is_told_again(engine: Engine) -> None:
+    halt = replace(DRIFT, step="halt")
+    for number in (1, 2):
+        with writing(engine) as connection:
+            made = add_halt(
+                connection, policy=HaltPolicy.REFUSE, who="hone", why="poor", decision_id="d"
+            )
+        assert made == number
+        assert [told(engine, halt), told(engine, halt)] == [True, False]
+        resume_service(engine, who="ann", why="the camera is repaired")
 
 
 def test_a_check_that_opens_an_incident_alerts_until_the_incident_ends(
