@@ -30,11 +30,11 @@ def act_on(decision_id: str | None) -> None:
         publish_signals(decision.model, decision.signals, decision.reason)
         if decision.incident_id is not None:
             publish_incident(ctx, decision.incident_id)
+        if (decision.cost or {}).get("training"):
+            emit(ctx, EventName.RETRAIN, _payload(decision))
         if decision.action == Action.LABEL_SERVED:
             emit(ctx, EventName.DRIFT, _payload(decision))
             return
-        if (decision.cost or {}).get("training"):
-            emit(ctx, EventName.RETRAIN, _payload(decision))
     waiting = decisions.unanswered_drift(ctx.engine)
     if waiting is not None and not was_answered(ctx, "label-round", waiting.decided_at):
         emit(ctx, EventName.DRIFT, _payload(waiting))

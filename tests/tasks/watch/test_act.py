@@ -67,6 +67,12 @@ def test_a_training_that_is_due_is_asked_for(ctx: Context, raised: Raised) -> No
     assert raised == [(EventName.RETRAIN, decision)]
 
 
+def test_a_decision_can_ask_for_labels_and_for_a_training(ctx: Context, raised: Raised) -> None:
+    decision = decide(ctx, 1, Action.LABEL_SERVED, training=True)
+    act.act_on.fn(decision)
+    assert raised == [(EventName.RETRAIN, decision), (EventName.DRIFT, decision)]
+
+
 def test_the_incident_of_a_decision_has_its_page(ctx: Context, raised: Raised) -> None:
     with writing(ctx.engine) as connection:
         incident = next_incident(connection)
