@@ -81,13 +81,18 @@ def add_halt(
 ) -> int:
     """Halt the service in the caller's transaction; return the number of the halt in force.
 
-    The halt of a decision ends with the next release. One that is in force already stays.
+    The halt of a decision ends with the next release. One that is in force already stays, except
+    that a person's word takes the place of the watch's halt and of another policy.
     """
     if not who.strip() or not why.strip():
         raise ValueError(f"a halt needs who ({who!r}) and why ({why!r}); give both")
     last, current = last_halt(connection), release_of(connection)
     if halt_of(connection) is not None and last is not None:
-        return last.number
+        same = last.decision_id is None and last.policy == policy
+        if decision_id is not None or same:
+            return last.number
+        lifted = {"lifted_at": now(), "lifted_by": who, "lifted_why": f"halted anew: {why}"}
+        journal.update(connection, halts, halts.c.number == last.number, **lifted)
     release = None
     if decision_id is not None and current is not None:
         release = current.number

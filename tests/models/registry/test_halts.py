@@ -54,6 +54,22 @@ def test_a_halt_in_force_is_not_doubled(engine: Engine) -> None:
     assert halt_service(engine, policy=REFUSE, who="bob", why="two") == 2
 
 
+def test_a_persons_halt_takes_the_place_of_the_watchs_and_of_another_policy(
+    tmp_path: Path,
+) -> None:
+    workspace, engine = make_workspace(tmp_path / "workspace")
+    put_in_service(engine, save(workspace, engine))
+    assert halt_by_watch(engine) == 1
+    assert halt_service(engine, policy=ABSTAIN, who="ann", why="stop") == 2
+    assert halt_by_watch(engine) == 2  # the watch does not weaken a person's word
+    put_in_service(engine, save(workspace, engine, seed=1))
+    halt = current_halt(engine)
+    assert halt is not None and (halt.policy, halt.who) == (ABSTAIN, "ann")
+    assert halt_service(engine, policy=REFUSE, who="bob", why="all of it") == 3
+    halt = current_halt(engine)
+    assert halt is not None and (halt.policy, halt.who) == (REFUSE, "bob")
+
+
 def test_a_halt_of_the_watch_ends_with_the_next_release_and_one_by_a_person_does_not(
     tmp_path: Path,
 ) -> None:
