@@ -214,8 +214,8 @@ def due_messages(engine: Engine, token: Token, channels: Sequence[str]) -> list[
 
     A channel has one message at a time: one that it did not take comes first, after a pause that
     doubles from attempt to attempt. After a message that it took, a channel has an hour of quiet;
-    what is raised meanwhile is in the next one. A new channel is sent what is open or of the last
-    day.
+    what is raised meanwhile is in the next one; a halt does not wait. A new channel is sent what is
+    open or of the last day.
     """
     at = datetime.fromisoformat(now())
     with writing(engine) as connection:
@@ -284,9 +284,11 @@ def _make_message(connection: Connection, channel: str, at: datetime) -> Row[Any
         recent = alerts.c.raised_at > _iso(at - RECENT)
         due = select(alerts).where(alerts.c.closed_at.is_(None) | recent)
     else:
-        if at - datetime.fromisoformat(last.delivered_at) < QUIET:
-            return None
         due = select(alerts).where(alerts.c.seq > last.up_to)
+        is_quiet = at - datetime.fromisoformat(last.delivered_at) < QUIET
+        urgent = due.where(alerts.c.kind == Kind.HALT).limit(1)
+        if is_quiet and connection.execute(urgent).first() is None:
+            return None
     rows = _alerts(connection, due.order_by(alerts.c.seq).limit(MOST_ALERTS))
     if not rows:
         return None

@@ -133,6 +133,20 @@ def test_what_comes_within_an_hour_is_summed_up(engine: Engine, clock: Clock) ->
     assert titles(due(engine)) == {"mail": after, "web": after}
 
 
+def test_a_halt_does_not_wait_for_the_end_of_the_hour(engine: Engine, clock: Clock) -> None:
+    raised(engine, DRIFT)
+    attempted(engine, due(engine))
+    clock.move(minutes=1)
+    raised(engine, event(1))
+    assert due(engine) == []
+    raised(engine, replace(DRIFT, kind=Kind.HALT, key="halt 1", title="halted"))
+    messages = due(engine, ["mail"])
+    assert titles(messages) == {"mail": ["run 1 is stuck", "halted"]}
+    attempted(engine, messages)
+    raised(engine, event(2))
+    assert due(engine, ["mail"]) == []
+
+
 def test_a_storm_is_a_message_an_hour(engine: Engine, clock: Clock) -> None:
     sent: list[DueMessage] = []
     for number in range(4 * 6):  # every ten minutes
