@@ -113,7 +113,10 @@ def _deliver(channel: Channel, message: Message, seconds: float) -> str | None:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         return without_secrets(f"the sender ended with {done.returncode}: {reason}", channel.url)
-    error = json.loads(done.stdout.splitlines()[-1])["error"]
+    try:
+        error = json.loads(done.stdout.splitlines()[-1])["error"]
+    except (IndexError, KeyError, TypeError, ValueError):  # or no channel's outcome was recorded
+        return "the sender ended without saying what came of it"
     return None if error is None else without_secrets(error, channel.url)
 
 

@@ -128,3 +128,12 @@ def test_a_sender_that_breaks_is_a_failure(tmp_path: Path, monkeypatch: pytest.M
     error = send(f"json://{SECRET}@127.0.0.1/")
     assert error is not None and "the sender ended with 1: KeyError" in error
     assert SECRET not in error
+
+
+def test_a_sender_that_says_nothing_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = tmp_path / "silent.py"
+    silent.write_text("")
+    monkeypatch.setattr(channels, "SENDER", silent)
+    assert send("json://127.0.0.1/") == "the sender ended without saying what came of it"
