@@ -103,14 +103,20 @@ def _statistics(ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame) -> np.n
         return stored
     size = loaded.card.image_size
     table = np.full((len(rows), len(STATISTICS)), np.nan, np.float32)
+    is_whole = True
     for number, row in enumerate(rows.itertuples()):
+        place = None
         try:
-            content = read_image(ctx.workspace.shards, location_of(row))
+            place = location_of(row)
+            content = read_image(ctx.workspace.shards, place)
         except (OSError, ValueError, TypeError, AttributeError):
-            continue  # NaN: the image is not here, and is measured by its output alone
+            # NaN: the image is not here, and is measured by its output alone
+            is_whole &= place is None or (ctx.workspace.shards / place.shard).exists()
+            continue
         table[number] = image_statistics(content, size)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: np.save(file, table))
+    if is_whole:  # shards that are away come back with `dvc pull`
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: np.save(file, table))
     return table
 
 

@@ -54,6 +54,26 @@ def test_held_out_rows_have_labels_groups_and_statistics_computed_once(
     np.testing.assert_array_equal(again.window.statistics, made.window.statistics)
 
 
+def test_images_that_are_away_are_measured_once_they_are_back(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = put_pictures(ctx.workspace.shards).head(4)
+    table = table.assign(label="dog", round_id=None, group_id=None)
+    network = make_network()
+    version = save_model(
+        ctx.engine, ctx.workspace.bento_home, network, make_card(), held_out(network),
+        table["sample_id"].tolist(),
+    )  # fmt: skip
+    monkeypatch.setattr(reference, "load_snapshot", lambda *_: table)
+    loaded = load_version(ctx, version)
+    away = ctx.workspace.shards.with_name("away")
+    ctx.workspace.shards.rename(away)
+    assert np.isnan(load_reference(ctx, loaded).window.statistics).all()
+    away.rename(ctx.workspace.shards)
+    again = load_reference(ctx, loaded).window.statistics
+    assert np.isfinite(again[:, STATISTICS.index("brightness")]).all()
+
+
 def test_a_snapshot_that_is_gone_is_said_and_the_rest_is_used(ctx: Context) -> None:
     made = load_reference(ctx, load_version(ctx, save(ctx.workspace, ctx.engine)))
     [missing] = made.missing
