@@ -113,7 +113,10 @@ class ReleaseFollower:
 
     def _follow(self) -> None:
         while not self._ended.wait(REFRESH_SECONDS):
-            self._look()
+            try:
+                self._look()
+            except Exception:  # a thread that ends would follow no release and no halt any more
+                logger.exception("the newest release and halt could not be looked up")
 
     def _look(self) -> None:
         self.refresh()

@@ -1,6 +1,11 @@
 """A halted service refuses or abstains by the halt's policy, and answers once it is resumed."""
 
+import time
+
+import pytest
+
 from models.registry.halts import HaltPolicy, halt_service, resume_service
+from models.serving import release_follower
 from models.serving.prediction_store import drain, find_prediction
 from tests.models.saved_models import png
 from tests.models.serving.test_service import (  # noqa: F401 - fixtures
@@ -64,3 +69,22 @@ def test_a_model_that_is_activated_during_a_halt_stays_halted(
     put_in_service(engine, save(workspace, engine, seed=1))
     status = look(client)
     assert (status["release"], status["halt"]["who"]) == (2, "ann")
+
+
+def test_a_look_that_fails_does_not_end_the_following(
+    place: Place,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workspace, engine = place
+    monkeypatch.setattr(release_follower, "REFRESH_SECONDS", 0.01)
+    follower = release_follower.ReleaseFollower(engine, workspace.bento_home, threads=1)
+    follower.start()
+    with monkeypatch.context() as broken:
+        broken.setattr(release_follower, "current_halt", lambda _: {}["lost"])
+        time.sleep(0.2)
+    halt_service(engine, policy=HaltPolicy.REFUSE, who="ann", why="stop")
+    until = time.monotonic() + 20
+    while follower.active.halt is None and time.monotonic() < until:
+        time.sleep(0.02)
+    follower.stop()
+    assert follower.active.halt is not None
