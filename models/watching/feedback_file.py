@@ -16,6 +16,8 @@ PART = 2_000  # rows in memory
 LINE_BYTES = 2**14  # of one line of a CSV; a truth takes some 200
 SAMPLE = "sample_id"  # in the place of a prediction: the image, and what was answered to it last
 COLUMNS = (*FIELDS, SAMPLE)
+UNREADABLE = (ArithmeticError, LookupError, ValueError)  # a year 300,000, a zone, a half character
+INDEX = "__index_level_"  # begins the name of a column that pandas adds: the numbers of its rows
 NEEDED = f"truth and one of prediction_id and {SAMPLE}"
 
 
@@ -150,18 +152,34 @@ def _parquet_rows(path: Path) -> Iterator[Place]:
 
     try:
         with pq.ParquetFile(path) as file:
-            names = list(file.schema_arrow.names)
+            names = [name for name in file.schema_arrow.names if not name.startswith(INDEX)]
             if "truth" not in names or not {"prediction_id", SAMPLE} & set(names):
                 shown = short(names)
                 raise ValueError(f"{path}: its columns are {shown}; {NEEDED} are needed")
             _refuse_columns(path, names)
             number = 0
-            for batch in file.iter_batches(PART):
-                for row in batch.to_pylist():
+            for batch in file.iter_batches(PART, columns=names):
+                for row in _rows_of(batch):
                     number += 1
-                    yield f"row {number}", {name: _value(value) for name, value in row.items()}
+                    yield f"row {number}", row
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read as parquet: {short(str(error))}") from error
+
+
+def _rows_of(batch: Any) -> Iterator[dict[str, Any] | FeedbackRefused]:
+    """The rows of a batch; a value that Python has no form of spoils its row and no other."""
+    try:
+        rows = batch.to_pylist()
+    except UNREADABLE as error:
+        if len(batch) == 1:
+            detail = f"a value cannot be read: {short(str(error))}"
+            yield FeedbackRefused("MALFORMED", detail)
+            return
+        for place in range(len(batch)):
+            yield from _rows_of(batch.slice(place, 1))
+        return
+    for row in rows:
+        yield {name: _value(value) for name, value in row.items()}
 
 
 def _value(value: Any) -> Any:

@@ -193,6 +193,8 @@ def gauge(value: float, low: float, high: float) -> Html:
 
 def short_number(value: float) -> str:
     """A number in few characters: 1,200, 45k, 3.2M, 0.025."""
+    if math.isnan(value):
+        return "-"
     size = abs(value)
     for least, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= least:

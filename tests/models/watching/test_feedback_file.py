@@ -86,6 +86,32 @@ def test_a_parquet_file_has_times_and_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("at", pa.array([0, 9 * 10**18, 0], pa.timestamp("us"))),
+        ("at", pa.array([0, 2**31 - 1, 0], pa.date32())),
+        ("who", pa.Array.from_buffers(
+            pa.string(), 3,
+            [None, pa.py_buffer(bytes([0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0])),
+             pa.py_buffer(b"a\xffb")],
+        )),
+    ],
+)  # fmt: skip
+def test_a_value_that_python_has_no_form_of_spoils_its_row_alone(tmp_path, column, values):
+    table = pa.table({"prediction_id": [ID] * 3, "truth": ["cat"] * 3, column: values})
+    pq.write_table(table, tmp_path / "truths.parquet")
+    [rows] = read_feedback(tmp_path / "truths.parquet")
+    assert refusals(rows) == [("row 2", "MALFORMED")]
+
+
+def test_the_row_numbers_that_pandas_adds_are_no_column(tmp_path):
+    table = pa.table({"prediction_id": [ID], "truth": ["cat"], "__index_level_0__": [7]})
+    pq.write_table(table, tmp_path / "truths.parquet")
+    [rows] = read_feedback(tmp_path / "truths.parquet")
+    assert len(rows) == 1 and not refusals(rows)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "what"),
     [
         ("a.csv", b"", "its first line is"),
