@@ -9,7 +9,7 @@ from core.intervals import Interval
 from models.watching.outcome_queries import judged_counts, judged_rows, last_number
 from models.watching.outcome_signals import Judged
 from models.watching.performance import performance
-from tasks.watch.window import groups_of
+from tasks.watch.window import groups_of, is_row_of_numbers
 
 if TYPE_CHECKING:
     from models.registry.model_store import LoadedModel
@@ -37,7 +37,7 @@ def new_judged(
         loaded.network.output_width,
         {name: place for place, name in enumerate(loaded.card.classes)},
     )
-    sound = rows[[len(one) == width for one in rows["probabilities"]]]
+    sound = rows[[is_row_of_numbers(one, width) for one in rows["probabilities"]]]
     outputs = np.array(sound["probabilities"].tolist(), np.float32).reshape(-1, width)
     truths = np.array([places.get(name, -1) for name in sound["truth"]], int)
     groups = groups_of(sound["sample_id"].tolist())

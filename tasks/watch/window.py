@@ -70,7 +70,7 @@ def _readable(loaded: "LoadedModel", rows: "pd.DataFrame") -> np.ndarray:
     width, size = loaded.network.output_width, loaded.network.width * 2
     return np.array(
         [
-            _is_row_of_numbers(probabilities, width)
+            is_row_of_numbers(probabilities, width)
             and (embedding is None or len(cast(bytes, embedding)) == size)
             for probabilities, embedding in zip(
                 rows["probabilities"], rows["embedding"], strict=True
@@ -80,7 +80,8 @@ def _readable(loaded: "LoadedModel", rows: "pd.DataFrame") -> np.ndarray:
     )
 
 
-def _is_row_of_numbers(values: object, width: int) -> bool:
+def is_row_of_numbers(values: object, width: int) -> bool:
+    """Whether these are as many finite numbers."""
     if not isinstance(values, list) or len(values) != width:
         return False
     return all(isinstance(one, int | float) and np.isfinite(one) for one in values)

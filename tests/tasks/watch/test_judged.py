@@ -43,11 +43,13 @@ def test_more_outcomes_than_fit_wait_for_the_next_check(tmp_path, monkeypatch) -
     assert taken == [2, 2, 1]
 
 
-def test_outcomes_of_another_model_and_of_another_width_are_left_out(tmp_path: Path) -> None:
+def test_outcomes_of_another_model_and_of_broken_rows_are_left_out(tmp_path: Path) -> None:
     engine = make_engine(tmp_path, ["cat"])
     serve(engine, ["cat"], first=2, model="hone:0000-old")
     serve(engine, ["cat"], first=3, probabilities=[1.0])
-    record(engine, truth(1, "dog"), truth(2, "dog"), truth(3, "dog"))
+    serve(engine, ["cat"], first=4, probabilities=[0.5, None, 0.5])
+    serve(engine, ["cat"], first=5, probabilities=["much", 0.5, 0.5])
+    record(engine, *(truth(number, "dog") for number in range(1, 6)))
     with engine.connect() as connection:
         judged, _ = new_judged(connection, MODEL, 0)
     assert judged is not None and len(judged.truths) == 1
