@@ -261,11 +261,12 @@ def served_rows(connection: Connection, sample_ids: Sequence[str]) -> list[Row[A
 
 
 def disputed_samples(connection: Connection, limit: int) -> list[str]:
-    """The images whose truth is disputed, the newest first."""
+    """The images about which confirmed truths differ, the newest first; not those of weak ones."""
     disputed = truth_counts.c.standing == Standing.DISPUTED
     if not connection.scalar(select(truth_counts.c.rows).where(disputed).limit(1)):
         return []
-    query = select(truths.c.sample_id).where(truths.c.standing == Standing.DISPUTED)
+    by_people = select(outcomes.c.seq).where(CONFIRMED).exists()
+    query = select(truths.c.sample_id).where(truths.c.standing == Standing.DISPUTED, by_people)
     rows = connection.scalars(query.order_by(truths.c.number.desc()).limit(limit))
     return list(dict.fromkeys(rows))
 

@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import Engine
 
 from labeling.batches.select import SelectionConfig
+from models.watching.outcome_queries import disputed_samples, outcome_counts
 from tasks.label.disputed import with_disputed
-from tests.models.watching.feedback_given import make_engine, record, truth
+from tests.models.watching.feedback_given import make_engine, record, serve, truth
 
 
 @pytest.fixture
@@ -38,3 +39,13 @@ def test_they_take_no_place_that_is_promised_and_none_twice(engine):
         "sample 3", "sample 2", "sample 1",
     ]  # fmt: skip
     assert named(engine, SelectionConfig(size=5)) == []
+
+
+def test_weak_truths_that_differ_take_no_places(engine):
+    """Two users who click otherwise must not spend the annotators' time."""
+    serve(engine, ["cat"], first=6)
+    weak = [truth(6, value, who, strength="weak") for value, who in (("dog", "x"), ("eel", "y"))]
+    record(engine, *weak)
+    with engine.connect() as connection:
+        assert "sample 6" not in disputed_samples(connection, 10)
+        assert outcome_counts(connection).disputed == 5
