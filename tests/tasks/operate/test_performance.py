@@ -80,8 +80,8 @@ def test_a_page_has_periods_classes_and_sources_each_with_an_interval(engine):
 def test_of_many_sources_those_with_the_most_truths_are_reported_on(engine):
     """A client may name another source with each image."""
     record(engine, *(truth(number, "cat") for number in (10, 11, 90)))
+    version = str(report(engine).model)
     with engine.connect() as connection:
-        version = report(engine).model
         most = counts_by_slice(connection, version, most=1)
         every = counts_by_slice(connection, version)
     assert most == {"north": {("cat", "cat"): 2}}
