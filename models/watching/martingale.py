@@ -69,7 +69,7 @@ def martingale(
         "reference": scores.digest,
         "accumulated": {NAME: round(total, 3), MIX_NAME: round(lasting.accumulated, 3)},
         "learned": learned,
-        "levels": {name: np.round(level, 3).tolist() for name, level in levels.items()},
+        "levels": {name: _without_nan(np.round(level, 3)) for name, level in levels.items()},
         "mix": days,
     }
     return [signal, lasting], new
@@ -179,6 +179,11 @@ def _cannot_tell(window: Window, state: Mapping[str, Any], why: str) -> list[Sig
         )
         for name, (family, weight) in families.items()
     ]
+
+
+def _without_nan(levels: np.ndarray) -> list[list[float | None]]:
+    """As JSON, in which PostgreSQL takes no NaN."""
+    return [[None if np.isnan(one) else one for one in row] for row in levels.tolist()]
 
 
 def _log_mean(levels: np.ndarray) -> float:

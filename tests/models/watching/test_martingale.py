@@ -90,6 +90,17 @@ def test_a_state_is_small_json_and_goes_on_where_it_was() -> None:
     assert after.accumulated == pytest.approx(after.evidence + signal.accumulated, abs=0.01)
 
 
+def test_a_state_is_json_also_of_scores_that_the_reference_does_not_know() -> None:
+    bare = Window.of(REFERENCE.outputs, REFERENCE.embeddings)  # no statistics
+    window = Window.of(SMALL.outputs, SMALL.embeddings)
+    first, state = one(window, bare)
+    state = json.loads(json.dumps(state, allow_nan=False))  # PostgreSQL takes no NaN
+    assert any(None in row for row in state["levels"]["0"])
+    second, after = one(window, bare, state)
+    assert np.isfinite([first.accumulated, second.accumulated]).all()
+    assert any(None in row for row in after["levels"]["0"])
+
+
 def test_an_answered_alarm_and_a_new_reference_start_anew() -> None:
     state: dict[str, Any] = {}
     for seed in range(6):
