@@ -86,6 +86,7 @@ def add_halt(
     """
     if not who.strip() or not why.strip():
         raise ValueError(f"a halt needs who ({who!r}) and why ({why!r}); give both")
+    journal.lock(connection)  # or two at once get one number
     last, current = last_halt(connection), release_of(connection)
     if halt_of(connection) is not None and last is not None:
         same = last.decision_id is None and last.policy == policy

@@ -97,6 +97,7 @@ def add_event(
     connection: Connection, incident_id: str, what: str, who: str, detail: Mapping[str, Any]
 ) -> None:
     """Add what happened to an incident."""
+    journal.lock(connection)  # or two that are added at once get one number
     last = select(func.max(incident_events.c.number))
     number = connection.scalar(last.where(incident_events.c.incident_id == incident_id)) or 0
     row = {

@@ -8,6 +8,7 @@ from typing import Any
 from prefect import task
 from sqlalchemy import Connection
 
+from core import journal
 from core.database import now, writing
 from labeling.batches.select import SelectionConfig
 from models.registry import versions
@@ -60,6 +61,7 @@ def check_window(policy: WatchPolicy) -> str | None:
     diagnosis = diagnose(ctx, measured, policy)
     try:
         with writing(ctx.engine) as connection:
+            _be_first(connection, measured)
             made = _decide(connection, measured, diagnosis, policy, began)
             decision_id = _record(connection, made)
     except Overtaken as error:
@@ -69,6 +71,14 @@ def check_window(policy: WatchPolicy) -> str | None:
         print(f"{rows} predictions of {name}, which is not in service, are not tested")
     print(f"{made.evaluation.step}: {made.evaluation.reason}")
     return decision_id
+
+
+def _be_first(connection: Connection, measured: Measured) -> None:
+    """Let no other check decide meanwhile, on PostgreSQL either, and none on the same truths."""
+    journal.lock(connection)
+    after, before = decisions.load_state(connection, measured.model), measured.before
+    if after.state.get("truths", 0) != before.state.get("truths", 0):
+        raise Overtaken(f"truths about {measured.model} were looked at in the meantime")
 
 
 @dataclass(frozen=True)

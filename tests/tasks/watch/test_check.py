@@ -264,6 +264,39 @@ def test_a_check_that_another_overtook_records_nothing(
     assert "checked up to 100 in the meantime" in capsys.readouterr().out
 
 
+def test_a_check_of_truths_that_another_overtook_records_nothing(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch, labelled: None
+) -> None:
+    made = served(ctx, 100)
+    judge(ctx, 1, 60, right=False)
+    real = check.measure
+
+    def slow(*given: object) -> object:
+        measured = real(*given)  # type: ignore[arg-type]
+        monkeypatch.setattr(check, "measure", real)
+        assert check.check_window.fn(POLICY) not in (None, made.decision_id)
+        return measured
+
+    monkeypatch.setattr(check, "measure", slow)
+    assert check.check_window.fn(POLICY) is None
+
+
+def test_a_check_reads_nothing_before_it_is_the_only_writer(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    real = check.load_circumstances
+
+    def read(*given: object) -> object:
+        order.append("read")
+        return real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("core.journal.lock", lambda _: order.append("lock"))
+    monkeypatch.setattr(check, "load_circumstances", read)
+    checked(ctx)
+    assert order[:2] == ["lock", "read"]
+
+
 def test_the_service_halts_by_the_policy_and_not_without_evidence(
     ctx: Context, labelled: None
 ) -> None:
