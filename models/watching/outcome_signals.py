@@ -4,6 +4,9 @@ Each is a bet on a bounded score of every outcome: its mean is at least 0 while 
 worse than `policy.decay` below its value at release, and the wealth of the better, who bets that it
 is below 0, is an e-value at any number of outcomes. The value at release is an estimate too: its
 error is added to the decay. Truths that are not confirmed never judge.
+
+People confirm what they doubt. Where the model was less sure of the images with a truth than of the
+traffic, they are no picture of it: a decline must then show beside the model's own confidence, too.
 """
 
 from collections.abc import Mapping
@@ -19,7 +22,9 @@ from models.watching.views import next_state
 NAMES = ("accuracy", "f1", "recall")
 STAKES = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])  # shares of the most that may be bet
 PROOF = np.log(100)  # evidence at which a signal says drift by itself
-ERROR = 1.645  # standard errors of the value at release that are given away
+ERROR = 1.645  # standard errors of the value at release that are given away: wrong in one of 20
+MOST = 20.0  # of the evidence accumulated: a decline that was repaired is forgotten in the end
+SELECTED = 2.0  # standard errors by which truths are of less certain images than the traffic is
 LEAST_CLASS = 10  # rows of a class in the reference: fewer tell nothing about its recall
 
 
@@ -49,9 +54,19 @@ class Judged:
 
 
 def outcome_signals(
-    reference: Window, judged: Judged | None, state: Mapping[str, Any], *, policy: WatchPolicy
+    reference: Window,
+    judged: Judged | None,
+    state: Mapping[str, Any],
+    *,
+    policy: WatchPolicy,
+    served: Window | None = None,
 ) -> tuple[list[Signal], dict[str, Any]]:
-    """The signals `accuracy`, `f1` and `recall` of the outcomes since the last check."""
+    """The signals `accuracy`, `f1` and `recall` of the outcomes since the last check.
+
+    `served` is the traffic of this check; without it the traffic is like that of the last one.
+    """
+    if served is not None and len(served):
+        state = {**state, "certainty": round(float(served.outputs.max(axis=1).mean()), 4)}
     missing = _missing(reference, judged)
     rows = judged.confirmed_once() if judged is not None else None
     if missing or rows is None or not len(rows.truths):
@@ -59,12 +74,29 @@ def outcome_signals(
         signals = [_unknown(name, state, why) for name in NAMES]
         return signals, next_state(state, signals)
     past = _one_of_each_group(reference)
+    selected = _is_selected(rows, state.get("certainty"))
+    state = {**state, "selected": selected}
     signals = [
         _accuracy(past, rows, state, policy),
         _f1(past, rows, state, policy),
         _recall(past, rows, state, policy),
     ]
     return signals, next_state(state, signals)
+
+
+def _is_selected(rows: Judged, certainty: float | None) -> bool:
+    """Whether the truths are of images that the model was less sure of than of the traffic."""
+    if certainty is None:
+        return False
+    chances = rows.outputs.max(axis=1)
+    return bool(float(chances.mean()) + SELECTED * _error(chances) < certainty)
+
+
+def _beside_confidence(rows: Judged, policy: WatchPolicy) -> float:
+    """The evidence that fewer answers are right than the model's confidence says, by the decay."""
+    chances = rows.outputs.max(axis=1)
+    hits = rows.outputs.argmax(axis=1) == rows.truths
+    return decline(hits - chances + policy.decay, float(1 - chances.min()) + policy.decay)
 
 
 def macro_f1(predicted: np.ndarray, truths: np.ndarray, classes: int) -> float:
@@ -165,7 +197,10 @@ def _f1_scores(
 
 def _recall(past: Judged, rows: Judged, state: Mapping[str, Any], policy: WatchPolicy) -> Signal:
     """The mean e-value over classes; the class whose recall fell most is named."""
+    from scipy.special import ndtri
+
     logs, detail, worst = [], {}, (np.inf, -1, 0.0, 0.0)
+    errors = -float(ndtri(0.05 / past.outputs.shape[1]))  # all classes together: one of 20
     for label in range(past.outputs.shape[1]):
         before, now = (
             (side.outputs.argmax(axis=1) == label)[side.truths == label] for side in (past, rows)
@@ -173,7 +208,7 @@ def _recall(past: Judged, rows: Judged, state: Mapping[str, Any], policy: WatchP
         if len(before) < LEAST_CLASS:
             continue
         level, value = float(before.mean()), float(now.mean()) if len(now) else np.nan
-        allowed = policy.decay + ERROR * _error(before)
+        allowed = policy.decay + errors * _error(before)
         logs.append(decline(now - level + allowed, 1 - level + allowed))
         if len(now):
             detail[f"class {label}"] = value
@@ -211,13 +246,21 @@ def _signal(
     policy: WatchPolicy,
     detail: Mapping[str, float] | None = None,
 ) -> Signal:
-    accumulated = accumulate(_before(state, name), evidence)
+    if state.get("selected"):  # the smaller of two e-values is one
+        evidence = min(evidence, _beside_confidence(rows, policy))
+    accumulated = min(accumulate(_before(state, name), evidence), MOST)
     what = {"recall": "the lowest recall of a class against its value"}.get(name, name)
     odds = np.exp(min(accumulated, 50.0))
     meaning = (
         f"{what} is {value:.3f} on {len(rows.truths)} confirmed outcomes, {level:.3f} at release; "
         f"a decline of more than {policy.decay:g} has evidence of {odds:.3g} : 1"
     )
+    if state.get("selected"):
+        sure = float(rows.outputs.max(axis=1).mean())
+        meaning += (
+            f"; the truths are of doubtful images (confidence {sure:.2f}, in the traffic "
+            f"{state['certainty']:.2f}), which is allowed for"
+        )
     wrong = np.flatnonzero(rows.outputs.argmax(axis=1) != rows.truths)
     return Signal(
         name=name, family=Family.OUTCOMES,

@@ -118,7 +118,8 @@ def _schema(
         int(marked.sum()), len(window), words, int(unexpected(bounds, counted).sum()),
         len(counted), tuple(int(row) for row in np.flatnonzero(marked)[:EXEMPLARS]),
     )  # fmt: skip
-    return share, sorted(known | set(sources.tolist()))[:MOST_SOURCES]
+    new_names = sorted(set(sources.tolist()) - known)
+    return share, sorted(known | set(new_names[: max(MOST_SOURCES - len(known), 0)]))
 
 
 def _of_requests(requests: Requests | str) -> dict[str, "_Share | str"]:

@@ -115,6 +115,11 @@ class WatchPolicy:
                 f"min_rows is {self.min_rows} with a window of {self.window}; "
                 "choose from 2 to the window"
             )
+        if self.checks_planned < 2 * self.alarms_per_quarter:
+            raise ValueError(
+                f"alarms_per_quarter is {self.alarms_per_quarter:g} of {self.checks_planned:g} "
+                "checks at this period_hours: nearly each would alarm; choose half of them at most"
+            )
         return self
 
     @property

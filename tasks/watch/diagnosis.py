@@ -12,7 +12,7 @@ from models.watching.drift_kinds import KindOfDrift, kind_of_drift
 from models.watching.signals import Family, WatchPolicy
 from tasks.context import Context
 from tasks.watch.judged import accuracy_since
-from tasks.watch.measure import Measured, seed_of
+from tasks.watch.measure import OUTCOMES, Measured, seed_of
 
 MEASURED_DAYS = 7  # of truths that an accuracy in service is measured by
 T = TypeVar("T")
@@ -57,6 +57,8 @@ def diagnose(ctx: Context, measured: Measured, policy: WatchPolicy) -> Diagnosis
     since = (datetime.now(UTC) - timedelta(days=MEASURED_DAYS)).isoformat()
     with ctx.engine.connect() as connection:
         by_truths = accuracy_since(connection, measured.model, since)
+    if measured.states.get(OUTCOMES, {}).get("selected"):
+        by_truths = None  # of doubtful images: how right the model is on them says too little
     traffic, reference = measured.traffic, measured.reference
     if traffic is None or reference is None:
         return Diagnosis(measured=by_truths)

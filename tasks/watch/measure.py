@@ -122,9 +122,15 @@ def _measure(
         states = {**states, COUNTERS: counters}
         checks += 1
     made, states[OUTCOMES] = outcome_signals(
-        reference.window, judged, states.get(OUTCOMES, {}), policy=policy
+        reference.window,
+        judged,
+        states.get(OUTCOMES, {}),
+        policy=policy,
+        served=traffic.window if traffic else None,
     )
     signals += made
+    if reference.window.labels is None or not (reference.window.labels >= 0).any():
+        truths = int(before.state.get("truths", 0))  # they judge once there is something to compare
     return Measured(
         loaded.version,
         new,

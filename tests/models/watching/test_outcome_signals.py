@@ -126,3 +126,37 @@ def test_macro_f1_is_the_mean_over_classes_that_occur() -> None:
     predicted, truths = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
     assert macro_f1(predicted, truths, 3) == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert np.isnan(macro_f1(np.array([], int), np.array([], int), 3))
+
+
+def doubtful(rows: int, accuracy: float, seed: int) -> Judged:
+    """Truths of images that the model gives a confidence of .6."""
+    rng = np.random.default_rng(seed)
+    truths = rng.integers(0, CLASSES, rows)
+    wrong = (truths + rng.integers(1, CLASSES, rows)) % CLASSES
+    answers = np.where(rng.random(rows) < accuracy, truths, wrong)
+    outputs = 0.5 * np.eye(CLASSES)[answers] + 0.5 / CLASSES
+    return Judged(outputs, truths, np.ones(rows, bool), np.arange(rows))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "is_known", "drift"),
+    [
+        (0.6, True, False),  # as right as the model said of these images
+        (0.6, False, True),  # without the traffic they are taken for a picture of it
+        (0.25, True, True),  # wrong beside its own confidence
+    ],
+)
+def test_truths_of_doubtful_images_are_no_decline(
+    accuracy: float, is_known: bool, drift: bool
+) -> None:
+    sure = np.full((200, CLASSES), 0.02)
+    sure[:, 0] = 0.92
+    traffic = Window.of(sure, np.zeros((200, 2)))
+    signals, state = list[Signal](), dict[str, object]()
+    for hour in range(30):
+        rows = doubtful(20, accuracy, hour)
+        signals, state = outcome_signals(
+            REFERENCE, rows, state, policy=POLICY, served=traffic if is_known and not hour else None
+        )
+    assert (signals[0].outcome == Shift.DRIFT) == drift
+    assert ("doubtful images" in signals[0].meaning) == is_known
