@@ -204,6 +204,14 @@ def save_state(connection: Connection, model: str, state: WatchState) -> None:
         connection.execute(watch_states.insert().values(model=model, **values))
 
 
+def skip_truths(connection: Connection, number: int) -> None:
+    """Let the next check of every model begin behind this truth: renumbered ones judged before."""
+    for row in connection.execute(select(watch_states)).all():
+        state = {**row.state, "truths": number}
+        same = watch_states.c.model == row.model
+        connection.execute(watch_states.update().where(same).values(state=state))
+
+
 def newest_decision(connection: Connection) -> DecisionRecord | None:
     """The decision that was made last; None before the first."""
     return next(newest_decisions(connection, 1), None)

@@ -13,6 +13,7 @@ from core.text import counted
 NOTE_SHARE = 0.5  # of the log threshold: from here on evidence is noted
 CALM_CHECKS = 3  # in a row, at least, before an incident ends; as many as its evidence took to rise
 CALM_CHECKS_AT_MOST = 48
+BLIND_CHECKS = 24  # in a row that could not tell, before a person hears that nothing is watched
 PATIENCE = 3  # cool-downs that annotators have, before a person hears that nobody answers
 
 
@@ -51,8 +52,14 @@ class Evidence:
     measured: bool = True  # a signal could tell
     kind: str | None = None
     decay: bool = False
+    blind_checks: int = 0  # in a row up to this one, with traffic of which no signal could tell
     accuracy_high: float | None = None  # upper end of the interval of the accuracy in service
     accuracy_source: str = "measured"  # or "estimated"
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether so many checks could not tell that somebody must look."""
+        return self.blind_checks >= BLIND_CHECKS
 
     @property
     def is_fault(self) -> bool:
@@ -212,11 +219,14 @@ def _alert(evidence: Evidence, standing: Standing, rules: LadderRules) -> _Rule:
     def rule(met: bool, sentence: str) -> _Rule:
         return _Rule(Step.ALERT, met, sentence)
 
-    troubled = evidence.alarm or evidence.decay
+    troubled = evidence.alarm or evidence.decay or evidence.is_blind
     if not troubled:
         return rule(False, "there is no alarm")
     if standing.step.rank >= Step.ALERT.rank:
         return rule(False, "people know: an alert is out for this incident")
+    if evidence.is_blind:
+        blind = counted(evidence.blind_checks, "check")
+        return rule(True, f"{blind} in a row could not tell: nothing is watched")
     if evidence.is_fault:
         return rule(True, "a fault of the source: more labels do not repair it")
     after = standing.hours_since_release

@@ -151,8 +151,11 @@ def expected_truths(
     return expected, set(ids) - expected.keys()
 
 
-def make_again(connection: Connection, names: ClassNames) -> None:
-    """Make everything anew that follows from the outcomes, with numbers behind all that were."""
+def make_again(connection: Connection, names: ClassNames) -> int:
+    """Make everything anew that follows from the outcomes, with numbers behind all that were.
+
+    The last number comes back: up to it, checks have had all truths.
+    """
     last = connection.scalar(select(func.max(truths.c.number))) or 0
     connection.execute(delete(truths))
     connection.execute(delete(truth_counts))
@@ -161,6 +164,7 @@ def make_again(connection: Connection, names: ClassNames) -> None:
     resolve(connection, every, names)
     behind = max(last, connection.scalar(select(func.max(truths.c.number))) or 0)
     connection.execute(update(truths).values(number=truths.c.number + behind))
+    return connection.scalar(select(func.max(truths.c.number))) or 0
 
 
 def truth_of(

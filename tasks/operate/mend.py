@@ -20,6 +20,7 @@ from models.registry.model_store import finish_saves
 from models.registry.stored_entries import mend_tags
 from models.scoring.checks import drop_damaged_scores
 from models.serving.prediction_store import drain_again, restore_predictions
+from models.watching.decisions import skip_truths
 from models.watching.outcome_checks import truths_follow_from_outcomes
 from models.watching.outcomes import ClassNames, make_again
 from tasks.context import Context, open_context, workspace_folder
@@ -104,7 +105,7 @@ def _truths(ctx: Context) -> None:
     if any(truths_follow_from_outcomes(ctx.engine, ctx.workspace)):
         with only_writer(ctx.engine, "feedback") as token, writing(ctx.engine) as connection:
             fence(connection, token)
-            make_again(connection, ClassNames(ctx.workspace.class_names))
+            skip_truths(connection, make_again(connection, ClassNames(ctx.workspace.class_names)))
 
 
 def _caches(ctx: Context) -> None:

@@ -107,7 +107,7 @@ def _decide(
     training = _training(around, evidence, policy)
     rules = LadderRules(policy.cooldown_hours, policy.halt, policy.halt_below)
     rung = next_rung(evidence, around.standing, rules, retrain=(training.due, training.sentence))
-    troubled = evidence.alarm or evidence.decay or rung.step == Step.HALT
+    troubled = evidence.alarm or evidence.decay or evidence.is_blind or rung.step == Step.HALT
     opens = around.incident is None and troubled and rung.step.rank >= Step.LABEL.rank
     incident_id = around.incident.incident_id if around.incident else None
     evaluation = Evaluation(
@@ -144,10 +144,19 @@ def evidence_of(measured: Measured, diagnosis: Diagnosis) -> Evidence:
         alarm=combined.alarm,
         measured=measured.is_measured,
         decay=measured.decayed,
+        blind_checks=_blind_checks(measured),
         kind=None if diagnosis.kind is None else str(diagnosis.kind.kind),
         accuracy_high=diagnosis.accuracy_high,
         accuracy_source="estimated" if diagnosis.measured is None else "measured",
     )
+
+
+def _blind_checks(measured: Measured) -> int:
+    """The checks in a row, up to this one, with traffic of which no signal could tell."""
+    before = int(measured.before.state.get("ladder", {}).get("blind_checks", 0))
+    if measured.is_measured:
+        return 0
+    return before + 1 if measured.is_blind else before
 
 
 def _training(around: Circumstances, evidence: Evidence, policy: WatchPolicy) -> Retraining:
@@ -267,6 +276,7 @@ def _next_state(
         rise, rise_checks = 0, max(rise, 1)
     after: dict[str, Any] = {
         "calm_checks": rung.calm_checks,
+        "blind_checks": evidence.blind_checks,
         "rise": rise,
         "rise_checks": rise_checks,
         "retrain_at": now() if rung.retrains else ladder.get("retrain_at"),

@@ -27,6 +27,7 @@ from models.watching.decisions import (
     record_evaluation,
     save_state,
     signals,
+    skip_truths,
     unanswered_drift,
 )
 from models.watching.signals import Action, Family, Shift, Signal
@@ -272,3 +273,12 @@ def test_signals_that_cannot_be_recorded_are_an_error_and_leave_no_decision(
     with pytest.raises(IntegrityError):
         record(engine, 1, 200, ASKS, signals=[MOVED, MOVED])
     assert counts(engine) == (0, 0)
+
+
+def test_renumbered_truths_are_not_judged_again(engine: Engine) -> None:
+    with writing(engine) as connection:
+        for model, state in (("hone:a", {"truths": 5, "detectors": {}}), ("hone:b", {})):
+            save_state(connection, model, WatchState(200, state))
+        skip_truths(connection, 40)
+        states = [load_state(connection, model).state for model in ("hone:a", "hone:b")]
+    assert states == [{"truths": 40, "detectors": {}}, {"truths": 40}]

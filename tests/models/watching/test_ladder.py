@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 
 from models.watching.ladder import (
+    BLIND_CHECKS,
     CALM_CHECKS,
     CALM_CHECKS_AT_MOST,
     PATIENCE,
@@ -61,6 +62,15 @@ def test_an_alarm_asks_for_labels() -> None:
     made = rung(ALARM)
     assert (made.step, made.asks_for_labels) == (Step.LABEL, True)
     assert made.why[0] == "label: alarm, evidence 9.0 of 8.0"
+
+
+def test_a_watch_that_is_blind_for_a_day_alerts_once() -> None:
+    assert rung(replace(BLIND, blind_checks=BLIND_CHECKS - 1)).step == Step.NONE
+    made = rung(replace(BLIND, blind_checks=BLIND_CHECKS))
+    assert (made.step, made.asks_for_labels) == (Step.ALERT, False)
+    assert made.why[0] == "alert: 24 checks in a row could not tell: nothing is watched"
+    again = rung(replace(BLIND, blind_checks=30), Standing(step=Step.ALERT))
+    assert not any(line.startswith("alert") for line in again.why)
 
 
 def test_decay_alone_asks_for_labels() -> None:
