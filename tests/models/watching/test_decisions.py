@@ -276,6 +276,8 @@ def test_signals_that_cannot_be_recorded_are_an_error_and_leave_no_decision(
 
 
 def test_renumbered_truths_are_not_judged_again(engine: Engine) -> None:
+    for model in ("hone:a", "hone:b"):
+        record(engine, 1, 200, model=model)
     with writing(engine) as connection:
         for model, state in (("hone:a", {"truths": 5, "detectors": {}}), ("hone:b", {})):
             save_state(connection, model, WatchState(200, state))
