@@ -49,8 +49,8 @@ def verdict_figures(verdict: Verdict) -> dict[str, object]:
     """
     metrics = verdict.metrics
     figures: dict[str, object] = {"outcome": str(verdict.outcome)}
-    if "challenger_accuracy" in metrics:
-        name = "challenger_accuracy"
+    name = "challenger_accuracy"
+    if f"{name}_low" in metrics:  # a duel alone has none on the gate's rows
         gate = Interval(metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"],
                         metrics["rows"])  # fmt: skip
         figures |= _named(f"gate/{metrics['population']}", asdict(gate))

@@ -14,9 +14,12 @@ from sqlalchemy import Engine
 from core import journal
 from core.database import connect, writing
 from core.git import git
-from core.journal_checks import rows_are_as_journaled, the_journal_is_whole
+from core.journal_checks import NAMED, rows_are_as_journaled, the_journal_is_whole
+from core.locks import only_writer
 from core.policy_log import PolicyChange, record_policy
 from core.workspace import Workspace
+from labeling.ledger.metadata import save_metadata
+from models.watching.alerts import Alert, Kind, due_messages, raise_alert
 from tasks.context import open_context
 from tests.tasks.operate.sound_duel import add_ended_duel
 from tests.tasks.operate.sound_workspace import make_sound_workspace
@@ -34,6 +37,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         engine = open_context().engine
     add_ended_duel(engine)
     with writing(engine) as connection:
+        sample_id = connection.scalar(sa.text("SELECT min(sample_id) FROM samples"))
+        save_metadata(connection, {str(sample_id): {"camera": "north"}})
+        raise_alert(connection, Alert("disk", Kind.DAMAGE, "full", "The disk is full", "No room."))
+    with only_writer(engine, "alerts") as token:
+        assert due_messages(engine, token, ["file:///nowhere"])
+    with writing(engine) as connection:  # the last entry
         record_policy(connection, PolicyChange("settling", None, {"a": 1}, "all"))
     engine.dispose()
     return workspace
@@ -84,9 +93,10 @@ def other(column: sa.Column[object]) -> str:
 
 def test_the_tables_that_carry_promises_are_covered(engine: Engine, workspace: Workspace) -> None:
     assert set(TABLES) == {
-        "answers", "assignments", "audit", "audit_key", "decisions", "duel_samples", "duels",
-        "gold", "label_answers", "labels", "models", "policy_changes", "predictions", "releases",
-        "rounds", "samples", "segments", "signals", "snapshots", "verdicts", "watermarks",
+        "alert_messages", "alerts", "answers", "assignments", "audit", "audit_key", "decisions",
+        "duel_samples", "duels", "gold", "halts", "incident_events", "incidents", "label_answers",
+        "labels", "models", "outcomes", "policy_changes", "predictions", "releases", "rounds",
+        "sample_metadata", "samples", "segments", "signals", "snapshots", "verdicts", "watermarks",
     }  # fmt: skip
     with engine.connect() as connection:
         for name in TABLES:
@@ -109,8 +119,11 @@ def test_each_changed_column_is_named_with_what_it_was(
     changed = ", ".join(f'"{column.name}" = {other(column)}' for column in columns)
     sql(workspace, f"UPDATE {name} SET {changed} WHERE rowid = (SELECT min(rowid) FROM {name})")
     reported = rows(engine, workspace)
-    assert len(reported) == len(columns)
-    for column, what in zip(columns, reported, strict=True):
+    rest = len(columns) - NAMED
+    if rest > 0:
+        assert reported.pop() == f"other rows of {name}: {rest}"
+    assert len(reported) == min(len(columns), NAMED)
+    for column, what in zip(columns, reported, strict=False):
         assert what.startswith(f"{name} ") and f": {column.name} is " in what
         if isinstance(column.type, sa.Text):
             assert f"recorded was {json.dumps(before[column.name])[:40]}" in what

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from core.files import file_sha256
 from core.git import git
@@ -75,7 +76,8 @@ def left_alone(one: Corruption, root: Path, damaged: dict[str, Any]) -> None:
     except Exception as error:
         assert str(error), "the repair ends without a sentence"
     assert contents(root) == damaged
-    assert any((one.afterwards or one.finding) in each.what for each in fsck.check())
+    left = [each.what for each in fsck.check()]
+    assert any((one.afterwards or one.finding) in what for what in left), left
 
 
 def test_mending_a_sound_workspace_changes_nothing(root: Path, sound: Path) -> None:
@@ -114,7 +116,7 @@ def contents(root: Path) -> dict[str, Any]:
         if path.is_file() and path.name != "model.yaml"
     }
     known |= {
-        str(path.relative_to(root)): tag_of(path.parent)
+        str(path.relative_to(root)): attempted(partial(tag_of, path.parent))
         for path in root.glob("bento/models/hone/*/model.yaml")
     }
     known["references"] = attempted(lambda: git(root, "for-each-ref"))
@@ -129,7 +131,7 @@ def attempted(read: Callable[[], Any]) -> Any:
     """What is read, or why it cannot be."""
     try:
         return read()
-    except (OSError, ValueError, RuntimeError, sqlite3.DatabaseError) as error:
+    except (OSError, ValueError, RuntimeError, sqlite3.DatabaseError, yaml.YAMLError) as error:
         return f"{type(error).__name__}: {error}"
 
 
