@@ -177,7 +177,7 @@ def served_and_watched(play: Play, folder: Path) -> str:
     assert len(found) == len(shifted)
     play.hone("watch")
     decision = play.status()["last_decision"]
-    assert decision["action"] == "label-served", decision
+    assert decision["action"] == "label-served", play.hone("why", "1")
     return str(found[0]["prediction_id"])
 
 

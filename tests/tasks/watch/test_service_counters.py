@@ -7,6 +7,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from models.serving import metrics
 from models.watching.service_signals import Requests
@@ -33,7 +34,7 @@ def answering(content: bytes, status: int = 200) -> Iterator[Settings]:
     thread.start()
     try:
         address = f"http://127.0.0.1:{server.server_port}/"
-        yield Settings(service_url=address, service_token="sixteen-letters-x")
+        yield Settings(HONE_SERVICE_URL=address, HONE_SERVICE_TOKEN=SecretStr("sixteen-letters-x"))
     finally:
         server.shutdown()
         thread.join()
@@ -69,6 +70,7 @@ def test_a_service_that_started_anew_counts_from_nothing() -> None:
     new = since(now, before)
     assert new is not None
     assert (new.answered, new.refused) == (30, 1)
+    assert new.latencies is not None
     assert np.array_equal(new.latencies, [0.1] * 8 + [0.2])
 
 
@@ -97,4 +99,4 @@ def test_a_service_that_is_away_or_not_named_is_said() -> None:
     with answering(b"") as settings:
         away = settings
     assert "gives no counters" in str(read_counters(away))
-    assert "HONE_SERVICE_URL is not set" in str(read_counters(Settings(service_url=None)))
+    assert "HONE_SERVICE_URL is not set" in str(read_counters(Settings(HONE_SERVICE_URL=None)))
