@@ -25,6 +25,9 @@ STAYS = {"past": 1.0, "slow": 0.97, "fast": 0.8}  # of each table after a window
 PAST = 20_000.0  # rows of the past; older ones fade
 EFFECT_WINDOWS = 100.0  # in the design effect; older ones fade
 PRIOR_WINDOWS, PRIOR_CORRELATION = 6.0, 0.002  # in the design effect, before the first window
+# What is not known of classes explains so much at most: a model that is lost calls all images one
+# class, of which a small reference has few rows, and no shift would be seen.
+MOST_CORRELATION = 0.05
 MOST_EFFECT = 10.0  # of one window, in the design effect
 TABLES = tuple(name + due for name in STAYS for due in ("", "_due"))
 
@@ -64,7 +67,7 @@ def _weighed(stratum: Stratum, mix: np.ndarray) -> Urn:
     centre = (size[:, None] * summed + stratum.ends) / (size[:, None] + 2)
     rows = stratum.rows.max(axis=1)
     changed = np.abs(mix - rows / max(rows.sum(), 1e-9)) * ALIKE / (rows + ALIKE)
-    correlation = float(changed.sum() / 2) ** 2
+    correlation = min(float(changed.sum() / 2) ** 2, MOST_CORRELATION)
     return Urn(centre, np.where(stratum.rows.sum(axis=0) > 0, size + 2, 0.0), correlation)
 
 

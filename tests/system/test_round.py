@@ -167,18 +167,23 @@ def a_round(play: Play, browser: "Browser", *, size: int, by_hand: int) -> Any:
 
 
 def served_and_watched(play: Play, folder: Path) -> str:
-    """Turned and noisy images through a real `bentoml serve`; the watch sees them."""
-    shifted = digits.shifted(digits.load_digits(seed=0)[0][-220:], seed=2)
+    """Turned and noisy images through a real `bentoml serve`; the watch sees them.
+
+    A reference of a few images of each class gives little evidence in one window: up to four.
+    """
+    images = digits.load_digits(seed=0)[0][-220:]
     champion = play.status()["champion"]
     more = environment(play.workspace, **play.environment)
     with servers.bentoml(Path(__file__).parents[2], folder / "service", more) as service:
         wait_for_model(service.url, champion)
-        found = send_images(service.url, [(one.name, one.png) for one in shifted])
-    assert len(found) == len(shifted)
-    play.hone("watch")
-    decision = play.status()["last_decision"]
-    assert decision["action"] == "label-served", play.hone("why", "1")
-    return str(found[0]["prediction_id"])
+        for seed in range(2, 6):
+            shifted = digits.shifted(images, seed=seed)
+            answers = send_images(service.url, [(one.name, one.png) for one in shifted])
+            assert len(answers) == len(shifted)
+            play.hone("watch")
+            if play.status()["last_decision"]["action"] == "label-served":
+                return str(answers[0]["prediction_id"])
+    raise AssertionError(play.hone("why", "4").stdout)
 
 
 def drift_is_answered(play: Play) -> None:

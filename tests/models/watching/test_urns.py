@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.watching.scores import CELLS, Stratum, _edges, _stratum
-from models.watching.urns import Urn, play, urn_of
+from models.watching.urns import MOST_CORRELATION, Urn, play, urn_of
 
 RNG = np.random.default_rng(0)
 MIX = np.array([0.5, 0.5])
@@ -104,3 +104,10 @@ def test_nothing_known_or_nothing_counted_is_no_evidence() -> None:
     assert none[:, 0] == pytest.approx(0, abs=1e-9)
     before: dict[str, Any] = learned
     assert play(urn, np.zeros((1, CELLS)), before, none.tolist())[0] == pytest.approx(0, abs=1e-9)
+
+
+def test_what_is_not_known_of_a_class_explains_only_so_much() -> None:
+    """A model that is lost calls all images one class: a shift must show nevertheless."""
+    lost = urn_of({"base": stratum(6)}, np.array([1.0, 0.0]), 0.0)
+    assert lost.correlation == MOST_CORRELATION
+    assert urn_of({"base": stratum(2000)}, np.array([1.0, 0.0]), 0.0).correlation < 0.001
