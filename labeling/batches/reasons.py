@@ -23,6 +23,8 @@ WHY = {
     "rare_uncertainty_coverage": "the model is not sure, and it may be of a rare class",
     # what a batch adds to a strategy's choice
     "audit": "drawn at random",
+    "drift": "images like it are new in what the model is asked, and it differs most",
+    "drifted": "images like it are new in what the model is asked",
     "named": "somebody asked for this image",
     "quota": "more labels are wanted of images like it",
     "fresh": "it was added recently",

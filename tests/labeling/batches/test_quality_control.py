@@ -13,6 +13,7 @@ from labeling.batches.quality_control import (
     pick_gold,
 )
 from labeling.batches.reasons import WHY, sentences
+from labeling.ledger.reasons import Reason
 from labeling.strategies import STRATEGIES
 
 GUESSED = {"pre_annotation": "cat", "pre_annotation_model": "m1"}
@@ -142,3 +143,8 @@ def test_a_review_says_so_and_keeps_its_place():
 def test_a_bad_share_is_refused_with_the_choices(wrong, words):
     with pytest.raises(ValueError, match=words):
         QualityControlConfig(**wrong)
+
+
+def test_every_reason_that_annotators_may_see_has_a_sentence() -> None:
+    """Gold is shown with the sentence of another image."""
+    assert set(map(str, Reason)) - set(WHY) == {"gold"}
