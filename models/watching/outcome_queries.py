@@ -265,8 +265,8 @@ def disputed_samples(connection: Connection, limit: int) -> list[str]:
     disputed = truth_counts.c.standing == Standing.DISPUTED
     if not connection.scalar(select(truth_counts.c.rows).where(disputed).limit(1)):
         return []
-    by_people = select(outcomes.c.seq).where(CONFIRMED).exists()
-    query = select(truths.c.sample_id).where(truths.c.standing == Standing.DISPUTED, by_people)
+    was_confirmed = select(outcomes.c.seq).where(CONFIRMED).exists()
+    query = select(truths.c.sample_id).where(truths.c.standing == Standing.DISPUTED, was_confirmed)
     rows = connection.scalars(query.order_by(truths.c.number.desc()).limit(limit))
     return list(dict.fromkeys(rows))
 
