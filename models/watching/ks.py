@@ -8,18 +8,13 @@ import numpy as np
 from models.watching import alibi
 from models.watching.signals import Family, Signal, WatchPolicy, Window
 from models.watching.views import (
-    EMBEDDINGS,
     FAMILIES,
     Pair,
     Split,
     calibrated,
-    cannot_tell,
-    compared,
-    components,
-    doubt,
     moved_from,
-    next_state,
     p_value_signal,
+    signal_of_each_view,
 )
 
 MIN_EFFECT = 0.1  # KS distance: less than a tenth of the rows moved is not worth a round
@@ -34,21 +29,7 @@ def ks(
     rng: np.random.Generator,
 ) -> tuple[list[Signal], dict[str, Any]]:
     """A signal each for class probabilities, embeddings and image statistics."""
-    reason = doubt(reference, window, policy)
-    pairs = {} if reason else compared(reference, window, policy, rng)
-    signals: list[Signal] = []
-    stored: dict[str, Any] = {}
-    for view, family in FAMILIES.items():
-        name = f"ks-{view}"
-        if view not in pairs:
-            why = reason or f"the images' {view} were not recorded on both sides"
-            signals.append(cannot_tell(name, family, window, state, why, note=not reason))
-            continue
-        pair = components(pairs[view]) if view == EMBEDDINGS else pairs[view]
-        signal, exponent = _signal(name, pair, state, rng, family=family, policy=policy)
-        signals.append(signal)
-        stored |= exponent
-    return signals, next_state(state, signals, stored)
+    return signal_of_each_view("ks", _signal, reference, window, state, policy=policy, rng=rng)
 
 
 def _signal(

@@ -13,17 +13,11 @@ import numpy as np
 
 from models.watching.signals import Family, Signal, WatchPolicy, Window
 from models.watching.views import (
-    EMBEDDINGS,
-    FAMILIES,
     LEVEL,
     Pair,
     calibrated,
-    cannot_tell,
-    compared,
-    components,
-    doubt,
-    next_state,
     p_value_signal,
+    signal_of_each_view,
     split_by,
 )
 
@@ -41,21 +35,7 @@ def psi(
     rng: np.random.Generator,
 ) -> tuple[list[Signal], dict[str, Any]]:
     """A signal each for class probabilities, embeddings and image statistics."""
-    reason = doubt(reference, window, policy)
-    pairs = {} if reason else compared(reference, window, policy, rng)
-    signals: list[Signal] = []
-    stored: dict[str, Any] = {}
-    for view, family in FAMILIES.items():
-        name = f"psi-{view}"
-        if view not in pairs:
-            why = reason or f"the images' {view} were not recorded on both sides"
-            signals.append(cannot_tell(name, family, window, state, why, note=not reason))
-            continue
-        pair = components(pairs[view]) if view == EMBEDDINGS else pairs[view]
-        signal, exponent = _signal(name, pair, state, rng, family=family, policy=policy)
-        signals.append(signal)
-        stored |= exponent
-    return signals, next_state(state, signals, stored)
+    return signal_of_each_view("psi", _signal, reference, window, state, policy=policy, rng=rng)
 
 
 def stability_index(reference: np.ndarray, window: np.ndarray) -> tuple[float, int]:

@@ -80,6 +80,37 @@ def compared(
     return pairs
 
 
+def signal_of_each_view(
+    detector: str,
+    signal_of: Callable[..., tuple[Signal, dict[str, float]]],
+    reference: Window,
+    window: Window,
+    state: Mapping[str, Any],
+    *,
+    policy: WatchPolicy,
+    rng: np.random.Generator,
+) -> tuple[list[Signal], dict[str, Any]]:
+    """A signal each for class probabilities, embeddings and image statistics, and the state.
+
+    `signal_of(name, pair, state, rng, family=, policy=)` gives one and what to store of it.
+    """
+    reason = doubt(reference, window, policy)
+    pairs = {} if reason else compared(reference, window, policy, rng)
+    signals: list[Signal] = []
+    stored: dict[str, Any] = {}
+    for view, family in FAMILIES.items():
+        name = f"{detector}-{view}"
+        if view not in pairs:
+            why = reason or f"the images' {view} were not recorded on both sides"
+            signals.append(cannot_tell(name, family, window, state, why, note=not reason))
+            continue
+        pair = components(pairs[view]) if view == EMBEDDINGS else pairs[view]
+        signal, exponent = signal_of(name, pair, state, rng, family=family, policy=policy)
+        signals.append(signal)
+        stored |= exponent
+    return signals, next_state(state, signals, stored)
+
+
 def p_value_signal(
     name: str,
     family: Family,
