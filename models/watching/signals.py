@@ -13,7 +13,9 @@ from core.image_statistics import STATISTICS
 
 DETECTORS: "dict[str, Detector]" = {}  # by name; `models.watching` fills it
 QUARTER_HOURS = 90 * 24.0
-SUPPORTING = 0.25  # weight of one of many signals beside a detector: 1 in 10 of all would hide it
+# Of a signal about the service or about outcomes: with equal weights eight quiet ones would hide
+# what a detector of images has gathered.
+SUPPORTING = 0.25
 
 
 class Family(StrEnum):
