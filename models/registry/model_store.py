@@ -29,6 +29,7 @@ from models.registry.versions import find_model, models
 
 if TYPE_CHECKING:
     from models.network.network import Network
+    from models.runtimes.runtime import Runtime
     from models.scoring.predict import Predictions
 
 NAME = "hone"  # of every model and bento of ours in a BentoML store
@@ -47,6 +48,7 @@ class LoadedModel:
     card: ModelCard
     reference: "Predictions"  # of rows it did not train on
     reference_ids: tuple[str, ...] = ()  # samples of those rows; older versions stored none
+    runtime: "Runtime | None" = None  # what computes its served predictions; None: eager torch
 
 
 def save_model(

@@ -95,7 +95,7 @@ def predict(
         done = 0
         for batch in chain([first], batches):
             parts.append(_predict(network, chosen.put(batch), chosen))
-            _refuse_broken(name, parts[-1], done)
+            refuse_broken(name, parts[-1], done)
             done += len(batch)
             if on_progress:
                 on_progress(done)
@@ -182,7 +182,7 @@ def predictions(
 
         done = 0
         for part in _ahead(predicted, pace.parts(len(images)), threads + 1):
-            _refuse_broken(name, part, done)
+            refuse_broken(name, part, done)
             done += len(part)
             yield part
 
@@ -238,6 +238,15 @@ def _started(network: Network, precision: Precision) -> Callable[[torch.Tensor],
     return lambda batch: _predict(network, batch, precision)
 
 
+def predict_batch(
+    network: Network, batch: torch.Tensor, precision: Precision, *, name: str
+) -> Predictions:
+    """The predictions for one batch of a network that was placed; those not finite are an error."""
+    part = _predict(network, batch, precision)
+    refuse_broken(name, part, 0)
+    return part
+
+
 def _predict(network: Network, batch: torch.Tensor, precision: Precision) -> Predictions:
     """Outputs and embeddings of one batch; the head computes in fp32 whatever the rest does."""
     network.eval()
@@ -248,7 +257,8 @@ def _predict(network: Network, batch: torch.Tensor, precision: Precision) -> Pre
     return Predictions(outputs.float().cpu().numpy(), embeddings.float().cpu().numpy())
 
 
-def _refuse_broken(name: str, part: Predictions, done: int) -> None:
+def refuse_broken(name: str, part: Predictions, done: int) -> None:
+    """Refuse values that are not finite; `done` rows came before these."""
     for what, values in (("outputs", part.outputs), ("embeddings", part.embeddings)):
         broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(broken):

@@ -166,6 +166,8 @@ class Inference:
     def _predict(self, model: LoadedModel, pictures: list[Picture]) -> Predictions:
         ready = [picture.pixels for picture in pictures if picture.pixels is not None]
         images = torch.stack(ready) if ready else torch.empty(0)
+        if model.runtime is not None:
+            return model.runtime.predict(images)
         return predict(model.network, images, threads=self._threads, name=model.version)
 
     def _record(self, records: list[tuple[Served, bytes]]) -> None:
