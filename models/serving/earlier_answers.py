@@ -24,7 +24,7 @@ from models.serving.requests import RequestError
 from models.serving.segment_reader import Record, read_records
 from models.serving.segments import prediction_id
 
-REMEMBERED = 100_000  # requests of all workers, 25 MB of memory
+REMEMBERED = 100_000  # requests of all workers, and predictions: 45 MB of memory
 WAIT_SECONDS = 0.02  # until a request id that another worker holds is tried again
 IDLE_SECONDS = 24 * 3600.0  # a segment untouched for longer, when we begin, grows no more
 TICK_SECONDS = 1.0  # two changes of a folder closer than that may have the same time
@@ -50,6 +50,8 @@ class EarlierAnswers:
         self._growing: dict[str, int] = {}  # process that writes -> number of its newest segment
         self._changed_at = -1  # change of the folder up to which its segments are known
         self._places: OrderedDict[int, tuple[tuple[int, int], ...]] = OrderedDict()
+        self._predictions: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        self._reads_backwards = False  # newest segment first, so what comes later is older
         self._claims: int | None = None
 
     def read_in_background(self) -> None:
@@ -88,6 +90,18 @@ class EarlierAnswers:
                     f"X-Request-ID {request_id} came with other images before",
                 )
         return by_position
+
+    def prediction(self, prediction_id: str) -> Record | None:
+        """The record of a prediction; None for one that is not among the newest 100,000."""
+        self._read_new_locked()
+        with self._lock:
+            number, start = self._predictions.get(_number(prediction_id), (-1, 0))
+            path = self._segments[number].path if number >= 0 else None
+        if path is None or not path.exists():
+            return None
+        record = next(read_records(path, start), None)
+        is_it = record is not None and record.fields["prediction_id"] == prediction_id
+        return record if is_it else None
 
     def _records(self, request_id: str) -> list[Record]:
         self._read_new_locked()
@@ -139,6 +153,7 @@ class EarlierAnswers:
             }
 
     def _read_newest(self) -> None:
+        self._reads_backwards = True
         for number in reversed(range(len(self._segments))):
             if len(self._places) >= REMEMBERED:
                 segment = self._segments[number]
@@ -146,6 +161,7 @@ class EarlierAnswers:
                     segment.read_to = segment.size = segment.path.stat().st_size
             else:
                 self._read_on(number)
+        self._reads_backwards = False
 
     def _read_on(self, number: int) -> None:
         segment = self._segments[number]
@@ -162,6 +178,9 @@ class EarlierAnswers:
                     if len(self._places) > REMEMBERED:
                         self._places.popitem(last=False)
                 last = request_id
+                self._predictions[_number(record.fields["prediction_id"])] = number, record.start
+                if len(self._predictions) > REMEMBERED:
+                    self._predictions.popitem(last=self._reads_backwards)
                 segment.read_to = record.end
             segment.size = size
         except FileNotFoundError:  # moved away by a person
@@ -182,9 +201,9 @@ def _is_idle(path: Path) -> bool:
         return True
 
 
-def _number(request_id: str) -> int:
-    """64 bits of the id: an id of any length takes the same memory."""
-    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8], "little")
+def _number(name: str) -> int:
+    """64 bits of an id: one of any length takes the same memory."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 def _is_locked(claims: int, byte: int) -> bool:

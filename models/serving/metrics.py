@@ -145,6 +145,8 @@ def endpoint_of(path: str) -> str:
         return "health"
     if path.startswith("/label-studio/"):
         return "label-studio"
+    if path.startswith("/predictions/"):
+        return "predictions"
     plain = path.rstrip("/")
     return plain[1:] if plain in ENDPOINTS else OTHER
 

@@ -24,7 +24,7 @@ from core.database import connect
 from core.http_access import PAGE_POLICY, App, BearerGuard, SecurityHeaders
 from models.registry.halts import Halt, HaltPolicy
 from models.registry.model_card import ModelCard
-from models.serving import connections, feedback, label_studio
+from models.serving import answered, connections, feedback, label_studio
 from models.serving.batcher import Inference, Unavailable, awaited, client_json
 from models.serving.bodies import BODY_SECONDS, SECONDS, CompleteBodies
 from models.serving.client_rates import ClientRates
@@ -124,6 +124,7 @@ app = Starlette(
     routes=[
         *(Route(path, predict, methods=["POST"]) for path in ("/predict", "/predict/")),
         *feedback.ROUTES,
+        *answered.ROUTES,
         *(Route(path, status, methods=["GET"]) for path in ("/status", "/status/")),
         *(Route(path, metrics, methods=["GET"]) for path in ("/metrics", "/metrics/")),
         Mount("/label-studio", routes=label_studio.ROUTES),
@@ -166,6 +167,7 @@ class Hone:
         self._began = time.monotonic()
         self._settings = settings
         self._follower: ReleaseFollower | None = None
+        engine = None
         workspace = workspace_of(settings)
         if workspace is None:
             bundled = bundled_model(_bento(), settings.threads)
@@ -192,6 +194,7 @@ class Hone:
         self.feedback = feedback.FeedbackRecorder(self._writer.folder)
         self._earlier = EarlierAnswers(self._writer.folder)
         self._earlier.read_in_background()
+        self.answered = answered.AnsweredPredictions(engine, self._earlier)
         self._cards: dict[str, ModelCard] = {}  # of models that answered, and do no more
         self._asked: dict[str, _Asked] = {}  # oldest first
         app.state.hone = self

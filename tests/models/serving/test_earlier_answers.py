@@ -53,6 +53,26 @@ def test_every_segment_of_a_writer_is_read_to_its_end(tmp_path: Path) -> None:
     assert [lookup(earlier, f"r{number}", b"a") for number in range(6)] == [[0]] * 6
 
 
+def test_a_prediction_of_any_worker_is_known_by_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier, first = EarlierAnswers(tmp_path), SegmentWriter(tmp_path)
+    one, two = record("r1", b"a", b"b")
+    assert earlier.prediction(two[0].prediction_id) is None
+    first.append([one, two])
+    SegmentWriter(tmp_path).append(record("r2", b"c"))
+    [three] = record("r2", b"c")
+    for served, _ in (one, two, three):
+        known = earlier.prediction(served.prediction_id)
+        assert known is not None and known.fields["prediction_id"] == served.prediction_id
+    monkeypatch.setattr(earlier_answers, "REMEMBERED", 1)
+    fresh = EarlierAnswers(tmp_path)
+    assert fresh.prediction(three[0].prediction_id) is not None, "the newest is remembered"
+    assert fresh.prediction(one[0].prediction_id) is None
+    max(tmp_path.glob("*.seg")).unlink()
+    assert fresh.prediction(three[0].prediction_id) is None
+
+
 def test_other_images_under_the_id_are_refused(tmp_path: Path) -> None:
     SegmentWriter(tmp_path).append(record("r1", b"a"))
     with pytest.raises(RequestError, match="r1 came with other images before"):

@@ -156,6 +156,7 @@ def test_a_model_that_is_replaced_is_named_no_longer_and_a_problem_is_shown() ->
     [
         ("/predict", "predict"), ("/predict/", "predict"), ("/livez", "health"),
         ("/label-studio/predict", "label-studio"), ("/metrics", "metrics"),
+        ("/predictions/0f", "predictions"),
         ("/", "other"), ("/predict/7", "other"), ("/%00", "other"),
     ],
 )  # fmt: skip
