@@ -16,10 +16,12 @@ from models.registry.model_card import ModelCard
 from models.registry.model_store import LoadedModel
 from models.scoring.predict import Predictions, predict
 from models.serving import metrics
+from models.serving.answer_cache import AnswerCache, Computed, Maker
 from models.serving.decoders import (
     REQUEST_PIXELS,
     Answer,
     Decoders,
+    Lookup,
     Picture,
     Waiting,
     commit,
@@ -55,7 +57,9 @@ class Inference:
         needs_review_below: float,
         threads: int,
         request_pixels: int = REQUEST_PIXELS,
+        cache: AnswerCache | None = None,
     ) -> None:
+        self.cache = cache or AnswerCache(0)
         self._active = active
         self._writer = writer
         self._needs_review_below = needs_review_below
@@ -96,15 +100,29 @@ class Inference:
         if active.model is None:
             fail(request, Unavailable(active.problem or "no model is loaded"))
         else:
-            self._decoders.decode(request, active.model.card.image_size)
+            look_up = self._look_up(request, active.model)
+            self._decoders.decode(request, active.model.card.image_size, look_up)
+
+    def _look_up(self, request: Waiting, model: LoadedModel) -> Lookup | None:
+        """What finds earlier answers of the model; None for a request that does not use them."""
+        if not (self.cache.is_on and request.recorded):
+            return None
+        maker = maker_of(model)
+
+        def look_up(sample_id: str) -> Computed | None:
+            computed = self.cache.get(sample_id, maker)
+            self.cache.count(hit=computed is not None)
+            return computed
+
+        return look_up
 
     def _work(self) -> None:
         while (requests := self._next()) is not None:
             active, current = self._active(), list[Waiting]()
             for request in requests:
-                if active.model and request.image_size == active.model.card.image_size:
+                if active.model and _is_for(request, active.model):
                     current.append(request)
-                else:  # it was decoded for a model that was just replaced
+                else:  # it was decoded, or looked up, for a model that was just replaced
                     self._start(request, active)
             if active.model:
                 self._respond(active.model, current)
@@ -145,19 +163,27 @@ class Inference:
         results = iter(zip(rows.outputs, rows.embeddings, strict=True))
         records: list[tuple[Served, bytes]] = []
         answered: list[tuple[Waiting, list[Answer]]] = []
+        made: list[tuple[str, Computed]] = []  # in this forward pass
         for request in requests:
             predictions, answers = list[tuple[Served, bytes]](), list[Answer]()
             for position, picture in enumerate(request.pictures):
                 if picture.answer:
                     answers.append(picture.answer)
                     continue
-                served = self._served(model, request, position, picture, *next(results))
+                computed = picture.computed
+                if computed is None:
+                    computed = _computed(model, picture, *next(results))
+                    if request.recorded:  # without statistics it would be half an answer
+                        made.append((picture.sample_id, computed))
+                served = self._served(model, request, position, picture, computed)
                 predictions.append((served, picture.received))
                 answers.append(client_json(vars(served), model.card))
             if commit(request):
                 answered.append((request, answers))
                 records += predictions if request.recorded else []
         self._record(records)
+        for sample_id, computed in made:
+            self.cache.put(sample_id, computed)
         metrics.count_answers(records, model.card.classes)
         for request, answers in answered:
             metrics.count_refused(answers if request.recorded else ())
@@ -183,10 +209,9 @@ class Inference:
         request: Waiting,
         position: int,
         picture: Picture,
-        output: np.ndarray,
-        embedding: np.ndarray,
+        computed: Computed,
     ) -> Served:
-        [answer] = model.card.label_kind.answers(output[None], model.card.classes)
+        [answer] = model.card.label_kind.answers(computed.output[None], model.card.classes)
         confidence = round(answer.confidence, DIGITS)
         abstains = self._active().halt is not None
         return Served(
@@ -198,13 +223,33 @@ class Inference:
             sample_id=picture.sample_id,
             label=answer.label,
             confidence=confidence,
-            probabilities=[round(float(value), DIGITS) for value in output],
+            probabilities=[round(float(value), DIGITS) for value in computed.output],
             needs_review=abstains or confidence < self._needs_review_below,
             served_at=now(),
-            embedding=half_precision(embedding),
-            statistics=picture.statistics,
+            embedding=computed.embedding,
+            statistics=computed.statistics,
             source=request.source,
         )
+
+
+def maker_of(model: LoadedModel) -> Maker:
+    """The name under which the answers of this model are stored."""
+    return Maker(model.sha256)
+
+
+def _is_for(request: Waiting, model: LoadedModel) -> bool:
+    """Whether the pictures of the request, and what is known of them, are for this model."""
+    maker = maker_of(model)
+    return request.image_size == model.card.image_size and all(
+        one.computed is None or one.computed.maker == maker for one in request.pictures
+    )
+
+
+def _computed(
+    model: LoadedModel, picture: Picture, output: np.ndarray, embedding: np.ndarray
+) -> Computed:
+    """What the model made of a picture; copied, so that no entry holds a whole batch."""
+    return Computed(maker_of(model), output.copy(), half_precision(embedding), picture.statistics)
 
 
 async def awaited(answers: "Future[list[Answer]]") -> list[Answer]:

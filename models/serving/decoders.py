@@ -18,6 +18,7 @@ import torch
 from core.image_statistics import Container, packed, statistics_of
 from core.images import ImageRefused, InspectedImage, decode_inspected, inspect_image
 from models.network.images import prepare
+from models.serving.answer_cache import Computed
 from models.serving.requests import RequestError
 
 THREADS = 2  # for images of ordinary size; decoders work without the interpreter's lock
@@ -28,17 +29,19 @@ REQUEST_PIXELS = 2**27  # of one request: three times the phone photos that fit 
 logger = logging.getLogger("hone.service")
 
 Answer = dict[str, Any]
+Lookup = Callable[[str], Computed | None]  # by the SHA-256 of an image
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of a request: pixels for the network, or an answer that needs none."""
+    """One image of a request: pixels for the network, or what makes them needless."""
 
     received: bytes
     sample_id: str
     pixels: torch.Tensor | None
     answer: Answer | None = None
     statistics: bytes | None = None  # as recorded
+    computed: Computed | None = None  # by an earlier request
 
 
 @dataclass
@@ -51,12 +54,14 @@ class Waiting:
     known: Mapping[int, Answer] = field(default_factory=dict)  # by position, recorded before
     source: str | None = None  # where the images come from, as the client says
     answers: "Future[list[Answer]]" = field(default_factory=Future)
-    inspected: list[InspectedImage | Answer] = field(default_factory=list)
+    inspected: list[InspectedImage | Answer | Computed] = field(default_factory=list)
+    sample_ids: list[str] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)  # of the first images, in order
     image_size: int = 0  # of the model that the pictures are for
+    look_up: Lookup | None = None  # what that model made of earlier images
 
     def next_work(self) -> int:
-        """The pixels of the next image to decode; 0 when its answer is known."""
+        """The pixels of the next image to decode; 0 when nothing of it is to be decoded."""
         following = self.inspected[len(self.pictures)]
         return following.work if isinstance(following, InspectedImage) else 0
 
@@ -84,9 +89,14 @@ class Decoders:
         self._ordinary = ThreadPoolExecutor(THREADS, "hone-decode")
         self._large = ThreadPoolExecutor(1, "hone-decode-large")
 
-    def decode(self, request: Waiting, image_size: int) -> None:
-        """Decode the request's images for a model of `image_size`, then hand it on."""
-        request.pictures, request.image_size = [], image_size
+    def decode(self, request: Waiting, image_size: int, look_up: Lookup | None = None) -> None:
+        """Decode the request's images for a model of `image_size`, then hand it on.
+
+        Images that `look_up` knows are neither inspected nor decoded.
+        """
+        if any(isinstance(one, Computed) for one in request.inspected):
+            request.inspected = []  # it was looked up for another model
+        request.pictures, request.image_size, request.look_up = [], image_size, look_up
         self._queue(request, self._ordinary)
 
     def close(self) -> None:
@@ -103,10 +113,7 @@ class Decoders:
     def _take_turn(self, request: Waiting, pool: ThreadPoolExecutor) -> None:
         try:
             if not request.inspected:
-                request.inspected = [
-                    request.known.get(position) or _inspected(received)
-                    for position, received in enumerate(request.images)
-                ]
+                _inspect(request)
                 self._check_work(request)
             done = 0
             while len(request.pictures) < len(request.images):
@@ -135,6 +142,19 @@ class Decoders:
             )
 
 
+def _inspect(request: Waiting) -> None:
+    """What is known of each image before it is decoded."""
+    request.sample_ids = [hashlib.sha256(received).hexdigest() for received in request.images]
+    request.inspected = [
+        request.known.get(position)
+        or (request.look_up(sample_id) if request.look_up else None)
+        or _inspected(received)
+        for position, (sample_id, received) in enumerate(
+            zip(request.sample_ids, request.images, strict=True)
+        )
+    ]
+
+
 def _inspected(received: bytes) -> InspectedImage | Answer:
     try:
         return inspect_image(received)
@@ -146,6 +166,9 @@ def _decode_next(request: Waiting) -> Picture:
     """The next picture of the request."""
     at = len(request.pictures)
     received, inspected = request.images[at], request.inspected[at]
+    sample_id = request.sample_ids[at]
+    if isinstance(inspected, Computed):
+        return Picture(received, sample_id, None, computed=inspected)
     if not isinstance(inspected, InspectedImage):
         return Picture(received, "", None, inspected)
     try:
@@ -154,7 +177,6 @@ def _decode_next(request: Waiting) -> Picture:
         statistics = _statistics(pixels, decoded, inspected) if request.recorded else None
     except Exception as error:
         return Picture(received, "", None, _refusal(error))
-    sample_id = hashlib.sha256(received).hexdigest()
     return Picture(received, sample_id, pixels, statistics=statistics)
 
 

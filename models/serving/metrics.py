@@ -62,6 +62,10 @@ _confidence = Histogram(
 _needs_review = Counter(
     "hone_needs_review", "Answers that were marked for a person.", registry=registry
 )
+_lookups = Counter(
+    "hone_answer_cache", "Images that were looked up in the cache of answers.", ["outcome"],
+    registry=registry,
+)  # fmt: skip
 _bytes = Counter(
     "hone_recorded_bytes", "Bytes of images that were recorded before the answer.",
     registry=registry,
@@ -92,6 +96,8 @@ _workers = Gauge(
 for _outcome in ("200", "503"):  # a counter that begins at 1 shows no rise
     _requests.labels("predict", _outcome, HTTPStatus(int(_outcome)).name)
 _images.labels("answered")
+for _outcome in ("hit", "miss"):
+    _lookups.labels(_outcome)
 for _strength in Strength:
     _truths.labels(str(_strength))
 
@@ -160,6 +166,11 @@ def count_answers(records: Iterable[tuple[Served, bytes]], classes: Sequence[str
         _confidence.observe(served.confidence)
         _needs_review.inc(served.needs_review)
         _bytes.inc(len(image))
+
+
+def count_lookup(*, hit: bool) -> None:
+    """Count an image whose answer was in the cache, or was not."""
+    _lookups.labels("hit" if hit else "miss").inc()
 
 
 def count_refused(answers: Iterable[Mapping[str, Any]]) -> None:

@@ -25,6 +25,7 @@ from core.http_access import PAGE_POLICY, App, BearerGuard, SecurityHeaders
 from models.registry.halts import Halt, HaltPolicy
 from models.registry.model_card import ModelCard
 from models.serving import answered, connections, feedback, label_studio
+from models.serving.answer_cache import MEBIBYTE, AnswerCache
 from models.serving.batcher import Inference, Unavailable, awaited, client_json
 from models.serving.bodies import BODY_SECONDS, SECONDS, CompleteBodies
 from models.serving.client_rates import ClientRates
@@ -184,6 +185,7 @@ class Hone:
             needs_review_below=settings.needs_review_below,
             threads=settings.threads,
             request_pixels=settings.request_pixels,
+            cache=AnswerCache(settings.answer_cache * MEBIBYTE),
         )
         self.backend = label_studio.Backend(
             self._inference,
@@ -308,6 +310,7 @@ class Hone:
             "classes": list(model.card.classes) if model else [],
             "needs_review_below": self._settings.needs_review_below,
             "threads": self._settings.threads,
+            "answer_cache": self._inference.cache.status(),
             "label_studio": self.backend.status(),
             "worker": os.getpid(),
             "uptime_seconds": round(time.monotonic() - self._began, 1),
