@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     request_pixels: int = Field(default=2**27, ge=1, alias="HONE_REQUEST_PIXELS")
     requests_per_minute: int | None = Field(default=None, ge=1, alias="HONE_REQUESTS_PER_MINUTE")
 
-    # What each worker stores of earlier answers, so that the same bytes need no network again: about
-    # 2 KB for each image, so that 64 MiB are the last 30,000.
+    # Mebibytes in which each worker stores answers for the next request with the same bytes. Each
+    # takes about 2 KB, so that 64 are the last 30,000 images.
     answer_cache: int = Field(default=64, ge=0, alias="HONE_ANSWER_CACHE")
 
     label_studio_url: str | None = Field(default=None, alias="LABEL_STUDIO_URL")

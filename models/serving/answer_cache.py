@@ -18,6 +18,7 @@ from models.serving import metrics
 
 MEBIBYTE = 2**20
 MOST_ENTRIES = 2**17  # however small each is: what one more costs the interpreter stays bounded
+EAGER = "torch"  # the runtime of a model that was given none
 OVERHEAD = 700  # bytes of an entry beside its numbers: keys, objects and their places
 
 
@@ -26,7 +27,7 @@ class Maker:
     """What computes an answer: a model's files by their SHA-256, and the runtime they run in."""
 
     digest: str
-    runtime: str = "torch"
+    runtime: str = EAGER
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,11 +4,10 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import numpy as np
 import torch
 
 from core.database import now
@@ -16,7 +15,7 @@ from models.registry.model_card import ModelCard
 from models.registry.model_store import LoadedModel
 from models.scoring.predict import Predictions, predict
 from models.serving import metrics
-from models.serving.answer_cache import AnswerCache, Computed, Maker
+from models.serving.answer_cache import EAGER, AnswerCache, Computed, Maker
 from models.serving.decoders import (
     REQUEST_PIXELS,
     Answer,
@@ -159,8 +158,8 @@ class Inference:
         return requests
 
     def _answer(self, model: LoadedModel, requests: list[Waiting]) -> None:
-        rows = self._predict(model, [picture for one in requests for picture in one.pictures])
-        results = iter(zip(rows.outputs, rows.embeddings, strict=True))
+        pictures = [picture for one in requests for picture in one.pictures]
+        results = self._computed(model, [one for one in pictures if one.pixels is not None])
         records: list[tuple[Served, bytes]] = []
         answered: list[tuple[Waiting, list[Answer]]] = []
         made: list[tuple[str, Computed]] = []  # in this forward pass
@@ -172,7 +171,7 @@ class Inference:
                     continue
                 computed = picture.computed
                 if computed is None:
-                    computed = _computed(model, picture, *next(results))
+                    computed = next(results)
                     if request.recorded:  # without statistics it would be half an answer
                         made.append((picture.sample_id, computed))
                 served = self._served(model, request, position, picture, computed)
@@ -189,9 +188,18 @@ class Inference:
             metrics.count_refused(answers if request.recorded else ())
             request.answers.set_result(answers)
 
-    def _predict(self, model: LoadedModel, pictures: list[Picture]) -> Predictions:
-        ready = [picture.pixels for picture in pictures if picture.pixels is not None]
-        images = torch.stack(ready) if ready else torch.empty(0)
+    def _computed(self, model: LoadedModel, pictures: list[Picture]) -> Iterator[Computed]:
+        """What the model makes of the pictures, in their order."""
+        if not pictures:  # each answer is known
+            return
+        maker = maker_of(model)
+        rows = self._predict(model, [one.pixels for one in pictures if one.pixels is not None])
+        for picture, output, embedding in zip(pictures, rows.outputs, rows.embeddings, strict=True):
+            # copied, so that no stored answer holds the whole batch
+            yield Computed(maker, output.copy(), half_precision(embedding), picture.statistics)
+
+    def _predict(self, model: LoadedModel, pixels: list[torch.Tensor]) -> Predictions:
+        images = torch.stack(pixels)
         if model.runtime is not None:
             return model.runtime.predict(images)
         return predict(model.network, images, threads=self._threads, name=model.version)
@@ -234,7 +242,7 @@ class Inference:
 
 def maker_of(model: LoadedModel) -> Maker:
     """The name under which the answers of this model are stored."""
-    return Maker(model.sha256)
+    return Maker(model.sha256, model.runtime.name if model.runtime else EAGER)
 
 
 def _is_for(request: Waiting, model: LoadedModel) -> bool:
@@ -243,13 +251,6 @@ def _is_for(request: Waiting, model: LoadedModel) -> bool:
     return request.image_size == model.card.image_size and all(
         one.computed is None or one.computed.maker == maker for one in request.pictures
     )
-
-
-def _computed(
-    model: LoadedModel, picture: Picture, output: np.ndarray, embedding: np.ndarray
-) -> Computed:
-    """What the model made of a picture; copied, so that no entry holds a whole batch."""
-    return Computed(maker_of(model), output.copy(), half_precision(embedding), picture.statistics)
 
 
 async def awaited(answers: "Future[list[Answer]]") -> list[Answer]:
