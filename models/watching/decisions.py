@@ -187,13 +187,18 @@ def decision_name(model: str, first_seq: int, last_seq: int, decided_at: str) ->
 
 
 def load_state(connection: Connection, model: str) -> WatchState:
-    """What the detectors carry for a model; empty when it does not end where the decisions do."""
+    """What the detectors carry for a model; empty when it does not end where the decisions do.
+
+    A new champion is watched from where the checks of all models have come to: what it answered
+    before, as a canary, is not tested, and its first check does not read all that was ever served.
+    """
     checked = _checked_up_to(connection, model)
+    read = max(checked, connection.scalar(select(func.max(decisions.c.last_seq))) or 0)
     known = select(watch_states).where(watch_states.c.model == model)
     row = connection.execute(known).first()
     if row is None or row.last_seq != checked:
-        return WatchState(checked)
-    return WatchState(checked, row.state)
+        return WatchState(read)
+    return WatchState(read, row.state)
 
 
 def save_state(connection: Connection, model: str, state: WatchState) -> None:

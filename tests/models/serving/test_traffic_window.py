@@ -10,6 +10,8 @@ from core.database import connect, upgrade, writing
 from models.serving import traffic_window
 from models.serving.prediction_store import predictions
 from models.serving.traffic_window import NewTraffic, draw_rows, new_traffic
+from models.watching.decisions import Evaluation, load_state, record_evaluation
+from models.watching.signals import Action
 
 BACKLOG = 100_000  # rows: a day of 4,000 images an hour
 
@@ -78,3 +80,39 @@ def test_of_a_backlog_no_more_rows_than_the_window_are_read_from_all_parts_of_it
     assert sum(read) == len(rows) <= 1000
     in_each_hour, _ = np.histogram(rows["seq"], bins=20, range=(1, BACKLOG + 1))
     assert in_each_hour.min() >= 49  # of 50
+
+
+def steps_of_a_look(engine: Engine, model: str) -> tuple[int, int]:
+    """The instructions of SQLite that counting the new traffic takes, and the rows counted."""
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.set_progress_handler(step, 1)
+        new = new_traffic(connection, model, load_state(connection, model).last_seq)
+        driver.set_progress_handler(None, 1)
+    return steps, new.rows
+
+
+def test_the_first_look_at_a_new_champion_costs_what_is_new_however_much_was_served(
+    engine: Engine,
+) -> None:
+    steps: list[int] = []
+    for served in (1_000, 20_000):  # by the model before, all of it checked
+        first = 1 if not steps else 1_041
+        serve(engine, first, served)
+        checked = Evaluation("hone:a", first, first + served - 1, Action.NONE, "none", "no drift")
+        with writing(engine) as connection:
+            record_evaluation(connection, checked)
+        model = f"hone:{served}"
+        serve(engine, first + served, 40, model)
+        cost, rows = steps_of_a_look(engine, model)
+        assert rows == 40
+        steps.append(cost)
+    assert steps[1] < 1.1 * steps[0]  # twenty times as much was served
