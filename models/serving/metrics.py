@@ -1,21 +1,21 @@
 """What Prometheus reads from the service: requests, images, answers and the model that gives them.
 
 Each worker writes its numbers to files of its own, and a scrape of any worker adds up the files of
-all, dead ones included: no counter falls while the service runs. No label holds what a client sent.
+all, with the fold of those that died: no counter falls while the service runs, and the files do not
+grow in number. No label holds what a client sent.
 """
 
 import asyncio
 import os
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import psutil
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,6 +23,7 @@ from starlette.responses import Response
 from core.http_access import HEALTH, App, Message, Receive, Send
 from models.serving.bodies import Scope
 from models.serving.feedback_records import Feedback, Strength
+from models.serving.metric_files import fold_dead, service_files, started_at
 from models.serving.requests import reason_of
 from models.serving.segments import Served
 
@@ -33,11 +34,13 @@ OTHER = "other"
 ENDPOINTS = ("/predict", "/feedback", "/status", "/metrics")
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-LIVE = re.compile(r"gauge_live[a-z]*_(\d+)\.db")  # a worker's file of what is true while it lives
 
+_started_at = time.time()
 if own := os.environ.get(FOLDER):  # before the first metric, which opens its file there
     Path(own).mkdir(parents=True, exist_ok=True)
     os.environ[SHARED] = own
+    fold_dead(Path(own))  # nobody may scrape: the files are bounded all the same
+    _started_at = started_at(Path(own))
 
 registry = CollectorRegistry()
 _requests = Counter(
@@ -93,6 +96,11 @@ _problem = Gauge(
 _workers = Gauge(
     "hone_workers", "Processes that answer.", multiprocess_mode="livesum", registry=registry
 )
+_started = Gauge(
+    "hone_started_seconds", "When the service started, as a Unix time; not its workers.",
+    multiprocess_mode="livemin", registry=registry,
+)  # fmt: skip
+_started.set(_started_at)
 for _outcome in ("200", "503"):  # a counter that begins at 1 shows no rise
     _requests.labels("predict", _outcome, HTTPStatus(int(_outcome)).name)
 _images.labels("answered")
@@ -218,15 +226,18 @@ def exposition() -> bytes:
     folder = os.environ.get(SHARED)
     if folder is None:
         return generate_latest(registry)
-    forget_dead(Path(folder))
     every_worker = CollectorRegistry()
-    MultiProcessCollector(every_worker, folder)  # type: ignore[no-untyped-call]
+    every_worker.register(_EveryWorker(Path(folder)))
     return generate_latest(every_worker)
 
 
-def forget_dead(folder: Path) -> None:
-    """Remove what was true of workers while they lived; one that was killed could not."""
-    for path in folder.glob("gauge_live*.db"):
-        named = LIVE.fullmatch(path.name)
-        if named and not psutil.pid_exists(int(named[1])):
-            path.unlink(missing_ok=True)
+class _EveryWorker:
+    """Collects the numbers of all workers, living and dead."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        with service_files(self._folder) as files:
+            merged = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        yield from merged

@@ -35,7 +35,7 @@ from core.text import printable
 
 QUIET = timedelta(hours=1)  # between two messages of a channel: what comes between is summed up
 RECENT = timedelta(days=1)  # what a new channel is sent beside what is open
-FIRST_RETRY, LAST_RETRY = timedelta(minutes=1), timedelta(hours=6)
+FIRST_RETRY, LAST_RETRY = timedelta(minutes=1), timedelta(hours=1)
 TITLE_LENGTH, BODY_LENGTH = 200, 4_000
 MOST_ALERTS = 200  # in one message
 
@@ -213,15 +213,17 @@ def due_messages(engine: Engine, token: Token, channels: Sequence[str]) -> list[
     """Make the messages that are due, and return those that are to be tried now.
 
     A channel has one message at a time: one that it did not take comes first, after a pause that
-    doubles from attempt to attempt. After a message that it took, a channel has an hour of quiet;
-    what is raised meanwhile is in the next one; a halt does not wait. A new channel is sent what is
-    open or of the last day.
+    doubles from a minute to an hour, or as soon as another channel took a message since: then the
+    network is back. After a message that it took, a channel has an hour of quiet; what is raised
+    meanwhile is in the next one; a halt does not wait. A new channel is sent what is open or of the
+    last day.
     """
     at = datetime.fromisoformat(now())
     with writing(engine) as connection:
         fence(connection, token)
         made = [_make_message(connection, channel, at) for channel in channels]
-        rows = [row for row in made if row is not None and not _is_too_early(row, at)]
+        took = connection.scalar(select(func.max(alert_messages.c.delivered_at)))
+        rows = [row for row in made if row is not None and not _is_too_early(row, at, took)]
         return [_due(connection, row) for row in rows]
 
 
@@ -303,8 +305,11 @@ def _make_message(connection: Connection, channel: str, at: datetime) -> Row[Any
     return connection.execute(mine.where(_UNSENT)).one()
 
 
-def _is_too_early(message: Row[Any], at: datetime) -> bool:
-    return bool(message.tried_at) and at < datetime.fromisoformat(_next_attempt(message))
+def _is_too_early(message: Row[Any], at: datetime, took: str | None) -> bool:
+    """Whether a message is not tried again yet; `took` is when any channel last took one."""
+    if not message.tried_at or (took is not None and took > message.tried_at):
+        return False
+    return at < datetime.fromisoformat(_next_attempt(message))
 
 
 def _next_attempt(message: Row[Any]) -> str:

@@ -1,15 +1,15 @@
 """Alerts on their way to the channels of HONE_ALERTS: raised, sent, and the outcome recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.database import now, writing
 from core.errors import HoneError
-from core.locks import LockBusy, only_writer
+from core.locks import LockBusy, Token, only_writer
 from core.text import counted
 from models.watching import alerts
 from models.watching.alert_text import body_of, title_of
 from models.watching.alerts import Alert, DueMessage
-from models.watching.channels import Message, deliver
+from models.watching.channels import Channel, Message, deliver
 from settings import Settings
 from tasks.context import Context, alert_channels
 from tasks.watch.pictures import exemplar_strip
@@ -18,22 +18,30 @@ WAIT = 5.0  # seconds for another process that sends: it takes along what is due
 
 
 def send_due(ctx: Context) -> list[str]:
-    """Send what is due, and return what came of each message as a sentence."""
+    """Send what is due, and return what came of each message as a sentence.
+
+    Twice: when a channel took its message, others that failed earlier are tried at once.
+    """
     channels = {channel.name: channel for channel in alert_channels(ctx.settings)}
     if not channels:
         return []
+    sentences: list[str] = []
     try:
         with only_writer(ctx.engine, "alerts", patience=WAIT) as token:
-            due = alerts.due_messages(ctx.engine, token, list(channels))
-            if not due:
-                return []
-            written = [(channels[one.channel], _message(ctx, one)) for one in due]
-            errors = deliver(written)
-            made = {one.message_id: error for one, error in zip(due, errors, strict=True)}
-            alerts.record_attempts(ctx.engine, token, made)
+            for _ in range(2):
+                sentences += _send_round(ctx, token, channels)
     except LockBusy:
         return ["another process sends the alerts"]
-    return [_sentence(one, made[one.message_id]) for one in due]
+    return sentences
+
+
+def _send_round(ctx: Context, token: Token, channels: Mapping[str, Channel]) -> list[str]:
+    due = alerts.due_messages(ctx.engine, token, list(channels))
+    errors = deliver([(channels[one.channel], _message(ctx, one)) for one in due])
+    if due:
+        made = {one.message_id: error for one, error in zip(due, errors, strict=True)}
+        alerts.record_attempts(ctx.engine, token, made)
+    return [_sentence(one, error) for one, error in zip(due, errors, strict=True)]
 
 
 def record_alert(ctx: Context, alert: Alert) -> str | None:

@@ -15,6 +15,7 @@ SECONDS = 5.0  # a service that takes longer is taken for away: the check goes o
 BYTES = 2**22  # of an answer; a whole one has some 30 kB
 LATENCIES = 10_000  # at most, spread over the buckets as they were counted
 HALTED = "HALTED"  # a reason that is no error
+STARTED = "started"  # when the service did, beside what it counted
 WITHIN = "within "  # and seconds: requests that took no longer
 
 
@@ -43,11 +44,13 @@ def read_counters(settings: Settings) -> dict[str, float] | str:
 def since(now: Mapping[str, float], before: Mapping[str, float]) -> Requests | None:
     """What was counted between two readings; None for the first, which has nothing before it.
 
-    A service that started anew counts from 0.
+    A service that started anew counts from 0, also where it has counted more since than before.
     """
     if not before:
         return None
-    restarted = any(now.get(name, 0.0) < total for name, total in before.items())
+    restarted = now.get(STARTED) != before.get(STARTED, now.get(STARTED)) or any(
+        now.get(name, 0.0) < total for name, total in before.items()
+    )
     new = now if restarted else {name: now[name] - before.get(name, 0.0) for name in now}
     return Requests(
         answered=round(new.get("answered", 0)),
@@ -66,6 +69,8 @@ def _totals(text: str) -> dict[str, float]:
                 totals["answered" if labels["outcome"] == "answered" else "refused"] += value
             elif name == "hone_requests_total" and _is_error(labels):
                 totals["errors"] += value
+            elif name == "hone_started_seconds":
+                totals[STARTED] = value
             elif name == "hone_predict_seconds_bucket" and float(labels["le"]) > 0:
                 totals[WITHIN + labels["le"]] = value
     if not all(math.isfinite(total) for total in totals.values()):

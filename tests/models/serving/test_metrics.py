@@ -205,6 +205,8 @@ def test_numbers_of_killed_workers_are_counted_and_what_was_true_of_them_is_not(
     assert [one[answered] for one in read] == [3, 6]
     assert [one["hone_predict_in_progress", frozenset()] for one in read] == [1, 1]
     assert [one["hone_workers", frozenset()] for one in read] == [1, 1]
+    started = {one["hone_started_seconds", frozenset()] for one in read}
+    assert len(started) == 1  # of the service, not of a worker
     assert not list((tmp_path / "bentoml").iterdir())
 
 

@@ -189,7 +189,28 @@ def test_a_channel_that_fails_is_tried_again_after_longer_and_longer_pauses(
         clock.at = due_at - timedelta(seconds=1)
         assert due(engine) == []
         clock.at = due_at
-    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 360, 360]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]
+
+
+def test_after_an_outage_a_channel_is_tried_as_soon_as_another_one_took_a_message(
+    engine: Engine, clock: Clock
+) -> None:
+    raised(engine, DRIFT)
+    for _ in range(9):  # nobody answers for hours
+        attempted(engine, due(engine), "no route")
+        clock.move(hours=1)
+    mail, web = due(engine)
+    attempted(engine, [mail, web], "no route")
+    clock.move(minutes=1)
+    assert due(engine) == []
+    raised(engine, event(1))
+    assert titles(due(engine, ["new"])) == {"new": ["drift", "run 1 is stuck"]}
+    attempted(engine, due(engine, ["new"]))
+    clock.move(seconds=1)
+    again = due(engine)
+    assert [one.channel for one in again] == ["mail", "web"]
+    attempted(engine, again, "no route")
+    assert due(engine) == []  # a channel that stays away is not tried for ever
 
 
 def test_a_channel_that_works_again_gets_the_old_message_and_then_the_rest(

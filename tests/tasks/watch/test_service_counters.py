@@ -46,6 +46,7 @@ def test_what_the_service_shows_becomes_what_was_counted_since() -> None:
     metrics._requests.labels("predict", "503", "HALTED").inc(7)
     with answering(metrics.exposition()) as settings:
         first, state = counted(settings, {})
+    assert state["started"] > 1.6e9
     assert first == "this is the first reading of the counters"
     metrics.count_refused([{"error": {"reason": "NOT_AN_IMAGE"}}] * 3)
     metrics._images.labels("answered").inc(20)
@@ -72,6 +73,18 @@ def test_a_service_that_started_anew_counts_from_nothing() -> None:
     assert (new.answered, new.refused) == (30, 1)
     assert new.latencies is not None
     assert np.array_equal(new.latencies, [0.1] * 8 + [0.2])
+
+
+def test_a_service_that_started_anew_and_counted_more_than_before_is_noticed() -> None:
+    before = {"started": 100.0, "answered": 30.0, "refused": 1.0, "errors": 0.0}
+    now = {"started": 200.0, "answered": 50.0, "refused": 1.0, "errors": 2.0}
+    new = since(now, before)
+    assert new is not None
+    assert (new.answered, new.refused, new.errors) == (50, 1, 2)
+    of_older_version = {name: value for name, value in before.items() if name != "started"}
+    new = since(now, of_older_version)
+    assert new is not None
+    assert new.answered == 20
 
 
 @pytest.mark.parametrize(
