@@ -37,8 +37,11 @@ def watch(
     if accept is not None:
         from tasks.operate.watch_records import accept_drift
 
-        ended = accept_drift(accept, who=who, why=why)
-        typer.echo(f"{accept} is known, by {who}{f'; {ended} ends' if ended else ''}")
+        made = accept_drift(accept, who=who, why=why)
+        typer.echo(f"{accept} is known, by {who}{f'; {made.ended} ends' if made.ended else ''}")
+        if made.halt is not None:
+            halted = f"the service is still halted ({made.halt.policy}, by {made.halt.who})"
+            typer.echo(printable(f"{halted}: `hone resume` lets it answer again"))
         return
     with single_run():
         from flows.watch_traffic import watch_traffic

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, Integer, Row, Table, Text, select
 
 from core import journal
-from core.database import metadata, now, writing
+from core.database import metadata, now
 from models.registry.versions import AUTOMATIC, release_of
 
 halts = Table(
@@ -103,24 +103,17 @@ def add_halt(
     return number
 
 
-def halt_service(engine: Engine, *, policy: HaltPolicy, who: str, why: str) -> int:
-    """Halt the service on a person's word, until a person resumes it; return the halt's number."""
-    with writing(engine) as connection:
-        return add_halt(connection, policy=policy, who=who, why=why, decision_id=None)
-
-
-def resume_service(engine: Engine, *, who: str, why: str) -> int:
+def lift_halt(connection: Connection, *, who: str, why: str) -> int:
     """Let the service answer again on a named person's word; return the number of the halt."""
     if not who.strip() or not why.strip():
         raise ValueError(f"resuming needs who ({who!r}) and why ({why!r}); give both")
     if who.split()[0] == AUTOMATIC:
         raise ValueError(f"{who!r} is no person: only a named person can resume the service")
-    with writing(engine) as connection:
-        halt = halt_of(connection)
-        if halt is None:
-            raise ValueError("the service is not halted: there is nothing to resume")
-        lifted = {"lifted_at": now(), "lifted_by": who, "lifted_why": why}
-        journal.update(connection, halts, halts.c.number == halt.number, **lifted)
+    halt = halt_of(connection)
+    if halt is None:
+        raise ValueError("the service is not halted: there is nothing to resume")
+    lifted = {"lifted_at": now(), "lifted_by": who, "lifted_why": why}
+    journal.update(connection, halts, halts.c.number == halt.number, **lifted)
     return halt.number
 
 

@@ -1,9 +1,11 @@
 """What people ask of the watch and what they decide: decisions, incidents, halts, known drift."""
 
-from sqlalchemy import Engine
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
 
 from core.database import writing
-from models.registry.halts import HaltPolicy, halt_service, resume_service
+from models.registry.halts import Halt, HaltPolicy, add_halt, halt_of, lift_halt
 from models.watching import decisions, incidents
 from models.watching.decisions import DecisionRecord
 from models.watching.incidents import Incident
@@ -29,38 +31,44 @@ def one_incident(incident_id: str) -> tuple[Incident, list[DecisionRecord]]:
         return incident, decisions.decisions_of(connection, incident.incident_id)
 
 
-def accept_drift(decision_id: str, *, who: str, why: str) -> str | None:
-    """Take the traffic of a decision for known; return the incident that this ends, if any."""
-    ctx = open_context()
-    with writing(ctx.engine) as connection:
+@dataclass(frozen=True)
+class Accepted:
+    """What followed from taking a drift for known."""
+
+    ended: str | None = None  # the incident
+    halt: Halt | None = None  # that is in force all the same
+
+
+def accept_drift(decision_id: str, *, who: str, why: str) -> Accepted:
+    """Take the traffic of a decision for known. A halt stays: it is lifted by a word of its own."""
+    with writing(open_context().engine) as connection:
         decision = decisions.accept_decision(connection, decision_id, who=who, why=why)
-        incident = incidents.open_incident_of(connection)
+        incident, halted = incidents.open_incident_of(connection), halt_of(connection)
         if incident is None or decision.incident_id != incident.incident_id:
-            return None
+            return Accepted(halt=halted)
         detail = {"decision": decision_id, "why": why}
         incidents.add_event(connection, incident.incident_id, "accepted", who, detail)
         reason = f"{who} takes its traffic for known: {why}"
         incidents.close_incident(connection, incident.incident_id, decision_id, reason)
-    return incident.incident_id
+        return Accepted(incident.incident_id, halted)
 
 
 def halt(policy: HaltPolicy, *, who: str, why: str) -> None:
     """Halt the service on a person's word."""
-    ctx = open_context()
-    halt_service(ctx.engine, policy=policy, who=who, why=why)
-    _note(ctx.engine, "halt", who, why)
+    with writing(open_context().engine) as connection:
+        add_halt(connection, policy=policy, who=who, why=why, decision_id=None)
+        _note(connection, "halt", who, why)
 
 
 def resume(*, who: str, why: str) -> None:
     """Let the service answer again on a person's word."""
-    ctx = open_context()
-    resume_service(ctx.engine, who=who, why=why)
-    _note(ctx.engine, "resume", who, why)
+    with writing(open_context().engine) as connection:
+        lift_halt(connection, who=who, why=why)
+        _note(connection, "resume", who, why)
 
 
-def _note(engine: Engine, what: str, who: str, why: str) -> None:
+def _note(connection: Connection, what: str, who: str, why: str) -> None:
     """Add what a person did to the incident that is open."""
-    with writing(engine) as connection:
-        incident = incidents.open_incident_of(connection)
-        if incident is not None:
-            incidents.add_event(connection, incident.incident_id, what, who, {"why": why})
+    incident = incidents.open_incident_of(connection)
+    if incident is not None:
+        incidents.add_event(connection, incident.incident_id, what, who, {"why": why})

@@ -10,10 +10,9 @@ from models.registry.halts import (
     HaltPolicy,
     add_halt,
     current_halt,
-    halt_service,
     last_halt,
-    resume_service,
 )
+from tests.models.halting import halt_service, resume_service
 from tests.models.saved_models import make_workspace, put_in_service, save
 
 REFUSE, ABSTAIN = HaltPolicy.REFUSE, HaltPolicy.ABSTAIN

@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from models.registry.halts import HaltPolicy, halt_service, resume_service
+from models.registry.halts import HaltPolicy
 from models.serving import release_follower
 from models.serving.prediction_store import drain, find_prediction
+from tests.models.halting import halt_service, resume_service
 from tests.models.saved_models import png
 from tests.models.serving.test_service import (  # noqa: F401 - fixtures
     Place,

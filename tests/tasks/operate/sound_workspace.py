@@ -26,7 +26,7 @@ from labeling.ledger.tables import assignments, audit, rounds, samples
 from labeling.ledger.watermarks import save_watermark
 from labeling.snapshots.publish import cut_snapshot
 from models.registry.bento import write_contents
-from models.registry.halts import HaltPolicy, add_halt, resume_service
+from models.registry.halts import HaltPolicy, add_halt
 from models.registry.model_store import NAME
 from models.scoring.cache import open_cache
 from models.serving.feedback_records import Feedback
@@ -37,6 +37,7 @@ from models.watching.incidents import close_incident, next_incident, open_incide
 from models.watching.outcomes import ClassNames, record_outcomes
 from models.watching.signals import Action, Family, Shift, Signal
 from tests.labeling.databases import make_engine
+from tests.models.halting import resume_service
 from tests.models.saved_models import CLASSES, put_in_service, save
 from tests.models.serving.test_prediction_store import served
 

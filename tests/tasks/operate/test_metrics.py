@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.database import writing
 from core.locks import only_writer
 from core.workspace import init_workspace
-from models.registry.halts import HaltPolicy, halt_service
+from models.registry.halts import HaltPolicy
 from models.serving.prediction_store import drain
 from models.serving.segments import SegmentWriter
 from models.watching.accuracy_estimate import AccuracyEstimate
@@ -23,6 +23,7 @@ from tasks.operate.metrics import LastExposition, exposition, readings, seconds_
 from tasks.operate.status import load_status
 from tasks.watch.diagnosis import Diagnosis
 from tests.counted_work import lines_run
+from tests.models.halting import halt_service
 from tests.models.serving.test_prediction_store import served
 from tests.tasks.operate.sound_workspace import make_sound_workspace
 

@@ -8,13 +8,14 @@ import pytest
 from sqlalchemy import Engine
 
 from core.database import connect, upgrade, writing
-from models.registry.halts import HaltPolicy, add_halt, resume_service
+from models.registry.halts import HaltPolicy, add_halt
 from models.watching.alerts import Kind, newest_alerts
 from models.watching.decisions import Evaluation, record_evaluation
 from models.watching.incidents import close_incident, open_incident
 from models.watching.signals import Action, Family, Shift, Signal
 from tasks.operate.watch_records import accept_drift
 from tasks.watch.incident_alert import alert_incident
+from tests.models.halting import resume_service
 from tests.tasks.watch.test_check import drifted
 from tests.tasks.watch.traffic import make_context
 
