@@ -28,6 +28,7 @@ from sqlalchemy import (
 from core import journal
 from core.database import Json, metadata, now
 from core.errors import HoneError
+from models.watching.incidents import incidents
 from models.watching.signals import Action, Family, Shift, Signal
 
 decisions = Table(
@@ -251,13 +252,19 @@ def unanswered_drift(engine: Engine) -> DecisionRecord | None:
 
 
 def open_drift(connection: Connection) -> DecisionRecord | None:
-    """The same as `unanswered_drift`, in the caller's transaction. Accepted traffic is known."""
+    """The same as `unanswered_drift`, in the caller's transaction.
+
+    Accepted traffic is known, and what ended by itself needs no answer.
+    """
+    ended = select(incidents.c.incident_id).where(incidents.c.closed_at.is_not(None))
+    mine = decisions.c.incident_id
     query = (
         select(decisions)
         .where(
             decisions.c.action == Action.LABEL_SERVED,
             decisions.c.answered_by.is_(None),
             decisions.c.accepted_at.is_(None),
+            mine.is_(None) | mine.not_in(ended),
         )
         .order_by(decisions.c.last_seq.desc())
     )

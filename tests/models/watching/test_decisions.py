@@ -30,6 +30,7 @@ from models.watching.decisions import (
     skip_truths,
     unanswered_drift,
 )
+from models.watching.incidents import close_incident, open_incident
 from models.watching.signals import Action, Family, Shift, Signal
 
 ASKS, NOTHING = Action.LABEL_SERVED, Action.NONE
@@ -284,3 +285,14 @@ def test_renumbered_truths_are_not_judged_again(engine: Engine) -> None:
         skip_truths(connection, 40)
         states = [load_state(connection, model).state for model in ("hone:a", "hone:b")]
     assert states == [{"truths": 40, "detectors": {}}, {"truths": 40}]
+
+
+def test_a_drift_whose_incident_has_ended_needs_no_answer(engine: Engine) -> None:
+    decision_id = record(engine, 1, 200, ASKS, incident_id="incident-0001")
+    with writing(engine) as connection:
+        open_incident(connection, decision_id, model="hone:a", kind=None, step="label")
+    waiting = unanswered_drift(engine)
+    assert waiting is not None and waiting.decision_id == decision_id
+    with writing(engine) as connection:
+        close_incident(connection, "incident-0001", decision_id, "3 calm checks in a row")
+    assert unanswered_drift(engine) is None
