@@ -18,7 +18,7 @@ from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
 from tasks.context import Context
 from tasks.predictions import load_version
 from tasks.watch.judged import has_new_truths, new_judged
-from tasks.watch.reference import Reference, load_reference
+from tasks.watch.reference import Reference, load_reference, without_detail
 from tasks.watch.service_counters import counted
 from tasks.watch.window import WatchedTraffic, draw_window
 
@@ -91,7 +91,8 @@ def measure(ctx: Context, model: str, policy: WatchPolicy) -> Measured:
     try:
         loaded = load_version(ctx, model)
     except (OSError, ValueError) as error:
-        signals = tuple(unknown_signal(name, str(error)) for name in policy.detectors)
+        why = without_detail(f"{model} cannot be read", error)
+        signals = tuple(unknown_signal(name, why) for name in policy.detectors)
         combined = combine([], policy, checks)
         return Measured(
             model, new, before, combined, signals, truths=truths, states=states, missing=missing
@@ -189,7 +190,7 @@ def _detect(
                 rng=seed_of(traffic.new),
             )
         except Exception as error:  # one detector that fails must not switch off the others
-            made = [unknown_signal(name, f"it failed: {error}", len(traffic.rows))]
+            made = [unknown_signal(name, without_detail("it failed", error), len(traffic.rows))]
         signals += made
     of_service, after[SERVICE] = service_signals(
         reference,

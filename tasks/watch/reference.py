@@ -16,6 +16,7 @@ from core.files import write_atomically
 from core.image_statistics import STATISTICS, Container, statistics_of
 from core.images import decode_image
 from core.shards import read_image
+from core.text import counted
 from labeling.ledger.tables import location_of
 from labeling.snapshots.publish import load_snapshot
 from models.serving import prediction_store
@@ -23,7 +24,7 @@ from models.serving.traffic_window import new_traffic
 from models.watching.decisions import DecisionRecord, known_windows
 from models.watching.signals import Window
 from tasks.context import Context
-from tasks.watch.window import draw_window
+from tasks.watch.window import drawn_rows, window_of
 
 if TYPE_CHECKING:
     from models.registry.model_store import LoadedModel
@@ -48,7 +49,8 @@ def load_reference(ctx: Context, loaded: "LoadedModel") -> Reference:
     try:
         table = load_snapshot(ctx.engine, ctx.workspace, loaded.card.snapshot)
     except (OSError, ValueError) as error:
-        missing.append(f"the labels of {loaded.card.snapshot} cannot be read ({error})")
+        what = f"the labels of {loaded.card.snapshot} cannot be read"
+        missing.append(without_detail(what, error))
         table = None
     base = _held_out(ctx, loaded, table)
     with ctx.engine.connect() as connection:
@@ -146,36 +148,71 @@ def _cache(ctx: Context, loaded: "LoadedModel") -> Path:
     return ctx.workspace.scores / f"{loaded.version.replace(':', '-')}-reference"
 
 
+def without_detail(what: str, error: Exception) -> str:
+    """What failed, as it may be recorded and sent; the details, a path perhaps, are printed."""
+    print(f"{what}: {error}")
+    return f"{what} ({type(error).__name__}; the output of the run has the details)"
+
+
 def _known(
     ctx: Context, loaded: "LoadedModel", known: Sequence[DecisionRecord], missing: list[str]
 ) -> Iterator[Window]:
     """Rows of each known window, as the champion predicts them."""
     for one in known:
         try:
-            yield _traffic_of(ctx, loaded, one, KNOWN_ROWS // len(known))
+            window, gone = _traffic_of(ctx, loaded, one, KNOWN_ROWS // len(known))
         except (OSError, ValueError) as error:
-            missing.append(f"the traffic of {one.decision_id} cannot be read ({error})")
+            missing.append(
+                without_detail(f"the traffic of {one.decision_id} cannot be read", error)
+            )
+            continue
+        if gone:
+            missing.append(
+                f"{counted(gone, 'image')} of the traffic of {one.decision_id} "
+                f"{'is' if gone == 1 else 'are'} gone and left out"
+            )
+        yield window
 
 
-def _traffic_of(ctx: Context, loaded: "LoadedModel", one: DecisionRecord, limit: int) -> Window:
-    """Rows of a window as the champion predicts them; computed once when another model did."""
+def _traffic_of(
+    ctx: Context, loaded: "LoadedModel", one: DecisionRecord, limit: int
+) -> tuple[Window, int]:
+    """Rows of a window as the champion predicts them, and how many images of them are gone.
+
+    Where another model answered they are computed once, from the bytes received.
+    """
     path = _cache(ctx, loaded) / f"{one.decision_id}-{limit}.npz"
     if one.model != loaded.version and (stored := _stored_window(path)) is not None:
         return stored
     with ctx.engine.connect() as connection:
         traffic = new_traffic(connection, one.model, one.first_seq - 1, one.last_seq)
-    window = draw_window(ctx, loaded, traffic, limit).window
-    if one.model != loaded.version:
-        arrays = {name: getattr(window, name) for name in STORED}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: np.savez(file, **arrays))
-    return window
+    rows = drawn_rows(ctx, traffic, limit)
+    if one.model == loaded.version:
+        return window_of(ctx, loaded, rows)[0], 0
+    there = rows[[_is_there(ctx, row) for row in rows.itertuples()]].reset_index(drop=True)
+    gone = len(rows) - len(there)
+    if gone and not len(there):
+        raise ValueError(f"none of its {gone} images is there: erased, or their segment is away")
+    window, _ = window_of(ctx, loaded, there)
+    arrays = {name: getattr(window, name) for name in STORED}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: np.savez(file, gone=gone, **arrays))
+    return window, gone
 
 
-def _stored_window(path: Path) -> Window | None:
-    """The rows that were computed before; None where they are not there or damaged."""
+def _is_there(ctx: Context, row: object) -> bool:
+    """Whether the bytes that were received are still as they were."""
+    try:
+        prediction_store.read_served_image(ctx.workspace.traffic, row)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _stored_window(path: Path) -> tuple[Window, int] | None:
+    """What was computed before; None where it is not there or damaged."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return Window(**{name: stored[name] for name in STORED})
+            return Window(**{name: stored[name] for name in STORED}), int(stored["gone"])
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

@@ -29,11 +29,15 @@ class WatchedTraffic:
 def draw_window(
     ctx: Context, loaded: "LoadedModel", traffic: NewTraffic, limit: int
 ) -> WatchedTraffic:
-    """The window of a check, of at most `limit` rows; the same traffic gives the same rows."""
+    """The window of a check, of at most `limit` rows."""
+    return WatchedTraffic(traffic, *window_of(ctx, loaded, drawn_rows(ctx, traffic, limit)))
+
+
+def drawn_rows(ctx: Context, traffic: NewTraffic, limit: int) -> "pd.DataFrame":
+    """At most `limit` rows, drawn evenly; the same traffic gives the same rows."""
     rng = np.random.default_rng([traffic.after_seq, traffic.last_seq])
     with ctx.engine.connect() as connection:
-        rows = draw_rows(connection, traffic, limit, rng)
-    return WatchedTraffic(traffic, *window_of(ctx, loaded, rows))
+        return draw_rows(connection, traffic, limit, rng)
 
 
 def window_of(

@@ -128,7 +128,7 @@ def test_a_model_that_learnt_the_drift_ends_the_incident(
 
 def test_traffic_that_a_person_accepts_is_part_of_the_reference(ctx: Context) -> None:
     made = drifted(ctx)
-    assert accept_drift(made.decision_id, who="ann", why="a new camera") == "incident-0001"
+    assert accept_drift(made.decision_id, who="ann", why="a new camera").ended == "incident-0001"
     assert the_incident(ctx).closed_at is not None
     assert [one.who for one in the_incident(ctx).events] == ["hone", "ann", "hone"]
     served(ctx, 100, shift=SHIFTED)
@@ -163,18 +163,20 @@ def test_a_model_that_was_deleted_is_cannot_tell_and_its_traffic_waits(ctx: Cont
     made = served(ctx, 100, shift=SHIFTED)
     assert (made.action, made.first_seq, made.last_seq) == ("cannot-tell", 1, 0)
     assert made.reason.startswith("Cannot tell. ks:")
+    recorded = made.reason + "".join(one.meaning for one in made.signals)
+    assert str(ctx.workspace.root) not in recorded  # it is sent to others
 
 
 def test_a_detector_that_fails_does_not_switch_off_the_others(
     ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("it hurts")
+        raise RuntimeError("/home/ann/work/model.onnx hurts")
 
     monkeypatch.setitem(check.measure.__globals__["DETECTORS"], "failing", fail)
     made = served(ctx, 100, WatchPolicy(min_rows=20, detectors=("failing", "ks")))
     by_name = {one.name: one for one in made.signals}
-    assert by_name["failing"].meaning == "it failed: it hurts"
+    assert by_name["failing"].meaning.startswith("it failed (RuntimeError;")
     assert by_name["ks-probabilities"].outcome == "no drift" and made.action == "none"
 
 

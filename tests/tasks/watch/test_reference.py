@@ -118,6 +118,27 @@ def test_known_traffic_that_is_gone_is_said(ctx: Context) -> None:
     assert len(made.window) == 4
 
 
+def test_an_erased_image_is_left_out_of_known_traffic_and_counted(ctx: Context) -> None:
+    earlier = save(ctx.workspace, ctx.engine)
+    rows = serve(ctx, earlier)
+    with writing(ctx.engine) as connection:
+        decision = record_evaluation(
+            connection, Evaluation(earlier, 1, len(PNGS), Action.LABEL_SERVED, "label", "drift")
+        )
+        accept_decision(connection, decision, who="ann", why="a new camera")
+    erased = rows.iloc[2]
+    with (ctx.workspace.traffic / erased.segment).open("r+b") as file:
+        file.seek(erased.offset)
+        file.write(bytes(erased.length))
+    loaded = load_version(ctx, save(ctx.workspace, ctx.engine, seed=1))
+    for _ in range(2):  # computed, and from what was stored
+        made = load_reference(ctx, loaded)
+        assert f"1 image of the traffic of {decision} is gone and left out" in made.missing
+        assert made.window.known is not None
+        assert made.window.known.sum() == len(PNGS) - 1
+        assert made.window.broken == 0
+
+
 def test_statistics_of_a_stored_image_know_its_container() -> None:
     file = io.BytesIO()
     Image.fromarray(np.full((30, 40, 3), 200, np.uint8)).save(file, "PNG")
