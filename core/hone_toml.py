@@ -20,6 +20,7 @@ POLICIES = (
     "audit",
     "gate",
     "watch",
+    "review",
 )  # sections; `tasks.policies` reads them
 KEYS = ("title", "purpose", "kind", "image_size", "price", "class", *POLICIES)
 HIGHEST_PRICE = 1e12

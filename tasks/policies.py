@@ -10,6 +10,7 @@ from core.errors import HoneError
 from core.hone_toml import POLICIES
 from core.workspace import Workspace
 from labeling.audit.numbers import AuditPolicy
+from labeling.batches.referred import ReviewPolicy
 from labeling.consensus.settle import SettlePolicy
 from labeling.snapshots.split import SnapshotConfig
 from models.judging.verdict import GatePolicy
@@ -25,6 +26,7 @@ class Policies:
     audit: AuditPolicy = field(default_factory=AuditPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
     watch: WatchPolicy = field(default_factory=WatchPolicy)
+    review: ReviewPolicy = field(default_factory=ReviewPolicy)
 
 
 def load_policies(workspace: Workspace) -> Policies:

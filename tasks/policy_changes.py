@@ -58,4 +58,6 @@ def _effect(ctx: Context, section: str, old: Any, new: Any) -> str:
         return "groups are drawn with it from now on; what was drawn before stays drawn"
     if section == "gate":
         return "the next verdict is judged by it, those before stand"
+    if section == "review":
+        return "the next batch goes by it"
     return "the next check of traffic goes by it, decisions before stand"

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     SERVED = "served"  # from served traffic
     DRIFT = "drift"  # moved most in traffic that drifted
     DRIFTED = "drifted"  # drawn at random from traffic that drifted
+    REFERRED = "referred"  # its answer in service was marked for a person
     GOLD = "gold"  # its label is known: checks annotators
     REVIEW = "review"  # its label looks wrong
     RELABEL = "relabel"  # one more answer teaches more than a new sample would

@@ -5,17 +5,21 @@ The cost follows what is new: of any backlog the numbers are read, and whole row
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import Connection, func, select, true
+from sqlalchemy import Connection, Row, func, select, true
 
 from core.database import stream
 from core.rows import chunks
-from models.serving.prediction_store import predictions
+from models.serving.prediction_store import count_predictions, predictions
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+LOOKED_AT = 100_000  # predictions, the newest, among which marked ones are looked for
+MOST_REFERRED = 1_000
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,25 @@ def drawn_samples(
     rows = draw_rows(connection, traffic, limit, rng)
     names = rows["sample_id"].drop_duplicates().tolist()
     return [str(names[place]) for place in rng.permutation(len(names))]
+
+
+def referred_rows(connection: Connection, since: str) -> dict[str, Row[Any]]:
+    """The newest images whose answer was marked for a person: each one's last prediction.
+
+    Of the newest 100,000 predictions the marked ones served since then, at most 1,000.
+    """
+    last = count_predictions(connection)
+    marked = (
+        select(*predictions.c["prediction_id", "sample_id", "segment", "offset", "length"])
+        .where(predictions.c.seq > last - LOOKED_AT, predictions.c.needs_review)
+        .where(predictions.c.served_at >= since)
+        .order_by(predictions.c.seq.desc())
+        .limit(MOST_REFERRED)
+    )
+    rows: dict[str, Row[Any]] = {}
+    for row in connection.execute(marked):
+        rows.setdefault(row.sample_id, row)
+    return rows
 
 
 def samples_of(connection: Connection, prediction_ids: Sequence[str]) -> list[str]:

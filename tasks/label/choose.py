@@ -1,5 +1,6 @@
 """The next batch: the champion scores the pool, a strategy chooses, annotators get it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -40,6 +41,7 @@ from tasks.context import Context, open_context
 from tasks.label.audit_part import choose_audit, print_missing
 from tasks.label.disputed import with_disputed
 from tasks.label.drift_batch import DriftPart, drift_part, record_answer
+from tasks.label.referred import referred_part, take_in_referred
 from tasks.label.score_pool import FEATURES, embed_cold_pool, predict_pool
 from tasks.label.stage_images import stage_examples, stage_images
 from tasks.report.artifacts import IMAGES_SHOWN, publish_batch_artifact
@@ -111,6 +113,7 @@ def choose_batch(
     Idempotent: a chosen round stays as it is. None is chosen while `queue_limit` samples wait.
     """
     ctx = open_context()
+    referred = take_in_referred(ctx, selection)
     with only_writer(ctx.engine, "rounds") as token:
         with writing(ctx.engine) as connection:
             round_id = round_id or rounds.new_round(connection)
@@ -127,7 +130,8 @@ def choose_batch(
         selection, audit = choose_audit(ctx, selection, len(pool), served_first=bool(drift))
         if not _worth_choosing(pool, audit, waiting, queue_limit, selection):
             return None
-        chosen = _choose(ctx, pool, audit, selection, queueing, rng, drift)
+        first = referred_part(ctx, referred, set(pool["sample_id"]), selection)
+        chosen = _choose(ctx, pool, audit, selection, queueing, rng, drift, first)
         with writing(ctx.engine) as connection:
             rounds.open_round(
                 connection,
@@ -260,9 +264,10 @@ def _choose(
     queueing: QualityControlConfig,
     rng: np.random.Generator,
     drift: DriftPart | None,
+    referred: Mapping[str, str],
 ) -> _Chosen:
     """The batch as the ledger records it."""
-    wanted = drift.wanted if drift else {}
+    wanted = {**referred, **(drift.wanted if drift else {}), **referred}  # referred ones first
     selection = drift.rest(selection) if drift else selection
     with ctx.engine.connect() as connection:
         every_gold = rounds.load_gold(connection)
