@@ -18,6 +18,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from models.registry.overview import Accuracy
 from models.serving.prediction_store import traffic_bytes
+from models.watching.drift_kinds import DriftKind
+from models.watching.incidents import open_incident_of
 from models.watching.ladder import Step
 from models.watching.outcome_queries import counts_by_period, outcome_counts
 from models.watching.performance import Cell, performance
@@ -136,6 +138,8 @@ def _runs(_: Context, status: Status) -> Iterator[Reading]:
     if prefect is None:
         return
     yield Reading("hone_prefect_up", "1 while Prefect answers.", prefect.problem is None)
+    if prefect.problem is not None:
+        return  # not known is not 0: the alerts about runs go by what was known last
     yield Reading("hone_stuck_runs", "Runs that nothing runs any more.", len(prefect.stuck))
     yield Reading("hone_late_runs", "Runs that are due and that no worker took.", prefect.late)
 
@@ -222,9 +226,14 @@ def _outcomes(ctx: Context, status: Status) -> Iterator[Reading]:
             yield Reading(name, meaning, getattr(interval, bound), {"bound": bound})
 
 
-def _alerts(_: Context, status: Status) -> Iterator[Reading]:
-    open_ = status.incident is not None
-    yield Reading("hone_open_incidents", "1 while an incident is open.", open_)
+def _alerts(ctx: Context, status: Status) -> Iterator[Reading]:
+    with ctx.engine.connect() as connection:
+        incident = open_incident_of(connection)
+    yield Reading("hone_open_incidents", "1 while an incident is open.", incident is not None)
+    for kind in DriftKind:
+        meaning = "1 for the kind of drift of the open incident, as it was last told apart."
+        is_kind = incident is not None and incident.kind == kind
+        yield Reading("hone_drift_kind", meaning, is_kind, {"kind": str(kind)})
     yield Reading("hone_open_alerts", "Alerts whose cause stands.", status.alerts.open)
     failing = "Channels of HONE_ALERTS that did not take their message."
     yield Reading("hone_failing_channels", failing, len(status.alerts.failing))

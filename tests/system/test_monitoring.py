@@ -24,6 +24,7 @@ from core.workspace import Workspace
 from models.judging.verdict import Outcome, Verdict
 from models.registry.versions import champion, record_verdict
 from models.watching.decisions import Evaluation, record_evaluation
+from models.watching.incidents import open_incident
 from models.watching.signals import Action
 from tasks.demo import servers
 from tests.examples.test_monitoring import DASHBOARD, MONITORING
@@ -103,7 +104,8 @@ def measure(workspace: Workspace) -> None:
         version, 3, 2, Action.NONE, "none", "no drift", estimate=estimate, signals=[SIGNAL]
     )
     with writing(engine) as connection:
-        record_evaluation(connection, made)
+        decision = record_evaluation(connection, made)
+        open_incident(connection, decision, model=version, kind="covariate shift", step="label")
     engine.dispose()
 
 

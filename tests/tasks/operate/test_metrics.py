@@ -1,6 +1,7 @@
 """The numbers of the loop: those of a workspace in which everything happened, read once."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from models.watching.decisions import Evaluation, record_evaluation
 from models.watching.incidents import open_incident
 from models.watching.signals import Action
 from tasks.context import alert_channels, open_context
+from tasks.operate import metrics
 from tasks.operate.metrics import LastExposition, exposition, readings, seconds_of
 from tasks.operate.status import load_status
+from tasks.operate.stuck_runs import PrefectOverview
 from tasks.watch.diagnosis import Diagnosis
 from tests.counted_work import lines_run
 from tests.models.halting import halt_service
@@ -118,7 +121,7 @@ def test_what_the_last_check_came_to_is_shown(sound: Path) -> None:
     with writing(ctx.engine) as connection:
         made = Evaluation(model, 3, 2, Action.NONE, "alert", "drift", **figures)
         decision = record_evaluation(connection, made)
-        open_incident(connection, decision, model=model, kind=None, step="alert")
+        open_incident(connection, decision, model=model, kind="prior shift", step="alert")
     halt_service(ctx.engine, policy=HaltPolicy.REFUSE, who="ann", why="the camera is broken")
     found = samples_of(exposition(ctx))
     assert found["hone_drift_evidence"] == [({}, 8.5)]
@@ -129,6 +132,9 @@ def test_what_the_last_check_came_to_is_shown(sound: Path) -> None:
     estimated = {labels["bound"]: value for labels, value in found["hone_estimated_accuracy"]}
     assert estimated == {"low": 0.25, "value": 0.5, "high": 0.75}
     assert found["hone_open_incidents"] == [({}, 1)]
+    kinds = {labels["kind"]: value for labels, value in found["hone_drift_kind"]}
+    assert kinds["prior shift"] == 1
+    assert sum(kinds.values()) == 1
     assert found["hone_halted"] == [({}, 1)]
 
 
@@ -140,6 +146,20 @@ def test_an_empty_workspace_has_numbers_and_names_no_model(
     assert found["hone_labels"] == [({}, 0)]
     assert "hone_champion_info" not in found
     assert "hone_stuck_runs" not in found
+
+
+def test_runs_are_not_known_while_prefect_is_away_and_not_none(
+    sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def known(**what: Any) -> set[str]:
+        status = replace(load_status(open_context()), prefect=PrefectOverview(**what))
+        monkeypatch.setattr(metrics, "load_status", lambda _: status)
+        return {"hone_prefect_up", "hone_stuck_runs", "hone_late_runs"} & {
+            one.name for one in readings(open_context())
+        }
+
+    assert known(problem="it does not answer") == {"hone_prefect_up"}
+    assert known(late=3) == {"hone_prefect_up", "hone_stuck_runs", "hone_late_runs"}
 
 
 def test_no_number_has_two_values_and_no_name_two_kinds_of_labels(sound: Path) -> None:
