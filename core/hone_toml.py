@@ -19,6 +19,7 @@ POLICIES = (
     "snapshot",
     "audit",
     "gate",
+    "release",
     "watch",
     "review",
 )  # sections; `tasks.policies` reads them

@@ -14,6 +14,7 @@ from labeling.batches.referred import ReviewPolicy
 from labeling.consensus.settle import SettlePolicy
 from labeling.snapshots.split import SnapshotConfig
 from models.judging.verdict import GatePolicy
+from models.rollout.policy import ReleasePolicy
 from models.watching.signals import WatchPolicy
 
 
@@ -25,6 +26,7 @@ class Policies:
     snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)
     audit: AuditPolicy = field(default_factory=AuditPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
+    release: ReleasePolicy = field(default_factory=ReleasePolicy)
     watch: WatchPolicy = field(default_factory=WatchPolicy)
     review: ReviewPolicy = field(default_factory=ReviewPolicy)
 

@@ -60,4 +60,6 @@ def _effect(ctx: Context, section: str, old: Any, new: Any) -> str:
         return "the next verdict is judged by it, those before stand"
     if section == "review":
         return "the next batch goes by it"
+    if section == "release":
+        return "the next promoted version and the next check of a trial go by it"
     return "the next check of traffic goes by it, decisions before stand"

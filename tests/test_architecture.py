@@ -47,6 +47,7 @@ HOLDS_SQL = (
     "models/serving/answered.py",  # an answer, and what became of its image
     "models/serving/traffic_history.py",  # reads what the prediction store wrote, for pages
     "models/serving/traffic_window.py",  # draws from the predictions, at a cost of its own
+    "models/rollout/store.py",  # the tables of trials, their drain and what is asked of them
     "models/watching/decisions.py",
     "models/watching/incidents.py",
     "models/watching/alerts.py",  # what was raised, and what became of each message
@@ -68,7 +69,8 @@ TYPES_OF_SQLALCHEMY = {"Connection", "Engine", "Row", "RowMapping", "exc"}
 # from outcomes is made again from them.
 NOT_JOURNALED = {"intents", "locks", "pending_settlement", "refusals", "refused_answers",
                  "row_counts", "sample_states", "sources",
-                 "truths", "truth_counts", "waiting_outcomes", "watch_states"}  # fmt: skip
+                 "truths", "truth_counts", "waiting_outcomes", "watch_states",
+                 "shadow_records", "shadow_answers", "trials"}  # fmt: skip
 CHANGES = ("insert", "update", "delete")
 CHANGE_IN_SQL = re.compile(r"\s*(INSERT\s+(OR|INTO)|UPDATE|DELETE\s+FROM|REPLACE\s+INTO)\s")
 # The service speaks the ML backend's protocol and may not import labeling.

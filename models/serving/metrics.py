@@ -58,6 +58,10 @@ _answering = Gauge(
 _images = Counter(
     "hone_images", "Images by outcome: answered, or why not.", ["outcome"], registry=registry
 )
+_shadow = Counter(
+    "hone_shadow_images", "What a challenger did with images that the champion answered.",
+    ["outcome"], registry=registry,
+)  # fmt: skip
 _labels = Counter("hone_answers", "Answers by their class.", ["label"], registry=registry)
 _confidence = Histogram(
     "hone_confidence", "Confidence of the answers.", buckets=SHARES, registry=registry
@@ -186,6 +190,11 @@ def count_refused(answers: Iterable[Mapping[str, Any]]) -> None:
     for answer in answers:
         if "error" in answer:
             _images.labels(answer["error"]["reason"]).inc()
+
+
+def count_shadow(outcome: str, images: int) -> None:
+    """Count images of a trial: answered, failed, passed over, or answered differently."""
+    _shadow.labels(outcome).inc(images)
 
 
 def count_feedback(recorded: Iterable[Feedback], reasons: Iterable[str]) -> None:

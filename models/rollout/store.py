@@ -1,0 +1,365 @@
+"""What trials recorded: the spool into the database, and what is asked of it.
+
+A record of the spool is a row of `shadow_records` and one of `shadow_answers` for each answer.
+Both can be made again from the segments; the evidence of each step stands in the release record.
+"""
+
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from core import journal
+from core.database import Json, metadata, now, writing
+from core.locks import Token, fence, only_writer
+from core.rows import chunks
+from models.serving.prediction_store import segments
+from models.serving.segment_reader import Record, scan
+from models.serving.segments import remove_if_abandoned
+from models.serving.shadow_records import FOLDER, ShadowRecord, fields_of_record, shadow_record
+from models.watching.outcome_tables import Standing, truths
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHUNK = 50  # records of up to 64 answers in one transaction
+MOST_ROWS = 100_000  # that one check looks at; the next goes on behind them
+ANSWER_COLUMNS = ("seq", "sample_id", "source", "served_at", "served_label", "served_review",
+                  "label", "needs_review", "error")  # fmt: skip
+
+shadow_records = Table(
+    "shadow_records",
+    metadata,
+    Column("record_id", Text, primary_key=True),
+    Column("seq", Integer, nullable=False, unique=True),  # order of draining
+    Column("release", Integer, nullable=False),
+    Column("champion", Text, nullable=False),
+    Column("challenger", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("answered", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("passed_over", Integer, nullable=False),
+    Column("champion_answered", Integer, nullable=False),  # to clients, as the following
+    Column("champion_failed", Integer, nullable=False),
+    Column("challenger_answered", Integer, nullable=False),
+    Column("challenger_failed", Integer, nullable=False),
+    Column("timings", Json, nullable=False),  # seconds of champion and challenger, pair by pair
+)
+Index("ix_shadow_records_challenger", shadow_records.c.challenger, shadow_records.c.seq)
+
+shadow_answers = Table(
+    "shadow_answers",
+    metadata,
+    Column("prediction_id", Text, primary_key=True),  # of what was served
+    Column("challenger", Text, primary_key=True),
+    Column("seq", Integer, nullable=False, unique=True),
+    Column("release", Integer, nullable=False),
+    Column("champion", Text, nullable=False),
+    Column("sample_id", Text, nullable=False),
+    Column("source", Text),
+    Column("served_at", Text, nullable=False),
+    Column("served_label", Text, nullable=False),
+    Column("served_review", Boolean, nullable=False),
+    Column("label", Text),  # None: the challenger failed
+    Column("confidence", Float),
+    Column("needs_review", Boolean),
+    Column("error", Text),
+    Column("repeated", Boolean, nullable=False),  # the image was answered before
+)
+Index("ix_shadow_answers_sample", shadow_answers.c.challenger, shadow_answers.c.sample_id)
+Index("ix_shadow_answers_challenger", shadow_answers.c.challenger, shadow_answers.c.seq)
+
+# What the next check of a trial goes on from; made again from the rows above when it is lost.
+trials = Table(
+    "trials",
+    metadata,
+    Column("release", Integer, primary_key=True, autoincrement=False),  # that began it
+    Column("last_record", Integer, nullable=False),
+    Column("last_answer", Integer, nullable=False),
+    Column("last_truth", Integer, nullable=False),
+    Column("evidence", Json, nullable=False),
+    Column("checked_at", Text, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class TrialState:
+    """What the checks of a trial have gathered, and up to where."""
+
+    release: int
+    last_record: int = 0
+    last_answer: int = 0
+    last_truth: int = 0
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialCounts:
+    """How much of the traffic a challenger has answered, and how it answered."""
+
+    compared: int = 0  # images that both answered, in shadow
+    failed: int = 0
+    passed_over: int = 0
+    disagreements: int = 0
+    answered: int = 0  # images of clients, in a canary
+
+    @property
+    def share(self) -> float | None:
+        """The share of what it was to be asked about that it was asked; None before the first."""
+        asked = self.compared + self.failed
+        return asked / (asked + self.passed_over) if asked + self.passed_over else None
+
+
+def drain_shadow(engine: Engine, traffic: Path) -> int:
+    """Copy what services recorded of trials into the database; return how many answers are new.
+
+    Idempotent, and safe to call from many processes, as `prediction_store.drain`.
+    """
+    for path, size, done in _progress(engine, traffic):
+        if not size and not done:
+            remove_if_abandoned(path)
+    if not any(size > done for _, size, done in _progress(engine, traffic)):
+        return 0
+    added = 0
+    with only_writer(engine, "shadow") as token:
+        for path, size, done in _progress(engine, traffic):
+            records = _readable(path, done) if size > done else iter(())
+            while part := list(islice(records, CHUNK)):
+                added += _store(engine, token, path.name, part)
+    return added
+
+
+def load_trial(connection: Connection, release: int) -> TrialState:
+    """What the checks of the trial that a release began have gathered."""
+    row = connection.execute(select(trials).where(trials.c.release == release)).first()
+    if row is None:
+        return TrialState(release)
+    values = dict(row._mapping)
+    del values["checked_at"]
+    return TrialState(**values)
+
+
+def save_trial(connection: Connection, state: TrialState) -> None:
+    """Store what a check gathered, in its transaction."""
+    values = {**asdict(state), "checked_at": now()}
+    known = update(trials).where(trials.c.release == state.release).values(**values)
+    if not connection.execute(known).rowcount:
+        connection.execute(insert(trials).values(**values))
+
+
+def new_records(
+    connection: Connection, challenger: str, *, since: int, after: int
+) -> "pd.DataFrame":
+    """The records of a challenger since a release that follow a number, in their order."""
+    return _table(connection, shadow_records, list(shadow_records.c.keys()), challenger,
+                  since=since, after=after)  # fmt: skip
+
+
+def new_answers(
+    connection: Connection, challenger: str, *, since: int, after: int
+) -> "pd.DataFrame":
+    """The answers since a release that follow a number; of an image that came again the first."""
+    return _table(connection, shadow_answers, list(ANSWER_COLUMNS), challenger,
+                  since=since, after=after, condition=~shadow_answers.c.repeated)  # fmt: skip
+
+
+def new_truths(
+    connection: Connection, challenger: str, *, since: int, after: int
+) -> "pd.DataFrame":
+    """Confirmed truths about images that champion and challenger answered, by their number."""
+    import pandas as pd
+
+    of_answer = shadow_answers.c["served_at", "source", "served_label", "label"]
+    query = (
+        select(truths.c.number, truths.c.truth, *of_answer)
+        .join(shadow_answers, shadow_answers.c.prediction_id == truths.c.prediction_id)
+        .where(shadow_answers.c.challenger == challenger, shadow_answers.c.release >= since)
+        .where(shadow_answers.c.label.is_not(None), ~shadow_answers.c.repeated)
+        .where(truths.c.standing == Standing.JUDGES, truths.c.number > after)
+        .order_by(truths.c.number)
+        .limit(MOST_ROWS)
+    )
+    columns = ["number", "truth", "served_at", "source", "served_label", "label"]
+    return pd.DataFrame(connection.execute(query).all(), columns=columns)
+
+
+def trial_counts(connection: Connection, challenger: str, *, since: int) -> TrialCounts:
+    """What a challenger has seen since a release."""
+    mine = shadow_records.c.challenger == challenger, shadow_records.c.release >= since
+    names = ("answered", "failed", "passed_over", "challenger_answered")
+    sums = [func.sum(shadow_records.c[name]) for name in names]
+    compared, failed, passed_over, answered = connection.execute(select(*sums).where(*mine)).one()
+    differ = select(func.count()).where(
+        shadow_answers.c.challenger == challenger,
+        shadow_answers.c.release >= since,
+        shadow_answers.c.label != shadow_answers.c.served_label,
+    )
+    return TrialCounts(
+        compared or 0, failed or 0, passed_over or 0, connection.scalar(differ) or 0, answered or 0
+    )
+
+
+def has_shadowed(connection: Connection, champion: str, challenger: str) -> bool:
+    """Whether the challenger has ever answered what the champion answered."""
+    mine = shadow_answers.c.challenger == challenger, shadow_answers.c.champion == champion
+    return (
+        connection.execute(select(shadow_answers.c.seq).where(*mine).limit(1)).first() is not None
+    )
+
+
+def disagreeing_samples(connection: Connection, challenger: str, limit: int) -> list[str]:
+    """The images that the challenger answered differently from the champion, the newest first."""
+    query = (
+        select(shadow_answers.c.sample_id)
+        .where(shadow_answers.c.challenger == challenger, ~shadow_answers.c.repeated)
+        .where(shadow_answers.c.label != shadow_answers.c.served_label)
+        .order_by(shadow_answers.c.seq.desc())
+        .limit(limit)
+    )
+    return list(connection.scalars(query))
+
+
+def _table(
+    connection: Connection,
+    table: Table,
+    names: list[str],
+    challenger: str,
+    *,
+    since: int,
+    after: int,
+    condition: Any = True,
+) -> "pd.DataFrame":
+    import pandas as pd
+
+    query = (
+        select(*(table.c[name] for name in names))
+        .where(table.c.challenger == challenger, table.c.release >= since, table.c.seq > after)
+        .where(condition)
+        .order_by(table.c.seq)
+        .limit(MOST_ROWS)
+    )
+    return pd.DataFrame(connection.execute(query).all(), columns=names)
+
+
+def _store(engine: Engine, token: Token, name: str, part: list[Record]) -> int:
+    records = [shadow_record(one.fields) for one in part]
+    with writing(engine) as connection:
+        fence(connection, token)
+        ids = [one.record_id for one in records]
+        known = select(shadow_records.c.record_id).where(shadow_records.c.record_id.in_(ids))
+        taken = set(connection.scalars(known))
+        new = list({one.record_id: one for one in records if one.record_id not in taken}.values())
+        added = _insert_records(connection, new)
+        _note_progress(connection, name, part[-1].end)
+    return added
+
+
+def _insert_records(connection: Connection, records: Sequence[ShadowRecord]) -> int:
+    seq = connection.scalar(select(func.max(shadow_records.c.seq))) or 0
+    rows = [_record_row(one, number) for number, one in enumerate(records, start=seq + 1)]
+    if rows:
+        connection.execute(insert(shadow_records), rows)
+    answers = [
+        {"release": one.release, "champion": one.champion, "challenger": one.challenger,
+         **asdict(answer)}
+        for one in records for answer in one.answers
+    ]  # fmt: skip
+    known = _known(connection, "prediction_id", answers)
+    before = _known(connection, "sample_id", answers)
+    seq = connection.scalar(select(func.max(shadow_answers.c.seq))) or 0
+    fresh: list[dict[str, Any]] = []
+    for answer in answers:
+        key, sample = ((answer["challenger"], answer[of]) for of in ("prediction_id", "sample_id"))
+        if key not in known:
+            fresh.append({**answer, "seq": seq + len(fresh) + 1, "repeated": sample in before})
+        known.add(key)
+        before.add(sample)
+    if fresh:
+        connection.execute(insert(shadow_answers), fresh)
+    return len(fresh)
+
+
+def _known(
+    connection: Connection, of: str, answers: Sequence[dict[str, Any]]
+) -> set[tuple[str, str]]:
+    """Challenger and this column of the answers that are stored already."""
+    column, values = shadow_answers.c[of], sorted({one[of] for one in answers})
+    names = {one["challenger"] for one in answers}
+    query = select(shadow_answers.c.challenger, column).where(
+        shadow_answers.c.challenger.in_(names)
+    )
+    return {
+        (row[0], row[1])
+        for keys in chunks(values)
+        for row in connection.execute(query.where(column.in_(keys)))
+    }
+
+
+def _record_row(record: ShadowRecord, seq: int) -> dict[str, Any]:
+    failed = sum(one.label is None for one in record.answers)
+    return {
+        "record_id": record.record_id,
+        "seq": seq,
+        "release": record.release,
+        "champion": record.champion,
+        "challenger": record.challenger,
+        "at": record.at,
+        "answered": len(record.answers) - failed,
+        "failed": failed,
+        "passed_over": record.passed_over,
+        "champion_answered": record.champion_live.answered,
+        "champion_failed": record.champion_live.failed,
+        "challenger_answered": record.challenger_live.answered,
+        "challenger_failed": record.challenger_live.failed,
+        "timings": [list(pair) for pair in record.timings],
+    }
+
+
+def _readable(path: Path, start: int) -> Iterator[Record]:
+    for part in scan(path, start, fields_of=fields_of_record):
+        if isinstance(part, Record):
+            yield part
+        else:
+            print(
+                f"segment {FOLDER}/{part.segment} is damaged from byte {part.start} to "
+                f"{part.end}: what a challenger answered there is lost; the rest is taken"
+            )
+
+
+def _progress(engine: Engine, traffic: Path) -> list[tuple[Path, int, int]]:
+    """Every segment with its size and the offset up to which it was drained."""
+    mine = segments.c.name.startswith(f"{FOLDER}/")
+    with engine.connect() as connection:
+        rows = connection.execute(select(segments).where(mine))
+        done = {row.name: row.drained_to for row in rows}
+    sizes = {}
+    for path in (traffic / FOLDER).glob("*.seg"):
+        with suppress(FileNotFoundError):  # another drain removed it: it was empty
+            if stat.S_ISREG((about := path.stat()).st_mode):
+                sizes[path] = about.st_size
+    return [(path, sizes[path], done.get(f"{FOLDER}/{path.name}", 0)) for path in sorted(sizes)]
+
+
+def _note_progress(connection: Connection, name: str, end: int) -> None:
+    key = f"{FOLDER}/{name}"
+    if not journal.update(connection, segments, segments.c.name == key, drained_to=end):
+        journal.insert(connection, segments, [{"name": key, "drained_to": end}])
