@@ -190,9 +190,13 @@ class Shadow:
         with self._changed:
             waiting = len(self._queue)
             counts = dict(self._counts)
-        past = counts["answered"] + counts["failed"] + counts["passed_over"]
-        seen = counts["answered"] + counts["failed"]
-        return {**counts, "waiting": waiting, "share": round(seen / past, 4) if past else None}
+        asked = counts["answered"] + counts["failed"]
+        offered = asked + counts["passed_over"]
+        return {
+            **counts,
+            "waiting": waiting,
+            "share": round(asked / offered, 4) if offered else None,
+        }
 
     def close(self) -> None:
         """Record what is known, and end the thread; what waits is passed over."""

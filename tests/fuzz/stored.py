@@ -27,6 +27,13 @@ from models.registry.versions import find_model
 from models.scoring.cache import open_cache
 from models.serving import prediction_store
 from models.serving.segments import _encode
+from models.serving.shadow_records import (
+    ShadowAnswer,
+    ShadowRecord,
+    fields_of_record,
+    record_of,
+    shadow_record,
+)
 from tests.fuzz import seeds
 from tests.models.saved_models import make_card, make_workspace
 from tests.models.saved_models import save as store
@@ -85,6 +92,24 @@ def record(folder: Path) -> Act:
     def act(content: bytes) -> object:
         texts = [sound[0], content, sound[1]]
         return drain(b"".join(_encode(MARKER, at, text, b"image") for at, text in enumerate(texts)))
+
+    return act
+
+
+def shadow_records() -> list[bytes]:
+    """What a challenger answered."""
+    at = "2026-01-01T00:00:00.000000+00:00"
+    answer = ShadowAnswer("7" * 32, "s", "north", at, "cat", False, "dog", 0.5, True)
+    return [record_of(ShadowRecord("0" * 32, 3, "a", "b", at, timings=((0.1, 0.2),),
+                                   answers=(answer,)))]  # fmt: skip
+
+
+def shadow(folder: Path) -> Act:
+    """The JSON of a record of a trial whose checksums are right."""
+
+    def act(content: bytes) -> object:
+        fields = fields_of_record(content)
+        return None if fields is None else len(record_of(shadow_record(fields)))
 
     return act
 

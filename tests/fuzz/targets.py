@@ -41,6 +41,7 @@ TARGETS: dict[str, Target] = {
     "hone.toml": Target(readers.tomls, readers.hone_toml, lines=60_000, lines_per_byte=200),
     "segment": Target(stored.segments, stored.segment, lines=100_000, lines_per_byte=80),
     "record": Target(stored.records, stored.record, lines=100_000),
+    "shadow record": Target(stored.shadow_records, stored.shadow),
     "safetensors": Target(stored.safetensors, stored.weights(".safetensors")),
     "state dict": Target(stored.state_dicts, stored.weights(".pth"), lines_per_byte=200),
     "model": Target(stored.models, stored.model, lines=400_000),

@@ -31,6 +31,7 @@ FUZZED = {
     "models/registry/model_store.py", "models/scoring/cache.py", "models/serving/feedback.py",
     "models/serving/feedback_records.py", "models/serving/label_studio.py",
     "models/serving/requests.py", "models/serving/screen.py", "models/serving/segment_reader.py",
+    "models/serving/shadow_records.py",
     "models/watching/feedback_file.py",
 }  # fmt: skip
 OUR_OWN = {
