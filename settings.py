@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     workspace: Path | None = Field(default=None, alias="HONE_WORKSPACE")
     database_url: SecretStr | None = Field(default=None, alias="HONE_DATABASE_URL")
     threads: int = Field(default=1, ge=1, alias="HONE_THREADS")
+    workers: int = Field(default=2, ge=1, alias="HONE_WORKERS")
     ray: str | None = Field(default=None, alias="HONE_RAY")
     traffic: Path | None = Field(default=None, alias="HONE_TRAFFIC")
     # Below this confidence a served answer is marked for a person: at 0.8 a model that knows what

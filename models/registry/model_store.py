@@ -24,6 +24,7 @@ from core.database import writing
 from core.files import read_checked, sync_path, write_atomically
 from core.intents import begin_intent, commit_intent, open_intents
 from core.locks import Token, only_writer
+from models.registry.bentoml_private import model_store
 from models.registry.model_card import ModelCard
 from models.registry.versions import find_model, models
 
@@ -212,11 +213,9 @@ def _model_store(bento_home: Path) -> Any:
     Built directly: BentoML reads BENTOML_HOME once a process, and a process may use two homes.
     """
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # read once, at its first event
-    from bentoml._internal.models import ModelStore
-
     folder = bento_home / "models"
     folder.mkdir(parents=True, exist_ok=True)
-    return ModelStore(folder)
+    return model_store(folder)
 
 
 def bento_labels(card: ModelCard) -> dict[str, str]:

@@ -10,8 +10,7 @@ from typing import Any
 import bentoml
 import click
 import psutil
-from _bentoml_sdk.models import BentoModel, Model  # BentoML's reference to a model, to derive from
-from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml.models import BentoModel
 from pydantic import SecretStr
 
 from core.access import keep_others_out
@@ -19,6 +18,7 @@ from core.bucket import BucketImageStore
 from core.database import connect
 from core.http_access import refuse_open_address
 from core.workspace import Workspace, load_workspace
+from models.registry.bentoml_private import configured_host, configured_port
 from models.registry.model_store import LoadedModel, read_model
 from models.registry.versions import champion
 from models.serving import staged_images
@@ -35,7 +35,7 @@ OF_WORKERS = (  # settings that they need, perhaps from the .env of where the co
 )  # fmt: skip
 
 
-class ReleasedModel(Model[None]):
+class ReleasedModel(BentoModel):
     """The model that `bentoml build` adds to the bento: `--arg model=VERSION`, or the champion.
 
     It is resolved when a bento is built, not when this module is imported.
@@ -56,16 +56,7 @@ class ReleasedModel(Model[None]):
             raise ValueError(f"{version} is not here: set BENTOML_HOME={workspace.bento_home}")
         return model.to_info(alias)
 
-    @classmethod
-    def from_info(cls, info: Any) -> "ReleasedModel":
-        """A reference to the model of the bento."""
-        return cls()
-
-    def to_create_schema(self) -> Any:
-        """Refused: a bento is pushed with the models in its list, by their tags."""
-        raise NotImplementedError("push the model by its tag")
-
-    def resolve(self, base_path: Any = None) -> None:
+    def resolve(self, base_path: Any = None, global_model_store: Any = None) -> None:
         """Do nothing: the service reads and checks its model itself."""
 
 
@@ -89,7 +80,7 @@ def prepare_to_serve(bento: Any) -> None:
         os.environ["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] = str(root.resolve())
     tokens = {TOKEN: service_token(), "HONE_BACKEND_SECRET": plain(settings.backend_secret)}
     refuse_open_address(_bind_address(), tokens, needed=TOKEN)
-    port = int(_given("port") or BentoMLContainer.http.port.get())
+    port = int(_given("port") or configured_port())
     refuse_taken_port(_bind_address(), port)
     os.environ.update(settings.variables(*OF_WORKERS))
     os.environ[METRICS] = _metrics_folder()
@@ -120,17 +111,13 @@ def service_token() -> str | None:
 
 def _bind_address() -> str:
     """The address that this `bentoml serve` will listen on."""
-    return str(_given("host") or _configured_address())
+    return str(_given("host") or configured_host())
 
 
 def _given(option: str) -> Any:
     """An option of the command `bentoml serve`; None outside of it, or when it was not given."""
     context = click.get_current_context(silent=True)
     return context.params.get(option) if context else None
-
-
-def _configured_address() -> str:
-    return str(BentoMLContainer.http.host.get())
 
 
 def bundled_model(bento: Any, threads: int) -> LoadedModel:

@@ -60,7 +60,7 @@ class FeedbackRecorder:
 
 async def feedback(request: Request) -> Response:
     """The outcome of each truth in the body, in order: 200 if any was recorded, else 400."""
-    recorder: FeedbackRecorder = request.app.state.hone.feedback
+    recorder: FeedbackRecorder = request.app.state.hone.recorder
     try:
         request_id = request_id_of(request) or new_request_id()
         rows, is_list = rows_of(request.headers.get("content-type", ""), await _body(request))

@@ -51,6 +51,10 @@ _seconds = Histogram(
     "hone_predict_seconds", "From the complete request to its answer.", buckets=SECONDS,
     registry=registry,
 )  # fmt: skip
+_endpoint_seconds = Histogram(
+    "hone_request_seconds", "From the complete request to its answer, by endpoint.", ["endpoint"],
+    buckets=SECONDS, registry=registry,
+)  # fmt: skip
 _answering = Gauge(
     "hone_predict_in_progress", "Complete requests that are not answered yet.",
     multiprocess_mode="livesum", registry=registry,
@@ -144,17 +148,22 @@ class TimeAnswers:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request for predictions, and record how long it took."""
-        if scope["type"] != "http" or endpoint_of(str(scope["path"])) != "predict":
+        """Answer the request, and record how long it took."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        endpoint = endpoint_of(str(scope["path"]))
+        is_predict = endpoint == "predict"
         began = time.monotonic()
-        _answering.inc()
+        _answering.inc(is_predict)
         try:
             await self._app(scope, receive, send)
         finally:
-            _answering.dec()
-            _seconds.observe(time.monotonic() - began)
+            _answering.dec(is_predict)
+            seconds = time.monotonic() - began
+            _endpoint_seconds.labels(endpoint).observe(seconds)
+            if is_predict:
+                _seconds.observe(seconds)
 
 
 def endpoint_of(path: str) -> str:

@@ -28,6 +28,7 @@ from models.serving import answered, connections, feedback, label_studio
 from models.serving.answer_cache import MEBIBYTE, AnswerCache
 from models.serving.batcher import Inference, Unavailable, awaited, client_json
 from models.serving.bodies import BODY_SECONDS, SECONDS, CompleteBodies
+from models.serving.client_api import ClientApi
 from models.serving.client_rates import ClientRates
 from models.serving.decoders import Answer
 from models.serving.deployment import (
@@ -43,7 +44,9 @@ from models.serving.deployment import (
     workspace_of,
 )
 from models.serving.earlier_answers import EarlierAnswers
+from models.serving.endpoints import docs, document
 from models.serving.metrics import CountRequests, ShownModel, TimeAnswers, metrics
+from models.serving.own_routes import OwnRoutes
 from models.serving.release_follower import ActiveModel, ReleaseFollower
 from models.serving.requests import (
     RequestError,
@@ -69,25 +72,15 @@ async def predict(request: Request) -> Response:
     answers 503 HALTED, or abstains, by the halt's policy.
     """
     hone: Hone = request.app.state.hone
-    halt = hone.active.halt
-    if halt is not None and halt.policy == HaltPolicy.REFUSE:
-        return _halted(halt).response()
+    if refused := hone.refusal:  # before a body is taken apart
+        return refused.response()
     try:
         given, source = request_id_of(request), source_of(request)
-        files = await read_images(request)
-        request_id = given or new_request_id()
-        images = [content for _, content in files]
-        asked = hone.ask_once if given else hone.ask
-        answers = await asked(request_id, images, source)
+        request_id, answers = await hone.answers(await read_images(request), given, source)
     except RequestError as problem:
         return problem.response()
-    except Unavailable as error:
-        return RequestError(503, "UNAVAILABLE", str(error), retry_after=1).response()
-    if halt is not None:
-        answers = [_abstained(answer) for answer in answers]
-    shown = [{"file": name, **answer} for (name, _), answer in zip(files, answers, strict=True)]
     return JSONResponse(
-        {"request_id": request_id, "predictions": shown},
+        {"request_id": request_id, "predictions": answers},
         200 if any("label" in answer for answer in answers) else 400,
         {"X-Request-ID": request_id},
     )
@@ -107,7 +100,7 @@ def _abstained(answer: Answer) -> Answer:
 
 async def status(request: Request) -> Response:
     """The model that answers, and the problem that keeps a newer release from being served."""
-    return JSONResponse(request.app.state.hone.status())
+    return JSONResponse(request.app.state.hone.state())
 
 
 async def report_failure(request: Request, error: Exception) -> Response:
@@ -126,8 +119,10 @@ app = Starlette(
         *(Route(path, predict, methods=["POST"]) for path in ("/predict", "/predict/")),
         *feedback.ROUTES,
         *answered.ROUTES,
-        *(Route(path, status, methods=["GET"]) for path in ("/status", "/status/")),
+        # POST as BentoML's clients send whatever they call.
+        *(Route(path, status, methods=["GET", "POST"]) for path in ("/status", "/status/")),
         *(Route(path, metrics, methods=["GET"]) for path in ("/metrics", "/metrics/")),
+        Route("/docs.json", docs, methods=["GET"]),
         Mount("/label-studio", routes=label_studio.ROUTES),
     ],
     middleware=[Middleware(_bounded_clients), Middleware(CompleteBodies), Middleware(TimeAnswers)],
@@ -147,6 +142,7 @@ class _Asked:
 
 @bentoml.service(
     name="hone",
+    workers=Settings().workers,  # while one is replaced another one answers
     http={"host": "127.0.0.1"},  # `--host` opens it to others, who need HONE_SERVICE_TOKEN
     # BentoML would count the time and the place of a request from its first byte on: see bodies.py.
     traffic={"timeout": BODY_SECONDS + 2 * SECONDS},
@@ -155,10 +151,10 @@ class _Asked:
     envs=[{"name": "OTEL_SDK_DISABLED", "value": "true"}],  # tracing takes a quarter of a request
 )
 @bentoml.asgi_app(app, path="/")
-class Hone:
+class Hone(ClientApi):
     """Labels for images: POST /predict, a form with files in the field `images`."""
 
-    released = ReleasedModel()
+    released = ReleasedModel("hone")
 
     def __init__(self) -> None:
         end_with_supervisor()
@@ -193,18 +189,48 @@ class Hone:
             read_image=image_reader(settings, workspace),
             secret=plain(settings.backend_secret),
         )
-        self.feedback = feedback.FeedbackRecorder(self._writer.folder)
+        self.recorder = feedback.FeedbackRecorder(self._writer.folder)
         self._earlier = EarlierAnswers(self._writer.folder)
         self._earlier.read_in_background()
         self.answered = answered.AnsweredPredictions(engine, self._earlier)
         self._cards: dict[str, ModelCard] = {}  # of models that answered, and do no more
         self._asked: dict[str, _Asked] = {}  # oldest first
-        app.state.hone = self
+        app.state.hone, app.state.document = self, document(_version())
 
     @property
     def active(self) -> ActiveModel:
         """The model that answers now."""
         return self._follower.active if self._follower else self._alone
+
+    @property
+    def refusal(self) -> RequestError | None:
+        """What every request for predictions gets while the service is halted, by its policy."""
+        halt = self.active.halt
+        return _halted(halt) if halt and halt.policy == HaltPolicy.REFUSE else None
+
+    async def answers(
+        self,
+        files: list[tuple[str, bytes]],
+        request_id: str | None = None,
+        source: str | None = None,
+    ) -> tuple[str, list[Answer]]:
+        """The id of the request, and an answer for each file by name and content.
+
+        Under an id that its client gave the answers are computed once. A `RequestError` refuses.
+        """
+        halt = self.active.halt
+        if refused := self.refusal:
+            raise refused
+        asked = self.ask_once if request_id else self.ask
+        request_id = request_id or new_request_id()
+        try:
+            answers = await asked(request_id, [content for _, content in files], source)
+        except Unavailable as error:
+            raise RequestError(503, "UNAVAILABLE", str(error), retry_after=1) from error
+        if halt is not None:
+            answers = [_abstained(answer) for answer in answers]
+        named = zip(files, answers, strict=True)
+        return request_id, [{"file": name, **answer} for (name, _), answer in named]
 
     async def ask(
         self, request_id: str, images: list[bytes], source: str | None = None
@@ -297,7 +323,7 @@ class Hone:
             self._cards[version] = self._follower.load(version).card
         return self._cards[version]
 
-    def status(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """The state of this worker as JSON."""
         active = self.active
         model = active.model
@@ -339,8 +365,14 @@ cast(Any, Hone).add_asgi_middleware(SecurityHeaders, policy=PAGE_POLICY)
 cast(Any, Hone).add_asgi_middleware(
     BearerGuard, name=TOKEN, token=service_token, open_below="/label-studio/"
 )
+cast(Any, Hone).add_asgi_middleware(OwnRoutes, ours=app, routes=app.routes)
 
 
 def _bento() -> Any:
     """The bento that is served; None when the code of a repository is served."""
     return cast(Any, Hone).bento
+
+
+def _version() -> str:
+    bento = _bento()
+    return str(bento.tag.version) if bento else "none"

@@ -1,5 +1,6 @@
 """The service as its users run it: `bentoml serve`, in the repository and as a bento elsewhere."""
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -7,15 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import bentoml
 import httpx
 import psutil
 import pytest
+from bentoml.exceptions import BentoMLException
+from PIL import Image
 from sqlalchemy import Engine
 
 from core.database import connect, upgrade
@@ -23,6 +28,7 @@ from core.workspace import Workspace
 from models.registry.bento import package
 from models.registry.model_store import load_model
 from models.registry.versions import Superseded, current_release
+from models.serving.endpoints import ENDPOINTS
 from models.serving.prediction_store import (
     drain,
     find_prediction,
@@ -44,7 +50,7 @@ from tests.models.serving.test_prediction_store import served
 
 pytestmark = pytest.mark.system
 REPOSITORY = Path(__file__).parents[2]
-TWO_WORKERS = {"BENTOML_CONFIG_OPTIONS": "services.hone.workers=2"}
+TWO_WORKERS = {"HONE_WORKERS": "2"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,42 @@ def test_one_image_and_several_are_answered_and_recorded(running: Running) -> No
         assert row is not None
         assert read_served_image(running.workspace.traffic, row) == png(number)
         assert row.label == answer["label"]
+
+
+def test_bentomls_clients_know_the_endpoints(running: Running, tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+    with bentoml.SyncHTTPClient(running.url) as client:
+        given = [tmp_path / "1.png", Image.open(tmp_path / "2.png")]
+        answered = client.predict(images=given)
+        assert [one["label"] in CLASSES for one in answered["predictions"]] == [True, True]
+        prediction = answered["predictions"][1]["prediction_id"]
+        assert client.feedback(prediction_id=prediction, truth=CLASSES[0])["recorded"] == 1
+        assert client.status()["model"] == status(running.url)["model"]
+        with pytest.raises(BentoMLException, match="NOT_A_FORM"):
+            client.predict(images=["http://127.0.0.1:9/cat.png"])
+
+    async def ask() -> Any:
+        async with bentoml.AsyncHTTPClient(running.url) as client:
+            return await client.predict(images=[str(tmp_path / "2.png")])
+
+    with ThreadPoolExecutor() as thread:  # a browser's driver may have a loop in this one
+        again = thread.submit(asyncio.run, ask()).result()
+    assert again["predictions"][0]["label"] == answered["predictions"][1]["label"]
+    drain(running.engine, running.workspace.traffic)
+    row = find_prediction(running.engine, prediction)
+    assert row is not None and read_served_image(running.workspace.traffic, row) == png(2)
+
+
+def test_the_page_shows_every_endpoint_and_its_example(running: Running, browser: Any) -> None:
+    page = browser.new_page()
+    page.goto(running.url)
+    page.wait_for_selector(".opblock", timeout=60_000)
+    shown = page.locator(".opblock-summary-path").all_inner_texts()
+    assert shown == [endpoint.path for endpoint in ENDPOINTS]
+    page.click("#operations-default-post_predict .opblock-summary")
+    page.wait_for_selector("text=prediction_id")
+    page.close()
 
 
 def test_a_bad_image_spoils_no_other(running: Running) -> None:

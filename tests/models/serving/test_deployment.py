@@ -58,7 +58,7 @@ def test_the_service_opens_to_other_machines_with_a_token_only(
     if token:
         os.environ["HONE_SERVICE_TOKEN"] = token
     if configured:
-        monkeypatch.setattr(deployment, "_configured_address", lambda: configured)
+        monkeypatch.setattr(deployment, "configured_host", lambda: configured)
     cast(Any, service.Hone).inject_config()  # as the command does
 
     @click.command()

@@ -22,7 +22,7 @@ TRUTH = {"prediction_id": "7" * 32, "truth": "cat"}
 def post(recorder: Any, content: Any, **headers: str) -> httpx.Response:
     """The answer of the app around one request."""
     app = Starlette(routes=ROUTES)
-    app.state.hone = SimpleNamespace(feedback=recorder)
+    app.state.hone = SimpleNamespace(recorder=recorder)
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app)

@@ -1,0 +1,192 @@
+"""The JSON of the service's requests and answers, as its OpenAPI document and clients know it.
+
+The service builds its answers itself: nothing here runs while it answers.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.serving.feedback_records import LONGEST_NAME, LONGEST_TRUTH, PREDICTION_ID, Strength
+
+PREDICTION = "9f2c4e0a7b1d48c6a3e5f7091b2d4c6e"
+REQUEST = "5d1f0c3b9a7e42d8b6c4a2e0f8d6b4a2"
+SAMPLE = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+MODEL = "hone:0002-3f9a1c"
+DIGEST = "fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9"
+
+NOT_AN_IMAGE = {"reason": "NOT_AN_IMAGE", "detail": "this is text; JPEG and PNG images are taken"}
+REFUSAL = {"reason": "NO_IMAGE", "detail": "the form has no file; send files"}
+ANSWER = {
+    "file": "one.jpg",
+    "prediction_id": PREDICTION,
+    "sample_id": SAMPLE,
+    "model": MODEL,
+    "needs_review": False,
+    "label": "cat",
+    "confidence": 0.93,
+    "probabilities": {"cat": 0.93, "dog": 0.07},
+}
+TRUTH = {"prediction_id": PREDICTION, "truth": "dog", "who": "ada", "strength": "confirmed"}
+OUTCOME = {"outcome_id": "0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e"}
+
+
+NO_TRUTH = {"reason": "NO_TRUTH", "detail": "truth is empty; send the class that is right"}
+
+
+def example(*values: Any) -> ConfigDict:
+    """The configuration of a model that shows these values."""
+    return ConfigDict(json_schema_extra={"examples": list(values)})
+
+
+class Problem(BaseModel):
+    """Why something was refused."""
+
+    model_config = example(REFUSAL)
+    reason: str = Field(description="One word, of those in the guide.")
+    detail: str = Field(description="A sentence: what is wrong, and what to do.")
+
+
+class Refusal(BaseModel):
+    """The answer to a request that is refused as a whole."""
+
+    model_config = example({"error": REFUSAL})
+    error: Problem
+
+
+class Answer(BaseModel):
+    """The prediction for one image."""
+
+    model_config = example(ANSWER)
+    file: str = Field(description="Its name in the form.")
+    prediction_id: str = Field(pattern=PREDICTION_ID.pattern, description="For `/feedback`.")
+    sample_id: str = Field(description="SHA-256 of the bytes received.")
+    model: str = Field(description="The version that answered.")
+    needs_review: bool = Field(description="A person should look before anybody acts on it.")
+    label: str
+    confidence: float = Field(ge=0, le=1.0001)  # half precision, summed in single
+    probabilities: dict[str, float]
+
+
+class RefusedImage(BaseModel):
+    """In place of a prediction: why an image has none."""
+
+    model_config = example({"file": "two.txt", "error": NOT_AN_IMAGE})
+    file: str
+    error: Problem
+
+
+class Answers(BaseModel):
+    """One entry for each image, in the order of the form."""
+
+    model_config = example({"request_id": REQUEST, "predictions": [ANSWER]})
+    request_id: str = Field(description="As in `X-Request-ID`, the client's or a new one.")
+    predictions: list[Answer | RefusedImage]
+
+
+class Truth(BaseModel):
+    """What an image really was, whose prediction was served."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"additionalProperties": False, "examples": [TRUTH]}
+    )
+    prediction_id: str = Field(pattern=PREDICTION_ID.pattern)
+    truth: str = Field(min_length=1, max_length=LONGEST_TRUTH, description="The right class.")
+    who: str | None = Field(
+        default=None, max_length=LONGEST_NAME, description="Needed by a confirmed truth."
+    )
+    source: str | None = Field(default=None, max_length=LONGEST_NAME, description="Of the truth.")
+    strength: Strength | None = Field(default=None, description="Without one: weak.")
+    at: str | None = Field(default=None, description="When it was decided, as in ISO 8601.")
+
+
+class RefusedTruth(BaseModel):
+    """Why a truth was not recorded."""
+
+    class At(Problem):
+        """The problem, and where it is."""
+
+        position: int = Field(ge=0, description="Of the truth in the list.")
+
+    model_config = example({"error": NO_TRUTH | {"position": 0}})
+    error: At
+
+
+class Outcome(BaseModel):
+    """A truth that is on disk."""
+
+    model_config = example(OUTCOME)
+    outcome_id: str
+
+
+class Recorded(BaseModel):
+    """The answer to one truth: its `outcome_id`, or an `error`."""
+
+    model_config = example({"request_id": REQUEST, "recorded": 1, **OUTCOME})
+    request_id: str
+    recorded: int = Field(ge=0, description="Truths that are on disk.")
+    outcome_id: str | None = None
+    error: RefusedTruth.At | None = None
+
+
+class RecordedList(BaseModel):
+    """The answer to a list of truths, in its order."""
+
+    model_config = example({"request_id": REQUEST, "recorded": 1, "outcomes": [OUTCOME]})
+    request_id: str
+    recorded: int = Field(ge=0)
+    outcomes: list[Outcome | RefusedTruth]
+
+
+class Halted(BaseModel):
+    """Why a service does not answer, or abstains."""
+
+    policy: str
+    who: str
+    why: str
+    halted_at: str
+
+
+class Status(BaseModel):
+    """What a worker of the service answers with, and what keeps a newer release from it."""
+
+    model_config = example(
+        {
+            "model": MODEL,
+            "digest": DIGEST,
+            "release": 2,
+            "problem": None,
+            "halt": None,
+            "classes": ["cat", "dog"],
+            "needs_review_below": 0.8,
+            "threads": 1,
+            "label_studio": {"enabled": False},
+            "worker": 4711,
+            "uptime_seconds": 86400.0,
+        }
+    )
+    model: str | None = Field(description="The version that answers; null before a first release.")
+    digest: str | None
+    release: int | None = Field(description="Null for a bento's own model.")
+    problem: str | None = Field(description="Why the newest release is not the one that answers.")
+    halt: Halted | None
+    classes: list[str]
+    needs_review_below: float
+    threads: int
+    label_studio: dict[str, Any]
+    worker: int = Field(description="The process that answered this request, one of several.")
+    uptime_seconds: float
+
+
+ALL_REFUSED: dict[type[BaseModel], Any] = {  # examples of answers in which nothing is good
+    Answers: {
+        "request_id": REQUEST,
+        "predictions": [{"file": "two.txt", "error": NOT_AN_IMAGE}],
+    },
+    Recorded: {"request_id": REQUEST, "recorded": 0, "error": NO_TRUTH | {"position": 0}},
+    RecordedList: {
+        "request_id": REQUEST,
+        "recorded": 0,
+        "outcomes": [{"error": NO_TRUTH | {"position": 0}}],
+    },
+}
