@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from models.serving import feedback, schemas
 from models.serving.bodies import BODY_BYTES, SECONDS
+from models.serving.feedback_records import PREDICTION_ID
 from models.serving.requests import FIELD, IMAGES, REQUEST_ID, SOURCE
 
 VERSION = "3.1.0"
@@ -52,6 +53,11 @@ OF_FEEDBACK = {
     400: ("BAD_JSON", "NO_FEEDBACK", "BAD_REQUEST_ID"),
     413: ("TOO_MANY_ROWS",),
     415: ("NOT_JSON",),
+    503: ("UNAVAILABLE",),
+}
+OF_PREDICTIONS = {
+    400: ("BAD_PREDICTION_ID",),
+    404: ("UNKNOWN_PREDICTION",),
     503: ("UNAVAILABLE",),
 }
 
@@ -138,6 +144,18 @@ ENDPOINTS = (
         parameters=(REQUEST_HEADER,),
     ),
     Endpoint(
+        "get", "/predictions/{prediction_id}", "What became of an answer",
+        "The answer, given by any worker, and the label that its image got since.",
+        answers=(schemas.Prediction,), refusals=OF_PREDICTIONS,
+        parameters=(
+            {
+                "name": "prediction_id", "in": "path", "required": True,
+                "schema": {"type": "string", "pattern": f"^{PREDICTION_ID.pattern}$"},
+                "example": schemas.PREDICTION,
+            },
+        ),
+    ),
+    Endpoint(
         "get", "/status", "The model in service",
         "Of the worker that answers; `problem` says why a newer release is not served.",
         answers=(schemas.Status,),
@@ -147,10 +165,6 @@ ENDPOINTS = (
     Endpoint("get", "/readyz", "Whether a model answers", "503 before one does. Needs no token."),
 )  # fmt: skip
 WITHOUT_TOKEN = ("/livez", "/readyz")
-SCHEMAS: tuple[type[BaseModel], ...] = (
-    schemas.Answers, schemas.Recorded, schemas.RecordedList, schemas.Refusal, schemas.Status,
-    schemas.Truth,
-)  # fmt: skip
 
 
 def document(version: str = "none") -> Json:
@@ -158,10 +172,10 @@ def document(version: str = "none") -> Json:
     paths: dict[str, Json] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
-    used = {one for endpoint in ENDPOINTS for one in endpoint.answers}
-    shown = [*SCHEMAS, *sorted(used - set(SCHEMAS), key=lambda one: one.__name__)]
+    shown = {one for endpoint in ENDPOINTS for one in endpoint.answers}
     _, definitions = models_json_schema(
-        [(one, "validation") for one in shown], ref_template=REFERENCE
+        [(one, "validation") for one in (*shown, schemas.Refusal, schemas.Truth)],
+        ref_template=REFERENCE,
     )
     return {
         "openapi": VERSION,

@@ -3,7 +3,7 @@
 The service builds its answers itself: nothing here runs while it answers.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -138,6 +138,50 @@ class RecordedList(BaseModel):
     outcomes: list[Outcome | RefusedTruth]
 
 
+class Review(BaseModel):
+    """What became of the image: `settled` has the label that annotators gave it."""
+
+    status: Literal["pending", "asked", "skipped", "settled"]
+    label: str | None = None
+    trust: float | None = None
+    settled_at: str | None = None
+    asked_at: str | None = None
+
+
+class Prediction(BaseModel):
+    """An answer that was given, and the label that its image got since."""
+
+    model_config = example(
+        {
+            "prediction_id": PREDICTION,
+            "request_id": REQUEST,
+            "sample_id": SAMPLE,
+            "model": MODEL,
+            "label": "cat",
+            "confidence": 0.93,
+            "needs_review": True,
+            "served_at": "2026-11-21T10:00:00+00:00",
+            "source": "gate 3, north",
+            "review": {
+                "status": "settled",
+                "label": "dog",
+                "trust": 0.98,
+                "settled_at": "2026-11-22T09:30:00+00:00",
+            },
+        }
+    )
+    prediction_id: str
+    request_id: str
+    sample_id: str
+    model: str
+    label: str
+    confidence: float
+    needs_review: bool
+    served_at: str
+    source: str | None
+    review: Review
+
+
 class Halted(BaseModel):
     """Why a service does not answer, or abstains."""
 
@@ -160,6 +204,7 @@ class Status(BaseModel):
             "classes": ["cat", "dog"],
             "needs_review_below": 0.8,
             "threads": 1,
+            "answer_cache": {"hits": 120},
             "label_studio": {"enabled": False},
             "worker": 4711,
             "uptime_seconds": 86400.0,
@@ -173,6 +218,7 @@ class Status(BaseModel):
     classes: list[str]
     needs_review_below: float
     threads: int
+    answer_cache: dict[str, Any] | None
     label_studio: dict[str, Any]
     worker: int = Field(description="The process that answered this request, one of several.")
     uptime_seconds: float
