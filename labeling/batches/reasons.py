@@ -26,6 +26,7 @@ WHY = {
     "drift": "images like it are new in what the model is asked, and it differs most",
     "drifted": "images like it are new in what the model is asked",
     "referred": "the model answered it in use, was not sure, and a person should decide",
+    "shadow": "two versions of the model answered it differently in use",
     "named": "somebody asked for this image",
     "quota": "more labels are wanted of images like it",
     "fresh": "it was added recently",

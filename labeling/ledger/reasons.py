@@ -17,6 +17,7 @@ class Reason(StrEnum):
     DRIFT = "drift"  # moved most in traffic that drifted
     DRIFTED = "drifted"  # drawn at random from traffic that drifted
     REFERRED = "referred"  # its answer in service was marked for a person
+    SHADOW = "shadow"  # champion and challenger answered it differently in a trial
     GOLD = "gold"  # its label is known: checks annotators
     REVIEW = "review"  # its label looks wrong
     RELABEL = "relabel"  # one more answer teaches more than a new sample would

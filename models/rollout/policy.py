@@ -50,6 +50,13 @@ class ReleasePolicy:
     loss: float = Field(
         default=0.02, ge=0, lt=1, description="loss of accuracy by the truths that come back"
     )
+    label_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="share of a batch, at most, for images that champion and challenger answered "
+        "differently in a trial",
+    )
 
     @property
     def steps(self) -> tuple[str, ...]:

@@ -226,16 +226,15 @@ def has_shadowed(connection: Connection, champion: str, challenger: str) -> bool
     )
 
 
-def disagreeing_samples(connection: Connection, challenger: str, limit: int) -> list[str]:
-    """The images that the challenger answered differently from the champion, the newest first."""
+def disagreeing_samples(connection: Connection, limit: int) -> list[str]:
+    """The images that a challenger answered differently from the champion, the newest first."""
     query = (
         select(shadow_answers.c.sample_id)
-        .where(shadow_answers.c.challenger == challenger, ~shadow_answers.c.repeated)
-        .where(shadow_answers.c.label != shadow_answers.c.served_label)
+        .where(~shadow_answers.c.repeated, shadow_answers.c.label != shadow_answers.c.served_label)
         .order_by(shadow_answers.c.seq.desc())
         .limit(limit)
     )
-    return list(connection.scalars(query))
+    return list(dict.fromkeys(connection.scalars(query)))
 
 
 def _table(

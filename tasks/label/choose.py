@@ -43,6 +43,7 @@ from tasks.label.disputed import with_disputed
 from tasks.label.drift_batch import DriftPart, drift_part, record_answer
 from tasks.label.referred import referred_part, take_in_referred
 from tasks.label.score_pool import FEATURES, embed_cold_pool, predict_pool
+from tasks.label.shadow_part import shadow_part, take_in_shadow
 from tasks.label.stage_images import stage_examples, stage_images
 from tasks.report.artifacts import IMAGES_SHOWN, publish_batch_artifact
 from tasks.retries import is_lock_busy, is_transient_error
@@ -113,7 +114,7 @@ def choose_batch(
     Idempotent: a chosen round stays as it is. None is chosen while `queue_limit` samples wait.
     """
     ctx = open_context()
-    referred = take_in_referred(ctx, selection)
+    referred, differing = take_in_referred(ctx, selection), take_in_shadow(ctx, selection)
     with only_writer(ctx.engine, "rounds") as token:
         with writing(ctx.engine) as connection:
             round_id = round_id or rounds.new_round(connection)
@@ -130,7 +131,9 @@ def choose_batch(
         selection, audit = choose_audit(ctx, selection, len(pool), served_first=bool(drift))
         if not _worth_choosing(pool, audit, waiting, queue_limit, selection):
             return None
-        first = referred_part(ctx, referred, set(pool["sample_id"]), selection)
+        free = set(pool["sample_id"])
+        first = referred_part(ctx, referred, free, selection)
+        first = {**shadow_part(ctx, differing, free, selection), **first}
         chosen = _choose(ctx, pool, audit, selection, queueing, rng, drift, first)
         with writing(ctx.engine) as connection:
             rounds.open_round(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from core.database import writing
 from core.intents import begin_intent
-from core.locks import only_writer
+from core.locks import LockBusy, only_writer
 from labeling.audit.membership import make_key
 from labeling.batches.disagreements import (
     MOST_SCORED,
@@ -30,8 +30,10 @@ from models.judging.gate_evidence import Evidence
 from models.judging.verdict import GatePolicy, Verdict
 from models.registry.versions import champion as champion_in_service
 from models.registry.versions import evidence_number
+from models.rollout.store import drain_shadow, has_shadowed
 from models.serving.prediction_store import answered_samples
 from tasks.context import Context
+from tasks.ingest import adopt_traffic
 from tasks.operate.duel_standing import WAITING
 from tasks.predictions import predict_with
 
@@ -125,8 +127,10 @@ def draw_disagreements(
 ) -> tuple[Disagreements, dict[str, tuple[str, ...]]]:
     """What the two answer differently, of the populations that the gate names; their classes.
 
-    `excluded` are the groups that either was trained on.
+    `excluded` are the groups that either was trained on. Where the challenger has been in shadow,
+    what was served is among the samples by then, so that its disagreements in use are candidates.
     """
+    _take_in_shadowed(ctx, champion, challenger)
     with ctx.engine.connect() as connection:
         pool = rounds.load_pool(connection)
         duel_id = duels.duel_name(duels.new_number(connection))
@@ -146,6 +150,18 @@ def draw_disagreements(
         scored, outputs[champion], outputs[challenger], most=policy.most_answers
     )
     return result, classes
+
+
+def _take_in_shadowed(ctx: Context, champion: str, challenger: str) -> None:
+    """Make samples of all that was served, alike and different: the share stays an honest one."""
+    drain_shadow(ctx.engine, ctx.workspace.traffic)
+    with ctx.engine.connect() as connection:
+        if not has_shadowed(connection, champion, challenger):
+            return
+    try:
+        adopt_traffic.fn()
+    except LockBusy as busy:  # an ingest of hours: the duel has what is there by now
+        print(f"what was served since the last ingest is not in the duel: {busy}")
 
 
 def begin_duel(

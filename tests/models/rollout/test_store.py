@@ -69,7 +69,7 @@ def test_what_was_recorded_is_drained_once_with_what_was_passed_over(
         assert new_answers(connection, "hone:b", since=2, after=2)["seq"].tolist() == [3]
         records = new_records(connection, "hone:b", since=2, after=0)
         assert records["timings"].tolist() == [[[0.1, 0.2]], []]
-        assert disagreeing_samples(connection, "hone:b", 9) == ["s3"]
+        assert disagreeing_samples(connection, 9) == ["s3"]
         assert has_shadowed(connection, "hone:a", "hone:b")
         assert not has_shadowed(connection, "hone:b", "hone:a")
 

@@ -1,5 +1,6 @@
 """What a challenger and the champion answer differently, drawn with real networks."""
 
+import hashlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,8 @@ from models.judging.gate import conclude
 from models.judging.gate_evidence import Evidence, Judged
 from models.judging.verdict import GatePolicy
 from models.registry.versions import champion
+from models.serving.segments import SegmentWriter, Served
+from models.serving.shadow_records import FOLDER, ShadowAnswer, ShadowRecord, record_of
 from tasks.context import Context, open_context
 from tasks.retrain import duel as starting
 from tests.models.saved_models import make_workspace, png, put_in_service, save
@@ -99,6 +102,45 @@ def test_where_nothing_can_be_asked_the_audit_decides(
     assert begin(ctx, challenger, GatePolicy(most_answers=0)) is None
     same = save(ctx.workspace, ctx.engine, seed=0)
     assert begin(ctx, same) is None
+
+
+def serve_beside(ctx: Context, challenger: str | None) -> set[str]:
+    """Traffic that the champion answered, and the challenger in shadow; the ids of its images."""
+    version, writer = str(champion(ctx.engine)), SegmentWriter(ctx.workspace.traffic)
+    images = [png(number) for number in range(100, 112)]
+    rows = [
+        Served(f"{number:032x}", "r", version, hashlib.sha256(image).hexdigest(), "cat", 0.5,
+               [0.5, 0.3, 0.2], True, now())
+        for number, image in enumerate(images)
+    ]  # fmt: skip
+    writer.append(list(zip(rows, images, strict=True)))
+    writer.close()
+    if challenger is not None:
+        beside = tuple(
+            ShadowAnswer(row.prediction_id, row.sample_id, None, now(), "cat", True, "dog", 0.5,
+                         True)
+            for row in rows
+        )  # fmt: skip
+        record = ShadowRecord("1" * 32, 1, version, challenger, now(), answers=beside)
+        writer = SegmentWriter(ctx.workspace.traffic / FOLDER)
+        writer.append_parts([(record_of(record), b"")])
+        writer.close()
+    return {row.sample_id for row in rows}
+
+
+@pytest.mark.parametrize("in_shadow", [True, False])
+def test_disagreements_in_use_are_candidates_of_the_duel(ctx: Context, in_shadow: bool) -> None:
+    challenger = save(ctx.workspace, ctx.engine, seed=1)
+    served = serve_beside(ctx, challenger if in_shadow else None)
+    duel = begin(ctx, challenger)
+    assert duel is not None
+    strata = {one["population"]: one for one in duel.plan["plan"]["strata"]}
+    with ctx.engine.connect() as connection:
+        drawn = duels.load_duel_samples(connection, duel.duel_id)
+    assert bool(served & set(drawn["sample_id"])) == in_shadow
+    assert ("traffic" in strata) == in_shadow
+    if in_shadow:
+        assert strata["traffic"]["scored"] >= strata["traffic"]["disagreements"] > 0
 
 
 @pytest.mark.parametrize("place", range(3))
