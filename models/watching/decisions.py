@@ -326,10 +326,12 @@ def decisions_of(connection: Connection, incident_id: str) -> list[DecisionRecor
 
 
 def count_checks(connection: Connection, since: str) -> int:
-    """How many windows with traffic were checked since then."""
+    """How many checks of traffic, or of outcomes, there were since then."""
     query = select(func.count()).select_from(decisions)
+    mine = signals.c.decision_id == decisions.c.decision_id
+    measured = select(signals.c.name).where(mine, signals.c.rows > 0).exists()
     has_rows = decisions.c.last_seq >= decisions.c.first_seq
-    return connection.scalar(query.where(decisions.c.decided_at >= since, has_rows)) or 0
+    return connection.scalar(query.where(decisions.c.decided_at >= since, has_rows | measured)) or 0
 
 
 def checked_up_to(engine: Engine, model: str) -> int:

@@ -51,7 +51,8 @@ class Evidence:
     alarm: bool = False
     measured: bool = True  # a signal could tell
     kind: str | None = None
-    decay: bool = False
+    decay: bool = False  # outcomes alone are the alarm
+    declined: bool = False  # outcomes show a decline that is no alarm by itself
     blind_checks: int = 0  # in a row up to this one, with traffic of which no signal could tell
     accuracy_high: float | None = None  # upper end of the interval of the accuracy in service
     accuracy_source: str = "measured"  # or "estimated"
@@ -152,7 +153,7 @@ def calm_needed(standing: Standing) -> int:
 
 def _is_calm(evidence: Evidence) -> bool:
     noted = evidence.log_evidence >= NOTE_SHARE * evidence.threshold
-    return evidence.measured and not (evidence.alarm or noted or evidence.decay)
+    return evidence.measured and not (evidence.alarm or noted or evidence.declined)
 
 
 def _without_a_rule(
@@ -219,8 +220,7 @@ def _alert(evidence: Evidence, standing: Standing, rules: LadderRules) -> _Rule:
     def rule(met: bool, sentence: str) -> _Rule:
         return _Rule(Step.ALERT, met, sentence)
 
-    troubled = evidence.alarm or evidence.decay or evidence.is_blind
-    if not troubled:
+    if not (evidence.alarm or evidence.is_blind):
         return rule(False, "there is no alarm")
     if standing.step.rank >= Step.ALERT.rank:
         return rule(False, "people know: an alert is out for this incident")
@@ -249,8 +249,8 @@ def _label(evidence: Evidence, standing: Standing, rules: LadderRules) -> _Rule:
         return _Rule(Step.LABEL, met, sentence)
 
     numbers = f"evidence {evidence.log_evidence:.1f} of {evidence.threshold:.1f}"
-    if not (evidence.alarm or evidence.decay):
-        return rule(False, f"{numbers}, and no decay")
+    if not evidence.alarm:
+        return rule(False, numbers)
     if evidence.is_fault:
         return rule(False, "a fault of the source is repaired, not learnt")
     waited = standing.hours_since_labels
@@ -260,8 +260,7 @@ def _label(evidence: Evidence, standing: Standing, rules: LadderRules) -> _Rule:
         return rule(False, f"{about}{rules.cooldown_hours:g} h")
     if waited is not None and not standing.retrained:
         return rule(False, _known(standing))
-    causes = {"alarm": evidence.alarm, "decay": evidence.decay}
-    return rule(True, f"{' and '.join(name for name in causes if causes[name])}, {numbers}")
+    return rule(True, f"{'alarm by decay' if evidence.decay else 'alarm'}, {numbers}")
 
 
 def _note(evidence: Evidence) -> _Rule:

@@ -107,7 +107,7 @@ def _decide(
     training = _training(around, evidence, policy)
     rules = LadderRules(policy.cooldown_hours, policy.halt, policy.halt_below)
     rung = next_rung(evidence, around.standing, rules, retrain=(training.due, training.sentence))
-    troubled = evidence.alarm or evidence.decay or evidence.is_blind or rung.step == Step.HALT
+    troubled = evidence.alarm or evidence.is_blind or rung.step == Step.HALT
     opens = around.incident is None and troubled and rung.step.rank >= Step.LABEL.rank
     incident_id = around.incident.incident_id if around.incident else None
     evaluation = Evaluation(
@@ -143,7 +143,8 @@ def evidence_of(measured: Measured, diagnosis: Diagnosis) -> Evidence:
         threshold=combined.threshold,
         alarm=combined.alarm,
         measured=measured.is_measured,
-        decay=measured.decayed,
+        decay=combined.decay,
+        declined=measured.declined,
         blind_checks=_blind_checks(measured),
         kind=None if diagnosis.kind is None else str(diagnosis.kind.kind),
         accuracy_high=diagnosis.accuracy_high,
@@ -161,10 +162,11 @@ def _blind_checks(measured: Measured) -> int:
 
 def _training(around: Circumstances, evidence: Evidence, policy: WatchPolicy) -> Retraining:
     new_drift = evidence.alarm and not around.standing.is_open
+    declined = evidence.declined and (evidence.alarm or around.standing.is_open)  # in the budget
     facts = replace(
         around.facts,
         drift=around.facts.drift or new_drift,
-        decay=evidence.decay if evidence.measured else None,
+        decay=declined if evidence.measured else None,
     )
     return retraining(
         facts,

@@ -68,7 +68,7 @@ def diagnose(ctx: Context, measured: Measured, policy: WatchPolicy) -> Diagnosis
         lambda: estimate_accuracy(past, window, policy=policy, rng=rng, judged=judged)
     )
     kind = None
-    if measured.combined.alarm or measured.decayed:
+    if measured.combined.alarm or measured.declined:
         service = [one for one in measured.signals if one.family == Family.SERVICE]
         kind = _or_none(
             lambda: kind_of_drift(

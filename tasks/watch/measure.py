@@ -10,7 +10,7 @@ import numpy as np
 from models.serving.traffic_window import NewTraffic, new_traffic
 from models.watching import DETECTORS
 from models.watching.decisions import WatchState, count_checks, load_state
-from models.watching.evidence import Combined, combine, restarted
+from models.watching.evidence import Combined, combine, known_weights, restarted
 from models.watching.groups import groups_of
 from models.watching.outcome_signals import Judged, outcome_signals
 from models.watching.service_signals import Requests, service_signals
@@ -31,6 +31,7 @@ OF_IMAGES = (Family.INPUTS, Family.OUTPUTS)
 # Names in the state beside those of detectors.
 REFERENCE = "reference"  # what the evidence was gathered against
 SERVICE, OUTCOMES, COUNTERS = "service", "outcomes", "counters"
+WEIGHTS = "weights"  # of all signals in the evidence
 Signals = tuple[list[Signal], dict[str, Any]]
 
 
@@ -63,8 +64,8 @@ class Measured:
         return bool(self.signals) and (silent or (of_images and not self.is_measured))
 
     @property
-    def decayed(self) -> bool:
-        """Whether outcomes show a decline."""
+    def declined(self) -> bool:
+        """Whether a signal about outcomes shows a decline by its own threshold: no alarm yet."""
         return any(
             one.family == Family.OUTCOMES and one.outcome == Shift.DRIFT for one in self.signals
         )
@@ -121,7 +122,6 @@ def _measure(
         requests, counters = counted(ctx.settings, states.get(COUNTERS, {}))
         signals, states = _detect(reference.window, traffic, states, policy, requests)
         states = {**states, COUNTERS: counters}
-        checks += 1
     made, states[OUTCOMES] = outcome_signals(
         reference.window,
         judged,
@@ -130,13 +130,15 @@ def _measure(
         served=traffic.window if traffic else None,
     )
     signals += made
+    checks += bool(traffic or any(one.rows for one in made))
+    states[WEIGHTS] = known_weights(states.get(WEIGHTS, {}), signals, policy)
     if reference.window.labels is None or not (reference.window.labels >= 0).any():
         truths = int(before.state.get("truths", 0))  # they judge once there is something to compare
     return Measured(
         loaded.version,
         new,
         before,
-        combine(signals, policy, checks),
+        combine(signals, policy, checks, states[WEIGHTS]["of"]),
         tuple(signals),
         traffic,
         reference,
@@ -150,7 +152,7 @@ def _measure(
 def restarted_states(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The states of detectors whose evidence was acted on: they gather it anew."""
     return {
-        name: state if name in (REFERENCE, COUNTERS) else restarted(state)
+        name: state if name in (REFERENCE, COUNTERS, WEIGHTS) else restarted(state)
         for name, state in states.items()
     }
 
@@ -243,6 +245,7 @@ def unknown_signal(name: str, why: str, rows: int = 0) -> Signal:
     return Signal(
         name=name, family=Family.INPUTS, outcome=Shift.UNKNOWN, value=None, threshold=None,
         evidence=0.0, accumulated=0.0, p_value=None, rows=rows, groups=rows, meaning=why,
+        weight=0.0,
     )  # fmt: skip
 
 

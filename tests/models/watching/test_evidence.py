@@ -6,7 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.watching.evidence import accumulate, combine, from_p_value, restarted
+from models.watching.evidence import (
+    accumulate,
+    combine,
+    from_p_value,
+    known_weights,
+    restarted,
+)
+from models.watching.outcome_signals import MOST, decline
 from models.watching.signals import Family, Shift, Signal, WatchPolicy
 
 POLICY = WatchPolicy()
@@ -68,6 +75,58 @@ def test_clean_signals_alarm_no_oftener_than_the_budget() -> None:
             if combine([loud(level) for level in levels], policy, 2160).alarm:
                 alarms, levels = alarms + 1, [0.0] * 3
     assert 5 < alarms <= 100  # 5 quarters of at most 20; the bound is not met by silence
+
+
+@pytest.mark.parametrize(
+    ("outcomes_each", "images_share"),
+    [(1, 1.0), (24, 1.0), (10, 1.0), (1, 0.3)],
+    ids=["each check", "late, a day at once", "sometimes", "without traffic mostly"],
+)
+def test_images_and_outcomes_together_keep_to_the_one_budget(
+    outcomes_each: int, images_share: float
+) -> None:
+    """A model exactly at the edge of its decay, in a quarter of hourly checks, several times."""
+    rng, alarms = np.random.default_rng(2), 0
+    weights = {"images": 1.0, **dict.fromkeys(("accuracy", "f1", "recall"), 0.25)}
+    quarters = 3
+    for _ in range(quarters):
+        levels = dict.fromkeys(weights, 0.0)
+        for check in range(2160):
+            present = ["images"] if rng.random() < images_share else []
+            if check % outcomes_each == 0:
+                present += ["accuracy", "f1", "recall"]
+            for name in present:
+                truths = rng.choice([-0.8, 0.2], 8, p=[0.2, 0.8])
+                images = name == "images"
+                evidence = from_p_value(rng.random()) if images else decline(truths, 0.2)
+                levels[name] = min(accumulate(levels[name], evidence), MOST)
+            signals = [
+                Signal(
+                    name, Family.INPUTS if name == "images" else Family.OUTCOMES, Shift.NONE, None,
+                    None, 0.0, levels[name], None, 9, 9, "", weight=weights[name],
+                )
+                for name in present
+            ]  # fmt: skip
+            made = combine(signals, POLICY, 2160, weights)
+            assert made.alarm or not made.decay
+            if made.alarm:
+                alarms, levels = alarms + 1, dict.fromkeys(weights, 0.0)
+    assert alarms <= quarters  # a threshold of its own, 100 to 1, gave up to 2.8 a quarter
+
+
+def test_a_signal_that_is_missing_leaves_the_others_their_share_of_the_budget() -> None:
+    threshold = math.log(2160)
+    outcome = replace(loud(threshold + 1.0, 0.25), family=Family.OUTCOMES)
+    alone = combine([outcome], POLICY, 1)
+    assert alone.alarm and alone.decay
+    weights = known_weights({}, [loud(0.0), replace(outcome, name="f1")], POLICY)
+    shared = combine([outcome], POLICY, 1, weights["of"])
+    assert not shared.alarm and not shared.decay
+    assert combine([replace(outcome, accumulated=12.0)], POLICY, 1, weights["of"]).decay
+    lost = known_weights(weights, [replace(QUIET, name="loud", weight=0.0)], POLICY)
+    assert lost["of"] == weights["of"]  # a detector that fails is still one of them
+    other = replace(POLICY, detectors=("ks",))
+    assert known_weights(weights, [outcome], other) == {"detectors": ["ks"], "of": {"loud": 0.25}}
 
 
 def test_restarting_forgets_what_was_accumulated_and_nothing_else() -> None:

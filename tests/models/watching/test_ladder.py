@@ -73,9 +73,12 @@ def test_a_watch_that_is_blind_for_a_day_alerts_once() -> None:
     assert not any(line.startswith("alert") for line in again.why)
 
 
-def test_decay_alone_asks_for_labels() -> None:
-    made = rung(replace(CALM, decay=True))
+def test_an_alarm_of_outcomes_alone_asks_for_labels_and_a_decline_below_it_does_not() -> None:
+    made = rung(replace(ALARM, decay=True, declined=True))
     assert (made.step, made.asks_for_labels) == (Step.LABEL, True)
+    assert made.why[0].startswith("label: alarm by decay")
+    made = rung(replace(CALM, declined=True))
+    assert (made.step, made.asks_for_labels) == (Step.NONE, False)
 
 
 def test_a_drift_that_is_known_and_being_answered_does_not_ask_again() -> None:
@@ -158,7 +161,7 @@ def test_an_incident_ends_after_calm_checks_in_a_row() -> None:
     assert (made.step, made.ends) == (Step.NONE, True)
 
 
-@pytest.mark.parametrize("evidence", [NOTED, ALARM, replace(CALM, decay=True)])
+@pytest.mark.parametrize("evidence", [NOTED, ALARM, replace(CALM, declined=True)])
 def test_evidence_below_the_alarm_sets_the_calm_checks_back(evidence: Evidence) -> None:
     assert rung(evidence, replace(ASKED, calm_checks=2)).calm_checks == 0
 
@@ -199,6 +202,6 @@ def test_whatever_is_measured_no_incident_steps_down_but_by_ending() -> None:
             assert made.ends or made.step.rank >= standing.step.rank
         assert not (made.ends and (made.asks_for_labels or evidence.alarm))
         if made.asks_for_labels:
-            assert evidence.alarm or evidence.decay
+            assert evidence.alarm
         if made.step == Step.HALT:
             assert rules.halt != "never" and evidence.accuracy_high is not None

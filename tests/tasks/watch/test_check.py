@@ -219,7 +219,7 @@ def test_truths_that_show_a_decline_ask_for_labels_without_new_traffic(
     judge(ctx, 31, 40, right=False)
     made = checked(ctx)
     assert (made.action, made.step) == ("label-served", "label")
-    assert made.why is not None and made.why[0].startswith("label: alarm and decay")
+    assert made.why is not None and made.why[0].startswith("label: alarm by decay")
     assert checked(ctx).signals == ()  # every truth is counted once
 
 
