@@ -30,6 +30,11 @@ def retrain_name() -> str:
     return f"retrain-{flow_run.parameters.get('snapshot') or newest or 'without-snapshot'}"
 
 
+def distill_name() -> str:
+    """The model that teaches."""
+    return f"distill-{versions.champion(open_context().engine) or 'nothing'}"
+
+
 def watch_name() -> str:
     """The model that is watched."""
     return f"watch-{versions.champion(open_context().engine) or 'nothing'}"

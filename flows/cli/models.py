@@ -42,6 +42,40 @@ def retrain(
 
 
 @app.command(rich_help_panel=PANEL)
+def distill(
+    backbone: Annotated[
+        str, typer.Option(help="A small torchvision classification model.")
+    ] = "mobilenet_v3_small",
+    weights: Annotated[
+        str | None, typer.Option(help="'default', a weights file, or nothing.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Default: the configuration's.")] = None,
+    seed: Annotated[int, typer.Option(help="Repeats the same random choices.")] = 0,
+    most: Annotated[int, typer.Option(min=1, help="Unlabelled samples, at most.")] = 20_000,
+    front_only: Annotated[
+        bool, typer.Option("--front-only", help="Without a verdict: for `hone cascade`.")
+    ] = False,
+    annotators: Answering = Annotators.label_studio,
+) -> None:
+    """Train a small student on the champion's outputs for the pool and the labels; judge it."""
+    with single_run():
+        from flows.distill import distill as run
+        from models.network.network import NetworkConfig
+        from models.training.train import TrainConfig
+
+        config = TrainConfig(seed=seed, soft_weight=0.9)
+        if epochs is not None:
+            config = replace(config, epochs=epochs)
+        run(
+            NetworkConfig(backbone=backbone, weights=weights),
+            config,
+            most=most,
+            front_only=front_only,
+            annotators=annotators.value,
+        )
+
+
+@app.command(rich_help_panel=PANEL)
 def verdict(
     verdict_id: Annotated[str | None, typer.Argument(help="Default: the newest.")] = None,
     recompute: Annotated[

@@ -43,6 +43,7 @@ __all__ = [
     "load_snapshot",
     "newest_snapshot",
     "split",
+    "teachers",
     "verify_remote",
     "why_soft",
 ]  # fmt: skip
@@ -59,12 +60,14 @@ def cut_snapshot(
     *,
     soft: pd.DataFrame | None = None,
     why: str = "",
+    teacher: str | None = None,
 ) -> str | None:
     """Freeze the labels in force; return the new name, or None if nothing changed since the last.
 
     Finishes or discards what a killed run left. `token` is the lock of the workspace's git. `soft`
     are guesses to train on beside the labels, marked as such (see `build_table`), and `why` there
-    are some, or none, is kept with the intent.
+    are some, or none, is kept with the intent. With a `teacher`, the model that made them, it is a
+    snapshot for a student of that model: no training takes it for the newest labels.
     """
     config = config or SnapshotConfig()
     clear_dead_locks(workspace.root)
@@ -78,6 +81,7 @@ def cut_snapshot(
             return finished
         about = {"fingerprint": content, "seed": config.seed, "soft": why}
         about["guesses"] = 0 if soft is None else len(soft)
+        about |= {} if teacher is None else {"teacher": teacher}
         intent = _decide(engine, store, token, about)
         write_atomically(workspace.labels_table, to_parquet(table))
         _publish(engine, store, token, intent, last)
@@ -124,9 +128,20 @@ def list_snapshots(engine: Engine) -> pd.DataFrame:
 
 
 def newest_snapshot(connection: Connection) -> str | None:
-    """The name of the snapshot that was cut last; None before the first."""
-    newest = select(snapshots.c.name).order_by(snapshots.c.number.desc()).limit(1)
-    return connection.scalar(newest)
+    """The name of the snapshot that was cut last, without those for students; None before one."""
+    taught = teachers(connection)
+    names = connection.scalars(select(snapshots.c.name).order_by(snapshots.c.number.desc()))
+    return next((name for name in names if name not in taught), None)
+
+
+def teachers(connection: Connection) -> dict[str, str]:
+    """The snapshots for students, and the model whose outputs each holds."""
+    made = select(intents.c.key, intents.c.payload).where(intents.c.kind == KIND)
+    return {
+        name: payload["teacher"]
+        for name, payload in connection.execute(made).tuples()
+        if payload and "teacher" in payload
+    }
 
 
 def snapshot_time(connection: Connection, name: str) -> str:
@@ -137,7 +152,8 @@ def snapshot_time(connection: Connection, name: str) -> str:
 
 def count_changed_labels(connection: Connection) -> int:
     """How many labels were settled or replaced since the newest snapshot was cut."""
-    since = connection.scalar(select(func.max(snapshots.c.created_at))) or ""
+    newest = newest_snapshot(connection)
+    since = snapshot_time(connection, newest) if newest else ""
     changed = or_(labels.c.settled_at > since, labels.c.replaced_at > since)
     return connection.scalar(select(func.count()).select_from(labels).where(changed)) or 0
 

@@ -9,7 +9,7 @@ from typing import Any
 from core.text import short
 from models.kinds import DEFAULT, KINDS, Kind
 
-OPTIONAL = {"kind": DEFAULT}  # of cards that older versions of Hone wrote
+OPTIONAL = {"kind": DEFAULT, "teacher": None}  # of cards that older versions of Hone wrote
 REMOVED = {"parent"}  # always null in those cards
 TABLES = {"network", "train", "metrics"}  # fields that hold names with values
 
@@ -29,6 +29,7 @@ class ModelCard:
     metrics: dict[str, Any]
     created_at: str
     kind: str = DEFAULT
+    teacher: str | None = None  # the version whose outputs it learnt from, beside labels
 
     def __post_init__(self) -> None:
         for name in ("snapshot", "code_commit", "strategy", "created_at"):
@@ -59,6 +60,8 @@ class ModelCard:
                     raise TypeError(f"its {name} is {short(written[name])}, no table")
             if not isinstance(written.get("kind", DEFAULT), str):
                 raise TypeError(f"its kind is {short(written['kind'])}, no name")
+            if not isinstance(written.get("teacher"), str | None):
+                raise TypeError(f"its teacher is {short(written['teacher'])}, no version")
             json_value(written)  # nested so deeply that it could not be written again: refused
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise ValueError(f"model card: it is damaged: {error}; restore it") from error

@@ -118,6 +118,7 @@ class ModelOrigin:
     code_commit: str
     seed: int
     created_at: str
+    teacher: str | None = None  # the version whose outputs it learnt from, beside labels
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,10 @@ class ReleaseOrigin:
 
 def model_origin(connection: Connection, version: str) -> tuple[ModelOrigin, str]:
     """What made a version, and the snapshot that it was trained on."""
-    columns = models.c["version", "weights_sha256", "code_commit", "seed", "created_at", "snapshot"]
-    *values, snapshot = connection.execute(
-        select(*columns).where(models.c.version == version)
-    ).one()
-    return ModelOrigin(*values), snapshot
+    names = ("version", "weights_sha256", "code_commit", "seed", "created_at", "config", "snapshot")
+    query = select(*models.c[names]).where(models.c.version == version)
+    *values, card, snapshot = connection.execute(query).one()
+    return ModelOrigin(*values, teacher=card.get("teacher")), snapshot
 
 
 def release_origin(connection: Connection, version: str) -> ReleaseOrigin | None:

@@ -21,6 +21,7 @@ from tasks.report.console import ShowProgress
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from models.registry.model_card import ModelCard
     from models.registry.model_store import LoadedModel
     from models.scoring.cache import ScoreCache
     from models.scoring.score_pool import ScoredTable
@@ -165,6 +166,12 @@ def embedder(ctx: Context, model: str | None) -> Callable[[pd.DataFrame], tuple[
         return _scored(ctx, loaded, table).embeddings, model
 
     return embedded
+
+
+def pool_outputs(ctx: Context, model: str, table: pd.DataFrame) -> "tuple[ModelCard, np.ndarray]":
+    """The card of the champion, and its outputs for samples that wait for a label."""
+    loaded = load_version(ctx, model)
+    return loaded.card, _scored(ctx, loaded, table).outputs
 
 
 def _scored(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame) -> "ScoredTable":

@@ -96,7 +96,10 @@ def _choosing(
 
 def _load_rounds(ctx: Context) -> list[Round]:
     """The newest snapshots, oldest first, with their models."""
-    names = frozen.list_snapshots(ctx.engine)["name"].tolist()[-MAX_ROUNDS:]
+    with ctx.engine.connect() as connection:
+        taught = frozen.teachers(connection)  # the same labels again, for a student
+    every = frozen.list_snapshots(ctx.engine)["name"].tolist()
+    names = [name for name in every if name not in taught][-MAX_ROUNDS:]
     if not names:
         raise ValueError(
             "there is no snapshot to learn a curve from; `hone collect` cuts one from the answers"

@@ -137,7 +137,7 @@ def _train(
     key_of_wandb = ctx.settings.wandb_key
     about = {"snapshot": snapshot, "commit": commit, "seed": config.seed}
     about |= {"strategy": _strategy(ctx), "network": asdict(network), "train": asdict(config)}
-    about |= {"soft_rows": int((table["split"] == SOFT).sum())}
+    about |= {"soft_rows": int((table["split"] == SOFT).sum()), "teacher": _teacher(ctx, snapshot)}
     with tracked_run(
         ctx.workspace.runs,
         f"{snapshot}-{key[:6]}",
@@ -169,6 +169,12 @@ def _train(
     return version
 
 
+def _teacher(ctx: Context, snapshot: str) -> str | None:
+    """The model whose outputs a snapshot holds for a student; None for one of labels."""
+    with ctx.engine.connect() as connection:
+        return frozen.teachers(connection).get(snapshot)
+
+
 def _summary(trained: "Trained") -> str:
     temperature = float(trained.network.temperature)
     return f"{trained.precision}, best epoch {trained.best_epoch}, temperature {temperature:.2f}"
@@ -198,6 +204,7 @@ def _keep(
         metrics=trained.history[trained.best_epoch - 1],
         created_at=now(),
         kind=ctx.workspace.kind,
+        teacher=about["teacher"],
     )
     version = save_model(
         ctx.engine,

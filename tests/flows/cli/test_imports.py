@@ -15,7 +15,7 @@ from tests.source_code import ROOT
 from tests.tasks.operate.sound_workspace import make_sound_workspace
 
 COMMANDS = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-RUN_FLOWS = {"ingest", "label", "collect", "review", "retrain", "watch", "demo"}
+RUN_FLOWS = {"ingest", "label", "collect", "review", "retrain", "distill", "watch", "demo"}
 RUN_NONE = {
     "init": ["other", "--classes", "cat,dog"],
     "status": [],
