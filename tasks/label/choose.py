@@ -131,9 +131,7 @@ def choose_batch(
         selection, audit = choose_audit(ctx, selection, len(pool), served_first=bool(drift))
         if not _worth_choosing(pool, audit, waiting, queue_limit, selection):
             return None
-        free = set(pool["sample_id"])
-        first = referred_part(ctx, referred, free, selection)
-        first = {**shadow_part(ctx, differing, free, selection), **first}
+        first = first_part(ctx, referred, differing, set(pool["sample_id"]), selection)
         chosen = _choose(ctx, pool, audit, selection, queueing, rng, drift, first)
         with writing(ctx.engine) as connection:
             rounds.open_round(

@@ -13,6 +13,7 @@ from models.serving import prediction_store
 from models.watching.outcome_queries import served_rows
 from tasks.context import Context
 from tasks.intake import print_intake, served_images
+from tasks.label.referred import referred_part
 
 LOOKED_AT = 1_000  # disagreements, the newest
 MORE = 2  # times the places: of images that become samples now a part is drawn for the audit
@@ -43,6 +44,18 @@ def take_in_shadow(ctx: Context, selection: SelectionConfig) -> list[str]:
         else:
             print_intake(intake, "images that two models answered differently")
     return names
+
+
+def first_part(
+    ctx: Context,
+    referred: Collection[str],
+    differing: Collection[str],
+    pool: Collection[str],
+    selection: SelectionConfig,
+) -> dict[str, str]:
+    """The reason by sample of what comes before a strategy's choice: also what was referred."""
+    first = referred_part(ctx, referred, pool, selection)
+    return {**shadow_part(ctx, differing, pool, selection), **first}
 
 
 def shadow_part(
