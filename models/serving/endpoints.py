@@ -256,5 +256,4 @@ def _content(shown: Mapping[type[BaseModel], Any]) -> Json:
 
 
 def _example(answer: type[BaseModel]) -> Any:
-    extra = cast(Json, answer.model_config["json_schema_extra"])
-    return extra["examples"][0]
+    return cast(Json, answer.model_config["json_schema_extra"])["example"]

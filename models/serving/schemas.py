@@ -34,9 +34,9 @@ OUTCOME = {"outcome_id": "0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e"}
 NO_TRUTH = {"reason": "NO_TRUTH", "detail": "truth is empty; send the class that is right"}
 
 
-def example(*values: Any) -> ConfigDict:
-    """The configuration of a model that shows these values."""
-    return ConfigDict(json_schema_extra={"examples": list(values)})
+def example(value: Any) -> ConfigDict:
+    """The configuration of a model that shows this value."""
+    return ConfigDict(json_schema_extra={"example": value})  # all that BentoML's documents take
 
 
 class Problem(BaseModel):
@@ -88,7 +88,7 @@ class Truth(BaseModel):
     """What an image really was, whose prediction was served."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"additionalProperties": False, "examples": [TRUTH]}
+        extra="forbid", json_schema_extra={"additionalProperties": False, "example": TRUTH}
     )
     prediction_id: str = Field(pattern=PREDICTION_ID.pattern)
     truth: str = Field(min_length=1, max_length=LONGEST_TRUTH, description="The right class.")

@@ -59,3 +59,10 @@ def test_clients_learn_the_routes_with_their_fields() -> None:
     assert routes["/predict"]["input"]["properties"]["images"]["items"]["type"] == "file"
     assert routes["/feedback"]["input"]["required"] == ["prediction_id", "truth"]
     assert {"model", "release", "problem"} <= routes["/status"]["output"]["properties"].keys()
+
+
+def test_a_bento_gets_bentomls_own_document_of_the_routes() -> None:
+    """`bentoml build` writes it, in an older version of OpenAPI which has fewer words."""
+    written = cast(Any, service.Hone).openapi_spec.asdict()
+    assert {"/predict", "/feedback", "/status"} <= written["paths"].keys()
+    assert written["components"]["schemas"]["Answer"]["example"]["label"] == "cat"
