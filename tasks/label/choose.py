@@ -41,9 +41,9 @@ from tasks.context import Context, open_context
 from tasks.label.audit_part import choose_audit, print_missing
 from tasks.label.disputed import with_disputed
 from tasks.label.drift_batch import DriftPart, drift_part, record_answer
-from tasks.label.referred import referred_part, take_in_referred
+from tasks.label.referred import take_in_referred
 from tasks.label.score_pool import FEATURES, embed_cold_pool, predict_pool
-from tasks.label.shadow_part import shadow_part, take_in_shadow
+from tasks.label.shadow_part import first_part, take_in_shadow
 from tasks.label.stage_images import stage_examples, stage_images
 from tasks.report.artifacts import IMAGES_SHOWN, publish_batch_artifact
 from tasks.retries import is_lock_busy, is_transient_error
