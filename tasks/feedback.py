@@ -49,6 +49,7 @@ from tasks.intake import print_intake, served_images
 
 SOURCE = "feedback"  # of the answers, and the watermark: the number of the last truth they have
 JOINED = "joined-outcomes"  # watermark: predictions.seq up to which waiting outcomes were joined
+CLASSES = "joined-classes"  # watermark: the classes with which truths were joined last
 LOCK = "feedback"
 AT_ONCE = 2_000  # truths that become answers in one transaction
 LISTED = 100  # refused rows that are listed; all are counted
@@ -127,7 +128,9 @@ def _take_in(ctx: Context, token: Token) -> RecordedOutcomes:
         start = int(watermark_of(connection, JOINED) or 0)
         last = prediction_store.count_predictions(connection)
         join_waiting(connection, names, after_seq=start, to_seq=last)
-        join_classes(connection, names)
+        if watermark_of(connection, CLASSES) != names.digest:  # else none came into hone.toml
+            join_classes(connection, names)
+            save_watermark(connection, CLASSES, names.digest)
         if last > start:
             save_watermark(connection, JOINED, str(last))
     return recorded

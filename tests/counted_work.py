@@ -5,6 +5,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from sqlalchemy import Connection
+
 
 def lines_run(act: Callable[[], object], *, file: str | None = None) -> tuple[object, int]:
     """The result of `act`, and how many lines of Python it ran, of `file` alone if one is named."""
@@ -21,3 +23,22 @@ def lines_run(act: Callable[[], object], *, file: str | None = None) -> tuple[ob
         return act(), count
     finally:
         sys.settrace(before)
+
+
+def instructions_run(connection: Connection, work: Callable[[], object]) -> int:
+    """The instructions that SQLite runs for the statements of some work: what rows read cost."""
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.set_progress_handler(step, 1)
+    try:
+        work()
+    finally:
+        driver.set_progress_handler(None, 1)
+    return steps

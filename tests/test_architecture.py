@@ -57,6 +57,7 @@ HOLDS_SQL = (
     # those that write and read them, and the drain, which moves with the rows.
     "models/watching/outcome_tables.py",
     "models/watching/outcomes.py",
+    "models/watching/slices.py",
     "models/watching/outcome_queries.py",
     "models/watching/feedback_spool.py",
     "models/watching/outcome_checks.py",
@@ -69,7 +70,7 @@ TYPES_OF_SQLALCHEMY = {"Connection", "Engine", "Row", "RowMapping", "exc"}
 # from outcomes is made again from them.
 NOT_JOURNALED = {"intents", "locks", "pending_settlement", "refusals", "refused_answers",
                  "row_counts", "sample_states", "sources",
-                 "truths", "truth_counts", "waiting_outcomes", "watch_states",
+                 "truths", "truth_counts", "waiting_outcomes", "slice_names", "watch_states",
                  "shadow_records", "shadow_answers", "trials"}  # fmt: skip
 CHANGES = ("insert", "update", "delete")
 CHANGE_IN_SQL = re.compile(r"\s*(INSERT\s+(OR|INTO)|UPDATE|DELETE\s+FROM|REPLACE\s+INTO)\s")

@@ -18,13 +18,12 @@ from models.watching.outcome_tables import (
     truths,
     waiting_outcomes,
 )
-from models.watching.outcomes import HOUR, decided_at
+from models.watching.outcomes import DAY, HOUR, decided_at
 from models.watching.performance import Cell
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DAY = len("2026-01-31")
 PERIODS = ("hour", "day", "week")
 MOST_SLICES = 50  # sources of images that are reported on
 MOST_WEAK = 100_000  # truths, the newest, among which weak ones are looked for
@@ -124,10 +123,7 @@ def period_of(hour: str, period: str) -> str:
 def counts_by_slice(
     connection: Connection, model: str, *, most: int = MOST_SLICES
 ) -> dict[str, dict[Cell, int]]:
-    """The counts of the sources with the most truths that judge, by name; without one, empty.
-
-    Clients name sources: of a million of them all but the first are left out.
-    """
+    """The counts of the sources with the most truths that judge, by name; without one, empty."""
     mine = truth_counts.c.model == model, truth_counts.c.standing == Standing.JUDGES
     rows = func.sum(truth_counts.c.rows)
     ranked = select(truth_counts.c.slice).where(*mine).group_by(truth_counts.c.slice)

@@ -6,7 +6,7 @@ predictions, and are made in the same transaction; `hone fsck` makes them again 
 
 from enum import StrEnum
 
-from sqlalchemy import Boolean, Column, Integer, Table, Text
+from sqlalchemy import Boolean, Column, Index, Integer, Table, Text
 
 from core import journal
 from core.database import metadata
@@ -47,11 +47,14 @@ truths = Table(
     Column("model", Text, nullable=False),
     Column("sample_id", Text, nullable=False, index=True),
     Column("hour", Text, nullable=False),  # in which it was served, such as 2026-01-31T17
-    Column("slice", Text, nullable=False),  # where the image came from, as its client named it
+    Column(
+        "slice", Text, nullable=False
+    ),  # where the image came from; of many names a day, "other"
     Column("label", Text, nullable=False),  # as served
     Column("truth", Text, nullable=False),
     Column("standing", Text, nullable=False),  # a Standing
 )
+Index("ix_truths_standing", truths.c.standing, truths.c.number)
 
 # How many truths of each kind there are: reports cost the same however many there are.
 truth_counts = Table(
@@ -72,4 +75,12 @@ waiting_outcomes = Table(
     metadata,
     Column("prediction_id", Text, primary_key=True),
     Column("since", Text, nullable=False),
+)
+
+# The sources that are counted by name, of each day on which images were served.
+slice_names = Table(
+    "slice_names",
+    metadata,
+    Column("day", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
 )

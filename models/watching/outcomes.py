@@ -25,12 +25,13 @@ from models.watching.outcome_tables import (
     truths,
     waiting_outcomes,
 )
+from models.watching.slices import note_slices, slices_of
 
 RANK = {str(strength): place for place, strength in enumerate(Strength)}  # the surest first
 COUNTED = ("model", "hour", "slice", "standing", "label", "truth")  # the key of a count
 NAMED_TRUTHS = (Standing.JUDGES, Standing.TRAINS)  # of others the text is anything: not in a key
 LONGEST_NAME = 300  # bytes of a class name in a key: PostgreSQL takes 2,704 of a whole one
-HOUR = len("2026-01-31T17")
+HOUR, DAY = len("2026-01-31T17"), len("2026-01-31")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class ClassNames:
 
     def __init__(self, classes: Iterable[str]) -> None:
         self._names = {plain_name(name): name for name in classes}
+
+    @property
+    def digest(self) -> str:
+        """The same for the same names."""
+        return hashlib.sha256("\0".join(sorted(self._names)).encode()).hexdigest()
 
     def class_of(self, truth: str) -> str | None:
         """The class that a truth names; None for none."""
@@ -130,6 +136,7 @@ def resolve(connection: Connection, ids: Collection[str], names: ClassNames) -> 
     away: set[str] = set()
     for keys in chunks(sorted(ids)):
         served = _served(connection, keys)
+        note_slices(connection, [(one.served_at[:DAY], one.slice) for one in served.values()])
         given = _outcomes_of(connection, keys)
         changed = [row for key in keys for row in _changes(given[key], served.get(key))]
         journal.update_rows(connection, outcomes, changed)
@@ -348,9 +355,12 @@ def _known_ids(connection: Connection, ids: Sequence[str]) -> set[str]:
 def _served(connection: Connection, keys: Sequence[str]) -> dict[str, _Served]:
     columns = predictions.c["prediction_id", "model", "sample_id", "served_at", "label", "source"]
     query = select(*columns).where(predictions.c.prediction_id.in_(keys))
+    rows = connection.execute(query.order_by(predictions.c.seq)).all()
+    slices = slices_of(connection, [(row.served_at[:DAY], row.source or "") for row in rows])
     return {
         row.prediction_id: _Served(
-            row.prediction_id, row.model, row.sample_id, row.served_at, row.label, row.source or ""
+            row.prediction_id, row.model, row.sample_id, row.served_at, row.label,
+            slices[row.served_at[:DAY], row.source or ""],
         )
-        for row in connection.execute(query)
-    }
+        for row in rows
+    }  # fmt: skip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Connection, Engine, insert
 
 from core.database import connect, upgrade, writing
 from models.serving import traffic_window
@@ -12,6 +12,7 @@ from models.serving.prediction_store import predictions
 from models.serving.traffic_window import NewTraffic, draw_rows, new_traffic
 from models.watching.decisions import Evaluation, load_state, record_evaluation
 from models.watching.signals import Action
+from tests.counted_work import instructions_run
 
 BACKLOG = 100_000  # rows: a day of 4,000 images an hour
 
@@ -82,24 +83,6 @@ def test_of_a_backlog_no_more_rows_than_the_window_are_read_from_all_parts_of_it
     assert in_each_hour.min() >= 49  # of 50
 
 
-def steps_of_a_look(engine: Engine, model: str) -> tuple[int, int]:
-    """The instructions of SQLite that counting the new traffic takes, and the rows counted."""
-    steps = 0
-
-    def step() -> int:
-        nonlocal steps
-        steps += 1
-        return 0
-
-    with engine.connect() as connection:
-        driver = connection.connection.driver_connection
-        assert driver is not None
-        driver.set_progress_handler(step, 1)
-        new = new_traffic(connection, model, load_state(connection, model).last_seq)
-        driver.set_progress_handler(None, 1)
-    return steps, new.rows
-
-
 def test_the_first_look_at_a_new_champion_costs_what_is_new_however_much_was_served(
     engine: Engine,
 ) -> None:
@@ -112,7 +95,11 @@ def test_the_first_look_at_a_new_champion_costs_what_is_new_however_much_was_ser
             record_evaluation(connection, checked)
         model = f"hone:{served}"
         serve(engine, first + served, 40, model)
-        cost, rows = steps_of_a_look(engine, model)
-        assert rows == 40
-        steps.append(cost)
+        with engine.connect() as connection:
+
+            def look(connection: Connection = connection, model: str = model) -> NewTraffic:
+                return new_traffic(connection, model, load_state(connection, model).last_seq)
+
+            assert look().rows == 40
+            steps.append(instructions_run(connection, look))
     assert steps[1] < 1.1 * steps[0]  # twenty times as much was served

@@ -1,6 +1,7 @@
 """Truths: recorded once, corrected, disputed, late, about what is not known."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from sqlalchemy import Engine, select
 from core.database import writing
 from core.journal_checks import rows_are_as_journaled
 from core.workspace import Workspace
-from models.watching.outcome_queries import outcome_counts
+from models.watching.outcome_queries import disputed_samples, outcome_counts
 from models.watching.outcome_tables import Standing, outcomes, truth_counts, truths
 from models.watching.outcomes import ClassNames, count_key, join_classes, join_waiting
+from tests.counted_work import instructions_run
 from tests.models.watching.feedback_given import (
     CLASSES,
     NAMES,
@@ -106,6 +108,23 @@ def test_an_unknown_class_waits_until_hone_toml_has_it(engine):
         assert join_classes(connection, NAMES) == 0
         assert join_classes(connection, ClassNames([*CLASSES, "fox"])) == 1
     assert stands(engine) == ("fox", Standing.JUDGES)
+
+
+def test_what_looks_for_few_truths_reads_few_however_many_there_are(engine):
+    serve(engine, ["cat"] * 2_000, first=100)
+    record(engine, truth(1, "fox"), truth(2, "dog"), truth(2, "eel", "ben"))
+    looks = (
+        lambda connection: join_classes(connection, NAMES),
+        lambda connection: disputed_samples(connection, 10),
+    )
+    cost = []
+    for count in (20, 2_000):
+        record(engine, *(truth(number, "cat") for number in range(100, 100 + count)))
+        with writing(engine) as connection:
+            cost.append([
+                instructions_run(connection, partial(look, connection)) for look in looks
+            ])  # fmt: skip
+    assert all(many < 1.1 * few for few, many in zip(*cost, strict=True))
 
 
 def test_a_class_is_known_however_its_accents_are_composed(tmp_path):
