@@ -67,7 +67,7 @@ def _network() -> tuple[Any, tuple[str, ...], int]:
     from core.database import connect
     from core.workspace import load_workspace
     from models.registry.model_store import load_model
-    from models.registry.versions import champion
+    from models.registry.releases import champion
 
     torch.set_num_threads(1)
     workspace = load_workspace(Path(os.environ["HONE_WORKSPACE"]))
@@ -132,7 +132,7 @@ def _make_workspace(folder: Path, backbone: str, size: int) -> bytes:
     from models.network.network import NetworkConfig, build
     from models.registry.model_card import ModelCard
     from models.registry.model_store import save_model
-    from models.registry.versions import release
+    from models.registry.releases import release
     from models.scoring.predict import predict
 
     classes = tuple(f"class-{number}" for number in range(10))

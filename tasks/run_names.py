@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from labeling.ledger import rounds
 from labeling.snapshots import publish
-from models.registry import versions
+from models.registry import releases
 from tasks.context import open_context
 
 
@@ -32,12 +32,12 @@ def retrain_name() -> str:
 
 def distill_name() -> str:
     """The model that teaches."""
-    return f"distill-{versions.champion(open_context().engine) or 'nothing'}"
+    return f"distill-{releases.champion(open_context().engine) or 'nothing'}"
 
 
 def watch_name() -> str:
     """The model that is watched."""
-    return f"watch-{versions.champion(open_context().engine) or 'nothing'}"
+    return f"watch-{releases.champion(open_context().engine) or 'nothing'}"
 
 
 def review_name() -> str:

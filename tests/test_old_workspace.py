@@ -18,7 +18,7 @@ from labeling.audit.rows import audit_rows
 from labeling.consensus.settle_labels import settle_labels
 from labeling.ledger.tables import audit, label_answers, labels
 from labeling.snapshots.publish import list_snapshots, load_snapshot
-from models.registry import model_store, versions
+from models.registry import model_store, releases
 from models.serving import prediction_store
 from tasks.context import Context, open_context
 from tasks.operate import fsck
@@ -124,7 +124,7 @@ def test_every_promise_holds_and_snapshots_and_the_champion_load(root: Path) -> 
     for name in map(str, known):
         table = load_snapshot(ctx.engine, ctx.workspace, name)
         assert table["split"].value_counts().to_dict() == count_splits(name)
-    champion = versions.champion(ctx.engine)
+    champion = releases.champion(ctx.engine)
     assert champion is not None and champion == FACTS["champion"]
     loaded = model_store.load_model(ctx.engine, ctx.workspace.bento_home, champion)
     assert loaded.network.temperature == 1  # there was none, and its outputs stay as they were

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from benchmarks.load.disk import Disk
 from benchmarks.load.server import REPOSITORY, ManagedServer
-from models.registry.versions import current_release, release
+from models.registry.releases import current_release, release
 
 WORKER, PARENT, STOP, RELEASE, FULL, DRAIN = (
     "worker killed", "parent killed", "worker stopped", "release", "disk full", "drain killed",

@@ -14,6 +14,7 @@ from core.workspace import Workspace
 from models.registry.bento import damaged_bentos
 from models.registry.model_card import ModelCard
 from models.registry.model_store import INTENT, entry, unrecorded_entries
+from models.registry.releases import champion, releases
 from models.registry.stored_entries import (
     damage_of,
     expected_tag,
@@ -21,15 +22,7 @@ from models.registry.stored_entries import (
     saved_card,
     tag_of,
 )
-from models.registry.versions import (
-    AUTOMATIC,
-    PROMOTE,
-    champion,
-    models,
-    releases,
-    verdict_name,
-    verdicts,
-)
+from models.registry.versions import AUTOMATIC, PROMOTE, models, verdict_name, verdicts
 
 DATA_ONLY = {".safetensors", ".json", ".npz", ".yaml", ".yml"}
 OF_CARD = ("metrics", "snapshot", "code_commit", "seed", "created_at")  # also columns of models

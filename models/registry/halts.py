@@ -1,7 +1,7 @@
 """Halts of the service: who stopped its answers and why, and who let them go on.
 
-A halt that the watch made ends with the next release of another model; one by a person ends with a
-person's word alone.
+A halt that the watch made ends with the next release or rollback, and not with a shadow or canary;
+one by a person ends with a person's word alone.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,7 +12,8 @@ from sqlalchemy import Column, Connection, Engine, Integer, Row, Table, Text, se
 
 from core import journal
 from core.database import metadata, now
-from models.registry.versions import AUTOMATIC, release_of
+from models.registry.releases import release_of, tenure_of
+from models.registry.versions import AUTOMATIC
 
 halts = Table(
     "halts",
@@ -65,7 +66,7 @@ def halt_of(connection: Connection) -> Halt | None:
     halt = last_halt(connection)
     if halt is None or halt.lifted_at is not None:
         return None
-    current = release_of(connection)
+    current = tenure_of(connection)
     number = current.number if current else 0
     return None if halt.release is not None and number > halt.release else halt
 

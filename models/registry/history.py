@@ -1,16 +1,18 @@
 """The releases and verdicts of the past, newest first, for people to read."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from models.registry.overview import Accuracy, pool_accuracy, traffic_accuracy
-from models.registry.versions import models, releases, verdicts
+from models.registry.releases import Action, releases
+from models.registry.versions import models, verdicts
 
 
 @dataclass(frozen=True)
 class PastRelease:
-    """A release, with what its model was trained on and how good it was judged to be."""
+    """A change of what is released, with what its champion was trained on."""
 
     number: int
     version: str
@@ -19,6 +21,15 @@ class PastRelease:
     released_at: str
     snapshot: str
     verdict_id: str | None
+    action: Action = Action.RELEASE
+    challenger: str | None = None  # in shadow or canary from here on
+    share: float = 0.0  # percent of the clients that it answers
+
+    def words(self) -> str:
+        """What it changed, in a few words."""
+        if self.action == Action.CANARY:
+            return f"canary {self.challenger} at {self.share:g} %"
+        return f"shadow {self.challenger}" if self.action == Action.SHADOW else str(self.action)
 
 
 @dataclass(frozen=True)
@@ -37,18 +48,29 @@ class PastVerdict:
 
 
 def past_releases(connection: Connection, *, most: int) -> list[PastRelease]:
-    """The newest releases."""
+    """The newest changes of what is released."""
     query = (
-        select(
-            *releases.c["number", "champion", "who", "why", "released_at"],
-            models.c.snapshot,
-            releases.c.verdict_id,
-        )
+        select(releases, models.c.snapshot)
         .join(models, models.c.version == releases.c.champion)
         .order_by(releases.c.number.desc())
         .limit(most)
     )
-    return [PastRelease(*row) for row in connection.execute(query).tuples()]
+    return [_past(row) for row in connection.execute(query)]
+
+
+def _past(row: Row[Any]) -> PastRelease:
+    return PastRelease(
+        number=row.number,
+        version=row.champion,
+        who=row.who,
+        why=row.why,
+        released_at=row.released_at,
+        snapshot=row.snapshot,
+        verdict_id=row.verdict_id,
+        action=Action(row.action or Action.RELEASE),
+        challenger=row.challenger,
+        share=row.share or 0.0,
+    )
 
 
 def past_verdicts(connection: Connection, *, most: int) -> list[PastVerdict]:

@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from models.registry.versions import models, releases, verdicts
+from models.registry.releases import releases, tenure_of
+from models.registry.versions import models, verdicts
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ def newest_verdict(connection: Connection) -> Row[Any] | None:
 
 
 def _champion(connection: Connection) -> Champion | None:
-    newest = select(releases).order_by(releases.c.number.desc()).limit(1)
-    row = connection.execute(newest).first()
+    row = tenure_of(connection)
     if row is None:
         return None
     measured = select(verdicts).where(verdicts.c.challenger == row.champion)

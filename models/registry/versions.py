@@ -1,13 +1,8 @@
-"""Versions of the model, their required metadata, verdicts, and what is released.
-
-The newest row of `releases` is the release pointer. Its number is one more than the row it
-replaces, so of two releases made from the same state the database lets one through.
-"""
+"""Versions of the model, their required metadata, and verdicts on them."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -16,14 +11,12 @@ from sqlalchemy import (
     Connection,
     Engine,
     ForeignKey,
-    Integer,
     Row,
     Table,
     Text,
     func,
     select,
 )
-from sqlalchemy.exc import IntegrityError
 
 from core import journal
 from core.database import Json, metadata, now, writing
@@ -64,37 +57,9 @@ verdicts = Table(
     info=journal.COVERED,
 )
 
-releases = Table(
-    "releases",
-    metadata,
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("champion", Text, ForeignKey("models.version"), nullable=False),
-    Column("verdict_id", Text, ForeignKey("verdicts.verdict_id")),
-    Column("who", Text, nullable=False),
-    Column("why", Text, nullable=False),
-    Column("released_at", Text, nullable=False),
-    info=journal.COVERED,
-)
-
 JUDGED = (
     "challenger", "champion", "snapshot", "rows_fingerprint", "outcome", "reasons", "metrics",
 )  # fmt: skip
-
-
-class Superseded(RuntimeError):
-    """The release changed since the caller read it: judge against the new champion first."""
-
-
-@dataclass(frozen=True)
-class Release:
-    """One release: the model served, who released it and why."""
-
-    number: int
-    champion: str
-    verdict_id: str | None
-    who: str
-    why: str
-    released_at: str
 
 
 def find_model(engine: Engine, version: str) -> Row[Any]:
@@ -253,103 +218,3 @@ def verdict_on(
             if metrics.get("policy") == json_value(policy):
                 return str(verdict_id)
     return None
-
-
-def releasing_verdict(engine: Engine, version: str) -> str | None:
-    """The verdict by which `version` was ever released; None when there is none."""
-    with engine.connect() as connection:
-        made = select(releases.c.verdict_id).where(releases.c.champion == version)
-        return connection.scalar(made.where(releases.c.verdict_id.is_not(None)).limit(1))
-
-
-def current_release(engine: Engine) -> Release | None:
-    """What is released now; None before the first release."""
-    with engine.connect() as connection:
-        return release_of(connection)
-
-
-def release_of(connection: Connection) -> Release | None:
-    """What is released now, as the caller's transaction knows it."""
-    row = connection.execute(select(releases).order_by(releases.c.number.desc()).limit(1)).first()
-    return Release(**row._mapping) if row else None
-
-
-def champion(engine: Engine) -> str | None:
-    """The version in service; None before the first release."""
-    with engine.connect() as connection:
-        return champion_of(connection)
-
-
-def champion_of(connection: Connection) -> str | None:
-    """The version in service, as the caller's transaction knows it."""
-    current = release_of(connection)
-    return current.champion if current else None
-
-
-def release(
-    engine: Engine,
-    *,
-    version: str,
-    verdict_id: str | None,
-    who: str,
-    why: str,
-    expected: int,
-    override: bool = False,
-) -> int:
-    """Put `version` in service in one transaction; return the number of the release.
-
-    `expected` is the release that the caller read (0 = none): if it has changed, or the verdict was
-    reached against another champion, nothing changes and `Superseded` is raised. Without a PROMOTE
-    verdict only a named person (`override`) can release. Idempotent.
-    """
-    if not who.strip() or not why.strip():
-        raise ValueError(f"a release needs who ({who!r}) and why ({why!r}); give both")
-    try:
-        with writing(engine) as connection:
-            current = release_of(connection)
-            if current and (current.champion, current.verdict_id) == (version, verdict_id):
-                return current.number
-            _refuse_other_than(expected, current)
-            if override:
-                _refuse_nameless(who, version, connection)
-            else:
-                _refuse_unjudged(connection, version, verdict_id, current)
-            row = Release(expected + 1, version, verdict_id, who, why, now())
-            journal.insert(connection, releases, [asdict(row)])
-    except IntegrityError as error:
-        raise Superseded(f"release {expected + 1} was made by another at the same time") from error
-    return expected + 1
-
-
-def _refuse_other_than(expected: int, current: Release | None) -> None:
-    number = current.number if current else 0
-    if number != expected:
-        raise Superseded(
-            f"release {expected} was expected, {number} is current"
-            f"{f' ({current.champion} by {current.who})' if current else ''}; "
-            "judge the model against what is in service now"
-        )
-
-
-def _refuse_nameless(who: str, version: str, connection: Connection) -> None:
-    if who.split()[0] == AUTOMATIC:
-        raise ValueError(f"{who!r} is no person: only a named person can release without a verdict")
-    if connection.scalar(select(models.c.version).where(models.c.version == version)) is None:
-        raise ValueError(f"there is no model {version!r}, so it cannot be released")
-
-
-def _refuse_unjudged(
-    connection: Connection, version: str, verdict_id: str | None, current: Release | None
-) -> None:
-    row = connection.execute(select(verdicts).where(verdicts.c.verdict_id == verdict_id)).first()
-    if row is None or row.challenger != version or row.outcome != PROMOTE:
-        actual = "no verdict" if row is None else f"{row.outcome} of {row.challenger}"
-        raise ValueError(
-            f"{version} is not released: {verdict_id} is {actual}, a PROMOTE verdict of this "
-            "version is needed; a named person may release it with override"
-        )
-    if row.champion != (current.champion if current else None):
-        raise Superseded(
-            f"{version} was judged against {row.champion or 'no champion'}, but "
-            f"{current.champion if current else 'none'} is in service now; judge it again"
-        )

@@ -13,6 +13,7 @@ import torch
 from core.database import now
 from models.registry.model_card import ModelCard
 from models.registry.model_store import LoadedModel
+from models.registry.releases import Mode
 from models.scoring.predict import Predictions, predict
 from models.serving import metrics
 from models.serving.answer_cache import EAGER, AnswerCache, Computed, Maker
@@ -34,6 +35,7 @@ from models.serving.segments import (
     half_precision,
     prediction_id,
 )
+from models.serving.traffic_split import request_key
 
 AT_ONCE = 64  # images of one forward pass; further waiting images go into the next one
 LOOPS = 2  # one waits for the disk while the other computes
@@ -76,6 +78,7 @@ class Inference:
         recorded: bool = True,
         known: Mapping[int, Answer] | None = None,
         source: str | None = None,
+        client: str | None = None,
     ) -> "Future[list[Answer]]":
         """One answer for each image, in order; a bad image has an `error` and affects no other.
 
@@ -83,10 +86,14 @@ class Inference:
         `RequestError` for more pixels than a request may have. Once it is cancelled no further
         image is decoded and nothing is recorded; while it is recorded it cannot be cancelled.
         Only pre-annotations go unrecorded: they are no traffic, and their images were checked when
-        they were ingested. `known` are answers, by position, that were recorded before.
+        they were ingested. `known` are answers, by position, that were recorded before. `client` is
+        the key by which a canary answers or the champion.
         """
-        request = Waiting(request_id, images, recorded, known or {}, source)
-        self._start(request, self._active())
+        active, key = self._active(), None
+        if recorded and active.mode == Mode.CANARY:
+            key = client or request_key(images)
+        request = Waiting(request_id, images, recorded, known or {}, source, key)
+        self._start(request, active)
         return request.answers
 
     def close(self) -> None:
@@ -96,11 +103,12 @@ class Inference:
             self._decoded.put(None)
 
     def _start(self, request: Waiting, active: ActiveModel) -> None:
-        if active.model is None:
+        model = active.model_for(request.key)
+        if model is None:
             fail(request, Unavailable(active.problem or "no model is loaded"))
         else:
-            look_up = self._look_up(request, active.model)
-            self._decoders.decode(request, active.model.card.image_size, look_up)
+            look_up = self._look_up(request, model)
+            self._decoders.decode(request, model.card.image_size, look_up)
 
     def _look_up(self, request: Waiting, model: LoadedModel) -> Lookup | None:
         """What finds earlier answers of the model; None for a request that does not use them."""
@@ -117,14 +125,15 @@ class Inference:
 
     def _work(self) -> None:
         while (requests := self._next()) is not None:
-            active, current = self._active(), list[Waiting]()
+            active, groups = self._active(), dict[str, tuple[LoadedModel, list[Waiting]]]()
             for request in requests:
-                if active.model and _is_for(request, active.model):
-                    current.append(request)
+                model = active.model_for(request.key)
+                if model and _is_for(request, model):
+                    groups.setdefault(model.version, (model, []))[1].append(request)
                 else:  # it was decoded, or looked up, for a model that was just replaced
                     self._start(request, active)
-            if active.model:
-                self._respond(active.model, current)
+            for model, current in groups.values():
+                self._respond(model, current)
 
     def _respond(self, model: LoadedModel, requests: list[Waiting]) -> None:
         try:

@@ -20,7 +20,7 @@ from core.http_access import refuse_open_address
 from core.workspace import Workspace, load_workspace
 from models.registry.bentoml_private import configured_host, configured_port
 from models.registry.model_store import LoadedModel, read_model
-from models.registry.versions import champion
+from models.registry.releases import champion
 from models.serving import staged_images
 from models.serving.metrics import FOLDER as METRICS
 from models.serving.release_follower import try_out

@@ -17,7 +17,7 @@ from labeling.ledger.samples import load_image_places
 from models.judging.duel import DuelState
 from models.judging.duel_record import DuelRecord
 from models.judging.verdict import GatePolicy, Outcome, Verdict
-from models.registry import versions
+from models.registry import releases, versions
 from tasks.collect.fetch import fetch_answers
 from tasks.collect.settle import settle_answers
 from tasks.context import Context, open_context
@@ -108,7 +108,7 @@ def _step(ctx: Context) -> Step | None:
 
 def _why_stopped(connection: Connection, duel: Duel) -> str | None:
     """Why the duel ends without an outcome of its own; None while it may go on."""
-    in_service = versions.champion_of(connection)
+    in_service = releases.champion_of(connection)
     if in_service == duel.champion:
         return None
     return f"{duel.champion} was retired during the duel; {in_service or 'none'} is in service now"
@@ -160,7 +160,7 @@ def finish_releases(ctx: Context) -> None:
     for duel_id, payload in intended.items():
         try:
             version = release_winner.fn(payload["verdict_id"])
-        except versions.Superseded as error:
+        except releases.Superseded as error:
             print(f"{duel_id} is not released: {error}")
             version = None
         if version is not None:

@@ -11,7 +11,7 @@ from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots import publish
 from labeling.snapshots.publish import SnapshotConfig, cut_snapshot
 from models.registry.overview import registry_overview
-from models.registry.versions import champion
+from models.registry.releases import champion
 from models.training.trainable import missing_for_training
 from tasks.collect.pseudo_labels import SoftChoice, choose_pseudo_labels, training_samples_of
 from tasks.collect.weak_truths import with_weak_truths

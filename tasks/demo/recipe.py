@@ -26,7 +26,7 @@ from labeling.ledger.reasons import Origin
 from labeling.ledger.samples import load_samples
 from labeling.snapshots.publish import SnapshotConfig, load_snapshot
 from models.network.network import NetworkConfig
-from models.registry import versions
+from models.registry import releases
 from models.registry.overview import newest_verdict
 from models.serving.prediction_store import first_prediction
 from models.training.train import TrainConfig
@@ -249,7 +249,7 @@ def serve(home: Path) -> Iterator[servers.Server]:
 
 def champion() -> str:
     """The version in service."""
-    version = versions.champion(open_context().engine)
+    version = releases.champion(open_context().engine)
     if version is None:
         raise RuntimeError("no model was promoted; see the verdict in `hone status`")
     return version

@@ -36,7 +36,7 @@ from labeling.studio import client
 from labeling.studio.ml_backend import connect_backend
 from labeling.studio.protocol import outgoing_tasks, pre_annotation_model
 from labeling.studio.tabs import QUEUE, duel_stage
-from models.registry import versions
+from models.registry import releases
 from tasks.context import Context, open_context
 from tasks.label.audit_part import choose_audit, print_missing
 from tasks.label.disputed import with_disputed
@@ -275,7 +275,7 @@ def _choose(
         labelled = rounds.load_labelled_or_pending(connection)
     size = min(selection.size, len(pool) + len(audit))
     gold = pick_gold(every_gold, size, queueing, rng)
-    model = versions.champion(ctx.engine)
+    model = releases.champion(ctx.engine)
     if model is None:
         batch, rule = _choose_cold(ctx, pool, audit, labelled, selection, rng, wanted)
         gold_batch = Batch.of(gold["sample_id"].tolist(), reason=str(Reason.GOLD))

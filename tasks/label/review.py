@@ -9,7 +9,7 @@ from labeling.batches.batch import Batch
 from labeling.ledger import rounds
 from labeling.ledger.reasons import Reason
 from labeling.quality import label_errors
-from models.registry import versions
+from models.registry import releases
 from tasks.context import Context, open_context
 from tasks.predictions import predict_with
 from tasks.report.artifacts import progress
@@ -29,7 +29,7 @@ def choose_review(round_id: str | None, size: int, seed: int) -> str | None:
             labelled = rounds.load_labelled(connection)
             if rounds.round_size(connection, round_id) is not None:
                 return round_id
-        model = versions.champion(ctx.engine)
+        model = releases.champion(ctx.engine)
         if model is None:
             raise ValueError(
                 "no model is in service yet, and labels are judged by a model's embeddings; "

@@ -7,7 +7,8 @@ from rich.console import Console
 from sqlalchemy import Engine
 
 from core.intervals import Interval
-from models.registry.versions import champion, find_model
+from models.registry.releases import champion
+from models.registry.versions import find_model
 from models.watching import outcome_queries as queries
 from models.watching.outcome_queries import OutcomeCounts
 from models.watching.performance import ClassPerformance, Performance, performance

@@ -1,6 +1,6 @@
 """A release by a named person, whatever the verdict."""
 
-from models.registry import versions
+from models.registry import releases
 from tasks.context import open_context
 
 
@@ -9,8 +9,8 @@ def release_by_hand(version: str, *, who: str, why: str) -> str:
     from models.registry.bento import package
 
     ctx = open_context()
-    current = versions.current_release(ctx.engine)
-    versions.release(
+    current = releases.current_release(ctx.engine)
+    releases.release(
         ctx.engine,
         version=version,
         verdict_id=None,

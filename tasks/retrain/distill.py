@@ -17,7 +17,7 @@ from labeling.ledger.samples import groups_of
 from labeling.snapshots import publish
 from labeling.snapshots.table import SOFT_COLUMNS, SnapshotConfig
 from models.kinds import Kind
-from models.registry.versions import champion
+from models.registry.releases import champion
 from tasks.context import Context, open_context
 from tasks.label.score_pool import pool_outputs
 from tasks.retries import is_lock_busy, is_transient_error

@@ -28,7 +28,7 @@ from models.judging.duel_record import BY_ANSWERS, DuelRecord, may_be_decided_by
 from models.judging.evidence import Mode
 from models.judging.gate_evidence import Evidence
 from models.judging.verdict import GatePolicy, Verdict
-from models.registry.versions import champion as champion_in_service
+from models.registry.releases import champion as champion_in_service
 from models.registry.versions import evidence_number
 from models.rollout.store import drain_shadow, has_shadowed
 from models.serving.prediction_store import answered_samples

@@ -19,7 +19,7 @@ from models.judging.aligned import aligned_outputs
 from models.judging.corruptions import MOST_ROWS, robustness
 from models.judging.gate_evidence import Evidence, Judged, Rows, Scored
 from models.judging.verdict import GatePolicy
-from models.registry import versions
+from models.registry import releases, versions
 from tasks.audit_rows import served_groups
 from tasks.context import Context
 from tasks.predictions import predict_with
@@ -58,7 +58,7 @@ def gate_rows(ctx: Context, challenger: str, snapshot: str) -> GateRows:
 
     Rows on which the champion was trained, or which resemble one, are left out.
     """
-    champion = versions.champion(ctx.engine)
+    champion = releases.champion(ctx.engine)
     table = frozen.load_snapshot(ctx.engine, ctx.workspace, snapshot)
     learnt = training_groups(ctx, champion)
     with ctx.engine.connect() as connection:

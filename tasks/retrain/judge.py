@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 
 from models.judging.verdict import GatePolicy, Verdict
-from models.registry import versions
+from models.registry import releases, versions
 from tasks.context import Context, open_context
 from tasks.report.artifacts import publish_verdict
 from tasks.report.verdict_view import Pair, verdict_lines, verdict_markdown
@@ -32,7 +32,7 @@ def judge(
     is not judged anew when an old run is repeated.
     """
     ctx = open_context()
-    past = versions.releasing_verdict(ctx.engine, challenger)
+    past = releases.releasing_verdict(ctx.engine, challenger)
     if past is not None:
         print(f"{challenger} was released already ({past}); a person may do so again")
         return past

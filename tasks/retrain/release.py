@@ -3,7 +3,7 @@
 from prefect import task
 
 from models.judging.verdict import Outcome
-from models.registry import versions
+from models.registry import releases, versions
 from models.watching.alerts import Alert, Kind
 from tasks.context import open_context
 from tasks.retries import is_transient_error
@@ -24,11 +24,11 @@ def release_winner(verdict_id: str) -> str | None:
     if verdict.outcome != Outcome.PROMOTE:
         print(f"{verdict.challenger} is not released: {verdict.outcome}")
         return None
-    current = versions.current_release(ctx.engine)
-    if versions.releasing_verdict(ctx.engine, verdict.challenger) is not None:
+    current = releases.current_release(ctx.engine)
+    if releases.releasing_verdict(ctx.engine, verdict.challenger) is not None:
         in_service = current is not None and current.champion == verdict.challenger
         return str(verdict.challenger) if in_service else None
-    versions.release(
+    releases.release(
         ctx.engine,
         version=verdict.challenger,
         verdict_id=verdict_id,

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from core import journal
 from core.database import now, writing
 from labeling.batches.select import SelectionConfig
-from models.registry import versions
+from models.registry import releases
 from models.registry.halts import HaltPolicy, add_halt
 from models.serving import prediction_store
 from models.watching import decisions, incidents
@@ -52,7 +52,7 @@ def check_window(policy: WatchPolicy) -> str | None:
     and the next one looks at the same traffic.
     """
     ctx = open_context()
-    model = versions.champion(ctx.engine)
+    model = releases.champion(ctx.engine)
     if model is None:
         print("no model is in service: nothing to watch")
         return None

@@ -11,7 +11,8 @@ from core.database import now
 from labeling.ledger.overview import RoundProgress, round_progress, snapshot_names
 from labeling.snapshots.publish import count_changed_labels, newest_snapshot, snapshot_time
 from models.registry.halts import halt_of, last_halt
-from models.registry.versions import champion_of, model_times, release_of, snapshot_of
+from models.registry.releases import champion_of, tenure_of
+from models.registry.versions import model_times, snapshot_of
 from models.watching.decisions import DecisionRecord, last_asking
 from models.watching.incidents import Incident, open_incident_of
 from models.watching.ladder import Standing, Step
@@ -38,7 +39,7 @@ def load_circumstances(
     progress = None
     if asking is not None and asking.answered_by is not None:
         progress = round_progress(connection, asking.answered_by)
-    release = release_of(connection)
+    release = tenure_of(connection)
     retrained = _knows(connection, model, asking, progress)
     halted = halt_of(connection) is not None
     last, lifted = last_halt(connection), None

@@ -14,7 +14,8 @@ from models.judging.verdict import Outcome, Verdict
 from models.network.network import Network, NetworkConfig, build
 from models.registry.model_card import ModelCard
 from models.registry.model_store import save_model
-from models.registry.versions import champion, current_release, record_verdict, release
+from models.registry.releases import champion, current_release, release
+from models.registry.versions import record_verdict
 from models.scoring.predict import Predictions, predict
 
 CLASSES = ("cat", "dog", "eel")

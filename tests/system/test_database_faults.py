@@ -33,7 +33,7 @@ from labeling.ledger.tables import watermarks
 from labeling.snapshots.publish import SnapshotConfig
 from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
-from models.registry import versions
+from models.registry import releases, versions
 from models.serving.segments import SegmentWriter
 from models.training.train import TrainConfig
 from models.watching.signals import WatchPolicy
@@ -121,7 +121,7 @@ class Play:
             self._write_labels()
 
     def _serve(self) -> None:
-        version = versions.champion(open_context().engine)
+        version = releases.champion(open_context().engine)
         assert version
         writer = SegmentWriter(self.workspace.traffic)
         for number in range(20):

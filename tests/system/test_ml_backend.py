@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from core.workspace import Workspace
 from labeling.studio import client as exchange
 from labeling.studio.ml_backend import connect_backend
-from models.registry.versions import champion
+from models.registry.releases import champion
 from models.serving.prediction_store import drain
 from tasks.demo import servers
 from tasks.demo.servers import LabelStudioServer

@@ -22,7 +22,8 @@ import pytest
 from core.database import connect, writing
 from core.workspace import Workspace
 from models.judging.verdict import Outcome, Verdict
-from models.registry.versions import champion, record_verdict
+from models.registry.releases import champion
+from models.registry.versions import record_verdict
 from models.watching.decisions import Evaluation, record_evaluation
 from models.watching.incidents import open_incident
 from models.watching.signals import Action

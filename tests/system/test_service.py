@@ -27,7 +27,7 @@ from core.database import connect, upgrade
 from core.workspace import Workspace
 from models.registry.bento import package
 from models.registry.model_store import load_model
-from models.registry.versions import Superseded, current_release
+from models.registry.releases import Superseded, current_release
 from models.serving.endpoints import ENDPOINTS
 from models.serving.prediction_store import (
     drain,

@@ -14,7 +14,8 @@ from core.workspace import Workspace, init_workspace
 from labeling import simulation
 from labeling.audit.membership import set_key
 from labeling.ledger.tables import answers, assignments, audit, labels, rounds, samples, snapshots
-from models.registry.versions import models, releases, verdicts
+from models.registry.releases import releases
+from models.registry.versions import models, verdicts
 from tasks.demo import digits
 
 PEOPLE = [simulation.Annotator("ada", 0.05), simulation.Annotator("ben", 0.05)]

@@ -24,7 +24,7 @@ from models.judging.duel import DuelPlan, Stratum
 from models.judging.duel_record import DuelRecord
 from models.judging.evidence import Mode
 from models.judging.verdict import GatePolicy
-from models.registry import versions
+from models.registry import releases
 from models.registry.versions import models
 from tasks.context import Context, open_context
 from tests.labeling.databases import make_engine
@@ -83,7 +83,7 @@ def model_row(version: str) -> dict[str, object]:
 
 def put_by_hand(engine: Engine, version: str, *, expected: int) -> None:
     """Put a version into service as a person does."""
-    versions.release(
+    releases.release(
         engine, version=version, verdict_id=None, who="ann", why="a test", expected=expected,
         override=True,
     )  # fmt: skip

@@ -6,7 +6,8 @@ import pytest
 from core import journal
 from core.database import now, writing
 from models.registry.overview import Accuracy, registry_overview
-from models.registry.versions import models, releases, verdicts
+from models.registry.releases import releases
+from models.registry.versions import models, verdicts
 from tests.labeling.databases import make_engine
 
 GATE = {

@@ -11,7 +11,7 @@ from core.database import connect
 from core.image_statistics import unpacked
 from core.workspace import load_workspace
 from models.registry.halts import HaltPolicy, halt_service, resume_service
-from models.registry.versions import current_release, release
+from models.registry.releases import current_release, release
 from models.serving import decoders, service
 from models.serving.answer_cache import OVERHEAD, AnswerCache, Computed, Maker
 from models.serving.prediction_store import drain, find_prediction

@@ -20,7 +20,7 @@ from core.database import connect
 from core.http_access import RateLimit
 from core.workspace import Workspace, load_workspace
 from models.kinds import KINDS
-from models.registry.versions import champion
+from models.registry.releases import champion
 from models.serving import batcher, label_studio, service
 from models.serving.label_studio import Backend, is_blind
 from models.serving.prediction_store import drain

@@ -25,7 +25,7 @@ from core.images import InspectedImage, decode_inspected, inspect_image
 from core.workspace import Workspace, load_workspace
 from models.network.images import prepare
 from models.registry.model_store import entry, load_model
-from models.registry.versions import champion
+from models.registry.releases import champion
 from models.scoring.predict import predict
 from models.serving import batcher, decoders, release_follower, requests, service
 from models.serving.batcher import Inference, Unavailable
@@ -437,7 +437,7 @@ def test_a_damaged_new_champion_is_not_served_and_named(
     weights.write_bytes(whole)
     assert look(client)["model"] == old  # it is not hashed anew every second
     monkeypatch.setattr(release_follower, "RETRY_SECONDS", 0.0)
-    service.app.state.hone._follower._failed = (0, 0.0)
+    service.app.state.hone._follower._failed.clear()
     found = look(client)
     assert (found["model"], found["problem"]) == (newer, None)
 

@@ -23,7 +23,7 @@ from labeling.ledger import duels, rounds
 from labeling.ledger.tables import duel_samples
 from models.judging.duel_record import DuelRecord
 from models.judging.verdict import GatePolicy
-from models.registry import versions
+from models.registry import releases, versions
 from tasks.collect import duels as collecting
 from tasks.collect.fetch import fetch_answers
 from tasks.collect.settle import settle_answers
@@ -105,7 +105,7 @@ def test_a_better_challenger_is_promoted_released_and_packaged_once(
     assert verdict.metrics["duel"]["populations"]["pool"]["counts"]["wins"] == 24
     duel = newest(ctx)
     assert (duel.outcome, duel.verdict_id) == ("PROMOTE", verdict_id)
-    assert versions.champion(ctx.engine) == CHALLENGER
+    assert releases.champion(ctx.engine) == CHALLENGER
     assert packaged == [CHALLENGER]
     assert advance() is None
     assert packaged == [CHALLENGER]
@@ -122,7 +122,7 @@ def test_a_worse_challenger_is_rejected_before_all_is_asked(
     with ctx.engine.connect() as connection:
         samples = duels.load_duel_samples(connection, "duel-0001")
     assert samples["round_id"].notna().sum() == 25
-    assert (versions.champion(ctx.engine), packaged) == (CHAMPION, [])
+    assert (releases.champion(ctx.engine), packaged) == (CHAMPION, [])
 
 
 def test_a_duel_whose_disagreements_are_used_up_is_held(
@@ -170,7 +170,7 @@ def test_a_person_releases_what_a_duel_promotes_where_that_was_asked_for(
     ctx = make_duel_workspace(tmp_path, monkeypatch, pool="+" * 24)
     begin_duel(ctx, "+" * 24, approval="person")
     assert versions.find_verdict(ctx.engine, play()).outcome == "PROMOTE"
-    assert (versions.champion(ctx.engine), packaged) == (CHAMPION, [])
+    assert (releases.champion(ctx.engine), packaged) == (CHAMPION, [])
 
 
 def test_a_champion_that_was_retired_in_the_middle_ends_the_duel_without_an_outcome(
@@ -188,7 +188,7 @@ def test_a_champion_that_was_retired_in_the_middle_ends_the_duel_without_an_outc
     assert verdict.reasons[0] == (
         f"{CHAMPION} was retired during the duel; {OTHER} is in service now"
     )
-    assert versions.champion(ctx.engine) == OTHER
+    assert releases.champion(ctx.engine) == OTHER
     assert [one.what for one in check() if one.promise == "I11"] == []
 
 
@@ -206,7 +206,7 @@ def test_a_promotion_that_came_too_late_is_said_and_not_tried_again(
     assert "duel-0001 is not released" in capsys.readouterr().out
     with ctx.engine.connect() as connection:
         assert open_intents(connection, collecting.RELEASE) == {}
-    assert versions.champion(ctx.engine) == OTHER
+    assert releases.champion(ctx.engine) == OTHER
 
 
 def test_answers_that_differ_are_no_evidence_and_the_duel_goes_on(
@@ -320,7 +320,7 @@ def test_a_duel_that_is_killed_anywhere_ends_as_if_it_had_not_been(
     assert kills > 3
     duel = newest(ctx)
     assert duel.verdict_id == wanted.verdict_id
-    assert versions.champion(ctx.engine) == CHALLENGER
+    assert releases.champion(ctx.engine) == CHALLENGER
     with ctx.engine.connect() as connection:
         assert open_intents(connection, collecting.RELEASE) == {}
         assert rounds.unsent_rounds(connection) == []

@@ -28,7 +28,8 @@ from labeling.ledger.tables import (
 from labeling.ledger.watermarks import save_watermark
 from labeling.strategies.pool import Pool
 from models.kinds import KINDS
-from models.registry.versions import models, releases
+from models.registry.releases import releases
+from models.registry.versions import models
 from tasks.context import Context
 from tasks.label import choose
 from tasks.label.score_pool import PoolPredictions

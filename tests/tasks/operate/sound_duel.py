@@ -10,7 +10,7 @@ from core.database import now, writing
 from core.locks import only_writer
 from labeling.ledger import duels
 from labeling.ledger.tables import duel_samples
-from models.registry import versions
+from models.registry import releases, versions
 from tests.models.saved_models import CLASSES
 from tests.tasks.duels import record_of
 
@@ -20,7 +20,7 @@ def add_ended_duel(engine: Engine) -> str:
 
     The one model there is plays both parts.
     """
-    model = str(versions.champion(engine))
+    model = str(releases.champion(engine))
     record = replace(
         record_of("+", champion=model, challenger=model),
         champion_classes=CLASSES,

@@ -23,7 +23,7 @@ from core.git import git
 from core.locks import only_writer
 from labeling.snapshots.publish import cut_snapshot
 from labeling.snapshots.table import SnapshotConfig
-from models.registry.versions import champion, release
+from models.registry.releases import champion, release
 from models.serving.feedback_records import Feedback, record_of
 from models.serving.prediction_store import segments
 from models.serving.segments import SegmentWriter

@@ -17,7 +17,7 @@ from models.judging.criterion import Criterion, Status
 from models.judging.gate import conclude
 from models.judging.gate_evidence import Evidence, Judged
 from models.judging.verdict import GatePolicy
-from models.registry.versions import champion
+from models.registry.releases import champion
 from models.serving.segments import SegmentWriter, Served
 from models.serving.shadow_records import FOLDER, ShadowAnswer, ShadowRecord, record_of
 from tasks.context import Context, open_context

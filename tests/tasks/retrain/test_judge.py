@@ -18,7 +18,7 @@ from labeling.snapshots.table import SnapshotConfig
 from models.judging.gate_evidence import Evidence
 from models.judging.verdict import GatePolicy, stored_verdict
 from models.network.network import NetworkConfig, build
-from models.registry import versions
+from models.registry import releases, versions
 from models.registry.model_store import save_model
 from models.registry.overview import registry_overview
 from models.scoring.predict import predict_table
@@ -76,8 +76,8 @@ def save(ctx: Context, snapshot: str, seed: int, classes: tuple[str, ...] = ("ca
 
 def put_in_service(ctx: Context, version: str) -> None:
     """Release it by hand."""
-    current = versions.current_release(ctx.engine)
-    versions.release(
+    current = releases.current_release(ctx.engine)
+    releases.release(
         ctx.engine, version=version, verdict_id=None, who="Ada", why="a test", override=True,
         expected=current.number if current else 0,
     )  # fmt: skip

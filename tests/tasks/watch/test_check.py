@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from core.database import now, writing
-from models.registry import versions
+from models.registry import releases
 from models.registry.halts import current_halt
 from models.serving.prediction_store import predictions
 from models.watching import decisions, incidents
@@ -36,7 +36,7 @@ def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
 
 
 def champion(ctx: Context) -> str:
-    version = versions.champion(ctx.engine)
+    version = releases.champion(ctx.engine)
     assert version is not None
     return version
 

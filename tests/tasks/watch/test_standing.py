@@ -7,7 +7,7 @@ from sqlalchemy import insert, update
 
 from core.database import now, writing
 from labeling.ledger.tables import assignments, rounds, samples, snapshots
-from models.registry.versions import champion
+from models.registry.releases import champion
 from models.watching.decisions import Evaluation, answer_decision, record_evaluation
 from models.watching.incidents import next_incident, open_incident
 from models.watching.signals import Action

@@ -15,7 +15,7 @@ from core.database import writing
 from core.git import git
 from core.workspace import init_workspace
 from labeling.ledger.tables import labels, sources
-from models.registry.versions import releases
+from models.registry.releases import releases
 from models.serving.prediction_store import predictions
 from models.serving.traffic_history import TrafficSample
 from models.watching.decision_history import PastCheck, PastSignal
