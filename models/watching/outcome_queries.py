@@ -160,6 +160,13 @@ def judged_rows(
     return pd.DataFrame(connection.execute(query).all(), columns=list(JUDGED_COLUMNS))
 
 
+def judged_samples(connection: Connection, model: str, limit: int) -> list[str]:
+    """The images of the newest truths that judge a model, one for each truth."""
+    query = select(truths.c.sample_id).where(truths.c.standing == Standing.JUDGES)
+    newest = query.where(truths.c.model == model).order_by(truths.c.number.desc())
+    return list(connection.scalars(newest.limit(limit)))
+
+
 def last_number(connection: Connection) -> int:
     """The number of the truth that came or changed last; 0 before the first."""
     return connection.scalar(select(func.max(truths.c.number))) or 0

@@ -4,8 +4,10 @@ Pure: a count is the number of predictions of one class whose truth is another o
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -38,26 +40,32 @@ class Performance:
     classes: tuple[ClassPerformance, ...]
 
 
-def performance(counts: Mapping[Cell, int], *, alpha: float = ALPHA) -> Performance | None:
-    """The figures that follow from the counts; None where there are none."""
+def performance(
+    counts: Mapping[Cell, int], *, alpha: float = ALPHA, distinct: float = 1.0
+) -> Performance | None:
+    """The figures that follow from the counts; None where there are none.
+
+    Rows about one scene say one thing: `distinct` is the share of the rows that intervals count.
+    """
     names = sorted({name for cell, rows in counts.items() if rows for name in cell})
     if not names:
         return None
     matrix = confusion(counts, names)
     rows, right = int(matrix.sum()), np.diag(matrix)
+    share = partial(_share, alpha=alpha, distinct=distinct)
     answered, true = matrix.sum(axis=1), matrix.sum(axis=0)
     of_classes = tuple(
         ClassPerformance(
             name,
             int(true[at]),
-            precision=_share(right[at], answered[at], alpha),
-            recall=_share(right[at], true[at], alpha),
-            f1=_f1(right[at], answered[at] + true[at] - right[at], alpha),
-            false_positive_rate=_share(answered[at] - right[at], rows - true[at], alpha),
+            precision=share(right[at], answered[at]),
+            recall=share(right[at], true[at]),
+            f1=_f1(share(right[at], answered[at] + true[at] - right[at])),
+            false_positive_rate=share(answered[at] - right[at], rows - true[at]),
         )
         for at, name in enumerate(names)
     )
-    accuracy = _share(right.sum(), rows, alpha)
+    accuracy = share(right.sum(), rows)
     f1 = _mean([one.f1 for one in of_classes if one.f1], rows, factor=_dependence(matrix))
     assert accuracy is not None and f1 is not None
     rates = [one.false_positive_rate for one in of_classes if one.false_positive_rate]
@@ -74,20 +82,25 @@ def confusion(counts: Mapping[Cell, int], names: Sequence[str]) -> np.ndarray:
     return matrix
 
 
-def _share(successes: float, rows: float, alpha: float) -> Interval | None:
+def distinct_share(groups: Sequence[str]) -> float:
+    """The share of rows that say something of their own, by the group that each is of (Kish)."""
+    sizes = list(Counter(groups).values())
+    return sum(sizes) / sum(size**2 for size in sizes) if sizes else 1.0
+
+
+def _share(successes: float, rows: float, *, alpha: float, distinct: float) -> Interval | None:
     if not rows:
         return None
     share = float(successes) / float(rows)
-    low, high = share_bounds(share, float(rows), alpha)
+    low, high = share_bounds(share, max(float(rows) * distinct, 1.0), alpha)
     return Interval(share, min(low, share), max(high, share), int(rows))
 
 
-def _f1(right: float, either: float, alpha: float) -> Interval | None:
-    """F1 of a class from its rows: those that are of it, or were answered with it.
+def _f1(share: Interval | None) -> Interval | None:
+    """F1 of a class from the share of rows that are of it and were answered with it.
 
-    The share that are both is a share of rows, with such an interval; F1 rises with it.
+    Of those that are the one or the other. F1 rises with it.
     """
-    share = _share(right, either, alpha)
     if share is None:
         return None
     value, low, high = (2 * one / (1 + one) for one in (share.value, share.low, share.high))

@@ -26,6 +26,7 @@ from models.watching.performance import Cell, performance
 from models.watching.signals import Signal
 from tasks.context import Context
 from tasks.operate.status import Status, load_status
+from tasks.scenes import share_of_scenes
 
 HOURS = 24  # with a truth, from which accuracy is shown
 SECONDS = 10.0  # that a reading is good for, however many ask
@@ -202,8 +203,10 @@ def _outcomes(ctx: Context, status: Status) -> Iterator[Reading]:
     with ctx.engine.connect() as connection:
         counts = outcome_counts(connection)
         hours: Mapping[str, Mapping[Cell, int]] = {}
+        distinct = 1.0
         if status.champion is not None:
             hours = counts_by_period(connection, status.champion, "hour", last=HOURS)
+            distinct = share_of_scenes(connection, status.champion)
     for standing in fields(counts):
         meaning = "Predictions with a truth, by what it is used for."
         number = getattr(counts, standing.name)
@@ -211,7 +214,7 @@ def _outcomes(ctx: Context, status: Status) -> Iterator[Reading]:
     summed: Counter[Cell] = Counter()
     for cells in hours.values():
         summed.update(cells)
-    measured = performance(summed)
+    measured = performance(summed, distinct=distinct)
     if measured is None:
         return
     yield Reading(

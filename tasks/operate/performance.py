@@ -11,8 +11,9 @@ from models.registry.releases import champion
 from models.registry.versions import find_model
 from models.watching import outcome_queries as queries
 from models.watching.outcome_queries import OutcomeCounts
-from models.watching.performance import ClassPerformance, Performance, performance
+from models.watching.performance import Cell, ClassPerformance, Performance, performance
 from tasks.report.console import NOTHING, Row, print_line, print_table
+from tasks.scenes import share_of_scenes
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class PerformanceReport:
     whole: Performance | None
     periods: dict[str, Performance]  # by name, oldest first
     slices: dict[str, Performance]  # by source of the images, those with the most truths
+    distinct: float = 1.0  # the share of the rows that intervals count: near-duplicates are one
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON has them."""
@@ -41,13 +43,19 @@ def load_performance(
             return PerformanceReport(None, counts, None, {}, {})
         by_period = queries.counts_by_period(connection, version, period, last=last)
         by_slice = queries.counts_by_slice(connection, version)
-        whole = performance(queries.judged_counts(connection, version))
+        distinct = share_of_scenes(connection, version)
+        counted = queries.judged_counts(connection, version)
+
+    def figures(cells: dict[Cell, int]) -> Performance | None:
+        return performance(cells, distinct=distinct)
+
     return PerformanceReport(
         version,
         counts,
-        whole,
-        {name: made for name, cells in by_period.items() if (made := performance(cells))},
-        {name: made for name, cells in by_slice.items() if (made := performance(cells))},
+        figures(counted),
+        {name: made for name, cells in by_period.items() if (made := figures(cells))},
+        {name: made for name, cells in by_slice.items() if (made := figures(cells))},
+        distinct,
     )
 
 
@@ -60,6 +68,10 @@ def show_performance(report: PerformanceReport, console: Console | None = None) 
         print_line(screen, f"{model}: no truth judges it yet; `hone feedback FILE` takes truths in")
         return
     print_line(screen, f"{report.model} on served images whose truth was confirmed:")
+    if report.distinct < 1:
+        scenes = max(round(report.whole.rows * report.distinct), 1)
+        print_line(screen, f"Near-duplicates among them say one thing: intervals count {scenes:,} "
+                           f"of {report.whole.rows:,} truths")  # fmt: skip
     print_table(screen, "", [_row("all", report.whole)], words=frozenset({"of"}))
     print_table(
         screen,

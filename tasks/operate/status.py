@@ -24,6 +24,7 @@ from models.watching.performance import performance
 from tasks.context import Context, alert_channels
 from tasks.operate.duel_standing import DuelStanding, duel_standing
 from tasks.operate.next_step import NextStep, next_step
+from tasks.scenes import share_of_scenes
 
 if TYPE_CHECKING:
     from tasks.operate.stuck_runs import PrefectOverview
@@ -144,7 +145,8 @@ def _outcomes(connection: Connection, champion: str | None) -> OutcomeStanding |
         return None
     since = (datetime.now(UTC) - timedelta(days=OUTCOME_DAYS)).isoformat()
     cells = outcome_queries.judged_counts(connection, champion, since=since) if champion else {}
-    measured = performance(cells)
+    distinct = share_of_scenes(connection, champion) if champion and cells else 1.0
+    measured = performance(cells, distinct=distinct)
     return OutcomeStanding(counts, measured.accuracy if measured else None, OUTCOME_DAYS)
 
 

@@ -9,6 +9,7 @@ from core.intervals import Interval
 from models.watching.outcome_queries import judged_counts, judged_rows, last_number
 from models.watching.outcome_signals import Judged
 from models.watching.performance import performance
+from tasks.scenes import share_of_scenes
 from tasks.watch.window import groups_of, is_row_of_numbers
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def has_new_truths(connection: Connection, after: int) -> bool:
 
 def accuracy_since(connection: Connection, model: str, since: str) -> Interval | None:
     """The measured accuracy of what was served since; None with too few truths."""
-    measured = performance(judged_counts(connection, model, since=since))
+    distinct = share_of_scenes(connection, model)
+    measured = performance(judged_counts(connection, model, since=since), distinct=distinct)
     if measured is None or measured.rows < MEASURED_FROM:
         return None
     return measured.accuracy

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from models.watching.performance import Performance, performance
+from models.watching.performance import Performance, distinct_share, performance
 
 
 def made(labels: list[str], truths: list[str]) -> Performance:
@@ -64,3 +64,15 @@ def test_the_interval_of_the_mean_f1_holds_and_is_not_idle(accuracy: float, rows
     width = np.mean([one.high - one.low for one in intervals])
     assert covered >= 0.92
     assert width <= 4.5 * np.std([one.value for one in intervals])
+
+
+def test_ten_frames_of_each_scene_are_as_sure_as_the_scenes() -> None:
+    assert distinct_share([]) == 1.0
+    assert distinct_share(["a", "b", "c"]) == 1.0
+    assert distinct_share(["a"] * 10 + ["b"] * 10) == pytest.approx(0.1)
+    scenes = performance({("a", "a"): 16, ("a", "b"): 4})
+    frames = performance({("a", "a"): 160, ("a", "b"): 40}, distinct=0.1)
+    assert scenes is not None and frames is not None
+    assert frames.rows == 200
+    assert frames.accuracy.low == pytest.approx(scenes.accuracy.low)
+    assert frames.f1.high == pytest.approx(scenes.f1.high)

@@ -109,3 +109,20 @@ def test_a_repair_makes_truths_again_and_they_count_as_new(
         assert connection.scalars(select(truths.c.truth)).all() == ["eel"]
         assert outcome_counts(connection).judging == 1
     ctx.engine.dispose()
+
+
+def test_near_duplicates_among_the_truths_are_counted_as_one_and_named(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(engine, *(truth(number, "cat") for number in (10, 11, 12, 13, 20, 21)))
+    apart = report(engine)
+    assert apart.whole is not None
+    assert apart.distinct == 1.0
+    assert "Near-duplicates" not in page(apart)
+    groups = {f"sample {number}": "one scene" for number in (10, 11, 12, 13)}
+    monkeypatch.setattr("tasks.scenes.groups_of", lambda *_: groups)
+    together = report(engine)
+    assert together.whole is not None
+    assert together.whole.rows == 6
+    assert together.whole.accuracy.low < apart.whole.accuracy.low - 0.1
+    assert "intervals count 2 of 6 truths" in page(together)
