@@ -126,9 +126,20 @@ def budget(
     least_gain: Annotated[
         float, typer.Option(help="Accuracy that 500 labels must add to be worth asking for.")
     ] = 0.01,
+    labels: Annotated[
+        int | None,
+        typer.Option(min=0, help="Grant so many more labels: a drift asks for none beyond."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Report what the next labels would add and cost, and whether to go on."""
+    """Report what the next labels would add and cost, and whether to go on; or grant labels."""
+    if labels is not None:
+        from tasks.context import open_context
+        from tasks.report.label_budget import grant_labels
+
+        grant_labels(open_context(), labels)
+        typer.echo(f"{labels} more labels may be asked for")
+        return
     from labeling.budget.learning_curve import BudgetPolicy
     from tasks.report.budget import budget_report
     from tasks.report.budget_view import show_budget

@@ -83,6 +83,7 @@ class Standing:
     hours_since_release: float | None = None
     halted: bool = False
     hours_since_resume: float | None = None  # since a person lifted the last halt
+    unpaid: str | None = None  # why a batch of labels cannot be paid for
 
     @property
     def is_open(self) -> bool:
@@ -232,6 +233,8 @@ def _alert(evidence: Evidence, standing: Standing, rules: LadderRules) -> _Rule:
     after = standing.hours_since_release
     if standing.retrained and after is not None and after >= rules.cooldown_hours:
         return rule(True, f"the alarm goes on {after:.0f} h after a model learnt from its answers")
+    if standing.unpaid and standing.hours_since_labels is None:
+        return rule(True, f"nobody can be asked about the drift: {standing.unpaid}")
     waited, limit = standing.hours_since_labels, PATIENCE * rules.cooldown_hours
     unanswered = standing.asked == 0 or standing.answered < standing.asked
     if waited is not None and not (unanswered or standing.retrained) and waited >= 2 * limit:
@@ -260,6 +263,8 @@ def _label(evidence: Evidence, standing: Standing, rules: LadderRules) -> _Rule:
         return rule(False, f"{about}{rules.cooldown_hours:g} h")
     if waited is not None and not standing.retrained:
         return rule(False, _known(standing))
+    if standing.unpaid:
+        return rule(False, standing.unpaid)
     return rule(True, f"{'alarm by decay' if evidence.decay else 'alarm'}, {numbers}")
 
 

@@ -22,7 +22,7 @@ class RetrainFacts:
     snapshot_has_answers: bool = False  # it was cut after the drift's answers came
     changed_labels: int = 0  # since the newest snapshot
     hours_since_training: float | None = None
-    labels_left: int | None = None  # places before annotators; None: not limited
+    unpaid: str | None = None  # why a batch that answers the drift cannot be paid for
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ def _cause(
 def missing_answers(facts: RetrainFacts) -> str | None:
     """What a training on drift waits for: the answers about what drifted, in a snapshot."""
     if facts.round_id is None:
-        full = facts.labels_left == 0
-        return "a place in the annotators' queue" if full else "the round that asks about it"
+        return f"labels: {facts.unpaid}" if facts.unpaid else "the round that asks about it"
     if facts.answered < facts.asked:
         return f"the answers of {facts.round_id}, {facts.answered} of {facts.asked} are there"
     if facts.untrained is None or not facts.snapshot_has_answers:

@@ -21,6 +21,7 @@ from models.watching.ladder import Evidence, LadderRules, Rung, Step, next_rung
 from models.watching.signals import Action, Shift, Signal, WatchPolicy
 from models.watching.triggers import Retraining, retraining
 from tasks.context import open_context
+from tasks.report.label_budget import labels_left
 from tasks.retries import is_transient_error
 from tasks.watch.diagnosis import Diagnosis, diagnose
 from tasks.watch.exemplars import exemplars_of
@@ -62,7 +63,8 @@ def check_window(policy: WatchPolicy) -> str | None:
     try:
         with writing(ctx.engine) as connection:
             _be_first(connection, measured)
-            made = _decide(connection, measured, diagnosis, policy, began)
+            left = labels_left(ctx, connection)
+            made = _decide(connection, measured, diagnosis, policy, began, left)
             decision_id = _record(connection, made)
     except Overtaken as error:
         print(error)
@@ -99,10 +101,11 @@ def _decide(
     diagnosis: Diagnosis,
     policy: WatchPolicy,
     began: float,
+    left: int | None,
 ) -> _Made:
     """The decision on what was measured, by the ladder and the triggers."""
     ladder = measured.before.state.get("ladder", {})
-    around = load_circumstances(connection, measured.model, ladder, policy.cooldown_hours)
+    around = load_circumstances(connection, measured.model, ladder, policy.cooldown_hours, left)
     evidence = evidence_of(measured, diagnosis)
     training = _training(around, evidence, policy)
     rules = LadderRules(policy.cooldown_hours, policy.halt, policy.halt_below)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from core.database import now
+from labeling.batches.select import SelectionConfig
 from labeling.ledger.overview import RoundProgress, round_progress, snapshot_names
 from labeling.snapshots.publish import count_changed_labels, newest_snapshot, snapshot_time
 from models.registry.halts import halt_of, last_halt
@@ -18,6 +19,7 @@ from models.watching.incidents import Incident, open_incident_of
 from models.watching.ladder import Standing, Step
 from models.watching.triggers import RetrainFacts, missing_answers
 from tasks.context import Context
+from tasks.report.label_budget import labels_left
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,16 @@ class Circumstances:
 
 
 def load_circumstances(
-    connection: Connection, model: str, ladder: Mapping[str, Any], cooldown_hours: float
+    connection: Connection,
+    model: str,
+    ladder: Mapping[str, Any],
+    cooldown_hours: float,
+    labels_left: int | None = None,
 ) -> Circumstances:
-    """What is known when a check decides; `ladder` is what the last check left in the state."""
+    """What is known when a check decides; `ladder` is what the last check left in the state.
+
+    `labels_left` is what the label budget has; None: there is no limit.
+    """
     at = now()
     incident = open_incident_of(connection)
     asking = _asking(connection, incident, at, cooldown_hours)
@@ -57,8 +66,18 @@ def load_circumstances(
         hours_since_release=hours_between(release.released_at, at) if release else None,
         halted=halted,
         hours_since_resume=lifted,
+        unpaid=_unpaid(labels_left),
     )
     return Circumstances(incident, standing, _facts(connection, standing, progress, ladder, at))
+
+
+def _unpaid(labels_left: int | None) -> str | None:
+    """Why a batch that answers a drift cannot be paid for; None where it can."""
+    size = SelectionConfig().size
+    if labels_left is None or labels_left >= size:
+        return None
+    left = f"the label budget has {labels_left} left"
+    return f"a batch asks for {size} labels and {left}: `hone budget --labels` grants more"
 
 
 def print_awaited_answers(ctx: Context) -> None:
@@ -68,7 +87,8 @@ def print_awaited_answers(ctx: Context) -> None:
         if model is None:
             return
         hours = ctx.policies.watch.cooldown_hours
-        facts = load_circumstances(connection, model, {}, hours).facts
+        left = labels_left(ctx, connection)
+        facts = load_circumstances(connection, model, {}, hours, left).facts
     awaited = missing_answers(facts) if facts.drift else None
     if awaited is not None:
         print(f"the drift of the traffic is not learnt yet: it waits for {awaited}")
@@ -133,6 +153,7 @@ def _facts(
         round_id=standing.round_id,
         asked=standing.asked,
         answered=standing.answered,
+        unpaid=standing.unpaid,
         untrained=untrained,
         snapshot_has_answers=progress is not None and _has_answers(connection, untrained, progress),
         changed_labels=count_changed_labels(connection),

@@ -81,6 +81,16 @@ def test_an_alarm_of_outcomes_alone_asks_for_labels_and_a_decline_below_it_does_
     assert (made.step, made.asks_for_labels) == (Step.NONE, False)
 
 
+def test_a_batch_that_cannot_be_paid_for_is_no_batch_but_an_alert() -> None:
+    broke = replace(NONE, unpaid="a batch asks for 50 labels and the label budget has 3 left")
+    made = rung(ALARM, broke)
+    assert (made.step, made.asks_for_labels) == (Step.ALERT, False)
+    assert "the label budget has 3 left" in made.why[0]
+    assert any(line.startswith("label: a batch asks for 50") for line in made.why_not)
+    assert rung(ALARM).asks_for_labels
+    assert rung(CALM, broke).step == Step.NONE
+
+
 def test_a_drift_that_is_known_and_being_answered_does_not_ask_again() -> None:
     for standing in (ASKED, ANSWERED, replace(ASKED, hours_since_labels=30.0)):
         made = rung(ALARM, standing)

@@ -50,7 +50,7 @@ def test_an_old_model_is_trained_anew_whatever_the_traffic() -> None:
     ("changes", "waits_for"),
     [
         ({"round_id": None}, "the round that asks about it"),
-        ({"round_id": None, "labels_left": 0}, "a place in the annotators' queue"),
+        ({"round_id": None, "unpaid": "the label budget has 0 left"}, "has 0 left"),
         ({"answered": 12}, "the answers of round-0004, 12 of 50 are there"),
         ({"snapshot_has_answers": False}, "a snapshot with the answers of round-0004"),
         ({"untrained": None}, "a snapshot with the answers of round-0004"),

@@ -22,6 +22,7 @@ from models.watching.signals import Signal, WatchPolicy
 from tasks.context import Context
 from tasks.operate.watch_records import accept_drift
 from tasks.predictions import load_version
+from tasks.report.label_budget import grant_labels
 from tasks.watch import check, reference
 from tests.models.saved_models import CLASSES
 from tests.tasks.watch.test_service_counters import answering
@@ -101,6 +102,19 @@ def test_drift_opens_an_incident_and_asks_for_labels_once(ctx: Context) -> None:
     assert any("the drift is known" in str(one.why) for one in again)
     assert the_incident(ctx).closed_at is None
     assert [one.what for one in the_incident(ctx).events] == ["opened"]
+
+
+def test_a_drift_that_cannot_be_paid_for_says_so(ctx: Context) -> None:
+    grant_labels(ctx, 3)
+    for _ in range(10):
+        made = served(ctx, 100, shift=SHIFTED)
+        if made.step == "alert":
+            break
+    assert (made.action, made.incident_id) == ("none", "incident-0001")
+    assert "the label budget has 3 left" in made.reason
+    grant_labels(ctx, 10_000)
+    again = [served(ctx, 100, shift=SHIFTED).action for _ in range(5)]
+    assert again.count("label-served") == 1
 
 
 def test_an_incident_ends_when_the_traffic_is_calm_again(ctx: Context) -> None:
