@@ -39,12 +39,19 @@ lint: $(VENV)/installed ## Check style and types.
 	$(HERE)/ruff format --check
 	$(HERE)/mypy
 
+# In the image of a bento PyTorch is the build that its processors or GPUs need: each has packages
+# and digests of its own.
+ANY_TORCH := awk '/^[^ ]/ { gpu = /^(cuda-|triton=|nvidia-)/ && !/^nvidia-ml-py/; \
+  torch = /^torch(vision)?=/; if (torch) sub(/ \\$$/, "") } !gpu && !(torch && /^ /)'
+
 # Writes no registry's address. `make lock ARGS=--upgrade` takes the newest versions that fit.
-lock: $(VENV)/installed ## Write both lock files anew from pyproject.toml.
+lock: $(VENV)/installed ## Write the lock files anew from pyproject.toml.
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile pyproject.toml --extra dev --extra docs --quiet \
 	  --universal --python-version 3.11 --generate-hashes --output-file requirements.lock $(ARGS)
 	echo "$(STUDIO)" | UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile - --quiet --no-config \
 	  --universal --python-version 3.11 --generate-hashes --output-file requirements-studio.lock $(ARGS)
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --group serve --constraint requirements.lock --quiet \
+	  --universal --python-version 3.11 --generate-hashes --no-annotate | $(ANY_TORCH) > requirements-serve.lock
 
 clean: ## Remove both environments and what the tools left.
 	rm -rf .venv .venv-studio .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -47,6 +48,7 @@ from tests.models.saved_models import (
     save,
 )
 from tests.models.serving.test_prediction_store import served
+from tests.test_images import lint
 
 pytestmark = pytest.mark.system
 REPOSITORY = Path(__file__).parents[2]
@@ -284,6 +286,31 @@ def is_ready(url: str) -> bool:
         return False
 
 
+CONTAINERIZE = """
+import pathlib, shutil, sys, bentoml
+from bentoml._internal.container import construct_containerfile
+with construct_containerfile(bentoml.get(sys.argv[1])) as (folder, dockerfile):
+    assert pathlib.Path(dockerfile) == pathlib.Path(folder) / "env/docker/Dockerfile"
+    shutil.copytree(folder, sys.argv[2])
+"""
+
+
+def image_folder(workspace: Workspace, tag: str, folder: Path) -> Path:
+    """What `bentoml containerize`, called in /, gives Docker to build an image of."""
+    made = folder / "image"
+    subprocess.run(
+        [sys.executable, "-c", CONTAINERIZE, tag, str(made)],
+        env={**os.environ, "BENTOML_HOME": str(workspace.bento_home)}, cwd="/", check=True,
+    )  # fmt: skip
+    dockerfile = made / "env" / "docker" / "Dockerfile"
+    template = REPOSITORY / "models" / "serving" / "Dockerfile.bento"
+    assert dockerfile.read_text().strip() == template.read_text().strip()
+    assert lint(dockerfile) == ""
+    assert "torch==" in (made / "env" / "python" / "requirements.txt").read_text()
+    assert (made / "models" / tag.replace(":", "/")).is_dir()
+    return made
+
+
 def test_a_bento_serves_its_model_from_another_folder(
     place: tuple[Workspace, Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,8 +321,9 @@ def test_a_bento_serves_its_model_from_another_folder(
     tag = package(workspace, current.champion)
     assert package(workspace, current.champion) == tag
     assert not list(workspace.bento_home.glob(".build-*"))
-    environment = {"BENTOML_HOME": str(workspace.bento_home), "HONE_TRAFFIC": str(tmp_path / "own")}
-    with servers.bentoml(tag, tmp_path, environment) as server:
+    image = image_folder(workspace, tag, tmp_path)
+    environment = {"BENTOML_HOME": str(tmp_path), "HONE_TRAFFIC": str(tmp_path / "own")}
+    with servers.bentoml(image, tmp_path, environment) as server:
         found = status(server.url)
         assert (found["model"], found["release"]) == (current.champion, None)
         expected = load_model(engine, workspace.bento_home, current.champion).sha256

@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from bentoml._internal.bento.build_config import BentoPathSpec
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
 OURS = ("core", "models", "settings")
@@ -109,8 +111,8 @@ def test_the_bento_packs_exactly_what_serving_imports(bentofile: dict[str, Any])
 
 
 def test_the_bento_installs_every_package_that_serving_imports(bentofile: dict[str, Any]) -> None:
-    named = {
-        package.partition(">=")[0].partition("[")[0] for package in bentofile["python"]["packages"]
-    }
+    assert bentofile["python"]["requirements_txt"] == "requirements-serve.lock"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    named = {Requirement(line).name for line in project["dependency-groups"]["serve"]}
     _, imported = closure("models.serving.service")
     assert {DISTRIBUTIONS.get(name, name) for name in imported} - IMPLIED - OPTIONAL <= named
