@@ -1,6 +1,7 @@
 """What the world looks like: addresses, tokens and folders, from the environment and `.env`."""
 
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
@@ -21,6 +22,10 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(default=None, alias="HONE_DATABASE_URL")
     threads: int = Field(default=1, ge=1, alias="HONE_THREADS")
     workers: int = Field(default=2, ge=1, alias="HONE_WORKERS")
+    # What computes served predictions: the fastest of them that agrees with torch, or a named one.
+    runtime: Literal["auto", "torch", "onnxruntime", "openvino"] = Field(
+        default="auto", alias="HONE_RUNTIME"
+    )
     ray: str | None = Field(default=None, alias="HONE_RAY")
     traffic: Path | None = Field(default=None, alias="HONE_TRAFFIC")
     # Below this confidence a served answer is marked for a person: at 0.8 a model that knows what

@@ -77,6 +77,14 @@ class Workspace:
         return self.root / "bento"
 
     @property
+    def runtimes(self) -> Path:
+        """Models as other runtimes take them, and which of these is the fastest on a machine.
+
+        Deleting it loses nothing.
+        """
+        return self.bento_home / "runtimes"
+
+    @property
     def scores(self) -> Path:
         """Predictions, cached so that no sample is scored twice; deleting it loses nothing."""
         return self.root / "scores"

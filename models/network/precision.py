@@ -72,7 +72,7 @@ def choose_precision(
     if asked == "bf16" or device != "cpu":
         return Precision(bf16=True, channels_last=True, device=device)
     candidates = [Precision(channels_last=True)]
-    if _computes_bf16():
+    if computes_bf16():
         candidates += [Precision(bf16=True), Precision(bf16=True, channels_last=True)]
     if steps < 10 * PROBE_STEPS * len(candidates):
         return plain
@@ -97,7 +97,7 @@ def threads_set(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _computes_bf16() -> bool:
+def computes_bf16() -> bool:
     """Whether the processor has bf16 instructions; emulated bf16 is not faster."""
     can = torch.cpu.get_capabilities()
     return bool(can.get("avx512_bf16") or can.get("amx_bf16") or can.get("bf16"))

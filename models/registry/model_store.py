@@ -49,6 +49,7 @@ class LoadedModel:
     card: ModelCard
     reference: "Predictions"  # of rows it did not train on
     reference_ids: tuple[str, ...] = ()  # samples of those rows; older versions stored none
+    folder: Path | None = None  # where its files lie
     runtime: "Runtime | None" = None  # what computes its served predictions; None: eager torch
 
 
@@ -121,7 +122,8 @@ def read_model(folder: Path, version: str, sha256: str) -> LoadedModel:
     weights.setdefault("temperature", torch.ones(()))  # older versions stored none
     network.load_state_dict(weights)
     network.eval()
-    return LoadedModel(version, sha256, network, card, *_unpack(contents["reference.npz"]))
+    rows, ids = _unpack(contents["reference.npz"])
+    return LoadedModel(version, sha256, network, card, rows, ids, folder=folder)
 
 
 def entry(bento_home: Path, version: str) -> Path:

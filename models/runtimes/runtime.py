@@ -7,9 +7,8 @@ import torch
 
 from models.network.network import Network
 from models.network.precision import Precision, threads_set
+from models.runtimes.choice import EAGER
 from models.scoring.predict import Predictions, predict, predict_batch
-
-EAGER = "torch"  # the name of the reference: what every other runtime is compared with
 
 
 class Runtime(Protocol):

@@ -21,6 +21,8 @@ from core.workspace import Workspace, load_workspace
 from models.registry.bentoml_private import configured_host, configured_port
 from models.registry.model_store import LoadedModel, read_model
 from models.registry.releases import champion
+from models.runtimes.background import RuntimeChooser
+from models.runtimes.policy import Policy
 from models.serving import staged_images
 from models.serving.metrics import FOLDER as METRICS
 from models.serving.release_follower import try_out
@@ -30,7 +32,7 @@ from settings import Settings
 TOKEN = "HONE_SERVICE_TOKEN"  # noqa: S105  (the name of a setting)
 METRICS_NAME = "hone-metrics-"  # and the process id of the supervisor
 OF_WORKERS = (  # settings that they need, perhaps from the .env of where the command was given
-    "service_token", "backend_secret", "database_url", "image_bucket", "threads",
+    "service_token", "backend_secret", "database_url", "image_bucket", "threads", "runtime",
     "needs_review_below", "request_pixels", "requests_per_minute",
 )  # fmt: skip
 
@@ -148,6 +150,17 @@ def database_of(settings: Settings, workspace: Workspace) -> str:
 def traffic_of(settings: Settings, workspace: Workspace | None) -> Path:
     """The folder of the segments: the workspace's, from which they are drained, or HONE_TRAFFIC."""
     return workspace.traffic if workspace else settings.traffic or Path("traffic")
+
+
+def runtimes_of(settings: Settings, workspace: Workspace | None) -> RuntimeChooser:
+    """What chooses the runtime of each model: in the workspace, or beside a bento's own traffic."""
+    traffic = traffic_of(settings, workspace)
+    return RuntimeChooser(
+        workspace.runtimes if workspace else traffic / "runtimes",
+        policy=Policy(settings.runtime),
+        threads=settings.threads,
+        traffic=traffic,
+    )
 
 
 def image_reader(settings: Settings, workspace: Workspace | None) -> staged_images.ReadImage:

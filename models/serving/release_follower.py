@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.registry.halts import Halt, current_halt
 from models.registry.model_store import LoadedModel, load_model
 from models.registry.releases import Mode, Release, current_release
+from models.runtimes.background import RuntimeChooser
 from models.scoring.predict import predict
 from models.serving.metrics import ShownModel
 from models.serving.traffic_split import is_canarys
@@ -53,11 +54,19 @@ class ActiveModel:
 class ReleaseFollower:
     """Keeps `active` at the newest release in background threads, from `start` to `stop`."""
 
-    def __init__(self, engine: Engine, bento_home: Path, *, threads: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        bento_home: Path,
+        *,
+        threads: int,
+        runtimes: RuntimeChooser | None = None,
+    ) -> None:
         self.active = ActiveModel(None, problem="not started yet")
         self._engine = engine
         self._bento_home = bento_home
         self._threads = threads
+        self._runtimes = runtimes
         self._changing = threading.Lock()  # of `active`, by one thread at a time
         self._tried = 0  # the release whose models were loaded last, or could not be
         self._failed: dict[str, tuple[float, str]] = {}  # by version: the next try, the cause
@@ -167,7 +176,8 @@ class ReleaseFollower:
             self._failed[version] = (time.monotonic() + RETRY_SECONDS, str(error))
             return None
         self._failed.pop(version, None)
-        return model
+        # Torch answers first, and another runtime once it is chosen and loaded: nothing waits.
+        return self._runtimes.attach(model) if self._runtimes else model
 
     def _is_due(self) -> bool:
         """Whether a model of the active release failed, and is to be tried again."""

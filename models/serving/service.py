@@ -39,6 +39,7 @@ from models.serving.deployment import (
     image_reader,
     plain,
     prepare_to_serve,
+    runtimes_of,
     service_token,
     traffic_of,
     workspace_of,
@@ -166,13 +167,16 @@ class Hone(ClientApi):
         self._follower: ReleaseFollower | None = None
         engine = None
         workspace = workspace_of(settings)
+        self._runtimes = runtimes_of(settings, workspace)
         if workspace is None:
-            bundled = bundled_model(_bento(), settings.threads)
+            bundled = self._runtimes.attach(bundled_model(_bento(), settings.threads))
             self._alone = ActiveModel(bundled)
             ShownModel().show(bundled.version, None, None)
         else:
             engine = connect(database_of(settings, workspace))
-            self._follower = ReleaseFollower(engine, workspace.bento_home, threads=settings.threads)
+            self._follower = ReleaseFollower(
+                engine, workspace.bento_home, threads=settings.threads, runtimes=self._runtimes
+            )
             self._follower.start()
         self._writer = SegmentWriter(traffic_of(settings, workspace))
         self._inference = Inference(
@@ -337,6 +341,7 @@ class Hone(ClientApi):
             "needs_review_below": self._settings.needs_review_below,
             "threads": self._settings.threads,
             "answer_cache": self._inference.cache.status(),
+            "runtime": self._runtimes.status(model),
             "label_studio": self.backend.status(),
             "worker": os.getpid(),
             "uptime_seconds": round(time.monotonic() - self._began, 1),
@@ -356,6 +361,7 @@ class Hone(ClientApi):
         """End the threads after the waiting requests were answered."""
         if self._follower:
             self._follower.stop()
+        self._runtimes.stop()
         self._inference.close()
 
 

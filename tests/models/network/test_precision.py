@@ -19,7 +19,7 @@ def steps_of(
     """
     clock, taken = [0.0], list[Precision]()
     monkeypatch.setattr("models.network.precision.time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr("models.network.precision._computes_bf16", lambda: True)
+    monkeypatch.setattr("models.network.precision.computes_bf16", lambda: True)
 
     def start(network, precision):
         def step(batch):
@@ -59,7 +59,7 @@ def test_auto_does_not_try_when_too_few_steps_follow_to_repay_it(monkeypatch):
 
 def test_bf16_is_not_tried_where_it_would_be_emulated(monkeypatch):
     start, taken = steps_of(FAST_BF16, monkeypatch)
-    monkeypatch.setattr("models.network.precision._computes_bf16", lambda: False)
+    monkeypatch.setattr("models.network.precision.computes_bf16", lambda: False)
     assert choose("auto", start) == Precision(channels_last=True)
     assert not any(precision.bf16 for precision in taken)
 

@@ -36,7 +36,8 @@ IMPLIED = {
     "bentoml", "_bentoml_sdk", "click", "starlette", "pydantic", "pydantic_core",
     "annotated_types", "botocore", "uvicorn", "h11",
 }  # fmt: skip
-OPTIONAL = {"simplejpeg"}  # faster decoding where it is installed
+# Faster decoding, and runtimes, where they are installed; a build adds what was chosen.
+OPTIONAL = {"simplejpeg", "onnx", "onnxruntime", "openvino"}
 
 
 def is_type_checking(node: ast.AST) -> bool:
