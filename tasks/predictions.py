@@ -31,6 +31,21 @@ def load_version(ctx: Context, version: str) -> "LoadedModel":
     return load_model(ctx.engine, ctx.workspace.bento_home, version)
 
 
+def load_served(ctx: Context, version: str) -> "LoadedModel":
+    """A model version that predicts with the runtime which serves it on this machine."""
+    from models.runtimes.loading import served_as_chosen
+    from models.runtimes.policy import Policy
+
+    loaded = load_version(ctx, version)
+    runtime = served_as_chosen(
+        loaded,
+        ctx.workspace.runtimes,
+        policy=Policy(ctx.settings.runtime),
+        threads=ctx.settings.threads,
+    )
+    return replace(loaded, runtime=runtime)
+
+
 def predict_with(
     ctx: Context,
     version: str,
@@ -40,12 +55,12 @@ def predict_with(
 ) -> "tuple[LoadedModel, Predictions]":
     """The model and its predictions for `rows`, in their order.
 
-    The network runs once for each row: not for rows whose predictions were stored with the model,
-    and not for those of an earlier call.
+    They are those of the runtime that serves the model. Each row is computed once: not again in a
+    later call, and where torch serves the model not for rows whose predictions are stored with it.
     """
     from models.scoring.stored import predict_missing
 
-    loaded = load_version(ctx, version)
+    loaded = load_served(ctx, version)
     with exact_cache(ctx, loaded) as cache:
         predictions = predict_missing(
             loaded,
@@ -60,15 +75,20 @@ def predict_with(
 
 @contextmanager
 def exact_cache(ctx: Context, loaded: "LoadedModel") -> "Iterator[ScoreCache]":
-    """The cache of the model's predictions in fp32; an empty one while another process has it."""
+    """The cache of the predictions of the model and its runtime, in fp32 where that is torch.
+
+    An empty one while another process has it.
+    """
     from models.scoring.score_pool import cache_for
 
+    runtime = loaded.runtime.key if loaded.runtime else ""
     folder = ctx.workspace.scores / f"{loaded.version.replace(':', '-')}{EXACT}"
     with ExitStack() as stack:
         try:
-            cache = cache_for(loaded.network, folder)
+            cache = cache_for(loaded.network, folder, runtime=runtime)
         except LockBusy:
-            cache = cache_for(loaded.network, Path(stack.enter_context(TemporaryDirectory())))
+            empty = Path(stack.enter_context(TemporaryDirectory()))
+            cache = cache_for(loaded.network, empty, runtime=runtime)
         yield stack.enter_context(cache)
 
 
@@ -121,6 +141,8 @@ def _predict_received(ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame) -
     images = [
         prepare(decode_image(clean_image(one).content), loaded.card.image_size) for one in received
     ]
+    if loaded.runtime is not None:
+        return loaded.runtime.predict(torch.stack(images))
     return predict(
         loaded.network, torch.stack(images), threads=ctx.settings.threads, name=loaded.version
     )

@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from core.access import close_to_others
 from core.child_environment import environment_without_secrets
@@ -23,8 +24,12 @@ CONTENTS = "hone-contents.json"  # in a bento: the SHA-256 of each of its files
 QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1"}
 
 
-def package(workspace: Workspace, version: str) -> str:
+def package(
+    workspace: Workspace, version: str, packages: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Build the bento of `version` in the workspace's BentoML home; return its tag.
+
+    `packages` are those of the runtime that serves it, with their versions.
 
     Idempotent: the tag is that of the model, and an existing bento is not built again. A kill
     leaves no partial bento: it is built in a temporary home and renamed. `bentoml serve TAG` serves
@@ -38,7 +43,7 @@ def package(workspace: Workspace, version: str) -> str:
     bento = workspace.bento_home / "bentos" / NAME / number
     with _build_lock(workspace.bento_home):
         if not bento.is_dir():
-            _build(workspace, version, number, bento)
+            _build(workspace, version, number, bento, packages)
         write_atomically(bento.parent / "latest", number.encode())
     return version
 
@@ -53,11 +58,15 @@ def _build_lock(home: Path) -> Iterator[None]:
         yield
 
 
-def _build(workspace: Workspace, version: str, number: str, bento: Path) -> None:
+def _build(
+    workspace: Workspace, version: str, number: str, bento: Path, packages: Mapping[str, str]
+) -> None:
     """Run `bentoml build` in a temporary home that shares the models, and move the result."""
     with tempfile.TemporaryDirectory(prefix=STAGING, dir=workspace.bento_home) as staging:
         (Path(staging) / "models").symlink_to(workspace.bento_home / "models")
         arguments = ["build", "--version", number, "--arg", f"model={version}"]
+        if packages:
+            arguments += ["--bentofile", str(_bentofile_with(packages, Path(staging)))]
         done = subprocess.run(
             [sys.executable, "-m", "bentoml", *arguments],
             cwd=CODE,  # it refuses a bentofile elsewhere
@@ -77,6 +86,17 @@ def _build(workspace: Workspace, version: str, number: str, bento: Path) -> None
         bento.parent.mkdir(parents=True, exist_ok=True)
         built.rename(bento)
         sync_path(bento.parent)
+
+
+def _bentofile_with(packages: Mapping[str, str], folder: Path) -> Path:
+    """A copy of bentofile.yaml in the folder that installs these packages, too."""
+    import yaml
+
+    described = yaml.safe_load((CODE / "bentofile.yaml").read_text(encoding="utf-8"))
+    described["python"]["packages"] += [f"{name}=={number}" for name, number in packages.items()]
+    path = folder / "bentofile.yaml"
+    path.write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
+    return path
 
 
 def write_contents(bento: Path) -> None:

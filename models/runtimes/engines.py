@@ -21,7 +21,7 @@ class OnnxRuntime:
     def __init__(self, name: str, path: Path, *, threads: int) -> None:
         import onnxruntime
 
-        self.name = name
+        self.name = self.key = name
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -47,7 +47,7 @@ class OpenVino:
     def __init__(self, name: str, path: Path, *, precision: str, threads: int) -> None:
         import openvino
 
-        self.name = name
+        self.name = self.key = name
         settings = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,

@@ -14,7 +14,13 @@ from models.scoring.predict import Predictions, predict, predict_batch
 class Runtime(Protocol):
     """Computes the predictions of one model; several threads may use it at once."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name that is shown."""
+
+    @property
+    def key(self) -> str:
+        """What tells its predictions from those of other runtimes; empty for the reference."""
 
     def predict(self, images: torch.Tensor) -> Predictions:
         """The predictions for uint8 images [n, 3, s, s]: outputs, temperature and all, and
@@ -28,7 +34,7 @@ class Torch:
     """Eager torch in fp32: the reference."""
 
     def __init__(self, network: Network, *, threads: int, version: str = "the model") -> None:
-        self.name = EAGER
+        self.name, self.key = EAGER, ""
         self._network, self._threads, self._version = network, threads, version
 
     def predict(self, images: torch.Tensor) -> Predictions:
@@ -40,7 +46,7 @@ class TorchVariant:
     """Torch with another memory layout or number format, on a copy of the network."""
 
     def __init__(self, name: str, network: Network, precision: Precision, *, threads: int) -> None:
-        self.name = name
+        self.name = self.key = name
         self._precision, self._threads = precision, threads
         self._network = copy.deepcopy(network)
         precision.place(self._network).eval()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 
 from models.runtimes.choice import Choice
+from models.runtimes.machine import fingerprint
 from models.runtimes.runtime import Runtime
 from models.scoring.predict import Predictions
 
@@ -32,6 +33,14 @@ class ServedRuntime:
         """The names of the runtimes that answer."""
         names = dict.fromkeys(runtime.name for _, runtime in sorted(self._chosen.items()))
         return " and ".join(names) or self._eager.name
+
+    @property
+    def key(self) -> str:
+        """What computes each size of batch, and on what: the last digits depend on it."""
+        if not self._chosen or self.choice is None:
+            return self._eager.key
+        sizes = {size: runtime.name for size, runtime in sorted(self._chosen.items())}
+        return f"{sizes} on {fingerprint(self.choice.machine)}"
 
     def use(self, chosen: Mapping[int, Runtime], choice: Choice) -> None:
         """Answer with these from the next batch on."""

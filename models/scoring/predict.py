@@ -14,13 +14,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from models.network.images import open_images
+from models.network.images import Images, open_images
 from models.network.network import Network
 from models.network.precision import Precision, choose_precision, threads_set
 
 BATCH = 256  # images; larger ones were no faster and need more memory
 PIXELS_AT_ONCE = 2**24  # fewer images of large sizes: activations are what fills the memory
 TRIES = 3  # of each size of a batch, until the best is known; the first is slow for all
+
+
+Compute = Callable[[torch.Tensor], "Predictions"]  # of uint8 images [n, 3, s, s]
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,11 @@ def predictions(
     threads: int = 1,
     device: str | None = None,
     name: str = "the model",
+    compute: Compute | None = None,
 ) -> Iterator[Predictions]:
     """The predictions for the images of `table`, batch by batch in its order.
+
+    `compute` takes the place of the network: the runtime that serves the model.
 
     While `threads` batches go through the network, one thread each, others are decoded: no thread
     ever waits for another inside a batch. Memory holds a few batches, however many the rows.
@@ -160,31 +166,39 @@ def predictions(
         return
     size = max(1, min(BATCH, PIXELS_AT_ONCE // image_size**2 // threads))
     with threads_set(1):
-        tried = images.decode(np.arange(len(images))[: max(1, size // 8)])
-        chosen = choose_precision(
-            precision,
-            network,
-            tried,
-            start=_started,
-            steps=len(images) // len(tried),
-            device=device,
-        )
-        chosen.place(network).eval()
-        pace = _Pace(size, fixed=precision != "auto" or chosen.device != "cpu")
+        is_fixed = compute is not None
+        if compute is None:
+            compute, is_fixed = _fastest(network, images, size, precision, device)
+        pace = _Pace(size, fixed=is_fixed)
         room = threading.BoundedSemaphore(threads)
 
         def predicted(rows: np.ndarray) -> Predictions:
             batch = images.decode(rows)
-            if not chosen.channels_last:
-                batch = batch.contiguous()
             with room, pace.measured(len(rows)):
-                return _predict(network, chosen.put(batch), chosen)
+                return compute(batch)
 
         done = 0
         for part in _ahead(predicted, pace.parts(len(images)), threads + 1):
             refuse_broken(name, part, done)
             done += len(part)
             yield part
+
+
+def _fastest(
+    network: Network, images: Images, size: int, precision: str, device: str | None
+) -> tuple[Compute, bool]:
+    """What predicts a batch in the chosen precision, and whether all batches are of one size."""
+    tried = images.decode(np.arange(len(images))[: max(1, size // 8)])
+    steps = len(images) // len(tried)
+    chosen = choose_precision(precision, network, tried, start=_started, steps=steps, device=device)
+    chosen.place(network).eval()
+
+    def compute(batch: torch.Tensor) -> Predictions:
+        if not chosen.channels_last:
+            batch = batch.contiguous()
+        return _predict(network, chosen.put(batch), chosen)
+
+    return compute, precision != "auto" or chosen.device != "cpu"
 
 
 class _Pace:

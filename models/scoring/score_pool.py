@@ -12,7 +12,7 @@ import pandas as pd
 
 from models.network.network import Network
 from models.scoring.cache import ScoreCache, open_cache
-from models.scoring.predict import Predictions, predictions
+from models.scoring.predict import Compute, Predictions, predictions
 
 BLOCK = 2**24  # bytes of scores in one write, or what came in so many seconds: more than that
 BLOCK_SECONDS = 3.0  # a kill does not cost, and the disk is not waited for more often
@@ -26,9 +26,12 @@ class ScoredTable(Predictions):
     new: int  # rows that had to be scored
 
 
-def cache_for(network: Network, folder: Path) -> ScoreCache:
-    """The cache in `folder` of this very network's predictions; of any other it is begun anew."""
-    digest = hashlib.sha256()
+def cache_for(network: Network, folder: Path, *, runtime: str = "") -> ScoreCache:
+    """The cache in `folder` of this very network's predictions; of any other it is begun anew.
+
+    `runtime` tells what computed them, if not torch: its predictions are others in the last digits.
+    """
+    digest = hashlib.sha256(runtime.encode())
     for name, part in network.state_dict().items():
         if name == "temperature" and part == 1:
             continue  # as for models from before there was one: their scores stay valid
@@ -51,8 +54,11 @@ def score_table(
     device: str | None = None,
     name: str = "the model",
     on_progress: Callable[[int, int], None] | None = None,
+    compute: Compute | None = None,
 ) -> ScoredTable:
     """The predictions for the rows of `table`, in its order; rows in the cache are not predicted.
+
+    `compute` takes the place of the network.
 
     Memory is bounded whatever the pool. Killed anywhere, the next call goes on after the last block
     that was stored. The arrays stay readable when the cache is closed.
@@ -70,6 +76,7 @@ def score_table(
         threads=threads,
         device=device,
         name=name,
+        compute=compute,
     )
     known, done = len(table) - len(todo), 0
     for block in _blocks(batches):

@@ -27,9 +27,12 @@ def predict_missing(
     """The predictions for the rows of `table`, in its order.
 
     What was stored when the model was saved (its validation and test rows) is taken from there:
-    the same weights and the same image, known by its sample id, have the same prediction.
+    the same weights and the same image, known by its sample id, have the same prediction. Torch
+    made it: where another runtime serves the model, that one predicts these rows, too.
     """
-    stored = pd.Index(loaded.reference_ids).get_indexer(pd.Index(table["sample_id"]))
+    compute = loaded.runtime.predict if loaded.runtime else None
+    ids = loaded.reference_ids if compute is None else ()
+    stored = pd.Index(ids, dtype=object).get_indexer(pd.Index(table["sample_id"]))
     missing = np.flatnonzero(stored < 0)
     new = score_table(
         loaded.network,
@@ -41,6 +44,7 @@ def predict_missing(
         threads=threads,
         name=loaded.version,
         on_progress=on_progress,
+        compute=compute,
     )
     outputs = np.empty((len(table), loaded.network.output_width), np.float32)
     embeddings = np.empty((len(table), loaded.network.width), np.float32)

@@ -205,6 +205,7 @@ class Status(BaseModel):
             "needs_review_below": 0.8,
             "threads": 1,
             "answer_cache": {"hits": 120},
+            "runtime": {"policy": "auto", "name": "openvino", "speed_up": 3.4},
             "label_studio": {"enabled": False},
             "worker": 4711,
             "uptime_seconds": 86400.0,
@@ -219,6 +220,7 @@ class Status(BaseModel):
     needs_review_below: float
     threads: int
     answer_cache: dict[str, Any] | None
+    runtime: dict[str, Any] = Field(description="What computes, and how much faster than torch.")
     label_studio: dict[str, Any]
     worker: int = Field(description="The process that answered this request, one of several.")
     uptime_seconds: float

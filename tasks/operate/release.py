@@ -2,6 +2,7 @@
 
 from models.registry import releases
 from tasks.context import open_context
+from tasks.retrain.runtime import chosen_for_release
 
 
 def release_by_hand(version: str, *, who: str, why: str) -> str:
@@ -9,6 +10,7 @@ def release_by_hand(version: str, *, who: str, why: str) -> str:
     from models.registry.bento import package
 
     ctx = open_context()
+    packages = chosen_for_release(ctx, version)  # before a service has to choose for itself
     current = releases.current_release(ctx.engine)
     releases.release(
         ctx.engine,
@@ -19,4 +21,4 @@ def release_by_hand(version: str, *, who: str, why: str) -> str:
         override=True,
         expected=current.number if current else 0,
     )
-    return package(ctx.workspace, version)
+    return package(ctx.workspace, version, packages)

@@ -13,6 +13,8 @@ from labeling.ledger.metadata import metadata_columns
 from labeling.ledger.overview import count_open, count_unsettled, ledger_counts, snapshot_names
 from models.registry.halts import Halt, halt_of
 from models.registry.overview import Accuracy, LastVerdict, registry_overview
+from models.runtimes.choice import choices, model_folder
+from models.runtimes.policy import Policy
 from models.serving.prediction_store import count_predictions, undrained_segments
 from models.watching import outcome_queries
 from models.watching.alerts import AlertOverview, alert_overview
@@ -75,6 +77,7 @@ class Status:
     alerts: AlertOverview = field(default_factory=AlertOverview)
     channels: int = 0  # of HONE_ALERTS
     prefect: "PrefectOverview | None" = None  # None: no server is configured
+    runtime: str | None = None  # what serves the champion, as a sentence; None before a choice
     outcomes: OutcomeStanding | None = None  # None without a truth about a served image
     next: NextStep | None = None
 
@@ -93,6 +96,7 @@ def load_status(ctx: Context) -> Status:
     names = [channel.name for channel in alert_channels(ctx.settings)]
     alerts = status.alerts.of(names)
     status = replace(status, undrained_segments=undrained, alerts=alerts, channels=len(names))
+    status = replace(status, runtime=_runtime(ctx, status.champion))
     if ctx.settings.prefect_api_url:
         from tasks.operate.stuck_runs import load_overview
 
@@ -148,6 +152,14 @@ def _outcomes(connection: Connection, champion: str | None) -> OutcomeStanding |
     distinct = share_of_scenes(connection, champion) if champion and cells else 1.0
     measured = performance(cells, distinct=distinct)
     return OutcomeStanding(counts, measured.accuracy if measured else None, OUTCOME_DAYS)
+
+
+def _runtime(ctx: Context, champion: str | None) -> str | None:
+    """What serves the champion by the newest choice, on whichever machine it was made."""
+    if champion is None or ctx.settings.runtime == Policy.TORCH:
+        return None
+    newest = next(choices(model_folder(ctx.workspace.runtimes, champion)), None)
+    return newest.sentence() if newest else None
 
 
 def _incident(connection: Connection) -> str | None:

@@ -35,6 +35,8 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
     yield "Audit", _audit(status)
     now = datetime.fromisoformat(status.at)
     yield "Champion", _champion(status, now)
+    if status.runtime is not None:
+        yield "Runtime", status.runtime
     if status.duel is not None:
         yield "Duel", f"{status.duel.duel_id}: {status.duel.sentence()}"
     verdict = status.last_verdict

@@ -46,6 +46,9 @@ def corrupted_outputs(
             for one, absent in missing.items():
                 made = corrupted(pictures[absent], one, names[absent].tolist())
                 batch = torch.from_numpy(made).permute(0, 3, 1, 2)
+                if loaded.runtime is not None:
+                    parts.append(loaded.runtime.predict(batch))
+                    continue
                 parts.append(predict(loaded.network, batch, threads=threads, name=loaded.version))
             new = Predictions.joined(parts)
             added = [name for one, absent in missing.items() for name in ids[one][absent]]

@@ -12,6 +12,7 @@ from tasks.report.artifacts import publish_verdict
 from tasks.report.verdict_view import Pair, verdict_lines, verdict_markdown
 from tasks.retrain.duel import begin_if_open, duel_with_champion, waits_for_other
 from tasks.retrain.reported import track_verdict, with_reported
+from tasks.retrain.runtime import choose_runtime
 
 if TYPE_CHECKING:
     from tasks.retrain.gather import GateRows
@@ -53,6 +54,9 @@ def _judge(
     from tasks.retrain.gather import gate_rows, gather
 
     gate = gate_rows(ctx, challenger, snapshot)
+    for version in (challenger, gate.champion):
+        if version is not None:  # what is judged is what will be served
+            choose_runtime(ctx, version)
     past = versions.verdict_on(
         ctx.engine,
         challenger=challenger,

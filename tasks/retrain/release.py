@@ -6,6 +6,7 @@ from models.judging.verdict import Outcome
 from models.registry import releases, versions
 from models.watching.alerts import Alert, Kind
 from tasks.context import open_context
+from tasks.retrain.runtime import chosen_for_release
 from tasks.retries import is_transient_error
 from tasks.watch.send import record_alert, record_recovery
 
@@ -47,7 +48,7 @@ def package_release(version: str) -> str:
 
     ctx = open_context()
     try:
-        tag = package(ctx.workspace, version)
+        tag = package(ctx.workspace, version, chosen_for_release(ctx, version))
     except Exception as error:
         record_alert(ctx, _not_packaged(version, error))
         raise

@@ -16,7 +16,7 @@ from models.watching.outcome_signals import Judged, outcome_signals
 from models.watching.service_signals import Requests, service_signals
 from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
 from tasks.context import Context
-from tasks.predictions import load_version
+from tasks.predictions import load_served
 from tasks.watch.judged import has_new_truths, new_judged
 from tasks.watch.reference import Reference, load_reference, without_detail
 from tasks.watch.service_counters import counted
@@ -90,7 +90,7 @@ def measure(ctx: Context, model: str, policy: WatchPolicy) -> Measured:
                 model, new, before, combined, truths=truths, states=states, missing=missing
             )
     try:
-        loaded = load_version(ctx, model)
+        loaded = load_served(ctx, model)
     except (OSError, ValueError) as error:
         why = without_detail(f"{model} cannot be read", error)
         signals = tuple(unknown_signal(name, why) for name in policy.detectors)

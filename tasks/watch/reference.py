@@ -24,10 +24,12 @@ from models.serving.traffic_window import new_traffic
 from models.watching.decisions import DecisionRecord, known_windows
 from models.watching.signals import Window
 from tasks.context import Context
+from tasks.predictions import exact_cache
 from tasks.watch.window import drawn_rows, window_of
 
 if TYPE_CHECKING:
     from models.registry.model_store import LoadedModel
+    from models.scoring.predict import Predictions
 
 KNOWN_ROWS = 500  # of all known windows together: enough to weigh, and as cheap as a window
 KNOWN_WINDOWS = 20  # the newest
@@ -52,7 +54,7 @@ def load_reference(ctx: Context, loaded: "LoadedModel") -> Reference:
         what = f"the labels of {loaded.card.snapshot} cannot be read"
         missing.append(without_detail(what, error))
         table = None
-    base = _held_out(ctx, loaded, table)
+    base = _held_out(ctx, loaded, table, missing)
     with ctx.engine.connect() as connection:
         rounds = [] if table is None else table["round_id"].dropna().unique().tolist()
         known = known_windows(connection, rounds)[:KNOWN_WINDOWS]
@@ -79,13 +81,16 @@ def joined(base: Window, known: Sequence[Window]) -> Window:
     return Window(**rows, broken=sum(one.broken for one in windows))
 
 
-def _held_out(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame | None) -> Window:
+def _held_out(
+    ctx: Context, loaded: "LoadedModel", table: pd.DataFrame | None, missing: list[str]
+) -> Window:
     """The rows that the champion did not train on, as the service would have recorded them."""
     predictions = prediction_store.as_recorded(loaded.reference)
     ids = list(loaded.reference_ids)
     rows = None
     if table is not None and len(ids) == len(predictions.outputs):
         rows = table.drop_duplicates("sample_id").set_index("sample_id").reindex(ids)
+        predictions = _by_its_runtime(ctx, loaded, rows.reset_index(), predictions, missing)
     labels, statistics = None, None
     groups = np.arange(len(predictions.outputs))
     if rows is not None:
@@ -94,6 +99,32 @@ def _held_out(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame | None) -
         statistics = _statistics(ctx, loaded, rows)
         groups = pd.factorize(rows["group_id"].fillna(pd.Series(ids, rows.index)))[0]
     return Window.of(predictions.outputs, predictions.embeddings, statistics, groups, labels=labels)
+
+
+def _by_its_runtime(
+    ctx: Context,
+    loaded: "LoadedModel",
+    rows: pd.DataFrame,
+    stored: "Predictions",
+    missing: list[str],
+) -> "Predictions":
+    """The predictions for the rows by the runtime that serves the model, computed once.
+
+    Those stored with the model, which torch made, where that is the runtime or images are not here.
+    """
+    from models.scoring.stored import predict_missing
+
+    if loaded.runtime is None:
+        return stored
+    try:
+        with exact_cache(ctx, loaded) as cache:
+            threads = ctx.settings.threads
+            made = predict_missing(loaded, rows, ctx.workspace.shards, cache, threads=threads)
+    except (OSError, ValueError, TypeError) as error:
+        what = f"torch predicted the held-out images, {loaded.runtime.name} the traffic"
+        missing.append(without_detail(what, error))
+        return stored
+    return prediction_store.as_recorded(made)
 
 
 def _statistics(ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame) -> np.ndarray:
