@@ -6,7 +6,7 @@ nor a slower moment of the machine favours one of them. Seconds are the wall clo
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -30,7 +30,10 @@ CLEAR = 1.1  # the fastest is known when the next one takes so many times as lon
 HOPELESS = 1.6  # a runtime that takes so many times as long is not measured further
 WORTH_IT = 1.1  # less is no reason to leave torch
 LIKE = 1.05  # of two so close the one that answers other sizes, too: fewer copies of the weights
+FIRST_IMAGES = 8  # on which all must agree before any is measured
 LEAST_IMAGES = 64  # whose answers are compared, however long they take
+
+Clock = Callable[[], float]  # seconds of processor time
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def probe(
     policy: Policy = Policy.AUTO,
     real: bool = True,
     candidates: Mapping[str, Candidate] = CANDIDATES,
+    clock: Clock = time.process_time,
 ) -> Probed:
     """The fastest runtime for each size of batch among those that agree with eager torch.
 
@@ -60,7 +64,8 @@ def probe(
     """
     began = time.monotonic()
     loaded, dropped = _load(source, policy, real, candidates)
-    times = _measure(loaded, images)
+    _drop_wrong(loaded, dropped, lambda rows: compare(*rows, kind, classes), images[:FIRST_IMAGES])
+    times = _measure(loaded, images, clock)
     agreement: dict[str, Agreement] = {}
     reference: Predictions | None = None
     while True:
@@ -112,7 +117,27 @@ def _load(
     return loaded, dropped
 
 
-def _measure(loaded: dict[str, Runtime], images: torch.Tensor) -> dict[int, dict[str, float]]:
+def _drop_wrong(
+    loaded: dict[str, Runtime],
+    dropped: dict[str, str],
+    compared: Callable[[tuple[Predictions, Predictions]], Agreement],
+    images: torch.Tensor,
+) -> None:
+    """Drop those that do not even agree on a few images: no time is spent on measuring them."""
+    expected = loaded[EAGER].predict(images)
+    for name in [name for name in loaded if name != EAGER]:
+        try:
+            problem = compared((expected, loaded[name].predict(images))).problem()
+        except Exception as error:  # of an engine: whatever it raises, it does not answer
+            problem = _cause(error)
+        if problem:
+            dropped[name] = problem
+            del loaded[name]
+
+
+def _measure(
+    loaded: dict[str, Runtime], images: torch.Tensor, clock: Clock
+) -> dict[int, dict[str, float]]:
     """Milliseconds of a batch by its size and by the runtime, as far as the time goes.
 
     A runtime that fails or falls far behind is left out of the sizes that follow.
@@ -127,22 +152,28 @@ def _measure(loaded: dict[str, Runtime], images: torch.Tensor) -> dict[int, dict
             continue
         batch = _tiled(images, size)
         share = max(0.2, left / (len(ORDER) - number))
-        times[size] = _race(contenders, batch, time.monotonic() + share)
-        best = min(times[size].values())
-        contenders = {
-            name: one
-            for name, one in contenders.items()
-            if name == EAGER or times[size].get(name, float("inf")) < HOPELESS * best
-        }
+        times[size] = _race(contenders, batch, time.monotonic() + share, clock)
+        if number:  # what is slow for one image may be fast for many
+            contenders = {
+                name: one
+                for name, one in contenders.items()
+                if name == EAGER or not all(_is_hopeless(name, of) for of in times.values())
+            }
     return times
 
 
-def _race(contenders: Mapping[str, Runtime], batch: torch.Tensor, ends: float) -> dict[str, float]:
+def _is_hopeless(name: str, times: Mapping[str, float]) -> bool:
+    return times.get(name, float("inf")) > HOPELESS * min(times.values())
+
+
+def _race(
+    contenders: Mapping[str, Runtime], batch: torch.Tensor, ends: float, clock: Clock
+) -> dict[str, float]:
     """The median milliseconds of each, measured in turns until the order is clear."""
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(1 + ROUNDS):
         for name in list(taken):
-            began = time.process_time()
+            began = clock()
             try:
                 contenders[name].predict(batch)
             except Exception:
@@ -151,7 +182,7 @@ def _race(contenders: Mapping[str, Runtime], batch: torch.Tensor, ends: float) -
                 del taken[name]  # the comparison of answers would fail, too
                 continue
             if turn:  # the first allocates memory and chooses kernels
-                taken[name].append(1000 * (time.process_time() - began))
+                taken[name].append(1000 * (clock() - began))
         medians = sorted(median(times) for times in taken.values() if times)
         is_clear = len(medians) < 2 or medians[1] > CLEAR * medians[0]
         if turn >= MIN_ROUNDS and (is_clear or time.monotonic() > ends):
@@ -167,6 +198,7 @@ def _choose(
         size: {name: ms for name, ms in one.items() if name in allowed}
         for size, one in times.items()
     }
+    measured = {size: one for size, one in measured.items() if len(one) > 1 or size == SIZES[0]}
     fastest = {size: _fastest(one, policy) for size, one in measured.items()}
     [(usual, _)] = Counter(fastest.values()).most_common(1)
     chosen: dict[int, Timed] = {}

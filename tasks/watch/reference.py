@@ -212,7 +212,9 @@ def _traffic_of(
 
     Where another model answered they are computed once, from the bytes received.
     """
-    path = _cache(ctx, loaded) / f"{one.decision_id}-{limit}.npz"
+    key = loaded.runtime.key if loaded.runtime else ""
+    made_by = f"-{hashlib.sha256(key.encode()).hexdigest()[:8]}" if key else ""
+    path = _cache(ctx, loaded) / f"{one.decision_id}-{limit}{made_by}.npz"
     if one.model != loaded.version and (stored := _stored_window(path)) is not None:
         return stored
     with ctx.engine.connect() as connection:

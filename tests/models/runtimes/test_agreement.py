@@ -66,7 +66,9 @@ def test_the_calibration_error_moves_by_no_more_than_the_bound() -> None:
 
 def _plain_error(outputs: np.ndarray, truths: list[str]) -> float:
     """The expected calibration error with a bin of its own for all rows."""
-    right = np.array([CLASSES[row.argmax()] == truth for row, truth in zip(outputs, truths)])
+    right = np.array(
+        [CLASSES[row.argmax()] == truth for row, truth in zip(outputs, truths, strict=True)]
+    )
     return float(abs((outputs.max(axis=1) - right).mean()))
 
 

@@ -25,9 +25,12 @@ class Fake:
 
     def predict(self, images: torch.Tensor) -> Predictions:
         self.sizes.append(len(images))
-        rows = np.full((len(images), 3), self.value, np.float32)
-        refuse_broken(self.name, Predictions(rows, rows), 0)
-        return Predictions(rows, rows)
+        rows = Predictions(
+            np.full((len(images), 3), self.value, np.float32),
+            np.zeros((len(images), 512), np.float32),
+        )
+        refuse_broken(self.name, rows, 0)
+        return rows
 
 
 def choice(sizes: dict[int, Runtime]) -> Choice:
