@@ -10,7 +10,7 @@ RESTORE = "restore the database from a backup"
 class Finding:
     """One broken promise."""
 
-    promise: str  # I1 to I16, as in docs/promises.md
+    promise: str  # I1 to I17, as in docs/promises.md
     what: str  # the thing, by name, and what is wrong with it
     remedy: str
     harm: str = ""  # what follows from it; a check gives its findings its own

@@ -22,6 +22,7 @@ POLICIES = (
     "release",
     "watch",
     "review",
+    "retention",
 )  # sections; `tasks.policies` reads them
 KEYS = ("title", "purpose", "kind", "image_size", "price", "class", *POLICIES)
 HIGHEST_PRICE = 1e12

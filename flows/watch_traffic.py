@@ -1,4 +1,7 @@
-"""A window of served predictions, the signals in it, a decision, and the event it raises."""
+"""A window of served predictions, the signals in it, a decision, and the event it raises.
+
+At its end the images are erased that the check has looked at and the policy does not retain.
+"""
 
 from prefect import flow
 
@@ -11,6 +14,7 @@ from tasks.watch.act import act_on
 from tasks.watch.alert import send_alerts
 from tasks.watch.check import check_window, drain_traffic
 from tasks.watch.outcomes import drain_feedback
+from tasks.watch.retention import apply_retention
 
 
 @flow(
@@ -30,4 +34,5 @@ def watch_traffic(watch: WatchPolicy | None = None) -> str | None:
     decision_id = check_window(policies.watch)
     act_on(decision_id)
     send_alerts()
+    apply_retention()
     return decision_id

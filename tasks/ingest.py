@@ -19,6 +19,7 @@ from tasks.context import open_context
 from tasks.intake import print_intake, served_images
 from tasks.report.artifacts import progress
 from tasks.report.refusals import metadata_lines
+from tasks.retention import decide_retained, retained_rows
 from tasks.retries import is_transient_error
 
 
@@ -89,14 +90,16 @@ def adopt_traffic() -> int:
     """
     ctx = open_context()
     prediction_store.drain(ctx.engine, ctx.workspace.traffic)
+    decided = decide_retained(ctx)
     added = 0
     while True:
         with ctx.engine.connect() as connection:
             start = int(watermark_of(connection, ADOPTED) or 0)
         rows = prediction_store.window(ctx.engine, after_seq=start, limit=1000)
+        rows = rows[rows["seq"] <= decided]
         if rows.empty:
             return added
-        images = served_images(ctx.workspace.traffic, rows.itertuples())
+        images = served_images(ctx.workspace.traffic, retained_rows(ctx, rows).itertuples())
         counts = adopt(ctx.engine, ctx.workspace, images, audit=ctx.policies.audit)
         print_intake(counts, "served traffic")
         added += counts.added

@@ -15,6 +15,7 @@ from labeling.consensus.settle import SettlePolicy
 from labeling.snapshots.split import SnapshotConfig
 from models.judging.verdict import GatePolicy
 from models.rollout.policy import ReleasePolicy
+from models.serving.retention import RetentionPolicy
 from models.watching.signals import WatchPolicy
 
 
@@ -29,6 +30,7 @@ class Policies:
     release: ReleasePolicy = field(default_factory=ReleasePolicy)
     watch: WatchPolicy = field(default_factory=WatchPolicy)
     review: ReviewPolicy = field(default_factory=ReviewPolicy)
+    retention: RetentionPolicy = field(default_factory=RetentionPolicy)
 
 
 def load_policies(workspace: Workspace) -> Policies:

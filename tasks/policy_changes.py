@@ -62,4 +62,6 @@ def _effect(ctx: Context, section: str, old: Any, new: Any) -> str:
         return "the next batch goes by it"
     if section == "release":
         return "the next promoted version and the next check of a trial go by it"
+    if section == "retention":
+        return "the next check deletes by it, also what was served before"
     return "the next check of traffic goes by it, decisions before stand"

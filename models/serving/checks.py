@@ -9,6 +9,7 @@ from core.database import stream
 from core.findings import RESTORE, Finding
 from core.workspace import Workspace
 from models.registry.versions import models
+from models.serving.erasures import images_left
 from models.serving.prediction_store import (
     predictions,
     predictions_unlike_records,
@@ -23,7 +24,8 @@ WAITS_DAYS = 1  # the watch drains every hour; longer means that nobody does
 def served_images_are_whole(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
     """Predictions whose image is not at the recorded place, or is a different one."""
     with engine.connect() as connection:
-        for row in stream(connection, select(predictions).order_by(predictions.c.seq)):
+        in_hand = select(predictions).where(predictions.c.erased.is_(None))
+        for row in stream(connection, in_hand.order_by(predictions.c.seq)):
             try:
                 read_served_image(workspace.traffic, row)
             except (OSError, ValueError) as error:
@@ -32,6 +34,14 @@ def served_images_are_whole(engine: Engine, workspace: Workspace) -> Iterator[Fi
                     f"prediction {row.prediction_id}: {error}",
                     f"restore {workspace.traffic / row.segment} from a backup",
                 )
+
+
+def erased_images_are_gone(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Images of the traffic that were erased, and are there."""
+    with engine.connect() as connection:
+        for row, path in images_left(connection, workspace.traffic):
+            what = f"prediction {row.prediction_id}: its image was erased and is in {path}"
+            yield Finding("I17", what, "`hone fsck --repair` erases it again")
 
 
 def served_records_are_stored(engine: Engine, workspace: Workspace) -> Iterator[Finding]:

@@ -77,6 +77,7 @@ predictions = Table(
     Column("embedding", LargeBinary),  # float16; None where the service recorded none
     Column("statistics", LargeBinary),  # of the image, float16 in the order of STATISTICS
     Column("source", Text),  # the camera or site, as the client named it
+    Column("erased", Integer),  # the erasure (models.serving.erasures) that took the image
     info=journal.COVERED,
 )
 
@@ -239,6 +240,8 @@ def read_served_image(folder: Path, row: Any) -> bytes:
         file.seek(row.offset)
         content = file.read(row.length)
     digest = hashlib.sha256(content).hexdigest()
+    if not content.strip(b"\0"):
+        raise ValueError(f"{path} at {row.offset}: the image was erased, its record alone is left")
     if digest != row.sample_id:
         raise ValueError(
             f"{path} at {row.offset}: SHA-256 {digest[:12]}, {row.sample_id[:12]} was served; the "

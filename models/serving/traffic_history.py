@@ -37,7 +37,7 @@ def traffic_since(connection: Connection, since: str, *, most: int = MOST) -> Tr
     for records of a service that was cut off; of these, those drained within the period are read.
     """
     last = count_predictions(connection)
-    first = _first_since(connection, since, last)
+    first = first_since(connection, since, last)
     count = last - first + 1
     step = max(1, -(-count // most))
     rows = [
@@ -54,7 +54,7 @@ def _rows(connection: Connection, numbers: range) -> Iterator[ServedRow]:
             yield ServedRow(*row)
 
 
-def _first_since(connection: Connection, since: str, last: int) -> int:
+def first_since(connection: Connection, since: str, last: int) -> int:
     """The number of the first prediction served since then, by halving; `last` + 1 without one."""
     low, high = 1, last + 1
     while low < high:

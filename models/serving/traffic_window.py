@@ -116,6 +116,16 @@ def referred_rows(connection: Connection, since: str) -> dict[str, Row[Any]]:
     return rows
 
 
+def rows_of(connection: Connection, prediction_ids: Sequence[str]) -> list[Row[Any]]:
+    """These predictions, with the place of the bytes received."""
+    columns = predictions.c["prediction_id", "sample_id", "segment", "offset", "length"]
+    return [
+        row
+        for part in chunks(prediction_ids)
+        for row in connection.execute(select(*columns).where(predictions.c.prediction_id.in_(part)))
+    ]
+
+
 def samples_of(connection: Connection, prediction_ids: Sequence[str]) -> list[str]:
     """The samples of these predictions, in their order, each once."""
     known: dict[str, str] = {}

@@ -91,6 +91,9 @@ CHECKS: dict[str, Check] = {
     "served_images_are_whole": Check(
         "I1", "the answer has no image to check or to train on", serving.served_images_are_whole
     ),
+    "erased_images_are_gone": Check(
+        "I17", "an image that was to be deleted can be looked at", serving.erased_images_are_gone
+    ),
     "served_records_are_stored": Check(
         "I1", "answers that clients got are counted and watched by nobody",
         serving.served_records_are_stored,

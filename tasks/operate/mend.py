@@ -19,6 +19,7 @@ from models.registry.bento import damaged_bentos, rebuild
 from models.registry.model_store import finish_saves
 from models.registry.stored_entries import mend_tags
 from models.scoring.checks import drop_damaged_scores
+from models.serving.erasures import erase_again
 from models.serving.prediction_store import drain_again, restore_predictions
 from models.watching.decisions import skip_truths
 from models.watching.outcome_checks import truths_follow_from_outcomes
@@ -99,6 +100,7 @@ def _bentos(ctx: Context) -> None:
 def _traffic(ctx: Context) -> None:
     drain_again(ctx.engine, ctx.workspace.traffic)
     restore_predictions(ctx.engine, ctx.workspace.traffic)
+    erase_again(ctx.engine, ctx.workspace.traffic)
 
 
 def _truths(ctx: Context) -> None:

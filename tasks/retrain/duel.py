@@ -31,6 +31,7 @@ from models.judging.verdict import GatePolicy, Verdict
 from models.registry.releases import champion as champion_in_service
 from models.registry.versions import evidence_number
 from models.rollout.store import drain_shadow, has_shadowed
+from models.serving.erasures import drawn_by_chance
 from models.serving.prediction_store import answered_samples
 from tasks.context import Context
 from tasks.ingest import adopt_traffic
@@ -134,7 +135,8 @@ def draw_disagreements(
     with ctx.engine.connect() as connection:
         pool = rounds.load_pool(connection)
         duel_id = duels.duel_name(duels.new_number(connection))
-        served = answered_samples(connection, champion, pool["sample_id"].tolist())
+        answered = answered_samples(connection, champion, pool["sample_id"].tolist())
+        served = drawn_by_chance(connection, answered)
     with writing(ctx.engine) as connection:
         key = make_key(connection)
     parts = split_populations(pool, served, excluded=excluded)

@@ -19,6 +19,8 @@ from core.locks import only_writer
 from core.policy_log import PolicyChange, record_policy
 from core.workspace import Workspace
 from labeling.ledger.metadata import save_metadata
+from models.serving.erasures import AGE, decide, retain
+from models.serving.retention import RetentionPolicy
 from models.watching.alerts import Alert, Kind, due_messages, raise_alert
 from tasks.context import open_context
 from tests.tasks.operate.sound_duel import add_ended_duel
@@ -42,6 +44,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         raise_alert(connection, Alert("disk", Kind.DAMAGE, "full", "The disk is full", "No room."))
     with only_writer(engine, "alerts") as token:
         assert due_messages(engine, token, ["file:///nowhere"])
+    policy = RetentionPolicy(random_share=0.5)
+    with writing(engine) as connection:
+        assert retain(connection, policy, after=0, limit=10)[1]
+        decide(connection, policy, who="ann", why=AGE, after=0, last=1)
     with writing(engine) as connection:  # the last entry
         record_policy(connection, PolicyChange("settling", None, {"a": 1}, "all"))
     engine.dispose()
@@ -94,9 +100,10 @@ def other(column: sa.Column[object]) -> str:
 def test_the_tables_that_carry_promises_are_covered(engine: Engine, workspace: Workspace) -> None:
     assert set(TABLES) == {
         "alert_messages", "alerts", "answers", "assignments", "audit", "audit_key", "decisions",
-        "duel_samples", "duels", "gold", "halts", "incident_events", "incidents", "label_answers",
-        "labels", "models", "outcomes", "policy_changes", "predictions", "releases", "rounds",
-        "sample_metadata", "samples", "segments", "signals", "snapshots", "verdicts", "watermarks",
+        "duel_samples", "duels", "erasures", "gold", "halts", "incident_events", "incidents",
+        "label_answers", "labels", "models", "outcomes", "policy_changes", "predictions",
+        "releases", "retained_images", "rounds", "sample_metadata", "samples", "segments",
+        "signals", "snapshots", "verdicts", "watermarks",
     }  # fmt: skip
     with engine.connect() as connection:
         for name in TABLES:

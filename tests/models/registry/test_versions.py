@@ -4,7 +4,14 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from models.judging.verdict import Outcome, Verdict
-from models.registry.versions import PROMOTE, evidence_number, find_model, record_verdict, verdict_on, verdicts
+from models.registry.versions import (
+    PROMOTE,
+    evidence_number,
+    find_model,
+    record_verdict,
+    verdict_on,
+    verdicts,
+)
 from tests.models.registry.named_models import A, B, C, judge
 
 

@@ -24,8 +24,10 @@ from core.locks import only_writer
 from labeling.snapshots.publish import cut_snapshot
 from labeling.snapshots.table import SnapshotConfig
 from models.registry.releases import champion, release
+from models.serving.erasures import AGE, carry_out, decide
 from models.serving.feedback_records import Feedback, record_of
 from models.serving.prediction_store import segments
+from models.serving.retention import RetentionPolicy
 from models.serving.segments import SegmentWriter
 from tasks.context import Context, open_context
 from tasks.operate import fsck
@@ -75,6 +77,17 @@ def damage_a_served_image(ctx: Context) -> None:
 
 def lose_a_segment(ctx: Context) -> None:
     only_file(ctx.workspace.traffic, "*.seg").unlink()
+
+
+def put_an_erased_image_back(ctx: Context) -> None:
+    path = only_file(ctx.workspace.traffic, "*.seg")
+    backup = path.read_bytes()
+    policy = RetentionPolicy(days=1)
+    with only_writer(ctx.engine, "retention") as token:
+        with writing(ctx.engine) as connection:
+            decide(connection, policy, who="ann", why=AGE, after=0, last=1)
+        assert carry_out(ctx.engine, token, ctx.workspace.traffic) == 1
+    path.write_bytes(backup)
 
 
 def serve(ctx: Context, *numbers: int) -> Path:
@@ -282,6 +295,7 @@ def of_a_duel(statement: str) -> Callable[[Context], None]:
 BREAKS = (
     Break("served_images_are_whole", "I1", damage_a_served_image, "was served"),
     Break("served_images_are_whole", "I1", lose_a_segment, "No such file"),
+    Break("erased_images_are_gone", "I17", put_an_erased_image_back, "was erased and is in"),
     Break("served_records_are_stored", "I1", damage_a_record_that_was_not_drained, "from byte 0"),
     Break("served_records_are_stored", "I1", leave_traffic_undrained, "to be drained: 2"),
     Break("served_records_are_stored", "I1", drop_a_drained_prediction, "are not stored: 1"),
@@ -530,7 +544,7 @@ def test_a_half_saved_model_breaks_no_promise(ctx: Context) -> None:
 def test_the_page_of_promises_names_the_checks() -> None:
     page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (I\d+) \|.*\|([^|]*)\|$", page, re.MULTILINE)
-    assert [promise for promise, _ in rows] == [f"I{number}" for number in range(1, 17)]
+    assert [promise for promise, _ in rows] == [f"I{number}" for number in range(1, 18)]
     named = {promise: re.findall(r"`(\w+)`", cell) for promise, cell in rows}
     checks: dict[str, list[str]] = {promise: [] for promise in named}
     for name, one in fsck.CHECKS.items():

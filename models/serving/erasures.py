@@ -1,0 +1,264 @@
+"""Images of the traffic that are retained, and those that are erased: decided, done, confirmed.
+
+An erasure is decided in one transaction, from which on no image of it is read; then its bytes are
+overwritten with zeros in the segments, and the space of them given back; then it is confirmed. A
+run after a kill does the second step again. The records stay, without their images.
+"""
+
+import ctypes
+import fcntl
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Column, Connection, Engine, Float, Integer, Table, Text, func, select
+
+from core import journal
+from core.database import Json, metadata, now, stream, writing
+from core.locks import Token, fence
+from core.rows import chunks
+from models.serving.prediction_store import predictions, segments
+from models.serving.retention import (
+    CHANCE,
+    DAY,
+    EXEMPLAR,
+    HOUR,
+    RetentionPolicy,
+    in_share,
+    retained,
+)
+from models.serving.segment_reader import read_records
+
+THINNING, AGE = "thinning", "age"  # why images are erased
+AT_ONCE = 20_000  # images of one erasure
+ZEROS = bytes(2**20)
+PUNCH_HOLE, KEEP_SIZE = 2, 1  # of Linux: give the space back, at the same length
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),  # "thinning" or "age"
+    Column("rule", Json, nullable=False),  # the RetentionPolicy
+    Column("random_share", Float, nullable=False),  # of the images that chance spared
+    Column("first_seq", Integer, nullable=False),  # its images are among these predictions:
+    Column("last_seq", Integer, nullable=False),  # those whose column `erased` is the number
+    Column("images", Integer, nullable=False),
+    Column("decided_at", Text, nullable=False),
+    Column("done_at", Text),
+    info=journal.COVERED,
+)
+
+# While `random_share` is below 1: the images of the traffic that are not erased until they are old.
+retained_images = Table(
+    "retained_images",
+    metadata,
+    Column("prediction_id", Text, primary_key=True),
+    Column("why", Text, nullable=False),  # chance, exemplar, or one of retention.RULES
+    Column("hour", Text, nullable=False, index=True),  # in which it was served
+    info=journal.COVERED,
+)
+
+
+def retain(
+    connection: Connection, policy: RetentionPolicy, *, after: int, limit: int
+) -> tuple[int, list[str]]:
+    """Decide which of the next predictions retain their image; the last one looked at, and ids."""
+    columns = predictions.c[
+        "seq", "prediction_id", "sample_id", "confidence", "needs_review", "served_at"
+    ]
+    query = select(*columns).where(predictions.c.seq > after).order_by(predictions.c.seq)
+    rows = connection.execute(query.limit(limit)).all()
+    used = _used(connection, {row.served_at[:DAY] for row in rows})
+    chosen = [
+        {"prediction_id": row.prediction_id, "why": why, "hour": row.served_at[:HOUR]}
+        for row, why in retained(rows, policy, used)
+    ]
+    _add(connection, chosen)
+    return max((row.seq for row in rows), default=after), [row["prediction_id"] for row in chosen]
+
+
+def retain_exemplars(connection: Connection, prediction_ids: Collection[str]) -> None:
+    """Retain the images that show what drifted."""
+    for part in chunks(sorted(prediction_ids)):
+        served = select(*predictions.c["prediction_id", "served_at"])
+        rows = connection.execute(served.where(predictions.c.prediction_id.in_(part)))
+        _add(connection, [
+            {"prediction_id": name, "why": EXEMPLAR, "hour": served_at[:HOUR]}
+            for name, served_at in rows.tuples()
+        ])  # fmt: skip
+
+
+def retained_of(connection: Connection, prediction_ids: Collection[str]) -> set[str]:
+    """Those of these predictions whose image is retained."""
+    mine = retained_images.c.prediction_id
+    return {
+        name
+        for part in chunks(sorted(prediction_ids))
+        for name in connection.scalars(select(mine).where(mine.in_(part)))
+    }
+
+
+def drawn_by_chance(connection: Connection, sample_ids: Collection[str]) -> set[str]:
+    """Those of these images of the traffic that are in hand whatever was answered to them."""
+    share = connection.scalar(select(func.min(erasures.c.random_share)))
+    return {name for name in sample_ids if share is None or in_share(name, share)}
+
+
+def decide(
+    connection: Connection,
+    policy: RetentionPolicy,
+    *,
+    who: str,
+    why: str,
+    after: int,
+    last: int,
+) -> int:
+    """Mark the images of the next predictions as erased; return the last prediction looked at.
+
+    A thinning spares what is retained, age spares nothing.
+    """
+    columns = predictions.c["seq", "prediction_id", "erased"]
+    between = predictions.c.seq > after, predictions.c.seq <= last
+    query = select(*columns).where(*between).order_by(predictions.c.seq).limit(AT_ONCE)
+    rows = connection.execute(query).all()
+    if not rows:
+        return last
+    left = [row.prediction_id for row in rows if row.erased is None]
+    spared = retained_of(connection, left) if why == THINNING else set[str]()
+    gone = [name for name in left if name not in spared]
+    if gone:
+        number = (connection.scalar(select(func.max(erasures.c.number))) or 0) + 1
+        row = {
+            "number": number, "who": who, "why": why, "rule": asdict(policy),
+            "random_share": policy.random_share, "first_seq": rows[0].seq,
+            "last_seq": rows[-1].seq, "images": len(gone), "decided_at": now(), "done_at": None,
+        }  # fmt: skip
+        journal.insert(connection, erasures, [row])
+        marks = [{"prediction_id": name, "erased": number} for name in gone]
+        journal.update_rows(connection, predictions, marks)
+    return int(rows[-1].seq)
+
+
+def carry_out(engine: Engine, token: Token, folder: Path) -> int:
+    """Erase what was decided and is not confirmed; return how many images. Idempotent."""
+    images = 0
+    with engine.connect() as connection:
+        waiting = select(erasures).where(erasures.c.done_at.is_(None))
+        decided = connection.execute(waiting.order_by(erasures.c.number)).all()
+    for erasure in decided:
+        with engine.connect() as connection:
+            names = _erase(connection, erasure, folder)
+        for name in names:
+            _remove_if_spent(engine, folder / name)
+        with writing(engine) as connection:
+            fence(connection, token)
+            mine = erasures.c.number == erasure.number
+            journal.update(connection, erasures, mine, done_at=now())
+        images += erasure.images
+    return images
+
+
+def images_left(connection: Connection, folder: Path) -> Iterator[tuple[Any, Path]]:
+    """Predictions of confirmed erasures whose image is in its segment all the same."""
+    done = select(erasures.c.number).where(erasures.c.done_at.is_not(None))
+    columns = predictions.c["prediction_id", "segment", "offset", "length"]
+    query = select(*columns).where(predictions.c.erased.in_(done)).order_by(predictions.c.segment)
+    for name, rows in groupby(stream(connection, query), key=lambda row: str(row.segment)):
+        path = folder / Path(name).name
+        if path.is_file():
+            with path.open("rb") as file:
+                yield from ((row, path) for row in rows if _has_bytes(file.fileno(), row))
+
+
+def erase_again(engine: Engine, folder: Path) -> None:
+    """Erase images that came back, as from a backup."""
+    with engine.connect() as connection:
+        for row, path in images_left(connection, folder):
+            with path.open("r+b") as file:
+                _overwrite(file.fileno(), row.offset, row.length)
+                os.fsync(file.fileno())
+
+
+def _add(connection: Connection, rows: list[dict[str, str]]) -> None:
+    known = retained_of(connection, [row["prediction_id"] for row in rows])
+    new = {row["prediction_id"]: row for row in rows if row["prediction_id"] not in known}
+    journal.insert(connection, retained_images, list(new.values()))
+
+
+def _used(connection: Connection, days: Collection[str]) -> Counter[str]:
+    """How many images were retained beside the share on these days, by hour and by day."""
+    used: Counter[str] = Counter()
+    hour = retained_images.c.hour
+    beside = retained_images.c.why.not_in((CHANCE, EXEMPLAR))
+    for day in days:
+        within = hour >= day, hour < f"{day}U"  # the letter after the T of a time
+        query = select(hour, func.count()).where(beside, *within).group_by(hour)
+        for name, count in connection.execute(query).tuples():
+            used.update({name: count, day: count})
+    return used
+
+
+def _erase(connection: Connection, erasure: Any, folder: Path) -> list[str]:
+    """Overwrite the images of an erasure; return the segments that have them."""
+    query = (
+        select(*predictions.c["segment", "offset", "length"])
+        .where(predictions.c.seq >= erasure.first_seq, predictions.c.seq <= erasure.last_seq)
+        .where(predictions.c.erased == erasure.number)
+        .order_by(predictions.c.segment)
+    )
+    names = []
+    for name, rows in groupby(stream(connection, query), key=lambda row: str(row.segment)):
+        path = folder / name
+        if Path(name).name != name or not path.is_file():  # a person moved it away
+            continue
+        with path.open("r+b") as file:
+            for row in rows:
+                _overwrite(file.fileno(), row.offset, row.length)
+            os.fsync(file.fileno())
+        names.append(name)
+    return names
+
+
+def _overwrite(file: int, offset: int, length: int) -> None:
+    """Put zeros in the place of an image, and give its space back where the disk can do that."""
+    for start in range(0, length, len(ZEROS)):
+        os.pwrite(file, ZEROS[: length - start], offset + start)
+    punch = getattr(ctypes.CDLL(None), "fallocate", None)
+    if punch is not None and length:
+        place = ctypes.c_int64(offset), ctypes.c_int64(length)
+        punch(file, PUNCH_HOLE | KEEP_SIZE, *place)  # the zeros stay where it cannot
+
+
+def _has_bytes(file: int, row: Any) -> bool:
+    return any(
+        os.pread(file, min(len(ZEROS), row.length - start), row.offset + start).strip(b"\0")
+        for start in range(0, row.length, len(ZEROS))
+    )
+
+
+def _remove_if_spent(engine: Engine, path: Path) -> None:
+    """Remove a segment that was drained to its end and has no image left, once nobody writes it."""
+    with engine.connect() as connection:
+        mine = segments.c.name == path.name
+        drained = connection.scalar(select(segments.c.drained_to).where(mine)) or 0
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if os.fstat(file.fileno()).st_size != drained:
+            return
+        ids = [str(record.fields["prediction_id"]) for record in read_records(path)]
+        with engine.connect() as connection:
+            for part in chunks(ids):
+                left = select(func.count()).select_from(predictions)
+                left = left.where(predictions.c.prediction_id.in_(part))
+                if connection.scalar(left.where(predictions.c.erased.is_(None))):
+                    return
+        path.unlink(missing_ok=True)

@@ -1,0 +1,123 @@
+"""Images of the traffic by the policy `[retention]`: which are retained, and the others erased.
+
+What became a sample by then stays one: a retained image is taken into the pool, the others never
+are.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+from sqlalchemy import Connection
+
+from core.database import writing
+from core.locks import Token, fence, only_writer
+from labeling.ingest.intake import adopt
+from labeling.ledger.answers import known_samples
+from labeling.ledger.watermarks import save_watermark, watermark_of
+from models.registry.releases import champion
+from models.serving import erasures
+from models.serving.prediction_store import count_predictions
+from models.serving.traffic_history import first_since
+from models.serving.traffic_window import rows_of
+from models.watching.decisions import checked_up_to, newest_decisions
+from tasks.context import Context
+from tasks.intake import served_images
+
+LOCK = "retention"
+RETAINED = "retained-traffic"  # watermark: predictions.seq up to which it is decided what to retain
+CHECKED_WITHIN = timedelta(days=1)  # after that an image waits for no check of the traffic
+SHOWN = 50  # decisions, the newest, whose exemplars stay
+AT_ONCE = 2_000
+
+
+def decide_retained(ctx: Context) -> int:
+    """Decide of all drained traffic which images are retained; return the last prediction."""
+    policy = ctx.policies.retention
+    with ctx.engine.connect() as connection:
+        last = count_predictions(connection)
+        if not policy.thins or _mark(connection, RETAINED) == last:
+            return last
+    with only_writer(ctx.engine, LOCK) as token:
+        while True:
+            with writing(ctx.engine) as connection:
+                fence(connection, token)
+                after = _mark(connection, RETAINED)
+                last, _ = erasures.retain(connection, policy, after=after, limit=AT_ONCE)
+                if last == after:
+                    return last
+                save_watermark(connection, RETAINED, str(last))
+
+
+def retained_rows(ctx: Context, rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of these predictions whose image may become a sample."""
+    if not ctx.policies.retention.thins:
+        return rows
+    with ctx.engine.connect() as connection:
+        ids = erasures.retained_of(connection, rows["prediction_id"].tolist())
+    return rows[rows["prediction_id"].isin(ids)]
+
+
+def erase_images(ctx: Context, who: str) -> dict[str, int]:
+    """Erase what is neither retained nor too young; return how many images, by why. Idempotent."""
+    policy = ctx.policies.retention
+    decided = decide_retained(ctx) if policy.thins else 0
+    if policy.thins:
+        _retain_exemplars(ctx)
+    with only_writer(ctx.engine, LOCK) as token:
+        counts = {"finished": erasures.carry_out(ctx.engine, token, ctx.workspace.traffic)}
+        ends = {erasures.THINNING: min(decided, _checked(ctx)), erasures.AGE: 0}
+        if policy.days:
+            ends[erasures.AGE] = _before(ctx, timedelta(days=policy.days))
+        for why, last in ends.items():
+            counts[why] = _erase(ctx, token, who=who, why=why, last=last)
+    return {why: images for why, images in counts.items() if images}
+
+
+def _erase(ctx: Context, token: Token, *, who: str, why: str, last: int) -> int:
+    images = 0
+    name = f"{why}-traffic"
+    while True:
+        with writing(ctx.engine) as connection:
+            fence(connection, token)
+            after = _mark(connection, name)
+            if after >= last:
+                return images
+            policy = ctx.policies.retention
+            reached = erasures.decide(connection, policy, who=who, why=why, after=after, last=last)
+            save_watermark(connection, name, str(reached))
+        images += erasures.carry_out(ctx.engine, token, ctx.workspace.traffic)
+
+
+def _retain_exemplars(ctx: Context) -> None:
+    """Let the images that show what drifted stay, as samples that a round may ask about."""
+    with ctx.engine.connect() as connection:
+        names = {name for made in newest_decisions(connection, SHOWN) for name in made.exemplars}
+        new = sorted(names - erasures.retained_of(connection, names))
+        rows = rows_of(connection, new)
+        known = set(known_samples(connection, [row.sample_id for row in rows]))
+    if not new:
+        return
+    absent = [row for row in rows if row.sample_id not in known]
+    images = served_images(ctx.workspace.traffic, absent)
+    adopt(ctx.engine, ctx.workspace, images, audit=ctx.policies.audit)
+    with only_writer(ctx.engine, LOCK) as token, writing(ctx.engine) as connection:
+        fence(connection, token)
+        erasures.retain_exemplars(connection, new)
+
+
+def _checked(ctx: Context) -> int:
+    """The last prediction that a check of the traffic has looked at, or that is a day old."""
+    model = champion(ctx.engine)
+    checked = 0 if model is None else checked_up_to(ctx.engine, model)
+    return max(checked, _before(ctx, CHECKED_WITHIN))
+
+
+def _before(ctx: Context, age: timedelta) -> int:
+    """The last prediction that was served so long ago."""
+    moment = (datetime.now(UTC) - age).isoformat(timespec="microseconds")
+    with ctx.engine.connect() as connection:
+        return first_since(connection, moment, count_predictions(connection)) - 1
+
+
+def _mark(connection: Connection, name: str) -> int:
+    return int(watermark_of(connection, name) or 0)
