@@ -76,7 +76,7 @@ def checked_feedback(given: Any, *, received_at: str, source: str, under: str = 
     if not texts["truth"]:
         raise FeedbackRefused("NO_TRUTH", "truth is empty; send the class that is right")
     strength = _strength(texts["strength"] or Strength.WEAK)
-    if strength is Strength.CONFIRMED and not texts["who"]:
+    if strength is Strength.CONFIRMED and texts["who"] in ("", NOBODY):
         detail = "a confirmed truth needs `who` takes responsibility for it; or send it as weak"
         raise FeedbackRefused("NOBODY", detail)
     at = _time(given.get("at"), received_at)

@@ -2,6 +2,7 @@
 
 Of one person the surest truth is in force, and of equally sure ones the newest; the others are
 history. Between people the surest strength decides; where they differ in it the truth is disputed.
+Truths that name nobody are of as many people: none of them corrects another.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from core import journal
 from core.hone_toml import plain_name
 from core.rows import chunks
-from models.serving.feedback_records import CLOCKS_DIFFER, Feedback, Strength
+from models.serving.feedback_records import CLOCKS_DIFFER, NOBODY, Feedback, Strength
 from models.serving.prediction_store import predictions
 from models.watching.outcome_tables import (
     Standing,
@@ -200,15 +201,20 @@ def truth_of(
 def in_force(
     given: Iterable[Mapping[str, Any]], served_at: str | None
 ) -> dict[str, Mapping[str, Any]]:
-    """The outcome in force of each person."""
+    """The outcomes in force, of each person one."""
     by_person: dict[str, Mapping[str, Any]] = {}
     ordered = sorted(
         given,
         key=lambda row: (-RANK[row["strength"]], decided_at(row, served_at), row["seq"]),
     )
     for row in ordered:
-        by_person[row["who"]] = row
+        by_person[_person(row)] = row
     return by_person
+
+
+def _person(row: Mapping[str, Any]) -> str:
+    """Whose truth it is; one that names nobody is of a person of its own."""
+    return str(row["outcome_id"] if row["who"] == NOBODY else row["who"])
 
 
 def decided_at(row: Mapping[str, Any], served_at: str | None) -> str:
@@ -227,10 +233,9 @@ def _before(at: str, served_at: str) -> bool:
 
 
 def _says_again(one: Feedback, given: Sequence[Mapping[str, Any]]) -> bool:
-    mine = in_force((row for row in given if row["who"] == one.who), None).get(one.who)
-    return mine is not None and (mine["truth"], mine["strength"], mine["source"]) == (
-        one.truth, one.strength, one.source,
-    )  # fmt: skip
+    mine = in_force((row for row in given if row["who"] == one.who), None).values()
+    what = one.truth, one.strength, one.source
+    return any((row["truth"], row["strength"], row["source"]) == what for row in mine)
 
 
 def _changes(given: Sequence[Mapping[str, Any]], served: _Served | None) -> list[dict[str, Any]]:
@@ -238,7 +243,7 @@ def _changes(given: Sequence[Mapping[str, Any]], served: _Served | None) -> list
     standing = in_force(given, served.served_at if served else None)
     changed = []
     for row in given:
-        heir = standing[row["who"]]["outcome_id"]
+        heir = standing[_person(row)]["outcome_id"]
         superseded_by = None if heir == row["outcome_id"] else heir
         repeats = None if served is None else plain_name(row["truth"]) == plain_name(served.label)
         if (row["repeats"], row["superseded_by"]) != (repeats, superseded_by):

@@ -108,10 +108,17 @@ def publish_verdict(text: str, *, challenger: str) -> None:
     publish_page(key=key, description=f"Verdict on {challenger}", markdown=text)
 
 
-def publish_signals(model: str, signals: Sequence[Signal], reason: str) -> None:
-    """Publish the signals of one window with the decision on them, the strongest first."""
+def publish_signals(
+    model: str, signals: Sequence[Signal], reason: str, pictures: bytes | None = None
+) -> None:
+    """Publish the signals of one window with the decision on them, the strongest first.
+
+    `pictures` is a PNG of the images that moved most.
+    """
     key = "drift-" + model.replace(":", "-").replace("_", "-").lower()
     page = signals_markdown(model, signals)
+    if pictures is not None:
+        page += f"\n\n## Images that moved most\n\n![images]({data_uri(pictures)})"
     publish_page(key=key, markdown=page, description=escape_markdown(reason))
 
 

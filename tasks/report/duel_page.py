@@ -98,5 +98,5 @@ def duel_markdown(
         cells = (row.answer, row.champion, row.challenger, row.right, row.population)
         words = " | ".join(escape_markdown(str(cell)) for cell in cells)
         lines.append(f"| ![{name[:8]}]({pictures[name]}) | {words} |")
-    more = f"\n... and {counted(left_out, 'more sample')}" if left_out > 0 else ""
+    more = f"\n\n... and {counted(left_out, 'more sample')}" if left_out > 0 else ""
     return "\n".join(lines) + more

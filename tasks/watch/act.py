@@ -13,6 +13,7 @@ from tasks.events import EventName, emit, was_answered
 from tasks.report.artifacts import publish_signals
 from tasks.report.incident_files import publish_incident
 from tasks.retries import is_transient_error
+from tasks.watch.pictures import exemplar_strip
 
 ALARMING = (Step.LABEL, Step.ALERT, Step.HALT)
 
@@ -27,7 +28,8 @@ def act_on(decision_id: str | None) -> None:
     ctx = open_context()
     if decision_id is not None:
         decision = decisions.find_decision(ctx.engine, decision_id)
-        publish_signals(decision.model, decision.signals, decision.reason)
+        strip = exemplar_strip(ctx.engine, ctx.workspace.traffic, decision.exemplars or ())
+        publish_signals(decision.model, decision.signals, decision.reason, strip)
         if decision.incident_id is not None:
             publish_incident(ctx, decision.incident_id)
         if (decision.cost or {}).get("training"):

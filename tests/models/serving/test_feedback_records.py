@@ -42,6 +42,7 @@ def test_a_truth_without_more_is_weak_and_of_nobody():
         ({"who": "x" * 201}, "MALFORMED"),
         ({"strength": "sure"}, "BAD_STRENGTH"),
         ({"strength": "confirmed"}, "NOBODY"),
+        ({"strength": "confirmed", "who": NOBODY}, "NOBODY"),
         ({"at": "soon"}, "BAD_TIME"),
         ({"at": 7}, "BAD_TIME"),
         ({"at": "2026-01-01T14:00:00Z"}, "BAD_TIME"),

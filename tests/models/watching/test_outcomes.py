@@ -96,6 +96,18 @@ def test_a_weak_truth_trains_and_never_judges(engine):
     assert (counts.judging, counts.training) == (0, 2)
 
 
+def test_truths_that_name_nobody_are_of_as_many_people(engine):
+    weak = {"strength": "weak", "who": ""}
+    record(engine, truth(1, "dog", **weak, under="a"))
+    assert stands(engine) == ("dog", Standing.TRAINS)
+    assert record(engine, truth(1, "dog", **weak, under="b")).known == 1  # again: nothing new
+    record(engine, truth(1, "eel", **weak, under="c"))
+    assert stands(engine) == ("dog", Standing.DISPUTED)  # nobody corrected anybody
+    assert [row.superseded_by for row in history(engine)] == [None, None]
+    record(engine, truth(1, "eel", "ada"))
+    assert stands(engine) == ("eel", Standing.JUDGES)
+
+
 def test_a_truth_that_repeats_the_answer_is_marked(engine):
     record(engine, truth(1, "cat"), truth(2, "cat"))
     assert [row.repeats for row in history(engine)] == [True, False]

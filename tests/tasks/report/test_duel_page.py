@@ -29,7 +29,7 @@ def test_won_images_come_first_and_each_has_all_three_answers() -> None:
     page = duel_markdown("duel-0001", record, rows, pictures, score=score, left_out=1)
     assert page.splitlines()[2] == score
     assert "| ![image-2](data:image-2) | cat | dog | cat | challenger | pool |" in page
-    assert page.endswith("... and 1 more sample")
+    assert page.endswith("\n\n... and 1 more sample")
 
 
 def test_what_a_class_is_called_cannot_change_the_page() -> None:

@@ -1,5 +1,6 @@
 """What follows from a decision: its events, raised again while nobody answers, and its pages."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,24 @@ def test_the_incident_of_a_decision_has_its_page(ctx: Context, raised: Raised) -
     act.act_on.fn(decision)
     page = ctx.workspace.root / "reports" / f"{incident}.md"
     assert "a fault" in page.read_text(encoding="utf-8")
+
+
+def test_the_page_of_a_drift_shows_the_images_that_moved_most(
+    ctx: Context, raised: Raised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[str] = []
+    monkeypatch.setattr(
+        "tasks.report.artifacts.publish_page", lambda **page: pages.append(page["markdown"])
+    )
+    monkeypatch.setattr(act, "exemplar_strip", lambda *given: b"strip of " + given[2][0].encode())
+    made = Evaluation(
+        "hone:1", 1, 9, Action.LABEL_SERVED, "label", "drift", exemplars=["prediction-7"]
+    )
+    with writing(ctx.engine) as connection:
+        decision = record_evaluation(connection, made)
+    act.act_on.fn(decision)
+    shown = base64.b64encode(b"strip of prediction-7").decode()
+    assert pages[0].endswith(f"![images](data:image/png;base64,{shown})")
+    monkeypatch.setattr(act, "exemplar_strip", lambda *_: None)  # they are erased
+    act.act_on.fn(decision)
+    assert "Images that moved most" not in pages[1]
