@@ -1,14 +1,22 @@
 """Commands about models: train, release, forecast, trace."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.text import printable
 from flows.cli.options import Annotators, Answering, AsJson, echo_json, single_run
+
+if TYPE_CHECKING:
+    from tasks.operate.release import Change
 
 PANEL = "Models"
 app = typer.Typer()
+
+Who = Annotated[str, typer.Option(help="The person who takes responsibility.")]
+Why = Annotated[str, typer.Option(help="The reason, kept for good.")]
+Challenger = Annotated[str | None, typer.Argument(help="Of the champion's classes.")]
 
 
 @app.command(rich_help_panel=PANEL)
@@ -107,14 +115,70 @@ def verdict(
 @app.command(rich_help_panel=PANEL)
 def release(
     version: str,
-    who: Annotated[str, typer.Option(help="The person who takes responsibility.")],
-    why: Annotated[str, typer.Option(help="The reason, kept for good.")],
+    who: Who,
+    why: Why,
 ) -> None:
     """Put a version into service on a named person's decision, whatever the verdict."""
-    from tasks.operate.release import release_by_hand
+    from tasks.operate.release import package_champion, release_by_hand
 
-    release_by_hand(version, who=who, why=why)
-    typer.echo(f"{version} is in service, by {who}")
+    _echo(release_by_hand(version, who=who, why=why))
+    typer.echo(f"packaged as {package_champion()}")
+
+
+@app.command(rich_help_panel=PANEL)
+def shadow(
+    who: Who,
+    why: Why,
+    version: Challenger = None,
+    off: Annotated[bool, typer.Option("--off", help="End the shadow.")] = False,
+) -> None:
+    """Let a version answer beside the champion, compared and never shown."""
+    _challenge(version, "shadow", 0.0, off, who, why)
+
+
+@app.command(rich_help_panel=PANEL)
+def canary(
+    who: Who,
+    why: Why,
+    version: Challenger = None,
+    share: Annotated[float, typer.Option(help="Percent of the clients, from 1 to 50.")] = 5.0,
+    off: Annotated[bool, typer.Option("--off", help="End the canary.")] = False,
+) -> None:
+    """Let a version answer a share of the clients, always the same ones."""
+    _challenge(version, "canary", share, off, who, why)
+
+
+@app.command(rich_help_panel=PANEL)
+def rollback(
+    who: Who,
+    why: Why,
+    to: Annotated[
+        str | None,
+        typer.Option(help="Any version that was released; default: the last one that stands."),
+    ] = None,
+) -> None:
+    """Put an earlier version into service again, alone."""
+    from tasks.operate.release import package_champion, roll_back_by_hand
+
+    _echo(roll_back_by_hand(to, who=who, why=why))
+    typer.echo(f"packaged as {package_champion()}")
+
+
+def _challenge(version: str | None, mode: str, share: float, off: bool, who: str, why: str) -> None:
+    from models.registry.releases import Mode
+    from tasks.operate.release import challenge_by_hand, end_by_hand
+
+    if off == (version is not None):
+        raise ValueError(f"`hone {mode}` needs a version, or --off to end the {mode}; give one")
+    if version is None:
+        _echo(end_by_hand(Mode(mode), who=who, why=why))
+    else:
+        _echo(challenge_by_hand(version, Mode(mode), share, who=who, why=why))
+
+
+def _echo(change: "Change") -> None:
+    for line in change.lines():
+        typer.echo(printable(line))
 
 
 @app.command(rich_help_panel=PANEL)

@@ -28,6 +28,7 @@ from models.serving.decoders import (
     fail,
 )
 from models.serving.release_follower import ActiveModel
+from models.serving.requests import NOBODY, Sender
 from models.serving.segments import (
     DIGITS,
     SegmentWriter,
@@ -77,8 +78,7 @@ class Inference:
         *,
         recorded: bool = True,
         known: Mapping[int, Answer] | None = None,
-        source: str | None = None,
-        client: str | None = None,
+        sender: Sender = NOBODY,
     ) -> "Future[list[Answer]]":
         """One answer for each image, in order; a bad image has an `error` and affects no other.
 
@@ -86,13 +86,13 @@ class Inference:
         `RequestError` for more pixels than a request may have. Once it is cancelled no further
         image is decoded and nothing is recorded; while it is recorded it cannot be cancelled.
         Only pre-annotations go unrecorded: they are no traffic, and their images were checked when
-        they were ingested. `known` are answers, by position, that were recorded before. `client` is
-        the key by which a canary answers or the champion.
+        they were ingested. `known` are answers, by position, that were recorded before. A canary
+        answers by the key of `sender`, or else by the images.
         """
         active, key = self._active(), None
         if recorded and active.mode == Mode.CANARY:
-            key = client or request_key(images)
-        request = Waiting(request_id, images, recorded, known or {}, source, key)
+            key = sender.key or request_key(images)
+        request = Waiting(request_id, images, recorded, known or {}, sender.source, key)
         self._start(request, active)
         return request.answers
 
@@ -143,10 +143,23 @@ class Inference:
                 for request in requests:  # one by one: a single request may be the cause
                     self._respond(model, [request])
                 return
+            if not isinstance(error, Unavailable) and self._by_champion(model, requests[0], error):
+                return
             logger.warning("request %s is not answered: %s", requests[0].request_id, error)
             known = isinstance(error, Unavailable)
             reported = error if known else Unavailable(f"the model could not answer: {error}")
             fail(requests[0], reported)
+
+    def _by_champion(self, model: LoadedModel, request: Waiting, error: Exception) -> bool:
+        """Let the champion answer what its canary failed at; whether it does."""
+        active = self._active()
+        if active.model is None or active.model.version == model.version:
+            return False
+        logger.warning("%s failed, and the champion answers: %s", model.version, error)
+        metrics.count_canary_failure()
+        request.key = None
+        self._start(request, active)
+        return True
 
     def _next(self) -> list[Waiting] | None:
         """The oldest decoded requests that fit into one forward pass; None at the end."""

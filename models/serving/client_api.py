@@ -15,7 +15,7 @@ from models.serving import schemas
 from models.serving.decoders import Answer
 from models.serving.feedback import FeedbackRecorder
 from models.serving.feedback_records import Strength
-from models.serving.requests import IMAGES, RequestError, new_request_id
+from models.serving.requests import IMAGES, NOBODY, RequestError, Sender, new_request_id
 
 
 class ClientApi:
@@ -60,7 +60,7 @@ class ClientApi:
         self,
         files: list[tuple[str, bytes]],
         request_id: str | None = None,
-        source: str | None = None,
+        sender: Sender = NOBODY,
     ) -> tuple[str, list[Answer]]:
         """The id of the request, and an answer for each file by name and content."""
         raise NotImplementedError

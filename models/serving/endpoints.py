@@ -43,7 +43,7 @@ WITH_BODY = {
 }
 OF_PREDICT = {
     400: ("BAD_FORM", "NO_IMAGE", "NOT_A_FILE", "UNKNOWN_FIELD", "BAD_CHARSET", "BAD_REQUEST_ID",
-          "BAD_SOURCE"),
+          "BAD_SOURCE", "BAD_CLIENT_KEY"),
     409: ("REQUEST_ID_REUSED",),
     413: ("TOO_MANY_IMAGES", "TOO_MANY_PIXELS"),
     415: ("NOT_A_FORM",),
@@ -130,6 +130,7 @@ ENDPOINTS = (
         parameters=(
             REQUEST_HEADER,
             _header("X-Source", SOURCE.pattern, "Where the images come from.", "gate 3, north"),
+            _header("X-Client-Key", SOURCE.pattern, "One model for one key in a canary.", "ann"),
         ),
     ),
     Endpoint(

@@ -109,6 +109,10 @@ _started = Gauge(
     multiprocess_mode="livemin", registry=registry,
 )  # fmt: skip
 _started.set(_started_at)
+_canary_failures = Counter(
+    "hone_canary_failures", "Requests that a canary failed at, and the champion answered.",
+    registry=registry,
+)  # fmt: skip
 for _outcome in ("200", "503"):  # a counter that begins at 1 shows no rise
     _requests.labels("predict", _outcome, HTTPStatus(int(_outcome)).name)
 _images.labels("answered")
@@ -204,6 +208,11 @@ def count_refused(answers: Iterable[Mapping[str, Any]]) -> None:
 def count_shadow(outcome: str, images: int) -> None:
     """Count images of a trial: answered, failed, passed over, or answered differently."""
     _shadow.labels(outcome).inc(images)
+
+
+def count_canary_failure() -> None:
+    """Count a request that a canary failed at."""
+    _canary_failures.inc()
 
 
 def count_feedback(recorded: Iterable[Feedback], reasons: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from python_multipart.multipart import parse_options_header
@@ -84,6 +85,27 @@ def source_of(request: Request) -> str | None:
             400, "BAD_SOURCE", "X-Source takes 1 to 100 printable characters of ASCII"
         )
     return given
+
+
+@dataclass(frozen=True)
+class Sender:
+    """What a client says of itself."""
+
+    source: str | None = None  # where the images come from
+    key: str | None = None  # by which a canary answers it or the champion
+
+
+NOBODY = Sender()
+
+
+def sender_of(request: Request) -> Sender:
+    """What the client of this request says of itself."""
+    key = request.headers.get("x-client-key")
+    if key is not None and not SOURCE.fullmatch(key):
+        raise RequestError(
+            400, "BAD_CLIENT_KEY", "X-Client-Key takes 1 to 100 printable characters of ASCII"
+        )
+    return Sender(source_of(request), key)
 
 
 def new_request_id() -> str:

@@ -199,6 +199,10 @@ class Status(BaseModel):
             "model": MODEL,
             "digest": DIGEST,
             "release": 2,
+            "challenger": None,
+            "mode": "off",
+            "share": 0.0,
+            "front": None,
             "problem": None,
             "halt": None,
             "classes": ["cat", "dog"],
@@ -214,6 +218,10 @@ class Status(BaseModel):
     model: str | None = Field(description="The version that answers; null before a first release.")
     digest: str | None
     release: int | None = Field(description="Null for a bento's own model.")
+    challenger: str | None = Field(description="The version that is tried beside it.")
+    mode: Literal["off", "shadow", "canary"] = Field(description="How the challenger is tried.")
+    share: float = Field(description="Percent of the clients that a canary answers.")
+    front: str | None = Field(description="The version that answers first, in a cascade.")
     problem: str | None = Field(description="Why the newest release is not the one that answers.")
     halt: Halted | None
     classes: list[str]

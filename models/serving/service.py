@@ -50,12 +50,14 @@ from models.serving.metrics import CountRequests, ShownModel, TimeAnswers, metri
 from models.serving.own_routes import OwnRoutes
 from models.serving.release_follower import ActiveModel, ReleaseFollower
 from models.serving.requests import (
+    NOBODY,
     RequestError,
+    Sender,
     digest_of,
     new_request_id,
     read_images,
     request_id_of,
-    source_of,
+    sender_of,
 )
 from models.serving.segments import SegmentWriter
 from models.serving.supervisor import end_with_supervisor
@@ -76,8 +78,8 @@ async def predict(request: Request) -> Response:
     if refused := hone.refusal:  # before a body is taken apart
         return refused.response()
     try:
-        given, source = request_id_of(request), source_of(request)
-        request_id, answers = await hone.answers(await read_images(request), given, source)
+        given, sender = request_id_of(request), sender_of(request)
+        request_id, answers = await hone.answers(await read_images(request), given, sender)
     except RequestError as problem:
         return problem.response()
     return JSONResponse(
@@ -216,7 +218,7 @@ class Hone(ClientApi):
         self,
         files: list[tuple[str, bytes]],
         request_id: str | None = None,
-        source: str | None = None,
+        sender: Sender = NOBODY,
     ) -> tuple[str, list[Answer]]:
         """The id of the request, and an answer for each file by name and content.
 
@@ -228,7 +230,7 @@ class Hone(ClientApi):
         asked = self.ask_once if request_id else self.ask
         request_id = request_id or new_request_id()
         try:
-            answers = await asked(request_id, [content for _, content in files], source)
+            answers = await asked(request_id, [content for _, content in files], sender)
         except Unavailable as error:
             raise RequestError(503, "UNAVAILABLE", str(error), retry_after=1) from error
         if halt is not None:
@@ -237,16 +239,16 @@ class Hone(ClientApi):
         return request_id, [{"file": name, **answer} for (name, _), answer in named]
 
     async def ask(
-        self, request_id: str, images: list[bytes], source: str | None = None
+        self, request_id: str, images: list[bytes], sender: Sender = NOBODY
     ) -> list[Answer]:
         """An answer for each image, recorded on disk before it is returned.
 
         Cancelling it stops the work on the images.
         """
-        return await awaited(self._inference.ask(request_id, images, source=source))
+        return await awaited(self._inference.ask(request_id, images, sender=sender))
 
     async def ask_once(
-        self, request_id: str, images: list[bytes], source: str | None = None
+        self, request_id: str, images: list[bytes], sender: Sender = NOBODY
     ) -> list[Answer]:
         """The answers of `ask`, computed once for each request id, whichever worker gets it.
 
@@ -254,7 +256,7 @@ class Hone(ClientApi):
         """
         digest = await asyncio.to_thread(digest_of, images)
         while True:
-            known = self._known(request_id, digest, images, source)
+            known = self._known(request_id, digest, images, sender)
             known.awaited_by += 1
             try:
                 return await asyncio.shield(known.answers)
@@ -268,14 +270,12 @@ class Hone(ClientApi):
             finally:
                 known.awaited_by -= 1
 
-    def _known(
-        self, request_id: str, digest: str, images: list[bytes], source: str | None
-    ) -> "_Asked":
+    def _known(self, request_id: str, digest: str, images: list[bytes], sender: Sender) -> "_Asked":
         """What a request id asks for, begun now unless it is under way or answered."""
         known = self._asked.get(request_id)
         if known is None:
             known = self._asked[request_id] = _Asked(
-                digest, self._begin(request_id, images, source)
+                digest, self._begin(request_id, images, sender)
             )
             if len(self._asked) > REMEMBERED:  # one in progress would be computed twice
                 ended = (name for name, one in self._asked.items() if one.answers.done())
@@ -287,23 +287,23 @@ class Hone(ClientApi):
         return known
 
     def _begin(
-        self, request_id: str, images: list[bytes], source: str | None
+        self, request_id: str, images: list[bytes], sender: Sender
     ) -> "asyncio.Future[list[Answer]]":
         def forget_failure(done: "asyncio.Future[list[Answer]]") -> None:
             if done.cancelled() or done.exception():
                 self._asked.pop(request_id, None)  # a retry asks anew
 
-        answers = asyncio.ensure_future(self._ask_unless_recorded(request_id, images, source))
+        answers = asyncio.ensure_future(self._ask_unless_recorded(request_id, images, sender))
         answers.add_done_callback(forget_failure)
         return answers
 
     async def _ask_unless_recorded(
-        self, request_id: str, images: list[bytes], source: str | None
+        self, request_id: str, images: list[bytes], sender: Sender
     ) -> list[Answer]:
         try:
             async with self._earlier.claimed(request_id):
                 known = await asyncio.to_thread(self._recorded, request_id, images)
-                asked = self._inference.ask(request_id, images, known=known, source=source)
+                asked = self._inference.ask(request_id, images, known=known, sender=sender)
                 return await awaited(asked)
         except (OSError, SQLAlchemyError) as error:
             raise Unavailable(f"earlier answers cannot be read ({error})") from error
@@ -318,9 +318,10 @@ class Hone(ClientApi):
 
     def _card(self, version: str) -> ModelCard:
         """The card of a model that answered before."""
-        active = self.active.model
-        if active is not None and active.version == version:
-            return active.card
+        active = self.active
+        for model in (active.model, active.challenger, active.front):
+            if model is not None and model.version == version:
+                return model.card
         if version not in self._cards:
             if self._follower is None:
                 raise Unavailable(f"the request was answered by {version}, which is not here")
@@ -335,6 +336,10 @@ class Hone(ClientApi):
             "model": model.version if model else None,
             "digest": model.sha256 if model else None,
             "release": active.release,
+            "challenger": active.challenger.version if active.challenger else None,
+            "mode": str(active.mode),
+            "share": active.share,
+            "front": active.front.version if active.front else None,
             "problem": active.problem,
             "halt": asdict(active.halt) if active.halt else None,
             "classes": list(model.card.classes) if model else [],

@@ -31,6 +31,9 @@ RUN_NONE = {
     "export": ["exported", "--no-images"],
     "import": ["labels.csv"],
     "release": ["no-such-version", "--who", "ann", "--why", "because"],
+    "shadow": ["no-such-version", "--who", "ann", "--why", "because"],
+    "canary": ["no-such-version", "--who", "ann", "--why", "because"],
+    "rollback": ["--who", "ann", "--why", "because"],
     "webhook": [],
     "verdict": [],
     "report": [],
@@ -42,7 +45,16 @@ RUN_NONE = {
     "halt": ["--who", "ann", "--why", "because"],
     "resume": ["--who", "ann", "--why", "because"],
 }
-FAILS = {"trace", "release", "webhook", "budget", "resume"}  # for want of what they ask for
+FAILS = {
+    "trace",
+    "release",
+    "shadow",
+    "canary",
+    "rollback",
+    "webhook",
+    "budget",
+    "resume",
+}  # for want of what they ask for
 OF_EMPTY = {
     "budget",  # or it computes features with torch
     "resume",  # of a service that is not halted
