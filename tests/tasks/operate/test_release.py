@@ -27,7 +27,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     old, new = save(workspace, engine), save(workspace, engine, seed=1)
     put_in_service(engine, old)
     monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
-    monkeypatch.setattr(bento, "package", lambda _, version: version)
+    monkeypatch.setenv("HONE_RUNTIME", "torch")  # nothing is measured
+    monkeypatch.setattr(bento, "package", lambda _, version, packages: version)
     return workspace, engine, old, new
 
 
