@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,8 +66,6 @@ def _build(
     with tempfile.TemporaryDirectory(prefix=STAGING, dir=workspace.bento_home) as staging:
         (Path(staging) / "models").symlink_to(workspace.bento_home / "models")
         arguments = ["build", "--version", number, "--arg", f"model={version}"]
-        if packages:
-            arguments += ["--bentofile", str(_bentofile_with(packages, Path(staging)))]
         done = subprocess.run(
             [sys.executable, "-m", "bentoml", *arguments],
             cwd=CODE,  # it refuses a bentofile elsewhere
@@ -80,6 +79,7 @@ def _build(
             output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
             command = " ".join(["bentoml", *arguments])
             raise RuntimeError(f"`{command}` failed ({done.returncode}):\n{output}")
+        _add_packages(built / "env" / "python" / "requirements.txt", packages)
         close_to_others(built)  # BentoML copies the modes of the repository's files
         write_contents(built)
         _sync(built)
@@ -88,15 +88,18 @@ def _build(
         sync_path(bento.parent)
 
 
-def _bentofile_with(packages: Mapping[str, str], folder: Path) -> Path:
-    """A copy of bentofile.yaml in the folder that installs these packages, too."""
-    import yaml
-
-    described = yaml.safe_load((CODE / "bentofile.yaml").read_text(encoding="utf-8"))
-    described["python"]["packages"] += [f"{name}=={number}" for name, number in packages.items()]
-    path = folder / "bentofile.yaml"
-    path.write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
-    return path
+def _add_packages(requirements: Path, packages: Mapping[str, str]) -> None:
+    """Let the bento install these packages, too, with the hashes of requirements.lock."""
+    if not packages:
+        return
+    lock = (CODE / "requirements.lock").read_text(encoding="utf-8")
+    lines = []
+    for name, number in packages.items():
+        pin = f"{name}=={number}"
+        locked = re.search(rf"^{re.escape(pin)}( \\\n    --hash=.*)+", lock, re.MULTILINE)
+        lines.append(f"{locked[0] if locked else pin}\n")
+    text = requirements.read_text(encoding="utf-8").rstrip("\n")
+    requirements.write_text(f"{text}\n{''.join(lines)}", encoding="utf-8")
 
 
 def write_contents(bento: Path) -> None:
