@@ -54,7 +54,7 @@ truths = Table(
     Column("truth", Text, nullable=False),
     Column("standing", Text, nullable=False),  # a Standing
 )
-Index("ix_truths_standing", truths.c.standing, truths.c.number)
+Index("ix_truths_standing", truths.c.standing, truths.c.model, truths.c.number)
 
 # How many truths of each kind there are: reports cost the same however many there are.
 truth_counts = Table(

@@ -1,4 +1,4 @@
-"""The sources that are counted by name, day by day; truths by their standing."""
+"""The sources that are counted by name, day by day; truths by standing and model."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,4 +18,4 @@ def upgrade() -> None:
         "INSERT INTO slice_names (day, name) "
         "SELECT DISTINCT substr(hour, 1, 10), slice FROM truths WHERE slice <> ''"
     )
-    op.create_index("ix_truths_standing", "truths", ["standing", "number"])
+    op.create_index("ix_truths_standing", "truths", ["standing", "model", "number"])

@@ -13,7 +13,12 @@ from sqlalchemy import Engine, select
 from core.database import writing
 from core.journal_checks import rows_are_as_journaled
 from core.workspace import Workspace
-from models.watching.outcome_queries import disputed_samples, outcome_counts
+from models.watching.outcome_queries import (
+    disputed_samples,
+    judged_rows,
+    judged_samples,
+    outcome_counts,
+)
 from models.watching.outcome_tables import Standing, outcomes, truth_counts, truths
 from models.watching.outcomes import ClassNames, count_key, join_classes, join_waiting
 from tests.counted_work import instructions_run
@@ -128,6 +133,8 @@ def test_what_looks_for_few_truths_reads_few_however_many_there_are(engine):
     looks = (
         lambda connection: join_classes(connection, NAMES),
         lambda connection: disputed_samples(connection, 10),
+        lambda connection: judged_rows(connection, "hone:new"),  # at its first check
+        lambda connection: judged_samples(connection, "hone:new", 10),
     )
     cost = []
     for count in (20, 2_000):
