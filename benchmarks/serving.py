@@ -166,7 +166,7 @@ def _start(stack: ExitStack, folder: Path) -> dict[str, tuple[str, psutil.Proces
     (folder / "bentofile.yaml").write_text('service: "default:Default"\n')
     path = {"PYTHONPATH": str(REPOSITORY)}
     starts = {
-        "ours": lambda: servers.bentoml(REPOSITORY, folder / "ours"),
+        "ours": lambda: servers.bentoml(REPOSITORY, folder / "ours", {"HONE_WORKERS": "1"}),
         "bare": lambda: _uvicorn(folder),
         "default": lambda: servers.bentoml(folder, folder / "default", path),
     }

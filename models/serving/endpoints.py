@@ -21,6 +21,11 @@ from models.serving.requests import FIELD, IMAGES, REQUEST_ID, SOURCE
 VERSION = "3.1.0"
 REFERENCE = "#/components/schemas/{model}"
 TEXT = "text/plain"
+DESCRIPTION = """Labels for images, each answer recorded with its image.
+
+`curl -F images=@one.jpg ADDRESS/predict`, or in Python
+`bentoml.SyncHTTPClient(ADDRESS).predict(images=["one.jpg"])`. A refusal has a reason in one word
+and a sentence. Where the service has a token, send it as `Authorization: Bearer TOKEN`."""
 # Reasons of a refusal by status. Those of every endpoint, those of one that takes a body, and then
 # those of each.
 ANYWHERE = {
@@ -183,7 +188,7 @@ def document(version: str = "none") -> Json:
         "info": {
             "title": "Hone",
             "version": version,
-            "description": "Labels for images, each answer recorded with its image.",
+            "description": DESCRIPTION,
         },
         "servers": [{"url": "."}],
         "security": [{}, {"token": []}],

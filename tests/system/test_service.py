@@ -306,7 +306,8 @@ def image_folder(workspace: Workspace, tag: str, folder: Path) -> Path:
     template = REPOSITORY / "models" / "serving" / "Dockerfile.bento"
     assert dockerfile.read_text().strip() == template.read_text().strip()
     assert lint(dockerfile) == ""
-    assert "torch==" in (made / "env" / "python" / "requirements.txt").read_text()
+    installed = (made / "env" / "python" / "requirements.txt").read_text()
+    assert "torch==" in installed and "onnxruntime==1.23.0" in installed
     assert (made / "models" / tag.replace(":", "/")).is_dir()
     return made
 
@@ -318,7 +319,7 @@ def test_a_bento_serves_its_model_from_another_folder(
     monkeypatch.chdir(tmp_path)
     current = current_release(engine)
     assert current is not None
-    tag = package(workspace, current.champion)
+    tag = package(workspace, current.champion, {"onnxruntime": "1.23.0"})
     assert package(workspace, current.champion) == tag
     assert not list(workspace.bento_home.glob(".build-*"))
     image = image_folder(workspace, tag, tmp_path)
