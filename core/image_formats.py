@@ -58,6 +58,7 @@ _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)  # the usual ones: not lossless, not coded 
 Reason = Literal[
     "EMPTY",
     "NOT_AN_IMAGE",
+    "NOT_MASKED",
     "TRUNCATED",
     "TOO_MANY_PIXELS",
     "TOO_MANY_BYTES",

@@ -94,6 +94,7 @@ class CleanImage:
     width: int
     height: int
     thumbnail: bytes  # 16x16 grey, row by row
+    masked: dict[str, object] | None = None  # by what, and where; None: nobody looked
 
 
 @dataclass(frozen=True)

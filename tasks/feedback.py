@@ -19,7 +19,6 @@ from core.locks import Token, fence, only_writer
 from core.text import printable
 from labeling.consensus.settle_labels import settle_labels
 from labeling.formats.imports import LONGEST_ANNOTATOR
-from labeling.ingest.intake import adopt
 from labeling.kinds import KINDS
 from labeling.ledger import duels
 from labeling.ledger.answers import ANSWER_COLUMNS, known_samples, record_answers
@@ -45,7 +44,7 @@ from models.watching.outcomes import (
     record_outcomes,
 )
 from tasks.context import Context, open_context
-from tasks.intake import print_intake, served_images
+from tasks.intake import adopt_served, print_intake, served_images
 
 SOURCE = "feedback"  # of the answers, and the watermark: the number of the last truth they have
 JOINED = "joined-outcomes"  # watermark: predictions.seq up to which waiting outcomes were joined
@@ -200,7 +199,7 @@ def _adopt(ctx: Context, sample_ids: Sequence[str]) -> list[str]:
     gone: list[str] = []
     if rows:
         images = served_images(ctx.workspace.traffic, rows, left_out=gone.append)
-        intake = adopt(ctx.engine, ctx.workspace, images, audit=ctx.policies.audit)
+        intake = adopt_served(ctx, images)
         if intake.added or intake.refused:
             print_intake(intake, "images with feedback")
     return [*gone[:1], *[""] * (len(gone) - 1)]  # a million sentences would take memory

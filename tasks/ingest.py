@@ -10,13 +10,13 @@ from core.locks import fence, only_writer
 from core.text import printable
 from labeling.formats.image_lookup import Absent, ingested_images
 from labeling.formats.metadata_table import match_metadata, read_metadata
-from labeling.ingest.intake import adopt, ingest
+from labeling.ingest.intake import ingest
 from labeling.ledger.answers import known_samples
 from labeling.ledger.metadata import save_metadata
 from labeling.ledger.watermarks import ADOPTED, save_watermark, watermark_of
 from models.serving import prediction_store
 from tasks.context import open_context
-from tasks.intake import print_intake, served_images
+from tasks.intake import adopt_served, print_intake, served_images
 from tasks.report.artifacts import progress
 from tasks.report.refusals import metadata_lines
 from tasks.retention import decide_retained, retained_rows
@@ -100,7 +100,7 @@ def adopt_traffic() -> int:
         if rows.empty:
             return added
         images = served_images(ctx.workspace.traffic, retained_rows(ctx, rows).itertuples())
-        counts = adopt(ctx.engine, ctx.workspace, images, audit=ctx.policies.audit)
+        counts = adopt_served(ctx, images)
         print_intake(counts, "served traffic")
         added += counts.added
         with writing(ctx.engine) as connection:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from core.text import printable
-from labeling.ingest.intake import Intake
+from labeling.ingest.intake import Intake, adopt
 from models.serving import prediction_store
+from tasks.context import Context
 from tasks.report.refusals import by_reason, refused_lines
 
 
@@ -24,6 +25,14 @@ def served_images(
             left_out(f"the image of prediction {row.prediction_id} is left out: {error}")
         else:
             yield str(row.prediction_id), image
+
+
+def adopt_served(ctx: Context, images: Iterable[tuple[str, bytes]]) -> Intake:
+    """Make samples of served images, masked by the policy."""
+    policies = ctx.policies
+    return adopt(
+        ctx.engine, ctx.workspace, images, audit=policies.audit, mask=policies.retention.mask
+    )
 
 
 def print_intake(counts: Intake, where: str) -> None:

@@ -11,22 +11,25 @@ from sqlalchemy import Connection
 
 from core.database import writing
 from core.locks import Token, fence, only_writer
-from labeling.ingest.intake import adopt
 from labeling.ledger.answers import known_samples
-from labeling.ledger.watermarks import save_watermark, watermark_of
+from labeling.ledger.watermarks import ADOPTED, save_watermark, watermark_of
 from models.registry.releases import champion
+from models.rollout.store import disagreeing_predictions, drain_shadow
 from models.serving import erasures
 from models.serving.prediction_store import count_predictions
+from models.serving.retention import DISAGREEMENT, EXEMPLAR
 from models.serving.traffic_history import first_since
 from models.serving.traffic_window import rows_of
 from models.watching.decisions import checked_up_to, newest_decisions
 from tasks.context import Context
-from tasks.intake import served_images
+from tasks.intake import adopt_served, served_images
 
 LOCK = "retention"
 RETAINED = "retained-traffic"  # watermark: predictions.seq up to which it is decided what to retain
 CHECKED_WITHIN = timedelta(days=1)  # after that an image waits for no check of the traffic
 SHOWN = 50  # decisions, the newest, whose exemplars stay
+LOOKED_AT = 1_000  # answers of a challenger that differ, the newest
+NO_MASK = "none"
 AT_ONCE = 2_000
 
 
@@ -62,10 +65,12 @@ def erase_images(ctx: Context, who: str) -> dict[str, int]:
     policy = ctx.policies.retention
     decided = decide_retained(ctx) if policy.thins else 0
     if policy.thins:
-        _retain_exemplars(ctx)
+        _retain_named(ctx)
     with only_writer(ctx.engine, LOCK) as token:
         counts = {"finished": erasures.carry_out(ctx.engine, token, ctx.workspace.traffic)}
         ends = {erasures.THINNING: min(decided, _checked(ctx)), erasures.AGE: 0}
+        if policy.mask != NO_MASK:
+            ends[erasures.MASKED] = min(_adopted(ctx), _checked(ctx))
         if policy.days:
             ends[erasures.AGE] = _before(ctx, timedelta(days=policy.days))
         for why, last in ends.items():
@@ -88,21 +93,33 @@ def _erase(ctx: Context, token: Token, *, who: str, why: str, last: int) -> int:
         images += erasures.carry_out(ctx.engine, token, ctx.workspace.traffic)
 
 
-def _retain_exemplars(ctx: Context) -> None:
-    """Let the images that show what drifted stay, as samples that a round may ask about."""
+def _retain_named(ctx: Context) -> None:
+    """Let images stay that show what drifted, or that two models answered differently: as samples.
+
+    So a round may ask about them.
+    """
+    drain_shadow(ctx.engine, ctx.workspace.traffic)
     with ctx.engine.connect() as connection:
-        names = {name for made in newest_decisions(connection, SHOWN) for name in made.exemplars}
-        new = sorted(names - erasures.retained_of(connection, names))
+        reasons = dict.fromkeys(disagreeing_predictions(connection, LOOKED_AT), DISAGREEMENT)
+        for made in newest_decisions(connection, SHOWN):
+            reasons |= dict.fromkeys(made.exemplars, EXEMPLAR)
+        new = sorted(reasons.keys() - erasures.retained_of(connection, reasons))
         rows = rows_of(connection, new)
         known = set(known_samples(connection, [row.sample_id for row in rows]))
     if not new:
         return
     absent = [row for row in rows if row.sample_id not in known]
     images = served_images(ctx.workspace.traffic, absent)
-    adopt(ctx.engine, ctx.workspace, images, audit=ctx.policies.audit)
+    adopt_served(ctx, images)
     with only_writer(ctx.engine, LOCK) as token, writing(ctx.engine) as connection:
         fence(connection, token)
-        erasures.retain_exemplars(connection, new)
+        erasures.retain_named(connection, {name: reasons[name] for name in new})
+
+
+def _adopted(ctx: Context) -> int:
+    """The last prediction whose image is a sample by now, if it is to be one."""
+    with ctx.engine.connect() as connection:
+        return _mark(connection, ADOPTED)
 
 
 def _checked(ctx: Context) -> int:

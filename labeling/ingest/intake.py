@@ -20,6 +20,7 @@ from core.database import now, writing
 from core.images import CleanImage, ImageRefused, clean_image
 from core.intents import begin_intent, commit_intent, intents, open_intents
 from core.locks import Token, fence, only_writer
+from core.masking import mask_image
 from core.shards import Shard, ShardLocation, pack
 from core.workspace import Workspace
 from labeling.audit.membership import draw_new_groups, draw_standing_audit
@@ -98,10 +99,11 @@ def adopt(
     *,
     origin: str = "served",
     audit: AuditPolicy = USUAL_AUDIT,
+    mask: str = "none",
 ) -> Intake:
     """Take in bytes that came through the service; the path of each is `<origin>:<its name>`.
 
-    A name that was adopted before is known, and adds nothing.
+    A name that was adopted before is known, and adds nothing. `mask` is one of `MASKERS`.
     """
     began = time.monotonic()
     with only_writer(engine, "intake") as token:
@@ -109,7 +111,7 @@ def adopt(
         for part in _parts(received):
             files = [ImageFile(f"{origin}:{name}", len(sent), 0) for name, sent in part.items()]
             content = dict(zip(files, part.values(), strict=True))
-            store.take([ReadFile(file, _cleaned(content[file])) for file in store.unseen(files)])
+            store.take([ReadFile(f, _cleaned(content[f], mask)) for f in store.unseen(files)])
         store.finish()
     return store.intake(skipped=0, began=began)
 
@@ -128,9 +130,9 @@ def _parts(received: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
         yield part
 
 
-def _cleaned(received: bytes) -> CleanImage | ImageRefused:
+def _cleaned(received: bytes, mask: str) -> CleanImage | ImageRefused:
     try:
-        return clean_image(received)
+        return mask_image(clean_image(received), mask)
     except ImageRefused as refused:
         return refused
 
@@ -327,6 +329,7 @@ def _sample_row(image: CleanImage, place: ShardLocation) -> dict[str, object]:
         "width": image.width,
         "height": image.height,
         "thumbnail": image.thumbnail,
+        "masked": image.masked,
     }
 
 

@@ -41,6 +41,7 @@ samples = Table(
     Column("group_id", Text, nullable=False, index=True),  # near-duplicates share it
     Column("origin", Text, nullable=False),  # "ingest" or "served"
     Column("added_at", Text, nullable=False),
+    Column("masked", Json),  # by which masker, and the regions; null: it was not masked
     info=COVERED,
 )
 

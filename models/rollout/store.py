@@ -226,6 +226,17 @@ def has_shadowed(connection: Connection, champion: str, challenger: str) -> bool
     )
 
 
+def disagreeing_predictions(connection: Connection, limit: int) -> list[str]:
+    """What was served where a challenger's answer differed, the newest first."""
+    query = (
+        select(shadow_answers.c.prediction_id)
+        .where(~shadow_answers.c.repeated, shadow_answers.c.label != shadow_answers.c.served_label)
+        .order_by(shadow_answers.c.seq.desc())
+        .limit(limit)
+    )
+    return list(dict.fromkeys(connection.scalars(query)))
+
+
 def disagreeing_samples(connection: Connection, limit: int) -> list[str]:
     """The images that a challenger answered differently from the champion, the newest first."""
     query = (

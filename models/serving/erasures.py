@@ -9,7 +9,7 @@ import ctypes
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +25,7 @@ from models.serving.prediction_store import predictions, segments
 from models.serving.retention import (
     CHANCE,
     DAY,
+    DISAGREEMENT,
     EXEMPLAR,
     HOUR,
     RetentionPolicy,
@@ -33,7 +34,7 @@ from models.serving.retention import (
 )
 from models.serving.segment_reader import read_records
 
-THINNING, AGE = "thinning", "age"  # why images are erased
+THINNING, AGE, MASKED = "thinning", "age", "masked"  # why images are erased
 AT_ONCE = 20_000  # images of one erasure
 ZEROS = bytes(2**20)
 PUNCH_HOLE, KEEP_SIZE = 2, 1  # of Linux: give the space back, at the same length
@@ -59,7 +60,7 @@ retained_images = Table(
     "retained_images",
     metadata,
     Column("prediction_id", Text, primary_key=True),
-    Column("why", Text, nullable=False),  # chance, exemplar, or one of retention.RULES
+    Column("why", Text, nullable=False),  # chance, exemplar, disagreement, or one of RULES
     Column("hour", Text, nullable=False, index=True),  # in which it was served
     info=journal.COVERED,
 )
@@ -83,13 +84,13 @@ def retain(
     return max((row.seq for row in rows), default=after), [row["prediction_id"] for row in chosen]
 
 
-def retain_exemplars(connection: Connection, prediction_ids: Collection[str]) -> None:
-    """Retain the images that show what drifted."""
-    for part in chunks(sorted(prediction_ids)):
+def retain_named(connection: Connection, reasons: Mapping[str, str]) -> None:
+    """Retain the images of these predictions, each with why."""
+    for part in chunks(sorted(reasons)):
         served = select(*predictions.c["prediction_id", "served_at"])
         rows = connection.execute(served.where(predictions.c.prediction_id.in_(part)))
         _add(connection, [
-            {"prediction_id": name, "why": EXEMPLAR, "hour": served_at[:HOUR]}
+            {"prediction_id": name, "why": reasons[name], "hour": served_at[:HOUR]}
             for name, served_at in rows.tuples()
         ])  # fmt: skip
 
@@ -121,7 +122,7 @@ def decide(
 ) -> int:
     """Mark the images of the next predictions as erased; return the last prediction looked at.
 
-    A thinning spares what is retained, age spares nothing.
+    A thinning spares what is retained, age and masking spare nothing.
     """
     columns = predictions.c["seq", "prediction_id", "erased"]
     between = predictions.c.seq > after, predictions.c.seq <= last
@@ -195,7 +196,7 @@ def _used(connection: Connection, days: Collection[str]) -> Counter[str]:
     """How many images were retained beside the share on these days, by hour and by day."""
     used: Counter[str] = Counter()
     hour = retained_images.c.hour
-    beside = retained_images.c.why.not_in((CHANCE, EXEMPLAR))
+    beside = retained_images.c.why.not_in((CHANCE, EXEMPLAR, DISAGREEMENT))
     for day in days:
         within = hour >= day, hour < f"{day}U"  # the letter after the T of a time
         query = select(hour, func.count()).where(beside, *within).group_by(hour)

@@ -8,13 +8,14 @@ left out. Predictions stay, with label, confidence, statistics and embedding.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from core.configuration import configuration
+from core.configuration import OneOf, configuration
+from core.masking import MASKERS
 
-CHANCE, EXEMPLAR = "chance", "exemplar"  # why an image is retained, beside the names of RULES
+CHANCE, EXEMPLAR, DISAGREEMENT = "chance", "exemplar", "disagreement"  # why, beside RULES
 HOUR, DAY = len("2026-01-31T17"), len("2026-01-31")
 
 
@@ -45,6 +46,12 @@ class RetentionPolicy:
         default=0,
         ge=0,
         description="after an answer its image is deleted from the traffic; 0: never",
+    )
+
+    mask: Annotated[str, OneOf(MASKERS)] = Field(
+        default="none",
+        description="what is made coarse in an image before it becomes a sample; the image as it "
+        "was received is then deleted from the traffic once that was checked",
     )
 
     @property

@@ -6,14 +6,13 @@ from datetime import UTC, datetime, timedelta
 from core.locks import LockBusy
 from labeling.batches.referred import referred_places
 from labeling.batches.select import SelectionConfig
-from labeling.ingest.intake import adopt
 from labeling.ledger.answers import known_samples
 from labeling.ledger.reasons import Reason
 from labeling.ledger.rounds import load_pool
 from models.serving import prediction_store
 from models.serving.traffic_window import referred_rows
 from tasks.context import Context
-from tasks.intake import print_intake, served_images
+from tasks.intake import adopt_served, print_intake, served_images
 
 MORE = 2  # times the places: of images that become samples now a part is drawn for the audit
 
@@ -38,7 +37,7 @@ def take_in_referred(ctx: Context, selection: SelectionConfig) -> list[str]:
     if new:
         try:
             images = served_images(ctx.workspace.traffic, new)
-            intake = adopt(ctx.engine, ctx.workspace, images, audit=ctx.policies.audit)
+            intake = adopt_served(ctx, images)
         except LockBusy as busy:  # an ingest of hours: the batch does not wait for it
             print(f"images marked for a person wait for the next batch: {busy}")
         else:

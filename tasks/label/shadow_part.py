@@ -5,14 +5,13 @@ from collections.abc import Collection, Mapping
 from core.locks import LockBusy
 from core.text import counted
 from labeling.batches.select import SelectionConfig, share_of
-from labeling.ingest.intake import adopt
 from labeling.ledger.answers import known_samples
 from labeling.ledger.reasons import Reason
 from models.rollout.store import disagreeing_samples, drain_shadow
 from models.serving import prediction_store
 from models.watching.outcome_queries import served_rows
 from tasks.context import Context
-from tasks.intake import print_intake, served_images
+from tasks.intake import adopt_served, print_intake, served_images
 from tasks.label.referred import referred_part
 
 LOOKED_AT = 1_000  # disagreements, the newest
@@ -38,7 +37,7 @@ def take_in_shadow(ctx: Context, selection: SelectionConfig) -> list[str]:
             rows = served_rows(connection, new)
         try:
             images = served_images(ctx.workspace.traffic, rows)
-            intake = adopt(ctx.engine, ctx.workspace, images, audit=ctx.policies.audit)
+            intake = adopt_served(ctx, images)
         except LockBusy as busy:  # an ingest of hours: the batch does not wait for it
             print(f"images that two models answered differently wait for the next batch: {busy}")
         else:

@@ -3,15 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, select
 
-from core.database import writing
+from core import masking
+from core.database import now, writing
+from core.images import decode_image
+from core.shards import read_image
 from core.workspace import Workspace
-from labeling.ledger.tables import samples
+from labeling.ledger.tables import location_of, samples
 from models.serving.erasures import erasures, retained_images
 from models.serving.prediction_store import predictions, read_served_image
-from models.serving.retention import in_share
+from models.serving.retention import RetentionPolicy, in_share
 from models.serving.segments import SegmentWriter
 from models.watching.decisions import Evaluation, record_evaluation
 from models.watching.signals import Action
@@ -34,8 +38,6 @@ def policy(workspace: Workspace, text: str) -> None:
 
 def serve(workspace: Workspace, numbers: range, **about: Any) -> list[str]:
     """Sure answers, served now; the ids of those that chance does not retain."""
-    from core.database import now
-
     writer = SegmentWriter(workspace.traffic)
     for number in numbers:
         answer = vars(served(number, png(number)))
@@ -133,6 +135,27 @@ def test_after_so_many_days_no_image_of_the_traffic_is_left(
     with place[1].connect() as connection:
         [row] = connection.execute(select(erasures)).all()
     assert (row.who, row.why, row.images) == ("ann", "age", 3)
+
+
+def test_masked_images_take_the_place_of_those_received(
+    place: tuple[Workspace, Engine], champion: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corner = {"corner": lambda pixels: [(0, 0, 8, 8)]}
+    monkeypatch.setattr(masking, "MASKERS", {**masking.MASKERS, **corner})
+    monkeypatch.setitem(RetentionPolicy.__pydantic_fields__["mask"].metadata[0].names, "corner", 1)
+    policy(place[0], '[retention]\nmask = "corner"\n')
+    serve(place[0], range(3))
+    assert adopt_traffic.fn() == 3
+    checked(place[1], 2)
+    assert erase_images(open_context(), "ann") == {"masked": 2}
+    assert readable(place) == {"prediction-2"}
+    with place[1].connect() as connection:
+        rows = connection.execute(select(samples)).all()
+    assert {row.sample_id for row in rows} == {served(n, png(n)).sample_id for n in range(3)}
+    for row in rows:
+        assert row.masked == {"by": "corner", "regions": [[0, 0, 9, 9]]}
+        pixels = decode_image(read_image(place[0].shards, location_of(row)))
+        assert len(np.unique(pixels[:9, :9].reshape(-1, 3), axis=0)) <= 16
 
 
 def test_without_a_policy_nothing_is_erased(place: tuple[Workspace, Engine]) -> None:

@@ -191,8 +191,8 @@ def test_exemplars_are_retained_whatever_chance_decides(engine: Engine, folder: 
     ][:2]  # fmt: skip
     with writing(engine) as connection:
         retain(connection, THIN, after=0, limit=100)
-        erasures.retain_exemplars(connection, [*lost, "unknown"])
-        erasures.retain_exemplars(connection, lost)
+        erasures.retain_named(connection, dict.fromkeys([*lost, "unknown"], "exemplar"))
+        erasures.retain_named(connection, dict.fromkeys(lost, "exemplar"))
         assert erasures.retained_of(connection, lost) == set(lost)
     erase(engine, folder, THIN, THINNING)
     images = in_hand(engine, folder)

@@ -110,7 +110,7 @@ def test_a_long_ingest_holds_up_no_batch(
 
     set_policies(place, "[review]\nshare = 0.5\n")
     ask(client, range(2))
-    monkeypatch.setattr(referred, "adopt", busy)
+    monkeypatch.setattr(referred, "adopt_served", busy)
     assert next_batch(place[1], size=4).empty
     assert "wait for the next batch: intake is taken" in capsys.readouterr().out
 
