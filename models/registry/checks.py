@@ -1,7 +1,7 @@
 """Checks of the registry: justified releases, models that load, stores that hold data only."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from core.workspace import Workspace
 from models.registry.bento import damaged_bentos
 from models.registry.model_card import ModelCard
 from models.registry.model_store import INTENT, entry, unrecorded_entries
-from models.registry.releases import champion, releases
+from models.registry.releases import Action, Release, champion, from_row, releases
 from models.registry.stored_entries import (
     damage_of,
     expected_tag,
@@ -22,7 +22,7 @@ from models.registry.stored_entries import (
     saved_card,
     tag_of,
 )
-from models.registry.versions import AUTOMATIC, PROMOTE, models, verdict_name, verdicts
+from models.registry.versions import PROMOTE, models, verdict_name, verdicts
 
 DATA_ONLY = {".safetensors", ".json", ".npz", ".yaml", ".yml"}
 OF_CARD = ("metrics", "snapshot", "code_commit", "seed", "created_at")  # also columns of models
@@ -30,23 +30,46 @@ ANOTHER = "`hone release VERSION --who NAME --why ...`"
 
 
 def releases_are_justified(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Releases without a PROMOTE verdict of their model that no named person made."""
-    query = (
-        select(releases, verdicts.c.outcome, verdicts.c.challenger.label("judged"))
-        .join(verdicts, verdicts.c.verdict_id == releases.c.verdict_id, isouter=True)
-        .order_by(releases.c.number)
-    )
+    """Champions without a PROMOTE verdict that no named person released, and canaries likewise."""
+    earlier: dict[int, Release] = {}
     with engine.connect() as connection:
-        for row in connection.execute(query):
-            promoted = row.outcome == "PROMOTE" and row.judged == row.champion
-            by_a_person = row.who.strip() and row.who.split()[0] != AUTOMATIC and row.why.strip()
-            if not (promoted or by_a_person):
-                yield Finding(
-                    "I6",
-                    f"release {row.number} of {row.champion} by {row.who!r} has verdict "
-                    f"{row.outcome} of {row.judged}",
-                    f"release the model before it: {ANOTHER}",
-                )
+        columns = verdicts.c["verdict_id", "challenger", "champion", "outcome"]
+        judged = {row.verdict_id: row for row in connection.execute(select(*columns))}
+        for row in connection.execute(select(releases).order_by(releases.c.number)):
+            try:
+                made = from_row(row)
+                problem = _unjustified(made, earlier, judged)
+            except ValueError as error:
+                yield Finding("I6", str(error), RESTORE)
+                continue
+            if problem:
+                what = f"release {made.number} of {made.champion} by {made.who!r} {problem}"
+                yield Finding("I6", what, f"release the model before it: {ANOTHER}")
+            earlier[made.number] = made
+
+
+def _unjustified(
+    made: Release, earlier: Mapping[int, Release], judged: Mapping[str, Row[Any]]
+) -> str | None:
+    """What is wrong with a change of what is served; None: a person or a verdict stands for it."""
+    by_a_person = made.by_a_person and bool(made.why.strip())
+    if made.action == Action.RELEASE:
+        verdict = judged.get(made.verdict_id or "")
+        outcome, challenger = (verdict.outcome, verdict.challenger) if verdict else (None, None)
+        promoted = outcome == PROMOTE and challenger == made.champion
+        return None if promoted or by_a_person else f"has verdict {outcome} of {challenger}"
+    if made.action == Action.ROLLBACK:
+        restored = earlier.get(made.restored)
+        known = restored is not None and restored.champion == made.champion
+        return None if known or by_a_person else "is a rollback to no release"
+    before = earlier.get(made.number - 1)
+    if before is None or before.champion != made.champion:
+        return f"is a change ({made.action}) that leaves the champion, and it is another"
+    pair = (made.challenger, made.champion, PROMOTE)
+    shown = made.action == Action.CANARY and not by_a_person
+    if shown and pair not in {tuple(one[1:]) for one in judged.values()}:
+        return f"shows clients {made.challenger}, which no verdict promotes"
+    return None
 
 
 def releases_are_complete(engine: Engine, workspace: Workspace) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ class PastRelease:
     released_at: str
     snapshot: str
     verdict_id: str | None
-    action: Action = Action.RELEASE
+    action: str = Action.RELEASE
     challenger: str | None = None  # in shadow or canary from here on
     share: float = 0.0  # percent of the clients that it answers
 
@@ -30,6 +30,11 @@ class PastRelease:
         if self.action == Action.CANARY:
             return f"canary {self.challenger} at {self.share:g} %"
         return f"shadow {self.challenger}" if self.action == Action.SHADOW else str(self.action)
+
+    def mark(self) -> str:
+        """What it is called on a time line."""
+        plain = self.action == Action.RELEASE
+        return f"release {self.number}" if plain else f"release {self.number}: {self.words()}"
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def _past(row: Row[Any]) -> PastRelease:
         released_at=row.released_at,
         snapshot=row.snapshot,
         verdict_id=row.verdict_id,
-        action=Action(row.action or Action.RELEASE),
+        action=row.action or Action.RELEASE,
         challenger=row.challenger,
         share=row.share or 0.0,
     )

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
-from models.registry.releases import releases, tenure_of
+from models.registry.releases import Mode, releases, tenure_of
 from models.registry.versions import models, verdicts
 
 
@@ -123,7 +123,7 @@ class ModelOrigin:
 
 @dataclass(frozen=True)
 class ReleaseOrigin:
-    """The first release of a version, and the verdict that it rests on."""
+    """The first release of a version, or its canary, and the verdict that it rests on."""
 
     number: int
     who: str
@@ -132,6 +132,7 @@ class ReleaseOrigin:
     outcome: str | None  # of the verdict; None where a person released without one
     champion: str | None  # that it was compared with
     snapshot: str | None
+    action: str = "release"  # or "canary", or "cascade" of a front model
 
 
 def model_origin(connection: Connection, version: str) -> tuple[ModelOrigin, str]:
@@ -143,14 +144,18 @@ def model_origin(connection: Connection, version: str) -> tuple[ModelOrigin, str
 
 
 def release_origin(connection: Connection, version: str) -> ReleaseOrigin | None:
-    """How a version came into service first; None for one that never was."""
+    """How a version came to answer clients first; None for one that never did."""
+    in_canary = (releases.c.challenger == version) & (releases.c.mode == Mode.CANARY.value)
+    answers = (releases.c.champion == version) | in_canary | (releases.c.front == version)
+    own = (verdicts.c.verdict_id == releases.c.verdict_id) & (verdicts.c.challenger == version)
     query = (
         select(
             *releases.c["number", "who", "why", "released_at"],
             *verdicts.c["outcome", "champion", "snapshot"],
+            func.coalesce(releases.c.action, "release"),
         )
-        .join(verdicts, verdicts.c.verdict_id == releases.c.verdict_id, isouter=True)
-        .where(releases.c.champion == version)
+        .join(verdicts, own, isouter=True)
+        .where(answers)
         .order_by(releases.c.number)
         .limit(1)
     )

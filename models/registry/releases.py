@@ -101,6 +101,12 @@ class Release:
         """Whether a named person made it, and not a flow."""
         return is_person(self.who)
 
+    @property
+    def restored(self) -> int:
+        """Of a rollback the number of the release that it restored; 0: none."""
+        named = self.evidence.get("to_release") if isinstance(self.evidence, Mapping) else None
+        return named if isinstance(named, int) else 0
+
 
 def is_person(who: str) -> bool:
     """Whether this is the name of a person: flows release as `hone`."""

@@ -105,7 +105,7 @@ def _origin(rows: Sequence[Release], row: Release) -> Release:
     """The release on which a row rests: of a flow's rollback, the one that it restored."""
     by_number = {one.number: one for one in rows}
     while row.action == Action.ROLLBACK and not row.by_a_person:
-        restored = by_number.get((row.evidence or {}).get("to_release", row.number))
+        restored = by_number.get(row.restored)
         if restored is None or restored.number >= row.number:
             raise ValueError(f"release {row.number} does not name the one that it restored")
         row = restored

@@ -13,6 +13,7 @@ from labeling.ledger.metadata import metadata_columns
 from labeling.ledger.overview import count_open, count_unsettled, ledger_counts, snapshot_names
 from models.registry.halts import Halt, halt_of
 from models.registry.overview import Accuracy, LastVerdict, registry_overview
+from models.registry.releases import Mode, release_of
 from models.runtimes.choice import choices, model_folder
 from models.runtimes.policy import Policy
 from models.serving.prediction_store import count_predictions, undrained_segments
@@ -72,6 +73,7 @@ class Status:
     waiting_drift: DecisionRecord | None = None  # that no round answers yet
     incident: str | None = None  # the open one, as a sentence
     halt: Halt | None = None  # in force
+    beside: str | None = None  # what answers beside the champion, as a sentence
     metadata: list[str] = field(default_factory=list)  # columns on which verdicts look for a loss
     trained_snapshots: frozenset[str] = field(default=frozenset(), repr=False)
     alerts: AlertOverview = field(default_factory=AlertOverview)
@@ -137,6 +139,7 @@ def status_of(engine: Engine, *, audit_needed: int) -> Status:
             waiting_drift=open_drift(connection),
             incident=_incident(connection),
             halt=halt_of(connection),
+            beside=_beside(connection),
             metadata=metadata_columns(connection),
             alerts=alert_overview(connection),
             trained_snapshots=registry.trained_snapshots,
@@ -160,6 +163,22 @@ def _runtime(ctx: Context, champion: str | None) -> str | None:
         return None
     newest = next(choices(model_folder(ctx.workspace.runtimes, champion)), None)
     return newest.sentence() if newest else None
+
+
+def _beside(connection: Connection) -> str | None:
+    """The challenger and the front model in a sentence; None without them."""
+    release = release_of(connection)
+    if release is None:
+        return None
+    parts = []
+    if release.mode == Mode.CANARY:
+        parts.append(f"{release.challenger} answers {release.share:g} % of the clients")
+    elif release.mode == Mode.SHADOW:
+        parts.append(f"{release.challenger} is compared in shadow")
+    if release.front is not None:
+        parts.append(f"{release.front} answers first, at {release.front_threshold:g} and above")
+    since = f", since release {release.number} ({release.released_at[:16]} UTC, by {release.who})"
+    return "; ".join(parts) + since if parts else None
 
 
 def _incident(connection: Connection) -> str | None:

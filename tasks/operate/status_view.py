@@ -37,6 +37,8 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
     yield "Champion", _champion(status, now)
     if status.runtime is not None:
         yield "Runtime", status.runtime
+    if status.beside is not None:
+        yield "Beside it", status.beside
     if status.duel is not None:
         yield "Duel", f"{status.duel.duel_id}: {status.duel.sentence()}"
     verdict = status.last_verdict

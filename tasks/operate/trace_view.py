@@ -23,7 +23,7 @@ def show_trace(trace: Trace, console: Console | None = None) -> None:
         print_fields(screen, "", _fields(trace.image.sample))
     print_fields(screen, "Model", _fields(trace.model))
     if trace.verdict is None:
-        print_line(screen, "  it was never released")
+        print_line(screen, "  it was never released, and no canary")
     else:
         print_fields(screen, "Release", _fields(trace.verdict))
     if trace.snapshot is not None:

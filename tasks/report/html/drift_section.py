@@ -113,7 +113,7 @@ def _charts(facts: Facts) -> Html:
         return missing(f"No check in the last {facts.days} days: `hone watch` makes one.")
     times = [moment(one.decided_at) for one in checks]
     across = time_axis(min(times), max(times))
-    marks = [Line(moment(one.released_at), f"release {one.number}") for one in facts.releases]
+    marks = [Line(moment(one.released_at), one.mark()) for one in facts.releases]
     peaks = _peaks(checks)
     limit = checks[-1].threshold or 0.0
     most = max([limit, *peaks.values()])

@@ -49,7 +49,7 @@ def _accuracy(verdicts: Sequence[PastVerdict], releases: Sequence[PastRelease]) 
     pool = [_point(one, one.accuracy, 0.0) for one in measured if one.accuracy]
     traffic = [_point(one, one.traffic_accuracy, nudge) for one in measured if one.traffic_accuracy]
     up = number_axis(min(one.low for one in pool + traffic), 1.0, percent=True)
-    marks = [Line(moment(one.released_at), f"release {one.number}") for one in releases]
+    marks = [Line(moment(one.released_at), one.mark()) for one in releases]
     layers = [moments(across, marks), intervals(across, up, pool)]
     layers.append(intervals(across, up, traffic, "dot second"))
     newest = measured[-1]
@@ -96,10 +96,18 @@ def _releases(releases: Sequence[PastRelease]) -> Html:
     if not releases:
         return missing("Nothing was released yet.")
     lines = [
-        (f"{one.number}", minute(one.released_at), one.version, one.who, one.why, one.snapshot)
+        (
+            f"{one.number}",
+            minute(one.released_at),
+            one.words(),
+            one.version,
+            one.who,
+            one.why,
+            one.snapshot,
+        )
         for one in releases[:SHOWN]
     ]
-    head = ("release", "when (UTC)", "model", "who", "why", "trained on")
+    head = ("release", "when (UTC)", "change", "model", "who", "why", "trained on")
     more = f", the newest {SHOWN}" if len(releases) > SHOWN else ""
     return table(head, lines, caption=f"Releases{more}")
 

@@ -53,7 +53,7 @@ def traffic_section(facts: Facts) -> Html:
     parts = parts_of(rows, size, facts.traffic.step)
     first = min(parts[0].begins, parts[-1].begins - FEWEST * size)
     across = time_axis(first, parts[-1].begins + size)
-    marks = [Line(moment(one.released_at), f"release {one.number}") for one in facts.releases]
+    marks = [Line(moment(one.released_at), one.mark()) for one in facts.releases]
     count = facts.traffic.step * len(rows)
     sampled = f", of which one in {facts.traffic.step:,} was read" if facts.traffic.step > 1 else ""
     length = name if name[0].isdigit() else f"one {name}"

@@ -2,8 +2,30 @@
 
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from models.registry.history import past_releases, past_verdicts
+from tests.models.registry.named_models import A, B, by_hand, challenge, go_back, promote
 from tests.models.saved_models import judge, make_workspace, put_in_service, save
+
+
+def test_each_change_says_what_it_changed(engine: Engine) -> None:
+    promote(engine, A)
+    challenge(engine, B)
+    challenge(engine, B, 10)
+    by_ada = by_hand(engine, B)
+    go_back(engine, to=A, who="Bob")
+    with engine.connect() as connection:
+        changes = [
+            (one.version, one.words(), one.mark()) for one in past_releases(connection, most=9)
+        ]
+    assert changes == [
+        (A, "rollback", "release 5: rollback"),
+        (B, "release", f"release {by_ada}"),
+        (A, f"canary {B} at 10 %", f"release 3: canary {B} at 10 %"),
+        (A, f"shadow {B}", f"release 2: shadow {B}"),
+        (A, "release", "release 1"),
+    ]
 
 
 def test_the_newest_releases_and_verdicts_come_first(tmp_path: Path) -> None:

@@ -2,13 +2,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from core import journal
 from core.database import now, writing
-from models.registry.overview import Accuracy, registry_overview
+from models.registry.overview import Accuracy, registry_overview, release_origin
 from models.registry.releases import releases
 from models.registry.versions import models, verdicts
 from tests.labeling.databases import make_engine
+from tests.models.registry.named_models import A, B, C, challenge, promote
+
+
+def test_a_shadow_does_not_change_since_when_the_champion_is_released(engine: Engine) -> None:
+    promote(engine, A)
+    challenge(engine, B, 10, who="Bob")
+    with engine.connect() as connection:
+        champion = registry_overview(connection).champion
+    assert champion is not None
+    assert (champion.version, champion.who) == (A, "hone retrain")
+
+
+def test_a_canary_came_to_clients_by_its_own_row_and_on_no_verdict_of_another(
+    engine: Engine,
+) -> None:
+    promote(engine, A)
+    challenge(engine, C)
+    challenge(engine, B, 10)
+    with engine.connect() as connection:
+        first, canary, shadow = (release_origin(connection, one) for one in (A, B, C))
+    assert first is not None and (first.action, first.outcome) == ("release", "PROMOTE")
+    assert canary is not None and (canary.number, canary.action) == (3, "canary")
+    assert (canary.outcome, shadow) == (None, None)
+
 
 GATE = {
     "challenger_accuracy": 0.9,

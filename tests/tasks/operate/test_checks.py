@@ -178,6 +178,13 @@ def release_without_promotion(who: str, why: str, outcome: str) -> Callable[[Con
     )
 
 
+def one_more_release(champion: str, who: str, action: str) -> Callable[[Context], None]:
+    return statements(
+        "INSERT INTO releases (number, champion, verdict_id, who, why, released_at, action) "
+        f"SELECT 2, {champion}, verdict_id, {who}, 'better', released_at, {action} FROM releases",
+    )
+
+
 def release_on_the_verdict_of_another(ctx: Context) -> None:
     sql(ctx, "UPDATE verdicts SET challenger = 'hone:0000-other'")
 
@@ -383,6 +390,14 @@ BREAKS = (
     Break("the_cache_is_whole", "I5", flip_in(".dvc/cache/files/md5/*/*"), "its MD5"),
     Break("the_table_is_the_newest_snapshot", "I5", flip_in("data/labels.parquet"), "is not the"),
     Break("the_repository_is_whole", "I5", flip_in(".git/objects/??/*", 20), "git repository"),
+    Break("releases_are_justified", "I6",
+          one_more_release("'hone:0000-other'", "'ann'", "'shadow'"), "and it is another"),
+    Break("releases_are_justified", "I6",
+          one_more_release("champion", "'hone'", "'rollback'"), "is a rollback to no release"),
+    Break("releases_are_justified", "I6",
+          one_more_release("champion", "'hone'", "'canary'"), "which no verdict promotes"),
+    Break("releases_are_justified", "I6",
+          one_more_release("champion", "'ann'", "'mirror'"), "cannot be read: 'mirror'"),
     Break("releases_are_complete", "I6",
           statements("UPDATE releases SET number = 2"), "2 releases"),
     Break("models_are_as_saved", "I9",
