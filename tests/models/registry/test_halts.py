@@ -13,6 +13,7 @@ from models.registry.halts import (
     last_halt,
 )
 from tests.models.halting import halt_service, resume_service
+from tests.models.registry.named_models import A, B, C, add_models, challenge, go_back, promote
 from tests.models.saved_models import make_workspace, put_in_service, save
 
 REFUSE, ABSTAIN = HaltPolicy.REFUSE, HaltPolicy.ABSTAIN
@@ -81,6 +82,20 @@ def test_a_halt_of_the_watch_ends_with_the_next_release_and_one_by_a_person_does
     halt_service(engine, policy=REFUSE, who="ann", why="stop")
     put_in_service(engine, save(workspace, engine, seed=2))
     assert current_halt(engine) is not None
+
+
+def test_a_halt_of_the_watch_ends_with_a_rollback_and_not_with_a_shadow_or_canary(
+    engine: Engine,
+) -> None:
+    add_models(engine, A, B, C)
+    promote(engine, A)
+    promote(engine, B)
+    halt_by_watch(engine)
+    challenge(engine, C)
+    challenge(engine, C, 10)
+    assert current_halt(engine) is not None
+    go_back(engine)
+    assert current_halt(engine) is None
 
 
 def test_only_a_named_person_resumes(engine: Engine) -> None:
