@@ -18,7 +18,7 @@ from models.watching.decisions import DecisionRecord, answer_decision
 from models.watching.incidents import Incident
 from models.watching.outcome_tables import truth_counts, truths
 from models.watching.outcomes import COUNTED
-from models.watching.signals import Signal, WatchPolicy
+from models.watching.signals import Action, Signal, WatchPolicy
 from tasks.context import Context
 from tasks.operate.watch_records import accept_drift
 from tasks.predictions import load_version
@@ -114,7 +114,7 @@ def test_a_drift_that_cannot_be_paid_for_says_so(ctx: Context) -> None:
     assert "the label budget has 3 left" in made.reason
     grant_labels(ctx, 10_000)
     again = [served(ctx, 100, shift=SHIFTED).action for _ in range(5)]
-    assert again.count("label-served") == 1
+    assert again.count(Action.LABEL_SERVED) == 1
 
 
 def test_an_incident_ends_when_the_traffic_is_calm_again(ctx: Context) -> None:
