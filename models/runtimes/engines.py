@@ -4,9 +4,10 @@ Both compute with the given number of threads, send nothing to anybody, and leav
 has nothing to do alone.
 """
 
+import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -45,8 +46,7 @@ class OpenVino:
     """
 
     def __init__(self, name: str, path: Path, *, precision: str, threads: int) -> None:
-        import openvino
-
+        openvino = _import_openvino()
         self.name = self.key = name
         settings = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -66,6 +66,17 @@ class OpenVino:
         results = request.infer({"images": _pixels(images)})
         outputs, embeddings = (np.array(results[name]) for name in OUTPUTS)
         return _checked(self.name, outputs, embeddings)
+
+
+def _import_openvino() -> Any:
+    """OpenVINO without its telemetry, which would report each import to its makers.
+
+    Where the package for that is missing, OpenVINO has a stand-in of its own that does nothing.
+    """
+    cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)
+    import openvino
+
+    return openvino
 
 
 def _pixels(images: torch.Tensor) -> np.ndarray:
