@@ -127,7 +127,9 @@ def choice_of(text: str | bytes) -> Choice | None:
         sizes = {int(size): Timed(**timed) for size, timed in written.pop("sizes").items()}
         agreement = {name: Agreement(**one) for name, one in written.pop("agreement").items()}
         policy = Policy(written.pop("policy"))
-        return Choice(**written, policy=policy, sizes=sizes, agreement=agreement)
+        choice = Choice(**written, policy=policy, sizes=sizes, agreement=agreement)
+        is_whole = sizes and agreement.keys() >= set(choice.runtimes) - {EAGER}
+        return choice if is_whole else None
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
         return None
 

@@ -62,6 +62,11 @@ def test_a_choice_of_another_processor_is_not_used(
         machines._cpu.cache_clear()
 
 
+def test_a_record_without_the_agreement_of_what_answers_is_no_choice(tmp_path: Path) -> None:
+    store_choice(tmp_path, choice(agreement={"openvino": AGREES}))
+    assert load_choice(tmp_path, "abc", Policy.AUTO, threads=1) is None
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"sizes": {"1": 3}}', '{"sizes": null}', "{}"])
 def test_a_damaged_record_is_no_choice(tmp_path: Path, text: str) -> None:
     store_choice(tmp_path, choice())
