@@ -9,6 +9,7 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,6 +41,7 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 logger = logging.getLogger("hone.access")
 
 
+@lru_cache(1024)
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches `host`; 0.0.0.0 and :: are every address it has."""
     try:
