@@ -3,6 +3,7 @@
 A camera that was replaced, a new codec or a scan moves these before it moves what a model sees.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ EDGE = 24  # of 255, between neighbouring pixels: what the eye takes for an edge
 COLOUR_SIDE, DETAIL_SIDE = 64, 96  # pixels that are looked at: a large picture takes no longer
 GREY = 2  # of 255, between colours: a grey picture after JPEG's rounding
 _WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue in brightness
+_OPPONENTS = np.array([[1, -1, 0], [0.5, 0.5, -1]], np.float32)  # red and green, yellow and blue
 _NOISE = np.sqrt(np.pi / 2) / 6  # of the mean absolute answer of the mask: Gaussian deviation
 
 
@@ -44,14 +46,18 @@ def statistics_of(pixels: np.ndarray, container: Container | None = None) -> np.
         )
     step = -(-max(pixels.shape[:2]) // COLOUR_SIDE)
     planes = _planes(pixels[::step, ::step])
-    grey = _WEIGHTS @ planes
-    means, spreads = planes.mean(axis=1), planes.std(axis=1)
-    range_ = planes.max(axis=0) - planes.min(axis=0)
-    middle = _WEIGHTS @ _planes(_middle(pixels))
-    detail = _detail(middle.reshape(_middle(pixels).shape[:2]))
+    grey, range_ = _WEIGHTS @ planes, planes.max(axis=0) - planes.min(axis=0)
+    count = planes.shape[1]
+    means = planes.sum(axis=1) / count
+    planes -= means[:, None]
+    spread = planes @ planes.T / count  # its numbers give every deviation of a mix of colours
+    middle = _middle(pixels)
+    detail = _detail((_WEIGHTS @ _planes(middle)).reshape(middle.shape[:2]))
+    brightness = _WEIGHTS @ means
     numbers = [
-        grey.mean(), grey.std(), *means, *spreads, range_.mean(), _colourfulness(planes), *detail,
-        _border(pixels) - grey.mean(), _entropy(grey), (range_ <= GREY).mean(),
+        brightness, _deviation(spread, _WEIGHTS), *means, *np.sqrt(spread.diagonal()),
+        range_.sum() / count, _colourfulness(means, spread), *detail, _border(pixels) - brightness,
+        _entropy(grey), np.count_nonzero(range_ <= GREY) / count,
     ]  # fmt: skip
     return np.array([*numbers, *_about(container)], np.float32)
 
@@ -84,31 +90,40 @@ def unpacked(recorded: "list[bytes | None]") -> np.ndarray:
     return numbers.astype(np.float32)
 
 
-def _colourfulness(planes: np.ndarray) -> float:
+def _deviation(spread: np.ndarray, mix: np.ndarray) -> float:
+    """The standard deviation of a mix of red, green and blue, from their covariances."""
+    return math.sqrt(max(0.0, float(mix @ spread @ mix)))
+
+
+def _colourfulness(means: np.ndarray, spread: np.ndarray) -> float:
     """How far the two opponent colours spread and lie from grey (Hasler and Suesstrunk)."""
-    red, green, blue = planes
-    one, other = red - green, (red + green) / 2 - blue
-    return float(np.hypot(one.std(), other.std()) + 0.3 * np.hypot(one.mean(), other.mean()))
+    spreads = math.hypot(*(_deviation(spread, colour) for colour in _OPPONENTS))
+    return spreads + 0.3 * math.hypot(*(_OPPONENTS @ means))
 
 
 def _detail(grey: np.ndarray) -> tuple[float, float, float]:
     """Sharpness (log variance of the Laplacian), noise (Immerkaer), and the share of edges."""
     if min(grey.shape) < 3:
         return np.nan, np.nan, np.nan
-    middle, across = grey[1:-1, 1:-1], grey[1:-1, :-2] + grey[1:-1, 2:]
-    down = grey[:-2, 1:-1] + grey[2:, 1:-1]
-    corners = grey[:-2, :-2] + grey[:-2, 2:] + grey[2:, :-2] + grey[2:, 2:]
-    laplacian = across + down - 4 * middle
-    mask = corners - 2 * (across + down) + 4 * middle  # blind to flat areas and straight edges
-    noise = _NOISE * np.abs(mask).mean()
-    edges = np.abs(np.diff(grey, axis=0)) > EDGE
-    return float(np.log1p(laplacian.var())), float(noise), float(edges.mean())
+    inner = grey[1:-1]
+    middle, across = inner[:, 1:-1], inner[:, :-2] + inner[:, 2:]
+    down = grey[:-2] + grey[2:]
+    near = across + down[:, 1:-1]
+    corners = down[:, :-2] + down[:, 2:]
+    laplacian = near - 4 * middle
+    mask = corners - 2 * laplacian - 4 * middle  # blind to flat areas and straight edges
+    noise = _NOISE * np.abs(mask).sum() / mask.size
+    steps = grey[1:] - grey[:-1]
+    edges = np.count_nonzero(np.abs(steps) > EDGE) / steps.size
+    flat = laplacian.ravel()
+    flat -= flat.sum() / flat.size
+    return math.log1p(float(flat @ flat) / flat.size), float(noise), edges
 
 
 def _border(pixels: np.ndarray) -> float:
     """The brightness of the outermost rows and columns."""
     ring = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return float((_WEIGHTS @ _planes(ring)).mean())
+    return float(_WEIGHTS @ ring.sum(axis=0, dtype=np.float32)) / len(ring)
 
 
 def _entropy(grey: np.ndarray) -> float:
