@@ -6,6 +6,7 @@ At its end the images are erased that the check has looked at and the policy doe
 from prefect import flow
 
 from models.watching.signals import WatchPolicy
+from tasks.retrain.release import package_release
 from tasks.run_names import watch_name
 from tasks.run_policies import choose_policies
 from tasks.run_process import record_process
@@ -15,6 +16,7 @@ from tasks.watch.alert import send_alerts
 from tasks.watch.check import check_window, drain_traffic
 from tasks.watch.outcomes import drain_feedback
 from tasks.watch.retention import apply_retention
+from tasks.watch.trial import advance_trial
 
 
 @flow(
@@ -26,13 +28,18 @@ from tasks.watch.retention import apply_retention
 def watch_traffic(watch: WatchPolicy | None = None) -> str | None:
     """Look at the traffic since the last check; return the decision's id, None without a model.
 
+    A challenger in shadow or canary goes its next step, or is withdrawn, before that.
+
     The policy is that of `hone.toml` unless this run is given its own.
     """
     policies = choose_policies(watch=watch)
     drain_traffic()
     drain_feedback()
+    promoted = advance_trial()
     decision_id = check_window(policies.watch)
     act_on(decision_id)
+    if promoted is not None:
+        package_release(promoted)
     send_alerts()
     apply_retention()
     return decision_id

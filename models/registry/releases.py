@@ -178,6 +178,7 @@ def release(
     why: str,
     expected: int,
     override: bool = False,
+    evidence: Mapping[str, Any] | None = None,
 ) -> int:
     """Put `version` in service in one transaction; return the number of the release.
 
@@ -196,7 +197,8 @@ def release(
         else:
             refuse_unjudged(connection, version, verdict_id, current)
             refuse_withdrawn(connection, version)
-        return add(connection, Release(expected + 1, version, verdict_id, who, why, now()))
+        row = Release(expected + 1, version, verdict_id, who, why, now(), evidence=evidence)
+        return add(connection, row)
 
 
 def add_next(

@@ -32,6 +32,7 @@ from core import journal
 from core.database import Json, metadata, now, writing
 from core.locks import Token, fence, only_writer
 from core.rows import chunks
+from models.registry.versions import PROMOTE, verdicts
 from models.serving.prediction_store import segments
 from models.serving.segment_reader import Record, scan
 from models.serving.segments import remove_if_abandoned
@@ -216,6 +217,26 @@ def trial_counts(connection: Connection, challenger: str, *, since: int) -> Tria
     return TrialCounts(
         compared or 0, failed or 0, passed_over or 0, connection.scalar(differ) or 0, answered or 0
     )
+
+
+@dataclass(frozen=True)
+class JudgedPair:
+    """The newest verdict on a challenger against a champion, and the newest that promotes."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    promoted_by: str | None = None
+
+
+def judged_pair(connection: Connection, champion: str, challenger: str) -> JudgedPair:
+    """What verdicts there are on a challenger against a champion; empty without one."""
+    query = (
+        select(*verdicts.c["verdict_id", "outcome", "metrics"])
+        .where(verdicts.c.champion == champion, verdicts.c.challenger == challenger)
+        .order_by(verdicts.c.decided_at.desc())
+    )
+    rows = connection.execute(query).all()
+    promoting = (row.verdict_id for row in rows if row.outcome == PROMOTE)
+    return JudgedPair(rows[0].metrics if rows else {}, next(promoting, None))
 
 
 def has_shadowed(connection: Connection, champion: str, challenger: str) -> bool:

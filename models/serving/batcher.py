@@ -36,6 +36,7 @@ from models.serving.segments import (
     half_precision,
     prediction_id,
 )
+from models.serving.shadow import Load, Shadow, trial_of
 from models.serving.traffic_split import request_key
 
 AT_ONCE = 64  # images of one forward pass; further waiting images go into the next one
@@ -66,6 +67,10 @@ class Inference:
         self._writer = writer
         self._needs_review_below = needs_review_below
         self._threads = threads
+        self._load = Load()
+        self.shadow = Shadow(
+            writer.folder, self._predict, self._load, needs_review_below=needs_review_below
+        )
         self._decoded: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._decoders = Decoders(self._decoded.put, request_pixels=request_pixels)
         for number in range(LOOPS):
@@ -93,6 +98,8 @@ class Inference:
         if recorded and active.mode == Mode.CANARY:
             key = sender.key or request_key(images)
         request = Waiting(request_id, images, recorded, known or {}, sender.source, key)
+        self._load.begin()
+        request.answers.add_done_callback(lambda _: self._load.end())
         self._start(request, active)
         return request.answers
 
@@ -101,6 +108,7 @@ class Inference:
         self._decoders.close()
         for _ in range(LOOPS):
             self._decoded.put(None)
+        self.shadow.close()
 
     def _start(self, request: Waiting, active: ActiveModel) -> None:
         model = active.model_for(request.key)
@@ -143,8 +151,10 @@ class Inference:
                 for request in requests:  # one by one: a single request may be the cause
                     self._respond(model, [request])
                 return
-            if not isinstance(error, Unavailable) and self._by_champion(model, requests[0], error):
-                return
+            if not isinstance(error, Unavailable):
+                self._count_failure(model, requests[0])
+                if self._by_champion(model, requests[0], error):
+                    return
             logger.warning("request %s is not answered: %s", requests[0].request_id, error)
             known = isinstance(error, Unavailable)
             reported = error if known else Unavailable(f"the model could not answer: {error}")
@@ -160,6 +170,11 @@ class Inference:
         request.key = None
         self._start(request, active)
         return True
+
+    def _count_failure(self, model: LoadedModel, request: Waiting) -> None:
+        trial = trial_of(self._active(), model)
+        if trial is not None and request.recorded:
+            self.shadow.failed(trial, model, len(request.images))
 
     def _next(self) -> list[Waiting] | None:
         """The oldest decoded requests that fit into one forward pass; None at the end."""
@@ -182,11 +197,11 @@ class Inference:
     def _answer(self, model: LoadedModel, requests: list[Waiting]) -> None:
         pictures = [picture for one in requests for picture in one.pictures]
         results = self._computed(model, [one for one in pictures if one.pixels is not None])
-        records: list[tuple[Served, bytes]] = []
+        recorded: list[tuple[Served, Picture]] = []
         answered: list[tuple[Waiting, list[Answer]]] = []
         made: list[tuple[str, Computed]] = []  # in this forward pass
         for request in requests:
-            predictions, answers = list[tuple[Served, bytes]](), list[Answer]()
+            predictions, answers = list[tuple[Served, Picture]](), list[Answer]()
             for position, picture in enumerate(request.pictures):
                 if picture.answer:
                     answers.append(picture.answer)
@@ -197,11 +212,12 @@ class Inference:
                     if request.recorded:  # without statistics it would be half an answer
                         made.append((picture.sample_id, computed))
                 served = self._served(model, request, position, picture, computed)
-                predictions.append((served, picture.received))
+                predictions.append((served, picture))
                 answers.append(client_json(vars(served), model.card))
             if commit(request):
                 answered.append((request, answers))
-                records += predictions if request.recorded else []
+                recorded += predictions if request.recorded else []
+        records = [(served, picture.received) for served, picture in recorded]
         self._record(records)
         for sample_id, computed in made:
             self.cache.put(sample_id, computed)
@@ -209,6 +225,10 @@ class Inference:
         for request, answers in answered:
             metrics.count_refused(answers if request.recorded else ())
             request.answers.set_result(answers)
+        if (trial := trial_of(self._active(), model)) is not None:
+            self.shadow.answered(
+                trial, model, [(one, picture.pixels, picture.received) for one, picture in recorded]
+            )
 
     def _computed(self, model: LoadedModel, pictures: list[Picture]) -> Iterator[Computed]:
         """What the model makes of the pictures, in their order."""
@@ -220,8 +240,8 @@ class Inference:
             # copied, so that no stored answer holds the whole batch
             yield Computed(maker, output.copy(), half_precision(embedding), picture.statistics)
 
-    def _predict(self, model: LoadedModel, pixels: list[torch.Tensor]) -> Predictions:
-        images = torch.stack(pixels)
+    def _predict(self, model: LoadedModel, pixels: Sequence[torch.Tensor]) -> Predictions:
+        images = torch.stack([*pixels])
         if model.runtime is not None:
             return model.runtime.predict(images)
         return predict(model.network, images, threads=self._threads, name=model.version)

@@ -343,6 +343,7 @@ class Hone(ClientApi):
             "front": active.front.version if active.front else None,
             "problem": active.problem,
             "halt": asdict(active.halt) if active.halt else None,
+            "shadow": self._inference.shadow.status(),
             "classes": list(model.card.classes) if model else [],
             "needs_review_below": self._settings.needs_review_below,
             "threads": self._settings.threads,

@@ -25,6 +25,7 @@ from models.network.images import prepare
 from models.registry.model_store import LoadedModel
 from models.scoring.predict import Predictions
 from models.serving.metrics import count_shadow
+from models.serving.release_follower import ActiveModel
 from models.serving.segments import DIGITS, SegmentWriter, Served
 from models.serving.shadow_records import (
     ERROR_LENGTH,
@@ -48,7 +49,7 @@ NICE = 19  # the lowest priority that the system has
 
 logger = logging.getLogger("hone.service")
 
-Predict = Callable[[LoadedModel, torch.Tensor], Predictions]
+Predict = Callable[[LoadedModel, Sequence[torch.Tensor]], Predictions]
 
 
 class Load:
@@ -90,6 +91,15 @@ class Trial:
     release: int
     champion: LoadedModel
     challenger: LoadedModel
+
+
+def trial_of(active: ActiveModel, answered_by: LoadedModel) -> Trial | None:
+    """The trial in which a model answered a request; None without one, or of another model."""
+    champion, challenger = active.model, active.challenger
+    if champion is None or challenger is None or active.release is None:
+        return None
+    takes_part = answered_by.version in (champion.version, challenger.version)
+    return Trial(active.release, champion, challenger) if takes_part else None
 
 
 @dataclass(frozen=True)
@@ -264,7 +274,7 @@ class Shadow:
 
     def _answers(self, trial: Trial, images: list[_Image]) -> list[ShadowAnswer]:
         try:
-            pixels = torch.stack([_pixels(image) for image in images])
+            pixels = [_pixels(image) for image in images]
             outputs = self._predict(trial.challenger, pixels).outputs
         except Exception as error:
             if len(images) > 1:  # one by one: a single image may be the cause
@@ -292,7 +302,7 @@ class Shadow:
             if pixels is None:  # the two take images of different sizes
                 pixels = _scaled(image.received, model.card.image_size)
             began = time.perf_counter()
-            self._predict(model, pixels[None])
+            self._predict(model, [pixels])
             seconds[model.version] = time.perf_counter() - began
         self._timed_at = time.monotonic()
         pair = (seconds[trial.champion.version], seconds[trial.challenger.version])

@@ -96,6 +96,7 @@ class Kind(StrEnum):
     DAMAGE = "damage"  # of the workspace
     STUCK = "stuck run"
     RELEASE = "failed release"
+    ABORT = "aborted trial"
     RECOVERY = "recovery"
 
 

@@ -27,6 +27,7 @@ from models.watching.performance import performance
 from tasks.context import Context, alert_channels
 from tasks.operate.duel_standing import DuelStanding, duel_standing
 from tasks.operate.next_step import NextStep, next_step
+from tasks.operate.trial_standing import standing_of_trial
 from tasks.scenes import share_of_scenes
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Status:
     incident: str | None = None  # the open one, as a sentence
     halt: Halt | None = None  # in force
     beside: str | None = None  # what answers beside the champion, as a sentence
+    trial: str | None = None  # of a challenger, as a sentence
     metadata: list[str] = field(default_factory=list)  # columns on which verdicts look for a loss
     trained_snapshots: frozenset[str] = field(default=frozenset(), repr=False)
     alerts: AlertOverview = field(default_factory=AlertOverview)
@@ -97,7 +99,14 @@ def load_status(ctx: Context) -> Status:
     undrained += undrained_feedback(ctx.engine, ctx.workspace.traffic)
     names = [channel.name for channel in alert_channels(ctx.settings)]
     alerts = status.alerts.of(names)
-    status = replace(status, undrained_segments=undrained, alerts=alerts, channels=len(names))
+    trial = standing_of_trial(ctx)
+    status = replace(
+        status,
+        undrained_segments=undrained,
+        alerts=alerts,
+        channels=len(names),
+        trial=trial.sentence() if trial else None,
+    )
     status = replace(status, runtime=_runtime(ctx, status.champion))
     if ctx.settings.prefect_api_url:
         from tasks.operate.stuck_runs import load_overview

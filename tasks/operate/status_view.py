@@ -39,6 +39,8 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
         yield "Runtime", status.runtime
     if status.beside is not None:
         yield "Beside it", status.beside
+    if status.trial is not None:
+        yield "Trial", status.trial
     if status.duel is not None:
         yield "Duel", f"{status.duel.duel_id}: {status.duel.sentence()}"
     verdict = status.last_verdict

@@ -13,6 +13,7 @@ WORDS = {
     "step": "the ladder",
     "round": "a round asks about it",
     "release": "another model is in service",
+    "abort": "a challenger was withdrawn",
     "accepted": "accepted as known",
     "closed": "the incident ended",
 }

@@ -4,9 +4,11 @@ from prefect import task
 
 from models.judging.verdict import Outcome
 from models.registry import releases, versions
+from models.rollout.policy import FULL
 from models.watching.alerts import Alert, Kind
 from tasks.context import open_context
 from tasks.retrain.runtime import chosen_for_release
+from tasks.retrain.trial import begin_trial
 from tasks.retries import is_transient_error
 from tasks.watch.send import record_alert, record_recovery
 
@@ -15,8 +17,9 @@ UNPACKAGED = "release"  # what its alerts are about
 
 @task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=is_transient_error)
 def release_winner(verdict_id: str) -> str | None:
-    """Put a promoted challenger into service; return its version, None when it was not promoted.
+    """Put a promoted challenger into service; return its version, None when it does not answer yet.
 
+    With `[release] path` of shadow or canary its trial begins, which goes on in `watch_traffic`.
     Idempotent: the release pointer moves once for a verdict, and only from the champion that the
     challenger was compared with.
     """
@@ -29,6 +32,9 @@ def release_winner(verdict_id: str) -> str | None:
     if releases.releasing_verdict(ctx.engine, verdict.challenger) is not None:
         in_service = current is not None and current.champion == verdict.challenger
         return str(verdict.challenger) if in_service else None
+    if current is not None and ctx.policies.release.steps[0] != FULL:
+        begin_trial(ctx, verdict, current)
+        return None
     releases.release(
         ctx.engine,
         version=verdict.challenger,

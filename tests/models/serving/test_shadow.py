@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from tests.models.saved_models import SIZE, make_card, make_network
 
 CAT, DOG = [0.9, 0.05, 0.05], [0.2, 0.7, 0.1]
 PIXELS = torch.zeros((3, SIZE, SIZE), dtype=torch.uint8)
-Predict = Callable[[LoadedModel, torch.Tensor], Predictions]
+Predict = Callable[[LoadedModel, Sequence[torch.Tensor]], Predictions]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def trial() -> Trial:
     return Trial(3, champion, challenger)
 
 
-def dogs(model: LoadedModel, images: torch.Tensor) -> Predictions:
+def dogs(model: LoadedModel, images: Sequence[torch.Tensor]) -> Predictions:
     return Predictions(
         np.array([DOG] * len(images), np.float32), np.zeros((len(images), 2), np.float32)
     )
@@ -107,7 +107,7 @@ def test_nothing_is_asked_while_a_request_waits(start, trial):
 def test_while_requests_come_it_takes_one_image_and_rests(start, trial, monkeypatch):
     sizes: list[int] = []
 
-    def predict(model: LoadedModel, images: torch.Tensor) -> Predictions:
+    def predict(model: LoadedModel, images: Sequence[torch.Tensor]) -> Predictions:
         if model.version == "hone:b":
             sizes.append(len(images))
         return dogs(model, images)
@@ -139,8 +139,8 @@ def test_what_has_no_place_in_the_queue_is_counted_and_recorded(
 
 
 def test_an_image_that_the_challenger_fails_on_spares_the_others(start, trial, tmp_path):
-    def predict(model: LoadedModel, images: torch.Tensor) -> Predictions:
-        if (images == 7).any():
+    def predict(model: LoadedModel, images: Sequence[torch.Tensor]) -> Predictions:
+        if any((image == 7).any() for image in images):
             raise RuntimeError("seven")
         return dogs(model, images)
 

@@ -1,0 +1,46 @@
+"""A promoted challenger to its trial: beside the champion, before it answers everybody."""
+
+from typing import Any
+
+from core.database import writing
+from models.registry.challengers import set_challenger
+from models.registry.releases import Mode, Release, release_rows
+from models.registry.versions import AUTOMATIC
+from models.rollout.trial import current_trial, was_tried
+from tasks.context import Context
+
+
+def begin_trial(ctx: Context, verdict: Any, current: Release) -> None:
+    """Put what a verdict promoted into the first step of `[release] path`; prints what follows.
+
+    Idempotent: a verdict begins one trial. A trial that a person holds is not ended for another.
+    """
+    policy, version = ctx.policies.release, str(verdict.challenger)
+    with writing(ctx.engine) as connection:
+        rows = release_rows(connection)
+    if was_tried(rows, verdict.verdict_id):
+        print(f"{version} had its trial on {verdict.verdict_id}; `hone status` says how it stands")
+        return
+    under_way = current_trial(rows)
+    if under_way is not None and under_way.held_by is not None:
+        print(
+            f"{version} is promoted and waits: {under_way.held_by} holds {under_way.challenger} "
+            f"in {under_way.step}; end that, or release {version} by a person's word"
+        )
+        return
+    mode = Mode(policy.path)
+    set_challenger(
+        ctx.engine,
+        version=version,
+        mode=mode,
+        share=float(policy.canary_share) if mode == Mode.CANARY else 0.0,
+        who=AUTOMATIC,
+        why="; ".join(verdict.reasons),
+        expected=current.number,
+        verdict_id=verdict.verdict_id,
+        evidence={"verdict": verdict.verdict_id},
+    )
+    print(
+        f"{version} is in {mode} beside {current.champion}: `hone watch` goes on by itself after "
+        f"{policy.min_requests:,} images and {policy.min_hours:g} hours, `hone status` says how far"
+    )
