@@ -48,11 +48,11 @@ class TrialStanding:
         trial, counts = self.trial, self.counts
         where = str(trial.step) if trial.step == Mode.SHADOW else f"canary of {trial.share:g} %"
         share = "" if counts.share is None else f", {counts.share:.0%} of what it could see"
-        seen = f"{counts.compared:,} images compared{share}, {counts.disagreements:,} differ"
+        compared = f"{counts.compared:,} images compared{share}, {counts.disagreements:,} differ"
         if trial.step == Mode.CANARY:
-            seen += f", {self.progress.requests:,} answered to clients"
+            compared += f", {self.progress.requests:,} answered to clients"
         since = f"{trial.challenger} in {where} for {self.progress.hours:.1f} hours"
-        return f"{since}: {seen}; {self._next()}"
+        return f"{since}: {compared}; {self._next()}"
 
     def _next(self) -> str:
         move = self.move
