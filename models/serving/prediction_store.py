@@ -240,9 +240,11 @@ def read_served_image(folder: Path, row: Any) -> bytes:
         file.seek(row.offset)
         content = file.read(row.length)
     digest = hashlib.sha256(content).hexdigest()
-    if not content.strip(b"\0"):
-        raise ValueError(f"{path} at {row.offset}: the image was erased, its record alone is left")
     if digest != row.sample_id:
+        if not content.strip(b"\0"):
+            raise ValueError(
+                f"{path} at {row.offset}: the image was erased, its record alone is left"
+            )
         raise ValueError(
             f"{path} at {row.offset}: SHA-256 {digest[:12]}, {row.sample_id[:12]} was served; the "
             "segment was changed or damaged, restore it from a backup"
