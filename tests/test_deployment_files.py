@@ -127,7 +127,7 @@ def test_each_variable_is_a_setting_of_whoever_gets_it(compose: dict[str, Any]) 
         variable
         for one in manifests()
         if one["kind"] in ("ConfigMap", "Secret")
-        for variable in one.get("data", one.get("stringData"))
+        for variable in one.get("data") or one["stringData"]
     }
     given |= {variable["name"] for one in containers() for variable in one.get("env", [])}
     assert unknown(given) - OF_AWS == set()

@@ -60,7 +60,7 @@ OF_FEEDBACK = {
     415: ("NOT_JSON",),
     503: ("UNAVAILABLE",),
 }
-OF_PREDICTIONS = {
+OF_PREDICTIONS: dict[int, tuple[str, ...]] = {
     400: ("BAD_PREDICTION_ID",),
     404: ("UNKNOWN_PREDICTION",),
     503: ("UNAVAILABLE",),
@@ -135,6 +135,10 @@ ENDPOINTS = (
         parameters=(
             REQUEST_HEADER,
             _header("X-Source", SOURCE.pattern, "Where the images come from.", "gate 3, north"),
+            _header(
+                "X-Client-Key", SOURCE.pattern,
+                "Requests of one key get one model while another is tried.", "customer-17",
+            ),
             _header("X-Client-Key", SOURCE.pattern, "One model for one key in a canary.", "ann"),
         ),
     ),
@@ -178,10 +182,11 @@ def document(version: str = "none") -> Json:
     paths: dict[str, Json] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
-    shown = {one for endpoint in ENDPOINTS for one in endpoint.answers}
+    shown: list[type[BaseModel]] = [schemas.Refusal, schemas.Truth]
+    for endpoint in ENDPOINTS:
+        shown += endpoint.answers
     _, definitions = models_json_schema(
-        [(one, "validation") for one in (*shown, schemas.Refusal, schemas.Truth)],
-        ref_template=REFERENCE,
+        [(one, "validation") for one in shown], ref_template=REFERENCE
     )
     return {
         "openapi": VERSION,

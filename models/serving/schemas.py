@@ -87,9 +87,7 @@ class Answers(BaseModel):
 class Truth(BaseModel):
     """What an image really was, whose prediction was served."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"additionalProperties": False, "example": TRUTH}
-    )
+    model_config = ConfigDict(extra="forbid", **example(TRUTH))
     prediction_id: str = Field(pattern=PREDICTION_ID.pattern)
     truth: str = Field(min_length=1, max_length=LONGEST_TRUTH, description="The right class.")
     who: str | None = Field(
@@ -205,6 +203,7 @@ class Status(BaseModel):
             "front": None,
             "problem": None,
             "halt": None,
+            "shadow": {"answered": 0, "waiting": 0},
             "classes": ["cat", "dog"],
             "needs_review_below": 0.8,
             "threads": 1,
@@ -224,6 +223,7 @@ class Status(BaseModel):
     front: str | None = Field(description="The version that answers first, in a cascade.")
     problem: str | None = Field(description="Why the newest release is not the one that answers.")
     halt: Halted | None
+    shadow: dict[str, Any] = Field(description="How much of the traffic a challenger has answered.")
     classes: list[str]
     needs_review_below: float
     threads: int
