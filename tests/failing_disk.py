@@ -40,7 +40,7 @@ class FailingDisk:
 def failing_disk(below: Path, at: int, error: int) -> Iterator[FailingDisk]:
     """Let the `at`th request to the disk below a folder fail; a write fails half done."""
     disk = FailingDisk(below, at, error)
-    opened, fdopened, low, sync = io.open, os.fdopen, os.open, os.fsync
+    opened, fdopened, low = io.open, os.fdopen, os.open
 
     class Raw(io.FileIO):
         def write(self, content: Any, /) -> int:
@@ -76,15 +76,19 @@ def failing_disk(below: Path, at: int, error: int) -> Iterator[FailingDisk]:
 
         return rename
 
-    def synced(descriptor: int) -> None:
-        disk.ask("fsync", descriptor)
-        sync(descriptor)
+    def synced(act: Callable[[int], None]) -> Callable[[int], None]:
+        def sync(descriptor: int) -> None:
+            disk.ask("fsync", descriptor)
+            act(descriptor)
+
+        return sync
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(io, "open", open_file)
         patch.setattr(os, "fdopen", open_descriptor)
         patch.setattr(os, "open", open_low)
-        patch.setattr(os, "fsync", synced)
+        patch.setattr(os, "fsync", synced(os.fsync))
+        patch.setattr(os, "fdatasync", synced(os.fdatasync))
         patch.setattr(os, "replace", renamed(os.replace))
         patch.setattr(os, "rename", renamed(os.rename))
         yield disk

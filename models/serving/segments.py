@@ -166,7 +166,7 @@ class _Segment:
                 raise OSError(f"{self._file.name}: an earlier fsync failed") from self._failed
             written = self.size
             try:
-                os.fsync(self._file.fileno())
+                self._flush(self._file.fileno())
             except OSError as error:
                 self._failed = error
                 raise
@@ -174,6 +174,11 @@ class _Segment:
                 self._failed = OSError(f"{self._file.name} was deleted while it was written")
                 raise self._failed
             self._synced = written
+
+    @staticmethod
+    def _flush(descriptor: int) -> None:
+        """Put content and length on disk; without times and the like it takes half as long."""
+        getattr(os, "fdatasync", os.fsync)(descriptor)
 
     def close(self) -> None:
         self.sync(self.size)

@@ -51,11 +51,14 @@ class Moments:
     def watch(self) -> None:
         """Begin to count; it cannot be ended, so use it in a fork."""
         sys.addaudithook(self._audited)
-        fsync, start, send = os.fsync, subprocess.Popen.__init__, httpx.Client.send
+        start, send = subprocess.Popen.__init__, httpx.Client.send
 
-        def sync(descriptor: int) -> None:
-            self.hit("before fsync")
-            fsync(descriptor)
+        def watched(act: Callable[[int], None]) -> Callable[[int], None]:
+            def sync(descriptor: int) -> None:
+                self.hit("before fsync")
+                act(descriptor)
+
+            return sync
 
         def started(program: Any, args: Any, *more: Any, **named: Any) -> None:
             start(program, args, *more, **named)
@@ -67,7 +70,7 @@ class Moments:
             self.hit(f"after {request.method} {request.url.path}")
             return reply
 
-        os.fsync = sync  # type: ignore[assignment]
+        os.fsync, os.fdatasync = watched(os.fsync), watched(os.fdatasync)
         subprocess.Popen.__init__ = started  # type: ignore[assignment, method-assign]
         httpx.Client.send = sent  # type: ignore[assignment, method-assign]
         event.listen(Engine, "before_cursor_execute", self._executed)

@@ -382,7 +382,7 @@ def test_an_append_comes_back_only_after_its_bytes_are_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many threads, few fsyncs, and none returns before an fsync that covers its bytes."""
-    real, synced, lock = os.fsync, [], threading.Lock()
+    real, synced, lock = os.fdatasync, [], threading.Lock()
 
     def observed(descriptor: int) -> None:
         size = os.fstat(descriptor).st_size
@@ -390,7 +390,7 @@ def test_an_append_comes_back_only_after_its_bytes_are_synced(
         with lock:
             synced.append(size)
 
-    monkeypatch.setattr(segments.os, "fsync", observed)
+    monkeypatch.setattr(segments.os, "fdatasync", observed)
     writer, late = SegmentWriter(tmp_path), []
 
     def work(number: int) -> None:
@@ -434,7 +434,7 @@ def test_the_name_of_a_new_segment_is_on_disk_before_an_append_comes_back(
 def test_bytes_that_are_written_during_an_fsync_wait_for_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segment, real = segments._Segment(tmp_path / "a.seg", b"01234567"), os.fsync
+    segment, real = segments._Segment(tmp_path / "a.seg", b"01234567"), os.fdatasync
     on_disk: list[int] = []
     tickets: list[int] = []
 
@@ -444,7 +444,7 @@ def test_bytes_that_are_written_during_an_fsync_wait_for_the_next_one(
         if len(on_disk) == 1:
             tickets.append(segment.write([(b"{}", b"b")]))
 
-    monkeypatch.setattr(segments.os, "fsync", write_meanwhile)
+    monkeypatch.setattr(segments.os, "fdatasync", write_meanwhile)
     first = segment.write([(b"{}", b"a")])
     segment.sync(first)
     segment.sync(tickets[0])
@@ -456,16 +456,16 @@ def test_after_a_failed_fsync_every_append_to_the_segment_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system reports it once: a second fsync succeeds although the bytes are lost."""
-    segment, real = segments._Segment(tmp_path / "a.seg", b"01234567"), os.fsync
+    segment, real = segments._Segment(tmp_path / "a.seg", b"01234567"), os.fdatasync
 
     def failing(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(segments.os, "fsync", failing)
+    monkeypatch.setattr(segments.os, "fdatasync", failing)
     first, second = segment.write([(b"{}", b"a")]), segment.write([(b"{}", b"b")])
     with pytest.raises(OSError, match="Input/output"):
         segment.sync(first)
-    monkeypatch.setattr(segments.os, "fsync", real)
+    monkeypatch.setattr(segments.os, "fdatasync", real)
     with pytest.raises(OSError, match="an earlier fsync failed"):
         segment.sync(second)
 
@@ -475,15 +475,15 @@ def test_a_failed_fsync_is_an_error_and_its_segment_is_left(
 ) -> None:
     writer = SegmentWriter(tmp_path)
     writer.append([(served(0, b"a"), b"a")])
-    real = os.fsync
+    real = os.fdatasync
 
     def failing(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(segments.os, "fsync", failing)
+    monkeypatch.setattr(segments.os, "fdatasync", failing)
     with pytest.raises(OSError, match="Input/output"):
         writer.append([(served(1, b"b"), b"b")])
-    monkeypatch.setattr(segments.os, "fsync", real)
+    monkeypatch.setattr(segments.os, "fdatasync", real)
     writer.append([(served(2, b"c"), b"c")])
     writer.close()
     assert len(list(tmp_path.glob("*.seg"))) == 2
