@@ -2,15 +2,16 @@
 
 Each is a bet on a bounded score of every outcome: its mean is at least 0 while the model is no
 worse than `policy.decay` below its value at release, and the wealth of the better, who bets that it
-is below 0, is an e-value at any number of outcomes. The value at release is an estimate too: its
-error is added to the decay. Truths that are not confirmed never judge.
+is below 0, is an e-value at any number of outcomes. Several stakes are bet, each with a wealth of
+its own that goes on from check to check: a signal has their mean. The value at release is an
+estimate too: its error is added to the decay. Truths that are not confirmed never judge.
 
 People confirm what they doubt. Where the model was less sure of the images with a truth than of the
 traffic, they are no picture of it: a decline must then show beside the model's own confidence, too.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -76,12 +77,35 @@ def outcome_signals(
     past = _one_of_each_group(reference)
     selected = _is_selected(rows, state.get("certainty"))
     state = {**state, "selected": selected}
-    signals = [
-        _accuracy(past, rows, state, policy),
-        _f1(past, rows, state, policy),
-        _recall(past, rows, state, policy),
-    ]
-    return signals, next_state(state, signals)
+    signals, wealth = list[Signal](), dict(state.get("wealth", {}))
+    for name, bet_on in ((NAMES[0], _accuracy), (NAMES[1], _f1), (NAMES[2], _recall)):
+        bet = bet_on(past, rows, policy)
+        if isinstance(bet, str):
+            signals.append(_unknown(name, state, bet))
+            continue
+        if selected:  # the smaller of two e-values is one
+            bet = replace(bet, logs=np.minimum(bet.logs, _beside_confidence(rows, policy)))
+        wealth[name] = accumulated_wealth(state, name, bet.logs)
+        signals.append(_signal(name, bet, wealth[name], rows, state, policy))
+    return signals, next_state(state, signals, {"wealth": wealth})
+
+
+@dataclass(frozen=True)
+class _Bet:
+    """What was bet on in a check, and what it brought."""
+
+    value: float
+    level: float  # at release
+    logs: np.ndarray  # (stakes,) the logarithm of what each brought
+    detail: Mapping[str, float] = field(default_factory=dict)
+
+
+def accumulated_wealth(state: Mapping[str, Any], name: str, logs: np.ndarray) -> list[float]:
+    """The wealth of each stake after a check; after an alarm they begin anew."""
+    begun = name in state.get("accumulated", {}) and name in state.get("wealth", {})
+    before = state["wealth"][name] if begun else [0.0] * len(logs)
+    both = zip(before, logs.tolist(), strict=True)
+    return [round(min(accumulate(had, brought), MOST), 6) for had, brought in both]
 
 
 def _is_selected(rows: Judged, certainty: float | None) -> bool:
@@ -92,11 +116,11 @@ def _is_selected(rows: Judged, certainty: float | None) -> bool:
     return bool(float(chances.mean()) + SELECTED * _error(chances) < certainty)
 
 
-def _beside_confidence(rows: Judged, policy: WatchPolicy) -> float:
+def _beside_confidence(rows: Judged, policy: WatchPolicy) -> np.ndarray:
     """The evidence that fewer answers are right than the model's confidence says, by the decay."""
     chances = rows.outputs.max(axis=1)
     hits = rows.outputs.argmax(axis=1) == rows.truths
-    return decline(hits - chances + policy.decay, float(1 - chances.min()) + policy.decay)
+    return bets(hits - chances + policy.decay, float(1 - chances.min()) + policy.decay)
 
 
 def macro_f1(predicted: np.ndarray, truths: np.ndarray, classes: int) -> float:
@@ -111,10 +135,18 @@ def decline(scores: np.ndarray, most: float) -> float:
 
     The wealth of several stakes, each at most what a score of `most` leaves above nothing.
     """
-    if not len(scores):
-        return 0.0
-    logs = np.log1p(-STAKES[:, None] * np.asarray(scores, float)[None] / max(most, 1e-9) + 0.0)
-    return float(np.logaddexp.reduce(logs.sum(axis=1)) - np.log(len(STAKES)))
+    return mean_wealth(bets(scores, most))
+
+
+def bets(scores: np.ndarray, most: float) -> np.ndarray:
+    """The logarithm of what each stake brings."""
+    shares = np.asarray(scores, float)[None] / max(most, 1e-9)
+    return np.asarray(np.log1p(-STAKES[:, None] * shares).sum(axis=1))
+
+
+def mean_wealth(logs: Sequence[float] | np.ndarray) -> float:
+    """The logarithm of the mean over stakes."""
+    return float(np.logaddexp.reduce(logs) - np.log(len(logs)))
 
 
 def surprise(judged: Judged, ratio: np.ndarray | None = None) -> tuple[float, float]:
@@ -157,15 +189,14 @@ def _one_of_each_group(reference: Window) -> Judged:
     return every.confirmed_once()
 
 
-def _accuracy(past: Judged, rows: Judged, state: Mapping[str, Any], policy: WatchPolicy) -> Signal:
+def _accuracy(past: Judged, rows: Judged, policy: WatchPolicy) -> _Bet:
     before, now = (side.outputs.argmax(axis=1) == side.truths for side in (past, rows))
     level = float(before.mean())
     allowed = policy.decay + ERROR * _error(before)
-    evidence = decline(now - level + allowed, 1 - level + allowed)
-    return _signal("accuracy", float(now.mean()), level, evidence, rows, state, policy)
+    return _Bet(float(now.mean()), level, bets(now - level + allowed, 1 - level + allowed))
 
 
-def _f1(past: Judged, rows: Judged, state: Mapping[str, Any], policy: WatchPolicy) -> Signal:
+def _f1(past: Judged, rows: Judged, policy: WatchPolicy) -> _Bet:
     """The change of F1 of each class, weighed by how much oftener it occurs than at release.
 
     To first order the mean of `_f1_scores` is the change of the macro F1, and it is a mean over
@@ -181,7 +212,7 @@ def _f1(past: Judged, rows: Judged, state: Mapping[str, Any], policy: WatchPolic
     scores = _f1_scores(rows, f1, share, amounts, allowed)
     most = float((2 * (1 - f1 + allowed) / share)[amounts > 0].max() / (amounts > 0).sum())
     value = macro_f1(rows.outputs.argmax(axis=1), rows.truths, classes)
-    return _signal("f1", value, level, decline(scores, most), rows, state, policy)
+    return _Bet(value, level, bets(scores, most))
 
 
 def _f1_scores(
@@ -195,7 +226,7 @@ def _f1_scores(
     return np.where(hit, right, wrong)
 
 
-def _recall(past: Judged, rows: Judged, state: Mapping[str, Any], policy: WatchPolicy) -> Signal:
+def _recall(past: Judged, rows: Judged, policy: WatchPolicy) -> _Bet | str:
     """The mean e-value over classes; the class whose recall fell most is named."""
     from scipy.special import ndtri
 
@@ -209,15 +240,14 @@ def _recall(past: Judged, rows: Judged, state: Mapping[str, Any], policy: WatchP
             continue
         level, value = float(before.mean()), float(now.mean()) if len(now) else np.nan
         allowed = policy.decay + errors * _error(before)
-        logs.append(decline(now - level + allowed, 1 - level + allowed))
+        logs.append(bets(now - level + allowed, 1 - level + allowed))
         if len(now):
             detail[f"class {label}"] = value
             worst = min(worst, (value - level, label, value, level))
     if worst[1] < 0:
-        why = f"no class has both an outcome and {LEAST_CLASS} rows of the reference"
-        return _unknown("recall", state, why)
-    evidence = float(np.logaddexp.reduce(logs) - np.log(len(logs)))
-    return _signal("recall", worst[2], worst[3], evidence, rows, state, policy, detail)
+        return f"no class has both an outcome and {LEAST_CLASS} rows of the reference"
+    mean = np.logaddexp.reduce(logs, axis=0) - np.log(len(logs))
+    return _Bet(worst[2], worst[3], mean, detail)
 
 
 def _counts(
@@ -238,22 +268,18 @@ def _error(values: np.ndarray) -> float:
 
 def _signal(
     name: str,
-    value: float,
-    level: float,
-    evidence: float,
+    bet: _Bet,
+    wealth: Sequence[float],
     rows: Judged,
     state: Mapping[str, Any],
     policy: WatchPolicy,
-    detail: Mapping[str, float] | None = None,
 ) -> Signal:
-    if state.get("selected"):  # the smaller of two e-values is one
-        evidence = min(evidence, _beside_confidence(rows, policy))
-    accumulated = min(accumulate(_before(state, name), evidence), MOST)
+    accumulated, level = mean_wealth(wealth), bet.level
     what = {"recall": "the lowest recall of a class against its value"}.get(name, name)
     odds = np.exp(min(accumulated, 50.0))
     meaning = (
-        f"{what} is {value:.3f} on {len(rows.truths)} confirmed outcomes, {level:.3f} at release; "
-        f"a decline of more than {policy.decay:g} has evidence of {odds:.3g} : 1"
+        f"{what} is {bet.value:.3f} on {len(rows.truths)} confirmed outcomes, {level:.3f} at "
+        f"release; a decline of more than {policy.decay:g} has evidence of {odds:.3g} : 1"
     )
     if state.get("selected"):
         sure = float(rows.outputs.max(axis=1).mean())
@@ -264,10 +290,11 @@ def _signal(
     wrong = np.flatnonzero(rows.outputs.argmax(axis=1) != rows.truths)
     return Signal(
         name=name, family=Family.OUTCOMES,
-        outcome=Shift.DRIFT if accumulated >= PROOF else Shift.NONE, value=value,
-        threshold=level - policy.decay, evidence=evidence, accumulated=accumulated, p_value=None,
+        outcome=Shift.DRIFT if accumulated >= PROOF else Shift.NONE, value=bet.value,
+        threshold=level - policy.decay, evidence=mean_wealth(bet.logs), accumulated=accumulated,
+        p_value=None,
         rows=len(rows.truths), groups=len(rows.truths), meaning=meaning,
-        detail={**(detail or {}), "at release": level, "wrong": float(len(wrong))},
+        detail={**bet.detail, "at release": level, "wrong": float(len(wrong))},
         weight=SUPPORTING,
     )  # fmt: skip
 

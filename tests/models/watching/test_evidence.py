@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from models.watching.evidence import (
     known_weights,
     restarted,
 )
-from models.watching.outcome_signals import MOST, decline
+from models.watching.outcome_signals import accumulated_wealth, bets, mean_wealth
 from models.watching.signals import Family, Shift, Signal, WatchPolicy
 
 POLICY = WatchPolicy()
@@ -90,16 +91,20 @@ def test_images_and_outcomes_together_keep_to_the_one_budget(
     weights = {"images": 1.0, **dict.fromkeys(("accuracy", "f1", "recall"), 0.25)}
     quarters = 3
     for _ in range(quarters):
-        levels = dict.fromkeys(weights, 0.0)
+        levels, state = dict.fromkeys(weights, 0.0), dict[str, Any]()
         for check in range(2160):
             present = ["images"] if rng.random() < images_share else []
             if check % outcomes_each == 0:
                 present += ["accuracy", "f1", "recall"]
             for name in present:
                 truths = rng.choice([-0.8, 0.2], 8, p=[0.2, 0.8])
-                images = name == "images"
-                evidence = from_p_value(rng.random()) if images else decline(truths, 0.2)
-                levels[name] = min(accumulate(levels[name], evidence), MOST)
+                if name == "images":
+                    levels[name] = accumulate(levels[name], from_p_value(rng.random()))
+                    continue
+                wealth = accumulated_wealth(state, name, bets(truths, 0.2))
+                levels[name] = mean_wealth(wealth)
+                state.setdefault("wealth", {})[name] = wealth
+                state.setdefault("accumulated", {})[name] = levels[name]
             signals = [
                 Signal(
                     name, Family.INPUTS if name == "images" else Family.OUTCOMES, Shift.NONE, None,
@@ -111,6 +116,7 @@ def test_images_and_outcomes_together_keep_to_the_one_budget(
             assert made.alarm or not made.decay
             if made.alarm:
                 alarms, levels = alarms + 1, dict.fromkeys(weights, 0.0)
+                state = restarted(state)
     assert alarms <= quarters  # a threshold of its own, 100 to 1, gave up to 2.8 a quarter
 
 

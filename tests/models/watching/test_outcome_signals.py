@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from models.watching.evidence import restarted
 from models.watching.outcome_signals import Judged, decline, macro_f1, outcome_signals
 from models.watching.signals import Shift, Signal, WatchPolicy, Window
 
@@ -160,3 +161,16 @@ def test_truths_of_doubtful_images_are_no_decline(
         )
     assert (signals[0].outcome == Shift.DRIFT) == drift
     assert ("doubtful images" in signals[0].meaning) == is_known
+
+
+def test_a_decline_goes_on_gathering_evidence_from_check_to_check_and_begins_anew() -> None:
+    """A stake that pays goes on with what it won, instead of sharing it out after each check."""
+    state: dict = {}
+    for hour in range(25):
+        signals, state = run(judged(20, 0.6, hour), REFERENCE, state)
+    assert signals[0].accumulated > 10
+    assert len(state["wealth"]["accuracy"]) > 1
+    quiet, kept = run(None, REFERENCE, state)
+    assert quiet[0].accumulated == pytest.approx(signals[0].accumulated)
+    _, anew = run(judged(1, 0.8, 7), REFERENCE, restarted(kept))
+    assert anew["accumulated"]["accuracy"] < 1
