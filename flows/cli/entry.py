@@ -12,7 +12,18 @@ import typer
 from core.access import keep_others_out
 from core.configuration import error_text
 from core.text import printable
-from flows.cli import alerts, config, demo, feedback, labeling, models, operate, watching, workspace
+from flows.cli import (
+    alerts,
+    cascade,
+    config,
+    demo,
+    feedback,
+    labeling,
+    models,
+    operate,
+    watching,
+    workspace,
+)
 
 app = typer.Typer(
     help="Hone improves a vision model with the labels that matter most.",
@@ -21,7 +32,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (workspace, config, labeling, models, watching, feedback, operate, alerts, demo):
+for group in (
+    workspace,
+    config,
+    labeling,
+    models,
+    cascade,
+    watching,
+    feedback,
+    operate,
+    alerts,
+    demo,
+):
     app.add_typer(group.app)
 
 # No tool reports to anybody unless its user says so.

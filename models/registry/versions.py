@@ -84,6 +84,13 @@ def known_versions(engine: Engine) -> set[str]:
         return set(connection.scalars(select(models.c.version)))
 
 
+def versions_by_age(engine: Engine) -> list[str]:
+    """Every version on record, the newest first."""
+    query = select(models.c.version).order_by(models.c.created_at.desc())
+    with engine.connect() as connection:
+        return list(connection.scalars(query))
+
+
 def newest_versions(engine: Engine) -> dict[str, str]:
     """The newest version that was trained on each snapshot."""
     query = select(models.c.snapshot, models.c.version).order_by(models.c.created_at)

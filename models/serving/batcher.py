@@ -4,10 +4,11 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
 import torch
 
 from core.database import now
@@ -16,12 +17,12 @@ from models.registry.model_store import LoadedModel
 from models.registry.releases import Mode
 from models.scoring.predict import Predictions, predict
 from models.serving import metrics
-from models.serving.answer_cache import EAGER, AnswerCache, Computed, Maker
+from models.serving.answer_cache import AnswerCache, Computed
+from models.serving.cascade import Answering, answering, maker_of
 from models.serving.decoders import (
     REQUEST_PIXELS,
     Answer,
     Decoders,
-    Lookup,
     Picture,
     Waiting,
     commit,
@@ -111,49 +112,36 @@ class Inference:
         self.shadow.close()
 
     def _start(self, request: Waiting, active: ActiveModel) -> None:
-        model = active.model_for(request.key)
-        if model is None:
+        by = answering(active, request)
+        if by is None:
             fail(request, Unavailable(active.problem or "no model is loaded"))
         else:
-            look_up = self._look_up(request, model)
-            self._decoders.decode(request, model.card.image_size, look_up)
-
-    def _look_up(self, request: Waiting, model: LoadedModel) -> Lookup | None:
-        """What finds earlier answers of the model; None for a request that does not use them."""
-        if not (self.cache.is_on and request.recorded):
-            return None
-        maker = maker_of(model)
-
-        def look_up(sample_id: str) -> Computed | None:
-            computed = self.cache.get(sample_id, maker)
-            self.cache.count(hit=computed is not None)
-            return computed
-
-        return look_up
+            look_up = by.looks_up(request, self.cache)
+            self._decoders.decode(request, by.model.card.image_size, look_up)
 
     def _work(self) -> None:
         while (requests := self._next()) is not None:
-            active, groups = self._active(), dict[str, tuple[LoadedModel, list[Waiting]]]()
+            active, groups = self._active(), dict[Any, tuple[Answering, list[Waiting]]]()
             for request in requests:
-                model = active.model_for(request.key)
-                if model and _is_for(request, model):
-                    groups.setdefault(model.version, (model, []))[1].append(request)
+                by = answering(active, request)
+                if by and by.may_answer(request):
+                    groups.setdefault(by.name, (by, []))[1].append(request)
                 else:  # it was decoded, or looked up, for a model that was just replaced
                     self._start(request, active)
-            for model, current in groups.values():
-                self._respond(model, current)
+            for by, current in groups.values():
+                self._respond(by, current)
 
-    def _respond(self, model: LoadedModel, requests: list[Waiting]) -> None:
+    def _respond(self, by: Answering, requests: list[Waiting]) -> None:
         try:
-            self._answer(model, [one for one in requests if not one.answers.cancelled()])
+            self._answer(by, [one for one in requests if not one.answers.cancelled()])
         except Exception as error:  # reported to each caller; the thread goes on
             if len(requests) > 1:
                 for request in requests:  # one by one: a single request may be the cause
-                    self._respond(model, [request])
+                    self._respond(by, [request])
                 return
             if not isinstance(error, Unavailable):
-                self._count_failure(model, requests[0])
-                if self._by_champion(model, requests[0], error):
+                self._count_failure(by.model, requests[0])
+                if self._by_champion(by.model, requests[0], error):
                     return
             logger.warning("request %s is not answered: %s", requests[0].request_id, error)
             known = isinstance(error, Unavailable)
@@ -194,23 +182,19 @@ class Inference:
             images += len(more.images)
         return requests
 
-    def _answer(self, model: LoadedModel, requests: list[Waiting]) -> None:
+    def _answer(self, by: Answering, requests: list[Waiting]) -> None:
         pictures = [picture for one in requests for picture in one.pictures]
-        results = self._computed(model, [one for one in pictures if one.pixels is not None])
+        results = iter(self._computed(by, [one for one in pictures if one.pixels is not None]))
         recorded: list[tuple[Served, Picture]] = []
         answered: list[tuple[Waiting, list[Answer]]] = []
-        made: list[tuple[str, Computed]] = []  # in this forward pass
         for request in requests:
             predictions, answers = list[tuple[Served, Picture]](), list[Answer]()
             for position, picture in enumerate(request.pictures):
                 if picture.answer:
                     answers.append(picture.answer)
                     continue
-                computed = picture.computed
-                if computed is None:
-                    computed = next(results)
-                    if request.recorded:  # without statistics it would be half an answer
-                        made.append((picture.sample_id, computed))
+                computed = picture.computed or next(results)
+                model = by.model_of(computed)
                 served = self._served(model, request, position, picture, computed)
                 predictions.append((served, picture))
                 answers.append(client_json(vars(served), model.card))
@@ -219,26 +203,45 @@ class Inference:
                 recorded += predictions if request.recorded else []
         records = [(served, picture.received) for served, picture in recorded]
         self._record(records)
-        for sample_id, computed in made:
-            self.cache.put(sample_id, computed)
-        metrics.count_answers(records, model.card.classes)
+        metrics.count_answers(records, by.model.card.classes)
+        if by.front is not None:
+            metrics.count_cascade(records, by.front.version)
         for request, answers in answered:
             metrics.count_refused(answers if request.recorded else ())
             request.answers.set_result(answers)
-        if (trial := trial_of(self._active(), model)) is not None:
+        if (trial := trial_of(self._active(), by.model)) is not None:
+            mine = [one for one in recorded if one[0].model == by.model.version]  # not its front's
             self.shadow.answered(
-                trial, model, [(one, picture.pixels, picture.received) for one, picture in recorded]
+                trial, by.model, [(one, picture.pixels, picture.received) for one, picture in mine]
             )
 
-    def _computed(self, model: LoadedModel, pictures: list[Picture]) -> Iterator[Computed]:
-        """What the model makes of the pictures, in their order."""
+    def _computed(self, by: Answering, pictures: list[Picture]) -> list[Computed]:
+        """What the models make of the pictures, in their order: the champion of what is left."""
+        if by.front is None or not pictures:
+            return self._computed_by(by.model, pictures)
+        try:
+            first = self._computed_by(by.front, pictures)
+            is_sure = by.is_sure(np.stack([one.output for one in first]))
+        except Exception as error:  # the champion can answer without it
+            logger.warning("the front model failed, the champion answers: %s", error)
+            return self._computed_by(by.model, pictures)
+        left = [picture for picture, sure in zip(pictures, is_sure, strict=True) if not sure]
+        rest = iter(self._computed_by(by.model, left))
+        return [one if sure else next(rest) for one, sure in zip(first, is_sure, strict=True)]
+
+    def _computed_by(self, model: LoadedModel, pictures: list[Picture]) -> list[Computed]:
+        """What one model makes of the pictures; stored for later requests, too."""
         if not pictures:  # each answer is known
-            return
-        maker = maker_of(model)
+            return []
+        maker, made = maker_of(model), list[Computed]()
         rows = self._predict(model, [one.pixels for one in pictures if one.pixels is not None])
         for picture, output, embedding in zip(pictures, rows.outputs, rows.embeddings, strict=True):
             # copied, so that no stored answer holds the whole batch
-            yield Computed(maker, output.copy(), half_precision(embedding), picture.statistics)
+            one = Computed(maker, output.copy(), half_precision(embedding), picture.statistics)
+            if one.statistics is not None:  # without them, of an unrecorded request, it is half one
+                self.cache.put(picture.sample_id, one)
+            made.append(one)
+        return made
 
     def _predict(self, model: LoadedModel, pixels: Sequence[torch.Tensor]) -> Predictions:
         images = torch.stack([*pixels])
@@ -280,19 +283,6 @@ class Inference:
             statistics=computed.statistics,
             source=request.source,
         )
-
-
-def maker_of(model: LoadedModel) -> Maker:
-    """The name under which the answers of this model are stored."""
-    return Maker(model.sha256, model.runtime.name if model.runtime else EAGER)
-
-
-def _is_for(request: Waiting, model: LoadedModel) -> bool:
-    """Whether the pictures of the request, and what is known of them, are for this model."""
-    maker = maker_of(model)
-    return request.image_size == model.card.image_size and all(
-        one.computed is None or one.computed.maker == maker for one in request.pictures
-    )
 
 
 async def awaited(answers: "Future[list[Answer]]") -> list[Answer]:

@@ -73,6 +73,10 @@ _confidence = Histogram(
 _needs_review = Counter(
     "hone_needs_review", "Answers that were marked for a person.", registry=registry
 )
+_cascade = Counter(
+    "hone_cascade", "Answers while a front model is set, by who gave them.", ["by"],
+    registry=registry,
+)  # fmt: skip
 _lookups = Counter(
     "hone_answer_cache", "Images that were looked up in the cache of answers.", ["outcome"],
     registry=registry,
@@ -191,6 +195,12 @@ def count_answers(records: Iterable[tuple[Served, bytes]], classes: Sequence[str
         _confidence.observe(served.confidence)
         _needs_review.inc(served.needs_review)
         _bytes.inc(len(image))
+
+
+def count_cascade(records: Iterable[tuple[Served, bytes]], front: str) -> None:
+    """Count who gave recorded answers: the model in front, or the champion."""
+    for served, _ in records:
+        _cascade.labels("front" if served.model == front else "champion").inc()
 
 
 def count_lookup(*, hit: bool) -> None:

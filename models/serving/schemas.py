@@ -209,6 +209,7 @@ class Status(BaseModel):
             "threads": 1,
             "answer_cache": {"hits": 120},
             "runtime": {"policy": "auto", "name": "openvino", "speed_up": 3.4},
+            "cascade": None,
             "label_studio": {"enabled": False},
             "worker": 4711,
             "uptime_seconds": 86400.0,
@@ -229,6 +230,7 @@ class Status(BaseModel):
     threads: int
     answer_cache: dict[str, Any] | None
     runtime: dict[str, Any] = Field(description="What computes, and how much faster than torch.")
+    cascade: dict[str, Any] | None
     label_studio: dict[str, Any]
     worker: int = Field(description="The process that answered this request, one of several.")
     uptime_seconds: float

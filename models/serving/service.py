@@ -28,6 +28,7 @@ from models.serving import answered, connections, feedback, label_studio
 from models.serving.answer_cache import MEBIBYTE, AnswerCache
 from models.serving.batcher import Inference, Unavailable, awaited, client_json
 from models.serving.bodies import BODY_SECONDS, SECONDS, CompleteBodies
+from models.serving.cascade import cascade_status
 from models.serving.client_api import ClientApi
 from models.serving.client_rates import ClientRates
 from models.serving.decoders import Answer
@@ -349,6 +350,7 @@ class Hone(ClientApi):
             "threads": self._settings.threads,
             "answer_cache": self._inference.cache.status(),
             "runtime": self._runtimes.status(model),
+            "cascade": cascade_status(active),
             "label_studio": self.backend.status(),
             "worker": os.getpid(),
             "uptime_seconds": round(time.monotonic() - self._began, 1),

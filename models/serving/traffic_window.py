@@ -33,12 +33,21 @@ class NewTraffic:
     oldest_at: str | None = None
     newest_at: str | None = None
     others: Mapping[str, int] = field(default_factory=dict)  # by model: a canary, an earlier model
+    since: str | None = None  # what was served before is not in it
 
 
 def new_traffic(
-    connection: Connection, model: str, after_seq: int, up_to: int | None = None
+    connection: Connection,
+    model: str,
+    after_seq: int,
+    up_to: int | None = None,
+    *,
+    since: str | None = None,
 ) -> NewTraffic:
-    """What was served and drained after `after_seq`, by default up to now, by model."""
+    """What was served and drained after `after_seq`, by default up to now, by model.
+
+    `since` leaves out what was served before that moment.
+    """
     served_at, seq = predictions.c.served_at, predictions.c.seq
     query = (
         select(
@@ -46,6 +55,7 @@ def new_traffic(
             func.max(served_at),
         )
         .where(seq > after_seq, true() if up_to is None else seq <= up_to)
+        .where(true() if since is None else served_at >= since)
         .group_by(predictions.c.model)
     )  # fmt: skip
     mine, others = NewTraffic(model, after_seq, last_seq=after_seq), dict[str, int]()
@@ -54,7 +64,7 @@ def new_traffic(
             mine = NewTraffic(model, after_seq, rows, last_seq, oldest, newest)
         else:
             others[name] = rows
-    return NewTraffic(**{**vars(mine), "others": others})
+    return NewTraffic(**{**vars(mine), "others": others, "since": since})
 
 
 def draw_rows(
@@ -68,7 +78,9 @@ def draw_rows(
 
     places = _places(traffic.rows, limit, rng)
     mine = predictions.c.model == traffic.model
-    between = predictions.c.seq > traffic.after_seq, predictions.c.seq <= traffic.last_seq
+    between = [predictions.c.seq > traffic.after_seq, predictions.c.seq <= traffic.last_seq]
+    if traffic.since is not None:
+        between.append(predictions.c.served_at >= traffic.since)
     numbers = select(predictions.c.seq).where(mine, *between).order_by(predictions.c.seq)
     drawn = [row.seq for place, row in enumerate(stream(connection, numbers)) if place in places]
     rows = [

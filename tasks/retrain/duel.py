@@ -32,7 +32,7 @@ from models.registry.releases import champion as champion_in_service
 from models.registry.versions import evidence_number
 from models.rollout.store import drain_shadow, has_shadowed
 from models.serving.erasures import drawn_by_chance
-from models.serving.prediction_store import answered_samples
+from tasks.audit_rows import answered_in_service
 from tasks.context import Context
 from tasks.ingest import adopt_traffic
 from tasks.operate.duel_standing import WAITING
@@ -135,7 +135,7 @@ def draw_disagreements(
     with ctx.engine.connect() as connection:
         pool = rounds.load_pool(connection)
         duel_id = duels.duel_name(duels.new_number(connection))
-        answered = answered_samples(connection, champion, pool["sample_id"].tolist())
+        answered = answered_in_service(connection, champion, pool["sample_id"].tolist())
         served = drawn_by_chance(connection, answered)
     with writing(ctx.engine) as connection:
         key = make_key(connection)

@@ -23,6 +23,7 @@ from models.watching.triggers import Retraining, retraining
 from tasks.context import open_context
 from tasks.report.label_budget import labels_left
 from tasks.retries import is_transient_error
+from tasks.watch.cascade import without
 from tasks.watch.diagnosis import Diagnosis, diagnose
 from tasks.watch.exemplars import exemplars_of
 from tasks.watch.incident_alert import alert_incident
@@ -69,7 +70,7 @@ def check_window(policy: WatchPolicy) -> str | None:
     except Overtaken as error:
         print(error)
         return None
-    for name, rows in measured.new.others.items():
+    for name, rows in without(measured.new.others, measured.front).items():
         print(f"{rows} predictions of {name}, which is not in service, are not tested")
     print(f"{made.evaluation.step}: {made.evaluation.reason}")
     return decision_id
@@ -150,9 +151,19 @@ def evidence_of(measured: Measured, diagnosis: Diagnosis) -> Evidence:
         declined=measured.declined,
         blind_checks=_blind_checks(measured),
         kind=None if diagnosis.kind is None else str(diagnosis.kind.kind),
-        accuracy_high=diagnosis.accuracy_high,
+        accuracy_high=_accuracy_high(measured, diagnosis),
         accuracy_source="estimated" if diagnosis.measured is None else "measured",
     )
+
+
+def _accuracy_high(measured: Measured, diagnosis: Diagnosis) -> float | None:
+    """The accuracy in service at best: what a front model answered counts as right.
+
+    The champion's part of a cascade is the hard one, and its accuracy is not the service's.
+    """
+    if diagnosis.accuracy_high is None:
+        return None
+    return measured.share_in_front + (1 - measured.share_in_front) * diagnosis.accuracy_high
 
 
 def _blind_checks(measured: Measured) -> int:

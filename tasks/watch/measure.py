@@ -17,6 +17,8 @@ from models.watching.service_signals import Requests, service_signals
 from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
 from tasks.context import Context
 from tasks.predictions import load_served
+from tasks.watch.cascade import Division, division_of
+from tasks.watch.front import FRONT, front_signals, front_traffic
 from tasks.watch.judged import has_new_truths, new_judged
 from tasks.watch.reference import Reference, load_reference, without_detail
 from tasks.watch.service_counters import counted
@@ -50,6 +52,13 @@ class Measured:
     truths: int = 0  # the number of the last truth that was looked at
     states: Mapping[str, Any] = field(default_factory=dict)  # by detector
     missing: tuple[str, ...] = ()
+    front: str | None = None  # the front model of a cascade
+
+    @property
+    def share_in_front(self) -> float:
+        """The share of the answers that the front model of a cascade gave."""
+        in_front = self.new.others.get(self.front, 0) if self.front else 0
+        return in_front / (in_front + self.new.rows) if in_front else 0.0
 
     @property
     def is_measured(self) -> bool:
@@ -71,23 +80,41 @@ class Measured:
         )
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """What champion and front model answered since they were looked at, and who answers what."""
+
+    new: NewTraffic
+    in_front: NewTraffic | None
+    division: Division
+
+
 def measure(ctx: Context, model: str, policy: WatchPolicy) -> Measured:
     """The signals of what was served since the last check; nothing is recorded."""
     with ctx.engine.connect() as connection:
         before = load_state(connection, model)
-        new = new_traffic(connection, model, before.last_seq)
+        division = division_of(connection)
+        new = new_traffic(connection, model, before.last_seq, since=division.since)
         checks = count_checks(connection, _quarter_began())
         truths = int(before.state.get("truths", 0))
         has_truths = has_new_truths(connection, truths)
-    states = before.state.get("detectors", {})
+        states = before.state.get("detectors", {})
+        in_front = front_traffic(connection, division, states, policy.min_rows)
     missing: tuple[str, ...] = ()
     if new.rows < policy.min_rows:
         few = f"{new.rows} images served since the last check, {policy.min_rows} are needed"
         missing = (few,)
-        if not has_truths:
+        if not has_truths and in_front is None:
             combined = combine([], policy, checks)
             return Measured(
-                model, new, before, combined, truths=truths, states=states, missing=missing
+                model,
+                new,
+                before,
+                combined,
+                truths=truths,
+                states=states,
+                missing=missing,
+                front=division.front,
             )
     try:
         loaded = load_served(ctx, model)
@@ -96,25 +123,34 @@ def measure(ctx: Context, model: str, policy: WatchPolicy) -> Measured:
         signals = tuple(unknown_signal(name, why) for name in policy.detectors)
         combined = combine([], policy, checks)
         return Measured(
-            model, new, before, combined, signals, truths=truths, states=states, missing=missing
+            model,
+            new,
+            before,
+            combined,
+            signals,
+            truths=truths,
+            states=states,
+            missing=missing,
+            front=division.front,
         )
-    return _measure(ctx, loaded, new, before, policy, checks, missing)
+    return _measure(ctx, loaded, Traffic(new, in_front, division), before, policy, checks, missing)
 
 
 def _measure(
     ctx: Context,
     loaded: "LoadedModel",
-    new: NewTraffic,
+    served: Traffic,
     before: WatchState,
     policy: WatchPolicy,
     checks: int,
     missing: tuple[str, ...],
 ) -> Measured:
     """The signals with the model at hand; of a window when there is enough traffic."""
-    reference = load_reference(ctx, loaded)
+    new, division = served.new, served.division
+    reference = load_reference(ctx, loaded, division)
     with ctx.engine.connect() as connection:
         judged, truths = new_judged(connection, loaded, int(before.state.get("truths", 0)))
-    states = _of_reference(before.state.get("detectors", {}), reference)
+    states = _of_reference(before.state.get("detectors", {}), reference, division)
     traffic = None
     signals: list[Signal] = []
     if not missing:
@@ -130,7 +166,9 @@ def _measure(
         served=traffic.window if traffic else None,
     )
     signals += made
-    checks += bool(traffic or any(one.rows for one in made))
+    made, states = front_signals(ctx, division, served.in_front, states, policy, _detect_in_front)
+    signals += made
+    checks += bool(traffic or any(one.rows for one in signals))
     states[WEIGHTS] = known_weights(states.get(WEIGHTS, {}), signals, policy)
     if reference.window.labels is None or not (reference.window.labels >= 0).any():
         truths = int(before.state.get("truths", 0))  # they judge once there is something to compare
@@ -146,15 +184,20 @@ def _measure(
         truths,
         states,
         (*missing, *reference.missing),
+        division.front,
     )
 
 
 def restarted_states(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The states of detectors whose evidence was acted on: they gather it anew."""
-    return {
+    after = {
         name: state if name in (REFERENCE, COUNTERS, WEIGHTS) else restarted(state)
         for name, state in states.items()
     }
+    if FRONT in states:
+        inner = restarted_states(states[FRONT].get("detectors", {}))
+        after[FRONT] = {**states[FRONT], "detectors": inner}
+    return after
 
 
 def seed_of(new: NewTraffic) -> np.random.Generator:
@@ -162,9 +205,11 @@ def seed_of(new: NewTraffic) -> np.random.Generator:
     return np.random.default_rng([new.after_seq, new.last_seq])
 
 
-def _of_reference(states: Mapping[str, Any], reference: Reference) -> dict[str, Any]:
+def _of_reference(
+    states: Mapping[str, Any], reference: Reference, division: Division
+) -> dict[str, Any]:
     """The states; against another reference (traffic that is known since) evidence starts anew."""
-    known = {"known": list(reference.known)}
+    known = {"known": list(reference.known), **division.as_json}
     same = states.get(REFERENCE, known) == known
     return {**(states if same else restarted_states(states)), REFERENCE: known}
 
@@ -177,6 +222,23 @@ def _detect(
     requests: Requests | str,
 ) -> Signals:
     """The signals of the policy's detectors and of the service, and their next states."""
+    signals, after = _detect_images(reference, traffic, states, policy)
+    of_service, after[SERVICE] = service_signals(
+        reference,
+        traffic.window,
+        states.get(SERVICE, {}),
+        policy=policy,
+        rng=seed_of(traffic.new),
+        lag_hours=_lag(traffic.new),
+        requests=requests,
+    )
+    return [*signals, *of_service], after
+
+
+def _detect_images(
+    reference: Window, traffic: WatchedTraffic, states: Mapping[str, Any], policy: WatchPolicy
+) -> Signals:
+    """The signals of the policy's detectors, and their next states."""
     after, signals = dict(states), list[Signal]()
     doubt = _doubt(reference, traffic.window, policy)
     for name in policy.detectors:
@@ -194,16 +256,13 @@ def _detect(
         except Exception as error:  # one detector that fails must not switch off the others
             made = [unknown_signal(name, without_detail("it failed", error), len(traffic.rows))]
         signals += made
-    of_service, after[SERVICE] = service_signals(
-        reference,
-        traffic.window,
-        states.get(SERVICE, {}),
-        policy=policy,
-        rng=seed_of(traffic.new),
-        lag_hours=_lag(traffic.new),
-        requests=requests,
-    )
-    return [*signals, *of_service], after
+    return signals, after
+
+
+def _detect_in_front(
+    reference: Window, traffic: WatchedTraffic, states: Mapping[str, Any], policy: WatchPolicy
+) -> Signals:
+    return _detect_images(reference, _grouped(traffic, reference), states, policy)
 
 
 def _grouped(traffic: WatchedTraffic, reference: Window) -> WatchedTraffic:

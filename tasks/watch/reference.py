@@ -25,7 +25,8 @@ from models.watching.decisions import DecisionRecord, known_windows
 from models.watching.signals import Window
 from tasks.context import Context
 from tasks.predictions import exact_cache
-from tasks.watch.window import drawn_rows, window_of
+from tasks.watch.cascade import WHOLE, Division, falls_to, served_falls_to
+from tasks.watch.window import WatchedTraffic, drawn_rows, window_of
 
 if TYPE_CHECKING:
     from models.registry.model_store import LoadedModel
@@ -45,8 +46,11 @@ class Reference:
     missing: tuple[str, ...] = ()
 
 
-def load_reference(ctx: Context, loaded: "LoadedModel") -> Reference:
-    """The champion's held-out rows with labels and statistics, and the traffic known since."""
+def load_reference(ctx: Context, loaded: "LoadedModel", division: Division = WHOLE) -> Reference:
+    """The model's held-out rows with labels and statistics, and the traffic known since.
+
+    In a cascade those of them that would fall to this model.
+    """
     missing: list[str] = []
     try:
         table = load_snapshot(ctx.engine, ctx.workspace, loaded.card.snapshot)
@@ -54,11 +58,11 @@ def load_reference(ctx: Context, loaded: "LoadedModel") -> Reference:
         what = f"the labels of {loaded.card.snapshot} cannot be read"
         missing.append(without_detail(what, error))
         table = None
-    base = _held_out(ctx, loaded, table, missing)
+    base = _held_out(ctx, loaded, table, division, missing)
     with ctx.engine.connect() as connection:
         rounds = [] if table is None else table["round_id"].dropna().unique().tolist()
         known = known_windows(connection, rounds)[:KNOWN_WINDOWS]
-    parts = list(_known(ctx, loaded, known, missing))
+    parts = list(_known(ctx, loaded, known, missing, division))
     return Reference(joined(base, parts), tuple(one.decision_id for one in known), tuple(missing))
 
 
@@ -82,9 +86,13 @@ def joined(base: Window, known: Sequence[Window]) -> Window:
 
 
 def _held_out(
-    ctx: Context, loaded: "LoadedModel", table: pd.DataFrame | None, missing: list[str]
+    ctx: Context,
+    loaded: "LoadedModel",
+    table: pd.DataFrame | None,
+    division: Division,
+    missing: list[str],
 ) -> Window:
-    """The rows that the champion did not train on, as the service would have recorded them."""
+    """The rows that the model did not train on, as the service would have recorded them."""
     predictions = prediction_store.as_recorded(loaded.reference)
     ids = list(loaded.reference_ids)
     rows = None
@@ -98,7 +106,16 @@ def _held_out(
         labels = classes.get_indexer(pd.Index(rows["label"].astype(str)))
         statistics = _statistics(ctx, loaded, rows)
         groups = pd.factorize(rows["group_id"].fillna(pd.Series(ids, rows.index)))[0]
-    return Window.of(predictions.outputs, predictions.embeddings, statistics, groups, labels=labels)
+    try:
+        mine = falls_to(ctx, division, loaded, predictions.outputs, rows)
+    except (OSError, ValueError) as error:
+        what = f"what the front model {division.front} leaves to {loaded.version} is not known"
+        missing.append(without_detail(what, error))
+        mine = np.zeros(len(groups), bool)  # compared with all rows, traffic would look drifted
+    arrays = (predictions.outputs, predictions.embeddings, statistics, groups)
+    outputs, embeddings, statistics, groups = (one if one is None else one[mine] for one in arrays)
+    labels = labels if labels is None else labels[mine]
+    return Window.of(outputs, embeddings, statistics, groups, labels=labels)
 
 
 def _by_its_runtime(
@@ -186,12 +203,16 @@ def without_detail(what: str, error: Exception) -> str:
 
 
 def _known(
-    ctx: Context, loaded: "LoadedModel", known: Sequence[DecisionRecord], missing: list[str]
+    ctx: Context,
+    loaded: "LoadedModel",
+    known: Sequence[DecisionRecord],
+    missing: list[str],
+    division: Division,
 ) -> Iterator[Window]:
     """Rows of each known window, as the champion predicts them."""
     for one in known:
         try:
-            window, gone = _traffic_of(ctx, loaded, one, KNOWN_ROWS // len(known))
+            window, gone = _traffic_of(ctx, loaded, one, KNOWN_ROWS // len(known), division)
         except (OSError, ValueError) as error:
             missing.append(
                 without_detail(f"the traffic of {one.decision_id} cannot be read", error)
@@ -206,7 +227,7 @@ def _known(
 
 
 def _traffic_of(
-    ctx: Context, loaded: "LoadedModel", one: DecisionRecord, limit: int
+    ctx: Context, loaded: "LoadedModel", one: DecisionRecord, limit: int, division: Division
 ) -> tuple[Window, int]:
     """Rows of a window as the champion predicts them, and how many images of them are gone.
 
@@ -214,19 +235,25 @@ def _traffic_of(
     """
     key = loaded.runtime.key if loaded.runtime else ""
     made_by = f"-{hashlib.sha256(key.encode()).hexdigest()[:8]}" if key else ""
-    path = _cache(ctx, loaded) / f"{one.decision_id}-{limit}{made_by}.npz"
-    if one.model != loaded.version and (stored := _stored_window(path)) is not None:
+    path = _cache(ctx, loaded) / f"{one.decision_id}-{limit}{made_by}{division.suffix}.npz"
+    is_recorded = one.model == loaded.version and division.front is None
+    if not is_recorded and (stored := _stored_window(path)) is not None:
         return stored
     with ctx.engine.connect() as connection:
         traffic = new_traffic(connection, one.model, one.first_seq - 1, one.last_seq)
+        if division.front == loaded.version:  # a known drift of the cascade reached both models
+            fronts = new_traffic(connection, loaded.version, one.first_seq - 1, one.last_seq)
+            traffic = fronts if fronts.rows else traffic
     rows = drawn_rows(ctx, traffic, limit)
-    if one.model == loaded.version:
+    if is_recorded:
         return window_of(ctx, loaded, rows)[0], 0
     there = rows[[_is_there(ctx, row) for row in rows.itertuples()]].reset_index(drop=True)
     gone = len(rows) - len(there)
     if gone and not len(there):
         raise ValueError(f"none of its {gone} images is there: erased, or their segment is away")
-    window, _ = window_of(ctx, loaded, there)
+    window = served_falls_to(
+        ctx, division, loaded, WatchedTraffic(traffic, *window_of(ctx, loaded, there))
+    )
     arrays = {name: getattr(window, name) for name in STORED}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: np.savez(file, gone=gone, **arrays))

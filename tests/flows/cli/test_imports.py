@@ -44,6 +44,7 @@ RUN_NONE = {
     "incidents": [],
     "halt": ["--who", "ann", "--why", "because"],
     "resume": ["--who", "ann", "--why", "because"],
+    "cascade": ["off", "--who", "ann", "--why", "because"],
 }
 FAILS = {
     "trace",
@@ -54,6 +55,7 @@ FAILS = {
     "webhook",
     "budget",
     "resume",
+    "cascade",
 }  # for want of what they ask for
 OF_EMPTY = {
     "budget",  # or it computes features with torch

@@ -10,11 +10,12 @@ import pytest
 from core.database import connect
 from core.image_statistics import unpacked
 from core.workspace import load_workspace
-from models.registry.halts import HaltPolicy, halt_service, resume_service
+from models.registry.halts import HaltPolicy
 from models.registry.releases import current_release, release
 from models.serving import decoders, service
 from models.serving.answer_cache import OVERHEAD, AnswerCache, Computed, Maker
 from models.serving.prediction_store import drain, find_prediction
+from tests.models.halting import halt_service, resume_service
 from tests.models.saved_models import png, save
 from tests.models.serving.test_service import (  # noqa: F401 - fixtures
     Place,

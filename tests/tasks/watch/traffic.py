@@ -55,9 +55,15 @@ def serve(
     engine: Engine, model: str, count: int, *, shift: float = 0.0, broken: int = 0, seed: int = 0
 ) -> None:
     """Record predictions as if they had been drained; the first `broken` ones hold no numbers."""
+    with engine.connect() as connection:
+        last = connection.scalar(select(func.max(predictions.c.seq))) or 0
+    serve_rows(engine, model, rows_like(count, shift, seed=last + seed), broken=broken)
+
+
+def serve_rows(engine: Engine, model: str, made: Predictions, *, broken: int = 0) -> None:
+    """Record these predictions as if they had been drained."""
     with writing(engine) as connection:
         last = connection.scalar(select(func.max(predictions.c.seq))) or 0
-        made = rows_like(count, shift, seed=last + seed)
         rows = [
             {
                 "prediction_id": f"p{last + number}",

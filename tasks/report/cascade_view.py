@@ -1,0 +1,81 @@
+"""The plans of cascades on a screen: what each threshold loses, saves and costs."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from models.judging.cascade_plan import price
+from tasks.report.console import Row, print_line, print_table
+
+if TYPE_CHECKING:
+    from models.judging.cascade_plan import CascadePlan, Option
+
+
+def show_plans(
+    plans: "Sequence[CascadePlan]", prices: Sequence[float], console: Console | None = None
+) -> None:
+    """Print a table for each front model, the costs side by side, and what to do."""
+    screen = console or Console(highlight=False)
+    for plan in plans:
+        title = f"{plan.front} before {plan.champion}, on {plan.rows} audit images of the gate"
+        rows = [_row(plan, one, prices) for one in plan.options]
+        print_table(screen, title, [*rows, _alone(plan, prices)], limit=len(rows) + 1)
+        print_line(screen, plan.why)
+    options = [_chosen(plan, prices) for plan in plans]
+    alone = {"option": "the champion alone", "accuracy": str(plans[0].accuracy), "escalated": "-"}
+    cost = _costs(plans[0].costs.champion_ms, prices)
+    words = frozenset({"option"})
+    print_table(screen, "Side by side", [*options, {**alone, **cost}], words=words)
+    for plan in plans:
+        if plan.chosen is not None:
+            print_line(
+                screen,
+                f"hone cascade set --front {plan.front} --threshold {plan.chosen:g} --who NAME "
+                "--why REASON",
+            )
+
+
+def _row(plan: "CascadePlan", option: "Option", prices: Sequence[float]) -> Row:
+    safe = "yes" if option.is_safe else "no"
+    return {
+        "threshold": f"{option.threshold:g}{' *' if option.threshold == plan.chosen else ''}",
+        "escalated": f"{100 * option.escalated.value:.1f} %",
+        "accuracy": str(option.accuracy),
+        "difference": f"{option.difference.value:+.3f} "
+        f"[{option.difference.low:+.3f}, {option.difference.high:+.3f}]",
+        "loses at most": f"{option.loss_bound:.3f}",
+        f"safe at {plan.loss:g}": safe,
+        **_costs(option.ms, prices),
+    }
+
+
+def _alone(plan: "CascadePlan", prices: Sequence[float]) -> Row:
+    return {
+        "threshold": "champion",
+        "escalated": "-",
+        "accuracy": str(plan.accuracy),
+        "difference": "-",
+        "loses at most": "-",
+        f"safe at {plan.loss:g}": "-",
+        **_costs(plan.costs.champion_ms, prices),
+    }
+
+
+def _chosen(plan: "CascadePlan", prices: Sequence[float]) -> Row:
+    for one in plan.options:
+        if one.threshold == plan.chosen:
+            return {
+                "option": f"{plan.front} from {one.threshold:g}",
+                "accuracy": str(one.accuracy),
+                "escalated": f"{100 * one.escalated.value:.1f} %",
+                **_costs(one.ms, prices),
+            }
+    nothing = dict.fromkeys(("accuracy", "escalated", *_costs(0.0, prices)), "-")
+    return {"option": f"{plan.front}: no threshold", **nothing}
+
+
+def _costs(ms: float, prices: Sequence[float]) -> Row:
+    """Seconds of one thread for 1,000 images (milliseconds of one), and what they cost."""
+    money = {f"1,000 at {one:g} an hour": f"{price(ms, one):.6f}" for one in prices}
+    return {"ms an image": f"{ms:.2f}", **money}
