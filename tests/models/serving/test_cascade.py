@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.registry.challengers import set_front
+from models.registry.challengers import set_challenger, set_front
 from models.registry.model_store import entry, load_model, save_model
-from models.registry.releases import current_release
+from models.registry.releases import Mode, current_release
 from models.scoring.predict import predict
 from models.serving import batcher, service
 from models.serving.cascade import confidences
@@ -178,3 +178,26 @@ def test_a_confidence_is_the_one_that_is_served(place: Place, front: str) -> Non
     card = loaded.card
     expected = [round(float(one), 6) for one in outputs.max(axis=1)]
     assert confidences(outputs, card.label_kind, card.classes).tolist() == expected
+
+
+def test_a_stored_answer_of_a_canary_is_only_given_by_the_canary(
+    client: TestClient, place: Place, front: str
+) -> None:
+    alone = answer(client, png())[0]
+    set_challenger(
+        place[1], version=front, mode=Mode.CANARY, share=50.0, who="ann", why="a test", expected=1
+    )
+    look(client)
+    given: dict[str, list[Any]] = {front: [], alone["model"]: []}
+    for number in [*range(20), *range(20)]:
+        response = client.post(
+            "/predict",
+            files={"images": ("one.png", png())},
+            headers={"X-Client-Key": f"client-{number}"},
+        )
+        [one] = response.json()["predictions"]
+        given[one["model"]].append(one["probabilities"])
+    assert len(given[front]) > 5 < len(given[alone["model"]])
+    assert all(one == given[front][0] for one in given[front])
+    assert all(one == alone["probabilities"] for one in given[alone["model"]])
+    assert given[front][0] != alone["probabilities"]
