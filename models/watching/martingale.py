@@ -8,24 +8,27 @@ the last windows. A bet is worth the ratio of the two probabilities of the count
 
 import weakref
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from models.watching.class_mix import MIX_NAME, MIX_WEIGHT, class_mix, mix_signal
+from models.watching.direction import NAME as DIRECTION_NAME
+from models.watching.direction import Along, Features, follow
 from models.watching.evidence import accumulate
 from models.watching.groups import group_weights
 from models.watching.scores import Scores, fit_scores
 from models.watching.signals import Family, Shift, Signal, WatchPolicy, Window
-from models.watching.urns import Urn, play, urn_of
+from models.watching.urns import play, urn_of
 
 NAME = "martingale"
 KNOWN_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a known drift in the traffic
 LEAST_REFERENCE = 3  # rows: axes, and something to count
 EXEMPLARS, TOP = 12, 6
+DIRECTION = 0.2  # share of the bets along the direction of the traffic
 _LAST: list[
-    tuple["weakref.ref[Window]", Scores]
+    tuple["weakref.ref[Window]", Scores, Features]
 ] = []  # one check after the other has one reference
 
 
@@ -44,24 +47,27 @@ def martingale(
     missing = _missing(reference, window)
     if missing:
         return _cannot_tell(window, state, missing), dict(state)
-    scores = _fitted(reference)
+    scores, features = _fitted(reference)
     state = _continued(state, scores)
     before: Mapping[str, float] = state["accumulated"]
     weights = group_weights(window.groups)
     mix = class_mix(window.outputs * scores.factors, scores.base, weights)
     counts, cells = scores.counted(window, weights)
-    shares = KNOWN_SHARES if "known" in scores.strata else KNOWN_SHARES[:1]
-    urns = {f"{share:g}": urn_of(scores.strata, mix, share) for share in shares}
+    known = KNOWN_SHARES if "known" in scores.strata else KNOWN_SHARES[:1]
+    shares = {f"{share:g}": share for share in known}
+    urns = {name: urn_of(scores.strata, mix, share) for name, share in shares.items()}
     learned, levels = {}, {}
     for name, urn in urns.items():
         levels[name], learned[name] = play(
             urn, counts, state["learned"].get(name), state["levels"].get(name)
         )
-    totals = {name: _log_mean(level) for name, level in levels.items()}
+    along = follow(features, state["direction"], window, weights, mix, shares)
+    totals = {name: _together(level, along.levels.get(name)) for name, level in levels.items()}
     least = min(totals, key=totals.__getitem__)
     total = totals[least]
     signal = _signal(scores, window, policy, before.get(NAME, 0.0), total)
-    signal = _explained(signal, scores, window, cells, counts, urns[least], levels[least])
+    seen = Seen(scores.names, cells, counts, urns[least].centre, levels[least])
+    signal = _explained(signal, window, _with(seen, along, least))
     lasting, days = mix_signal(
         window, mix, scores.base, state["mix"], before.get(MIX_NAME, 0.0), policy=policy, rng=rng
     )
@@ -70,16 +76,18 @@ def martingale(
         "accumulated": {NAME: round(total, 3), MIX_NAME: round(lasting.accumulated, 3)},
         "learned": learned,
         "levels": {name: _without_nan(np.round(level, 3)) for name, level in levels.items()},
+        "direction": along.state,
         "mix": days,
     }
     return [signal, lasting], new
 
 
-def _fitted(reference: Window) -> Scores:
-    """The scores of a reference, fitted once for checks that follow each other."""
+def _fitted(reference: Window) -> tuple[Scores, Features]:
+    """What was fitted on a reference, once for checks that follow each other."""
     if not (_LAST and _LAST[0][0]() is reference):
-        _LAST[:] = [(weakref.ref(reference), fit_scores(reference))]
-    return _LAST[0][1]
+        scores = fit_scores(reference)
+        _LAST[:] = [(weakref.ref(reference), scores, Features.of(reference, scores))]
+    return _LAST[0][1:]
 
 
 def _missing(reference: Window, window: Window) -> str | None:
@@ -100,10 +108,12 @@ def _continued(state: Mapping[str, Any], scores: Scores) -> dict[str, Any]:
     """The state to go on with: a new reference starts the test anew, an answered alarm the bets."""
     days = state.get("mix", {})
     if state.get("reference") != scores.digest:
-        return {"accumulated": {}, "learned": {}, "levels": {}, "mix": days}
-    accumulated = state.get("accumulated", {})
-    levels = state.get("levels", {}) if NAME in accumulated else {}
-    return {**state, "accumulated": accumulated, "levels": levels}
+        return {"accumulated": {}, "learned": {}, "levels": {}, "direction": {}, "mix": days}
+    accumulated, heading = state.get("accumulated", {}), state.get("direction", {})
+    if NAME in accumulated:
+        return {**state, "accumulated": accumulated, "direction": heading}
+    heading = {**heading, "levels": {}}
+    return {**state, "accumulated": accumulated, "levels": {}, "direction": heading}
 
 
 def _signal(
@@ -127,20 +137,38 @@ def _signal(
     )
 
 
-def _explained(
-    signal: Signal,
-    scores: Scores,
-    window: Window,
-    cells: np.ndarray,
-    counts: np.ndarray,
-    urn: Urn,
-    level: np.ndarray,
-) -> Signal:
+@dataclass(frozen=True)
+class Seen:
+    """What a window and all before it say of each score."""
+
+    names: tuple[str, ...]
+    cells: np.ndarray  # (rows, scores)
+    counts: np.ndarray  # (scores, cells)
+    centre: np.ndarray  # (scores, cells)
+    level: np.ndarray  # (bets, scores)
+
+
+def _with(seen: Seen, along: Along, share: str) -> Seen:
+    """What is seen along the direction of the traffic too, where there is one."""
+    if share not in along.levels:
+        return seen
+    return Seen(
+        (*seen.names, DIRECTION_NAME),
+        np.column_stack([seen.cells, along.cells]),
+        np.vstack([seen.counts, along.counts]),
+        np.vstack([seen.centre, along.urns[share].centre]),
+        np.column_stack([seen.level, along.levels[share]]),
+    )
+
+
+def _explained(signal: Signal, window: Window, seen: Seen) -> Signal:
     """The signal with the scores that moved most, and the rows that moved them."""
-    best = np.nan_to_num(np.nanmax(np.where(np.isnan(level), -np.inf, level), axis=0), neginf=-1e9)
+    names, cells = seen.names, seen.cells
+    best = np.where(np.isnan(seen.level), -np.inf, seen.level).max(axis=0)
+    best = np.nan_to_num(best, neginf=-1e9)
     order = np.argsort(-best)[:TOP]
-    shares = (counts + 1) / (counts + 1).sum(axis=1, keepdims=True)
-    gains = np.log(shares / np.maximum(urn.centre, 1e-6))
+    shares = (seen.counts + 1) / (seen.counts + 1).sum(axis=1, keepdims=True)
+    gains = np.log(shares / np.maximum(seen.centre, 1e-6))
     moved = np.zeros(len(window))
     for score in order:
         known = cells[:, score] >= 0
@@ -148,14 +176,14 @@ def _explained(
     first = np.argsort(-moved, kind="stable")
     _, places = np.unique(window.groups[first], return_index=True)
     exemplars = first[np.sort(places)][:EXEMPLARS].tolist()  # one of each group
-    top = scores.names[order[0]]
-    more = ", ".join(scores.names[score] for score in order[1:3])
+    top = names[order[0]]
+    more = ", ".join(names[score] for score in order[1:3])
     meaning = (
         f"{top} has moved most, then {more}: the accumulated evidence is "
         f"{np.exp(min(signal.accumulated, 50.0)):.3g} to 1 (alarm from "
         f"{np.exp(signal.threshold or 0.0):,.0f} to 1)"
     )
-    detail = {scores.names[score]: round(float(best[score]), 3) for score in order}
+    detail = {names[score]: round(float(best[score]), 3) for score in order}
     return replace(signal, meaning=meaning, exemplars=tuple(exemplars), detail=detail)
 
 
@@ -184,6 +212,15 @@ def _cannot_tell(window: Window, state: Mapping[str, Any], why: str) -> list[Sig
 def _without_nan(levels: np.ndarray) -> list[list[float | None]]:
     """As JSON, in which PostgreSQL takes no NaN."""
     return [[None if np.isnan(one) else one for one in row] for row in levels.tolist()]
+
+
+def _together(levels: np.ndarray, along: np.ndarray | None) -> float:
+    """What all bets have gathered: those on single scores, and those along the direction."""
+    total = _log_mean(levels)
+    if along is None:
+        return float(np.logaddexp(np.log(1 - DIRECTION) + total, np.log(DIRECTION)))
+    parts = np.log([1 - DIRECTION, DIRECTION]) + np.array([total, _log_mean(along)])
+    return float(np.logaddexp.reduce(parts))
 
 
 def _log_mean(levels: np.ndarray) -> float:

@@ -36,41 +36,36 @@ class Stratum:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What was fitted on a reference."""
+class Cells:
+    """Ranges of the values of each score, as the reference divides them."""
 
-    names: tuple[str, ...]
     edges: np.ndarray  # (scores, CELLS - 1)
     limits: np.ndarray  # (scores,): how many edges a score has
     greatest: np.ndarray  # (scores,): value of the reference
     ties: np.ndarray  # (2, scores): one over the rows at its ends, and one
-    centre: np.ndarray
-    axes: np.ndarray  # (width, AXES), scaled to a deviation of 1
-    near: np.ndarray  # rows of the third, on the axes
-    frequent: np.ndarray  # numbers of classes
-    factors: np.ndarray  # of the probabilities of classes
-    base: np.ndarray  # shares of the classes
-    strata: Mapping[str, Stratum]  # "base", and "known" where there is a known drift
-    digest: str
 
-    def cells(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    @classmethod
+    def of(cls, table: np.ndarray) -> "Cells":
+        """The cells that these values divide, NaN being none."""
+        edges = _edges(table)
+        greatest = np.where(np.isnan(table), -np.inf, table).max(axis=0)
+        ties = [1 / (1 + (table == end).sum(axis=0)) for end in (edges[:, 0], greatest)]
+        return cls(edges, np.isfinite(edges).sum(axis=1), greatest, np.stack(ties))
+
+    def places(self, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The cell of each row and score, and whether the score is known of the row."""
-        return self._cells(self._table(window))
-
-    def _cells(self, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         cells = np.empty(table.shape, np.intp)
         for column, edges in enumerate(self.edges):
             cells[:, column] = np.searchsorted(edges, table[:, column], side="right")
         return cells, np.isfinite(table)
 
-    def counted(self, window: Window, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def counted(self, table: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """By score how many rows, by weight, lie in each cell; and the cells, -1 where unknown.
 
         A row that equals an end of the reference lies beyond it by the share that a rank among
         the ties, drawn at random, would put it there.
         """
-        table = self._table(window)
-        cells, finite = self._cells(table)
+        cells, finite = self.places(table)
         counts = np.stack([
             np.bincount(column[known], weights[known], minlength=CELLS)
             for column, known in zip(cells.T, finite.T, strict=True)
@@ -83,6 +78,39 @@ class Scores:
             counts[scores, end] += tied
             counts[scores, here] -= tied
         return counts, np.where(finite, cells, -1)
+
+    def strata(
+        self, table: np.ndarray, counted: np.ndarray, parts: Mapping[str, np.ndarray],
+        shares: np.ndarray,
+    ) -> dict[str, Stratum]:  # fmt: skip
+        """Of each part of the reference that has rows, how many lie where; shares by class."""
+        cells, finite = self.places(table)
+        return {
+            name: _stratum(cells[rows], (counted & finite)[rows], shares[rows], self.limits)
+            for name, rows in parts.items()
+            if rows.any()
+        }
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was fitted on a reference."""
+
+    names: tuple[str, ...]
+    cells: Cells
+    centre: np.ndarray
+    axes: np.ndarray  # (width, AXES), scaled to a deviation of 1
+    near: np.ndarray  # rows of the third, on the axes
+    frequent: np.ndarray  # numbers of classes
+    factors: np.ndarray  # of the probabilities of classes
+    base: np.ndarray  # shares of the classes
+    strata: Mapping[str, Stratum]  # "base", and "known" where there is a known drift
+    third: np.ndarray  # numbers of the rows that axes were fitted on
+    digest: str
+
+    def counted(self, window: Window, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """By score how many rows, by weight, lie in each cell; and the cells, -1 where unknown."""
+        return self.cells.counted(self._table(window), weights)
 
     def _table(self, window: Window) -> np.ndarray:
         outputs = np.clip(np.asarray(window.outputs, np.float64), 1e-6, 1)
@@ -120,10 +148,7 @@ def fit_scores(reference: Window) -> Scores:
     base = shares[base_rows].mean(axis=0)
     fitted = Scores(
         names=_names(axes.shape[1], np.argsort(-base)[:CLASSES]),
-        edges=np.empty((0, CELLS - 1)),
-        limits=np.empty(0, np.intp),
-        greatest=np.empty(0),
-        ties=np.empty((2, 0)),
+        cells=Cells.of(np.empty((1, 0), np.float32)),
         centre=centre,
         axes=axes,
         near=(embeddings - centre) @ axes,
@@ -131,6 +156,7 @@ def fit_scores(reference: Window) -> Scores:
         factors=class_biases(reference.outputs[base_rows], shares[base_rows]),
         base=base,
         strata={},
+        third=third,
         digest=_digest(reference),
     )
     table = fitted._table(reference)
@@ -138,21 +164,10 @@ def fit_scores(reference: Window) -> Scores:
     placed = min(COMPONENTS, axes.shape[1]) + len(DISTANCES)
     embedded = slice(len(STATISTICS), len(STATISTICS) + placed)
     counted[third, embedded] = False
-    ranked = np.where(counted & ~known[:, None], table, np.nan)
-    edges = _edges(ranked)
-    limits = np.isfinite(edges).sum(axis=1)
-    greatest = np.where(np.isnan(ranked), -np.inf, ranked).max(axis=0)
-    ties = [1 / (1 + (ranked == end).sum(axis=0)) for end in (edges[:, 0], greatest)]
-    fitted = replace(fitted, edges=edges, limits=limits, greatest=greatest, ties=np.stack(ties))
-    cells, finite = fitted.cells(reference)
-    counted &= finite
+    cells = Cells.of(np.where(counted & ~known[:, None], table, np.nan))
     parts = {"base": ~known, "known": known}
-    strata = {
-        name: _stratum(cells[rows], counted[rows], shares[rows] * weights[rows, None], limits)
-        for name, rows in parts.items()
-        if rows.any()
-    }
-    return replace(fitted, strata=strata)
+    strata = cells.strata(table, counted, parts, shares * weights[:, None])
+    return replace(fitted, cells=cells, strata=strata)
 
 
 def _names(components: int, frequent: np.ndarray) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ TILTS = (-0.7, -0.35, 0.35, 0.7)  # of the logarithm over the ranks: a bet on a 
 TAILS = ((0.06, 0.0), (0.0, 0.06), (0.06, 0.06))  # of the ranks, low and high: a bet on outliers
 TAIL_SHARE, BET_SPREAD = 0.15, 500.0
 LEARNED_SPREADS = (100.0, 1000.0)
+OWN = (3.0, 15.0, 60.0)  # rows that the reference is worth to a bet on traffic of its own
 ALIKE = 8.0  # rows of all classes together in what is said of one: most scores hardly differ
 PRIOR = 40.0  # rows of clean traffic in what a bet has learned
 STAYS = {"past": 1.0, "slow": 0.97, "fast": 0.8}  # of each table after a window
@@ -96,12 +97,16 @@ def play(
     gross = _bets(thinned, anything, COARSE, size)
     taught = _learned_bets(thinned, urn.centre, centre, size, tables)
     leaning = _leaning_bets(thinned, urn.centre, centre, size, tables)
-    evidence = np.clip(np.stack([fixed, taught, leaning, gross]) - clean, -MOST, MOST)
-    start = np.zeros_like(evidence) if levels is None else np.nan_to_num(np.array(levels, float))
+    own, own_centre, own_size = _own_bets(thinned, urn.centre, size, tables, effect)
+    evidence = np.clip(np.stack([fixed, taught, leaning, gross, own]) - clean, -MOST, MOST)
+    start = np.zeros_like(evidence)
+    if levels is not None:  # of fewer bets, where an earlier version wrote them
+        start[: len(levels)] = np.nan_to_num(np.array(levels, float))
     after = np.minimum(evidence + np.maximum(start, 0.0), MOST)
     after[:, urn.size <= 0] = np.nan
 
-    measured = _correlation(counts, centre, size)
+    begun = tables["past"].any(axis=1)
+    measured = np.where(begun, _correlation(counts, own_centre, own_size), PRIOR_CORRELATION)
     count = min(windows + 1, EFFECT_WINDOWS)
     correlation = correlation + (measured - correlation) / count
     tables = _taught(tables, counts, urn.centre)
@@ -158,8 +163,7 @@ def _leaning_bets(
 
     Two numbers are learned sooner than a number for each cell.
     """
-    ranks = np.cumsum(centre, axis=1) - centre / 2 - 0.5
-    slopes = np.stack([np.sqrt(12) * ranks, np.sqrt(180) * (ranks**2 - 1 / 12)])
+    slopes = _slopes(centre)
     centres = []
     for name in ("slow", "fast"):
         rows = tables[name].sum(axis=1, keepdims=True)
@@ -170,6 +174,36 @@ def _leaning_bets(
         lean = np.clip(excess / (rows[:, 0] + PRIOR), -1, 1)[..., None]
         centres.append(centre * np.exp((lean * slopes).sum(axis=0)))
     return _bets(counts, centres, (BET_SPREAD,) * len(centres), size)
+
+
+def _own_bets(
+    counts: np.ndarray,
+    urn: np.ndarray,
+    size: np.ndarray,
+    tables: Mapping[str, np.ndarray],
+    effect: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean of the bets that traffic is an urn of its own, of which its past tells most.
+
+    Their evidence over windows is that of one comparison of all traffic with the reference.
+    """
+    past, due = (tables[name] / effect[:, None] for name in ("past", "past_due"))
+    rows = np.array(OWN)[:, None, None]
+    centres = urn * (rows * urn + past) / np.maximum(rows * urn + due, 1e-9)
+    centres /= np.maximum(centres.sum(axis=2, keepdims=True), 1e-12)
+    balls = rows[..., 0] + past.sum(axis=1)
+    slopes = _slopes(urn)
+    excess = ((past - due) * slopes).sum(axis=2)
+    lean = np.clip(excess / (past.sum(axis=1) + PRIOR), -1, 1)[..., None]
+    leaning = _bets(counts, [urn * np.exp((lean * slopes).sum(axis=0))], (BET_SPREAD,), size)
+    each = _log_probability(counts, centres, balls)
+    return _log_mean(np.vstack([each, leaning[None]])), centres[0], balls[0]
+
+
+def _slopes(centre: np.ndarray) -> np.ndarray:
+    """Orthogonal directions over the ranks: mean and spread."""
+    ranks = np.cumsum(centre, axis=1) - centre / 2 - 0.5
+    return np.stack([np.sqrt(12) * ranks, np.sqrt(180) * (ranks**2 - 1 / 12)])
 
 
 def _bets(

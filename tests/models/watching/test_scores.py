@@ -16,7 +16,7 @@ SCORES = fit_scores(REFERENCE)
 def test_every_score_has_a_name_and_counts_the_rows_it_was_not_fitted_on() -> None:
     assert SCORES.names[: len(STATISTICS)] == STATISTICS
     assert {"nearest image", "confidence", "probability of class 3"} <= set(SCORES.names)
-    assert len(SCORES.names) == len(SCORES.edges) == SCORES.strata["base"].counts.shape[1]
+    assert len(SCORES.names) == len(SCORES.cells.edges) == SCORES.strata["base"].counts.shape[1]
     rows = dict(zip(SCORES.names, SCORES.strata["base"].rows.sum(axis=0), strict=True))
     assert rows["brightness"] == rows["confidence"] == pytest.approx(300)
     assert rows["embedding axis 1"] == rows["nearest image"] == pytest.approx(200)

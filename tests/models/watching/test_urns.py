@@ -31,7 +31,7 @@ def test_the_wealth_of_a_life_is_at_most_one_in_mean(rows: int) -> None:
         limits = np.isfinite(edges).sum(axis=1)
         cells, every = np.searchsorted(edges[0], values, "right")[:, None], np.ones((rows, 1), bool)
         made = _stratum(cells, every, np.ones((rows, 1)), limits)
-        urn, learned, total = urn_of({"base": made}, np.ones(1), 0.0), None, np.zeros(4)
+        urn, learned, total = urn_of({"base": made}, np.ones(1), 0.0), None, np.zeros(5)
         for _ in range(5):
             drawn = np.searchsorted(edges[0], RNG.random(60), "right")
             counts = np.bincount(drawn, minlength=CELLS)[None].astype(float)
