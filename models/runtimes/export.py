@@ -17,6 +17,7 @@ from models.network.network import Network
 FILE = "model.onnx"
 NOTE = "model.json"  # beside it: its SHA-256, and what it was made of and with
 OPSET = 17  # of ONNX, which every runtime that we name reads
+MOST = 5  # exports that stay: as large as the weights of the models
 OUTPUTS = ("outputs", "embeddings")
 
 
@@ -49,6 +50,16 @@ def export(network: Network, image_size: int, folder: Path, *, digest: str) -> P
     sha256 = write_atomically(path, content)
     write_atomically(folder / NOTE, json.dumps({**made_of, "sha256": sha256}, indent=1).encode())
     return path
+
+
+def forget_exports(home: Path, *, most: int = MOST) -> None:
+    """Remove the files of all but the newest exports below `home`; they are made anew when needed.
+
+    The choices stay, and whoever has a file open goes on reading it.
+    """
+    made = sorted(home.glob(f"*/{FILE}"), key=lambda path: path.stat().st_mtime_ns)
+    for path in made[:-most]:
+        path.unlink(missing_ok=True)
 
 
 def _is_sound(path: Path, note: Path, made_of: dict[str, object]) -> bool:

@@ -1,5 +1,6 @@
 """Images to compare the answers of runtimes on: given, of recorded traffic, or made."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -26,9 +27,11 @@ class ProbeImages:
     real: bool  # what a camera took, or patterns
 
 
-def given_images(path: Path) -> ProbeImages:
-    """The images in a file of numpy's, of the pool and the audit."""
-    pixels = np.load(path, allow_pickle=False)
+def given_images(descriptor: int) -> ProbeImages:
+    """The images in an open file of numpy's, of the pool and the audit."""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        pixels = np.load(file, allow_pickle=False)
     return ProbeImages(torch.from_numpy(pixels), "audit and pool images", real=True)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from core.child_environment import environment_without_secrets
 from core.database import now
@@ -44,7 +44,7 @@ class Asked:
     home: str  # the folder of all runtimes
     policy: Policy
     threads: int
-    images: str | None = None  # a file of numpy's
+    images: int | None = None  # the descriptor of a file of numpy's, which the process inherits
     traffic: str | None = None  # the folder of the service's segments
     nice: bool = False
 
@@ -55,7 +55,7 @@ def choose(
     *,
     policy: Policy,
     threads: int,
-    images: Path | None = None,
+    images: BinaryIO | None = None,
     traffic: Path | None = None,
     nice: bool = False,
 ) -> Choice:
@@ -78,7 +78,7 @@ def choose(
             home=str(home.resolve()),
             policy=policy,
             threads=threads,
-            images=str(images) if images else None,
+            images=images.fileno() if images else None,
             traffic=str(traffic.resolve()) if traffic else None,
             nice=nice,
         )
@@ -109,7 +109,7 @@ def _in_child(asked: Asked, lock: int) -> Choice:
             [sys.executable, "-m", "models.runtimes.probe_process", json.dumps(asdict(asked))],
             cwd=CODE,
             env={**environment_without_secrets(), **threads},
-            pass_fds=[lock],
+            pass_fds=[lock] if asked.images is None else [lock, asked.images],
             capture_output=True,
             text=True,
             timeout=SECONDS,
@@ -131,6 +131,7 @@ def probe_model(asked: Asked) -> Choice:
     import torch
 
     from models.registry.model_store import read_model
+    from models.runtimes.export import forget_exports
     from models.runtimes.loading import source_of
     from models.runtimes.probe import probe
     from models.runtimes.probe_images import given_images, images_at_hand
@@ -139,8 +140,8 @@ def probe_model(asked: Asked) -> Choice:
     torch.set_num_threads(asked.threads)
     model = read_model(Path(asked.model), asked.version, asked.digest)
     images = (
-        given_images(Path(asked.images))
-        if asked.images
+        given_images(asked.images)
+        if asked.images is not None
         else images_at_hand(Path(asked.traffic) if asked.traffic else None, model.card.image_size)
     )
     home = Path(asked.home)
@@ -165,6 +166,7 @@ def probe_model(asked: Asked) -> Choice:
         dropped=probed.dropped,
     )
     store_choice(model_folder(home, asked.version), choice)
+    forget_exports(home)
     return choice
 
 

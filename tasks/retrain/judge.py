@@ -54,9 +54,6 @@ def _judge(
     from tasks.retrain.gather import gate_rows, gather
 
     gate = gate_rows(ctx, challenger, snapshot)
-    for version in (challenger, gate.champion):
-        if version is not None:  # what is judged is what will be served
-            choose_runtime(ctx, version)
     past = versions.verdict_on(
         ctx.engine,
         challenger=challenger,
@@ -67,6 +64,9 @@ def _judge(
     if past is not None:  # nothing is measured again: times are never the same
         print(f"{challenger} was judged on the same rows already: {past}")
         return past
+    for version in (challenger, gate.champion):
+        if version is not None:  # what is judged is what will be served
+            choose_runtime(ctx, version)
     evidence = gather(ctx, gate, policy)
     # With it goes the accuracy on audit rows that no verdict uses, the figure to show.
     verdict = with_reported(ctx, gate, decide(evidence, policy))

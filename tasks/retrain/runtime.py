@@ -1,8 +1,7 @@
 """The runtime of a model on this machine, chosen on images of the audit and of the pool."""
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -39,14 +38,14 @@ def choose_runtime(ctx: Context, version: str) -> "Choice | None":
     if known is not None:
         return known
     try:
-        with TemporaryDirectory() as place:
-            images = _write_images(ctx, loaded.card.snapshot, Path(place))
+        with TemporaryFile() as file:  # without a name: a kill leaves no image behind
+            is_written = _write_images(ctx, loaded.card.snapshot, file)
             choice = choose(
                 loaded,
                 home,
                 policy=policy,
                 threads=threads,
-                images=images,
+                images=file if is_written else None,
                 traffic=ctx.workspace.traffic,
             )
     except (ProbeFailed, OSError) as error:
@@ -56,8 +55,8 @@ def choose_runtime(ctx: Context, version: str) -> "Choice | None":
     return choice
 
 
-def _write_images(ctx: Context, snapshot: str, place: Path) -> Path | None:
-    """A file of images of the audit and of the pool; None where none can be read."""
+def _write_images(ctx: Context, snapshot: str, file: BinaryIO) -> bool:
+    """Write images of the audit and of the pool; False where none can be read."""
     from models.network.images import open_images
 
     try:
@@ -71,15 +70,15 @@ def _write_images(ctx: Context, snapshot: str, place: Path) -> Path | None:
     every = max(1, len(pool) // POOL_IMAGES)
     rows = pd.concat([audit, pool.iloc[::every].head(POOL_IMAGES)], ignore_index=True)
     if rows.empty:
-        return None
-    path = place / "images.npy"
+        return False
     try:
         images = open_images(rows, ctx.workspace.shards, ctx.workspace.image_size, memory_bound=0)
-        np.save(path, images.decode(np.arange(len(rows))).contiguous().numpy())
+        np.save(file, images.decode(np.arange(len(rows))).contiguous().numpy())
+        file.flush()
     except (OSError, ValueError) as error:  # shards that are not here: other images do
         print(f"runtimes are not compared on stored images: {error}")
-        return None
-    return path
+        return False
+    return True
 
 
 def packages_of(choice: "Choice | None") -> dict[str, str]:

@@ -1,8 +1,10 @@
 """A service answers with torch at once, and with what is faster once it is chosen and loaded."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from models.runtimes.export import FILE
 from models.runtimes.loading import served_as_chosen
 from models.runtimes.machine import machine
 from models.runtimes.policy import Policy
-from models.runtimes.probe_process import ProbeFailed
+from models.runtimes.probe_process import Asked, ProbeFailed, probe_model
 from models.runtimes.served import ServedRuntime
 from models.scoring.predict import predict
 from tests.models.saved_models import SIZE, make_workspace, save
@@ -171,16 +173,26 @@ def test_a_model_that_was_replaced_is_not_probed(
     assert probed == []
 
 
-def test_a_choice_that_cannot_be_stored_is_named(
+def asked(model: LoadedModel, home: Path, **more: int) -> Asked:
+    return Asked(str(model.folder), model.version, model.sha256, str(home), ORT, threads=1, **more)
+
+
+def test_given_images_are_what_answers_are_compared_on(model: LoadedModel, tmp_path: Path) -> None:
+    with TemporaryFile() as file:
+        np.save(file, IMAGES.numpy())
+        file.flush()
+        choice = probe_model(asked(model, tmp_path, images=os.dup(file.fileno())))
+    assert choice.agreement["onnxruntime"].images == len(IMAGES)
+    assert f"of {len(IMAGES)} audit and pool images" in choice.sentence()
+    assert load_choice(model_folder(tmp_path, model.version), model.sha256, ORT, threads=1)
+
+
+def test_a_choice_that_cannot_be_stored_is_an_error(
     model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("no folder")
-    worker = chooser(blocked / "runtimes")
-    runtime = settled(worker.attach(model))
-    assert runtime.name == "torch"
-    assert "NotADirectoryError" in str(runtime.problem)
-    worker.stop()
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(NotADirectoryError):
+        probe_model(asked(model, tmp_path / "file" / "runtimes"))
 
 
 def test_a_damaged_record_is_no_record(

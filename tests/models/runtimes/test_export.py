@@ -1,5 +1,6 @@
 """Exports: the network's numbers for batches of any size, made anew when damaged or of another."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from models.network.network import NetworkConfig, build
 from models.runtimes.engines import OnnxRuntime
-from models.runtimes.export import FILE, export
+from models.runtimes.export import FILE, export, forget_exports
 from models.scoring.predict import predict
 from tests.models.saved_models import SIZE, make_network
 
@@ -43,6 +44,16 @@ def test_the_export_of_another_model_is_replaced(tmp_path: Path) -> None:
     path = export(make_network(0), SIZE, tmp_path, digest="a")
     first = path.read_bytes()
     assert export(make_network(1), SIZE, tmp_path, digest="b").read_bytes() != first
+
+
+def test_only_the_newest_exports_stay_and_the_others_are_made_anew(tmp_path: Path) -> None:
+    network = make_network()
+    for number in range(4):
+        path = export(network, SIZE, tmp_path / str(number), digest="a")
+        os.utime(path, ns=(number, number))
+    forget_exports(tmp_path, most=2)
+    assert sorted(file.parent.name for file in tmp_path.glob(f"*/{FILE}")) == ["2", "3"]
+    assert export(network, SIZE, tmp_path / "0", digest="a").is_file()
 
 
 def test_a_network_that_onnx_has_no_words_for_is_an_error_in_one_line(

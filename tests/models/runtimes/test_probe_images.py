@@ -1,5 +1,6 @@
 """Images for a probe: those given, else the newest that were served, else patterns."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,9 @@ def test_patterns_are_seeded_and_differ(tmp_path: Path) -> None:
 
 
 def test_given_images_are_read_without_running_code(tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", patterns(3, 12).numpy())
-    given = given_images(tmp_path / "images.npy")
+    with (tmp_path / "images.npy").open("w+b") as file:
+        np.save(file, patterns(3, 12).numpy())
+        file.flush()
+        given = given_images(os.dup(file.fileno()))
     assert given.real
     assert torch.equal(given.pixels, patterns(3, 12))

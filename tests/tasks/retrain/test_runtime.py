@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -125,7 +125,8 @@ def test_a_probe_gets_the_images_of_the_audit_and_of_the_pool(
 ) -> None:  # fmt: skip
     given: dict[str, Any] = {}
 
-    def choose(model: object, home: Path, *, images: Path, **_: object) -> Choice:
+    def choose(model: object, home: Path, *, images: BinaryIO, **_: object) -> Choice:
+        images.seek(0)
         given["pixels"] = np.load(images)
         return Choice(version, "d", Policy.AUTO, {}, "now", 4.0, "images", {})
 
