@@ -8,9 +8,11 @@ import numpy as np
 
 from benchmarks.watch.features import Pool
 from core.image_statistics import STATISTICS
+from models.judging.corruptions import MOST_ROWS
 from models.watching.accuracy_estimate import estimate_accuracy
 from models.watching.outcome_signals import Judged
 from models.watching.signals import WatchPolicy, Window
+from models.watching.unseen_loss import Copies
 
 REFERENCE, WINDOW, OUTCOMES = 1000, 500, 50
 PARTS = (0.1, 0.3, 1.0)  # of the window that is shifted
@@ -60,16 +62,38 @@ def with_truths(pool: Pool) -> list[str]:
 
 def mixed(pool: Pool, change: str, part: float, rng: np.random.Generator) -> tuple[Window, Window]:
     """A reference of clean images, and a window of others of which a part is shifted."""
+    reference, _, window = drawn(pool, change, part, rng)
+    return reference, window
+
+
+def drawn(
+    pool: Pool, change: str, part: float, rng: np.random.Generator
+) -> tuple[Window, Copies, Window]:
+    """The reference, corrupted copies of some of its images, and the window."""
     order = rng.permutation(len(pool.clean))
     cut = min(REFERENCE, len(order) // 2)
     reference, rest = pool.clean.take(order[:cut]), order[cut:]
     size = min(WINDOW, len(rest))
     count = round(part * size)
     clean = pool.clean.take(rest[: size - count])
+    copies = copies_of(pool, order[:cut])
     if not count:
-        return reference, clean
+        return reference, copies, clean
     shifted = pool.shifted[change]
-    return reference, joined(clean, shifted.take(rng.permutation(len(shifted))[:count]))
+    mixture = joined(clean, shifted.take(rng.permutation(len(shifted))[:count]))
+    return reference, copies, mixture
+
+
+def copies_of(pool: Pool, rows: np.ndarray) -> Copies:
+    """Those of the first hundred images of a reference of which the pool has them."""
+    copied = len(next(iter(pool.copies.values())))
+    places = np.flatnonzero(rows < copied)[:MOST_ROWS]
+    sides = {kind: side.take(rows[places]) for kind, side in pool.copies.items()}
+    return Copies(
+        places,
+        {kind: side.outputs for kind, side in sides.items()},
+        {kind: side.embeddings for kind, side in sides.items()},
+    )
 
 
 def joined(one: Window, other: Window) -> Window:
@@ -81,8 +105,8 @@ def joined(one: Window, other: Window) -> Window:
 
 def _life(pool: Pool, change: str, part: float, seed: int) -> tuple[float, float, float] | None:
     rng = np.random.default_rng(seed)
-    reference, window = mixed(pool, change, part, rng)
-    estimate = estimate_accuracy(reference, window, policy=POLICY, rng=rng)
+    reference, copies, window = drawn(pool, change, part, rng)
+    estimate = estimate_accuracy(reference, window, policy=POLICY, rng=rng, copies=copies)
     if estimate.low is None or estimate.high is None:
         return None
     truth = float((window.outputs.argmax(axis=1) == _labels(window)).mean())
@@ -92,11 +116,13 @@ def _life(pool: Pool, change: str, part: float, seed: int) -> tuple[float, float
 def _concept(pool: Pool, seed: int) -> bool:
     """Whether there is no estimate once two pairs of classes have changed their names."""
     rng = np.random.default_rng(seed)
-    reference, window = mixed(pool, "clean", 0.0, rng)
+    reference, copies, window = drawn(pool, "clean", 0.0, rng)
     truths = swapped(_labels(window), window.outputs.shape[1], 2, rng)
     at = rng.permutation(len(window))[:OUTCOMES]
     judged = Judged(window.outputs[at], truths[at], np.ones(len(at), bool), at)
-    estimate = estimate_accuracy(reference, window, policy=POLICY, rng=rng, judged=judged)
+    estimate = estimate_accuracy(
+        reference, window, policy=POLICY, rng=rng, judged=judged, copies=copies
+    )
     return estimate.value is None
 
 

@@ -22,6 +22,7 @@ from PIL import Image, ImageFilter
 from torch import nn
 
 from core.image_statistics import HALF, Container, statistics_of
+from models.judging.corruptions import CORRUPTIONS, corrupted
 from models.network.images import prepare
 from models.watching.signals import Window
 
@@ -48,6 +49,7 @@ class Sizes:
     scenes: int = 500
     stills: int = 1200
     taught: int = 4000  # images of neither pool that the head is taught on
+    copied: int = 600  # clean images that there are corrupted copies of
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,12 @@ class Pool:
     frames: Window  # FRAMES of each scene, one after the other
     stills: Window  # one frame each of other scenes: the reference of a camera
     shifted: dict[str, Window]  # by change
+    copies: dict[str, Window]  # of the first clean images, by kind of corruption
 
 
 def pools(source: Path, other: Path, cache: Path, lite: Path | None, sizes: Sizes) -> list[Pool]:
     """The development and the reported pool of a set; `other` lends images that are strange."""
-    key = hashlib.sha256(f"{source} {other} {lite} {sizes} 4".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{source} {other} {lite} {sizes} 5".encode()).hexdigest()[:16]
     path = cache / f"watch-{source.stem}-{key}.npz"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -93,7 +96,8 @@ def _pool(stored: dict[str, np.ndarray], name: str) -> Pool:
 
     changes = dict.fromkeys(change for change, _ in SHIFTS.values())
     shifted = {each: window(each) for each in changes}
-    return Pool(window("clean"), window("frames"), window("stills"), shifted)
+    copies = {kind: window(f"copy-{kind}") for kind in CORRUPTIONS}
+    return Pool(window("clean"), window("frames"), window("stills"), shifted, copies)
 
 
 def _half(array: np.ndarray) -> np.ndarray:
@@ -113,7 +117,7 @@ def _computed(source: Path, other: Path, lite: Path | None, sizes: Sizes) -> dic
     arrays: dict[str, np.ndarray] = {}
     for name, rows in zip(("development", "report"), np.array_split(rest, 2), strict=True):
         half = strange[: len(strange) // 2] if name == "report" else strange[len(strange) // 2 :]
-        parts = _pictures(images[rows], half, sizes, rng)
+        parts = _pictures(images[rows], half, sizes, rng) | _copies(images[rows], sizes)
         for part, (pictures, at) in parts.items():
             print(f"{source.stem}, {name}: {len(pictures)} images, {part}", flush=True)
             known = np.full(len(pictures), -1) if at is None else labels[rows[at]]
@@ -144,6 +148,15 @@ def _pictures(
         else:
             parts[change] = [CHANGES[change](images[row], rng) for row in rows], rows
     return parts
+
+
+def _copies(images: np.ndarray, sizes: Sizes) -> Parts:
+    """The first images under each corruption that a verdict knows too."""
+    rows = np.arange(min(sizes.copied, len(images)))
+    names = [str(row) for row in rows]
+    return {
+        f"copy-{kind}": (list(corrupted(images[rows], kind, names)), rows) for kind in CORRUPTIONS
+    }
 
 
 class Model:

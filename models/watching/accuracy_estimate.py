@@ -4,12 +4,12 @@ A logistic regression of "the answer was right" on the reference starts from the
 confidence, and learns by how much it errs: by confidence, margin, predicted class, the labels of
 the nearest reference rows and the distance to them. Its mean over the window is the estimate.
 
-Under drift confidence sees only a part of a loss: on images that were blurred, darkened, turned,
-cropped or compressed the truth fell 1.8 times as far as the regression said (0.9 to 2.7). So the
-loss against the reference is taken EXTRA times more, and as uncertain as that. The interval has
-four parts: chance within the window, the error of the regression, that of the loss, and how much a
-regression is off in a region of the reference that it was not fitted on, as far as the window has
-moved. Beyond the support of the reference, and where outcomes contradict, there is no estimate.
+Under drift confidence sees another loss than there is: on one set of images the truth fell 1.8
+times as far as the regression said, on another 0.8 times. How it is here is learned from corrupted
+copies of reference images, whose labels are known. The interval has four parts: chance within the
+window, the error of the regression, that of the loss, and how much a regression is off in a region
+of the reference that it was not fitted on, as far as the window has moved. Beyond the support of
+the reference, and where outcomes contradict, there is no estimate.
 """
 
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ import numpy as np
 
 from models.watching.outcome_signals import Judged, surprise
 from models.watching.signals import WatchPolicy, Window
+from models.watching.unseen_loss import Copies, Unseen
 
 NEIGHBOURS = 10
+LEAST_COPIES = 20  # with labels
 LEAST_ROWS = 50  # of the reference with labels
 REGIONS = 8  # of the reference, each left out once
 RIDGE = 2.0  # of standardised columns: how many rows it takes to leave the model's own confidence
 CLASS_RIDGE = 10.0
-EXTRA = 0.8  # of a loss that confidence sees: what it does not see
-EXTRA_ERROR = 0.5
 FAR = 0.99  # share of the reference that a classifier of both takes less for traffic than a far row
 MOST_FAR = 0.12  # share of the window that may be far
 WIDTH = 128  # of the embeddings, beyond which they are projected
@@ -68,11 +68,13 @@ def estimate_accuracy(
     policy: WatchPolicy,
     rng: np.random.Generator,
     judged: Judged | None = None,
+    copies: Copies | None = None,
 ) -> AccuracyEstimate:
     """The share of the window's rows whose answer is right, between `low` and `high`.
 
     Of 100 windows of drifted images the later truth lies between them in about 95. `judged` are
     outcomes: where they contradict the model's probabilities there is no estimate.
+    From `copies` of reference images it learns what the confidence does not see.
     """
     groups = len(np.unique(window.groups))
     if missing := _missing(reference, window, groups, policy):
@@ -89,19 +91,23 @@ def estimate_accuracy(
         )
         return AccuracyEstimate(None, None, None, len(window), groups, why, far)
     known = _Neighbours(past, reference.embeddings.shape[1])
-    past_rows, rows = known.rows_of(past, same=True), known.rows_of(window)
+    past_rows, rows = known.rows_of(past, groups=past.groups), known.rows_of(window)
     hits = (past.outputs.argmax(axis=1) == past.labels).astype(float)
     fitted = _fit(past_rows, hits, _weights(past.groups))
     if contradiction := _contradiction(fitted, known, judged):
         return AccuracyEstimate(None, None, None, len(window), groups, contradiction, far)
     regions = _regions(_normed(past.embeddings), rng)
     chances = _chances(fitted, rows)
-    loss, slack = _unseen(_chances(fitted, past_rows), chances)
+    moved, past_chances = _moved(past, window, regions), _chances(fitted, past_rows)
+    unseen = Unseen()
+    if copies is not None:
+        unseen = _learned(copies, reference, past, known, fitted, past_chances, regions)
+    loss, slack = unseen.loss(past_chances, chances, moved)
     variance = (
         _chance(chances, window.groups)
         + _error(fitted, rows, chances)
         + slack
-        + _off(fitted, past, past_rows, hits, regions) * _moved(past, window, regions)
+        + _off(fitted, past, past_rows, hits, regions) * moved
     )
     value, half = float(chances.mean()) - loss, LEVEL * float(np.sqrt(variance))
     value = min(max(value, 0.0), 1.0)
@@ -131,14 +137,14 @@ class _Neighbours:
         self._unit = _normed(past.embeddings)
         self._labels = np.asarray(past.labels)
 
-    def rows_of(self, side: Window | Judged, *, same: bool = False) -> np.ndarray:
+    def rows_of(self, side: Window | Judged, *, groups: np.ndarray | None = None) -> np.ndarray:
         """The regression's columns for each row; the first is the offset.
 
-        `same`: the rows are the reference's own, and their group is no neighbour of theirs.
+        `groups`: the rows are of these groups of the reference, which are no neighbours of theirs.
         """
         near = _normed(_narrow(np.asarray(side.embeddings))) @ self._unit.T
-        if same:
-            near[self._past.groups[:, None] == self._past.groups[None]] = -2
+        if groups is not None:
+            near[groups[:, None] == self._past.groups[None]] = -2
         count = min(NEIGHBOURS, near.shape[1] - 1)
         nearest = np.argpartition(-near, count - 1, axis=1)[:, :count]
         distance = np.sqrt(np.maximum(2 - 2 * np.take_along_axis(near, nearest, 1).mean(axis=1), 0))
@@ -208,12 +214,36 @@ def _chance(chances: np.ndarray, groups: np.ndarray) -> float:
     return float((sizes**2 * means * (1 - means)).sum() / len(chances) ** 2)
 
 
-def _unseen(past: np.ndarray, new: np.ndarray) -> tuple[float, float]:
-    """The loss beyond the one that confidence sees, and its variance; nothing of one by chance."""
-    loss = float(past.mean() - new.mean())
-    noise = float(np.sqrt(past.var() / len(past) + new.var() / len(new)))
-    clear = max(0.0, abs(loss) - noise)
-    return EXTRA * clear * (loss > 0), (EXTRA_ERROR * clear) ** 2
+def _learned(
+    copies: Copies,
+    reference: Window,
+    past: Window,
+    known: _Neighbours,
+    fitted: _Calibration,
+    chances: np.ndarray,
+    regions: np.ndarray,
+) -> Unseen:
+    """What the confidence does not see of a loss, by the copies that have labels."""
+    assert reference.labels is not None
+    labels, groups = reference.labels[copies.rows], reference.groups[copies.rows]
+    used = np.flatnonzero(labels >= 0)
+    if len(used) < LEAST_COPIES:
+        return Unseen()
+    place = np.cumsum(reference.labels >= 0) - 1  # of a row of the reference in `past`
+    at = place[copies.rows[used]]
+    before = chances[at]
+    right = (past.outputs.argmax(axis=1) == past.labels)[at]
+    figures = []
+    for kind, outputs in copies.outputs.items():
+        embeddings = _narrow(np.asarray(copies.embeddings[kind][used], np.float32))
+        side = Window.of(outputs[used], embeddings, groups=groups[used])
+        if len(side) < len(used):
+            continue  # a copy that is no numbers
+        seen = before - _chances(fitted, known.rows_of(side, groups=side.groups))
+        real = right.astype(float) - (side.outputs.argmax(axis=1) == labels[used])
+        noise = float((real - seen).var()) / len(used)
+        figures.append((seen.mean(), real.mean(), noise, _moved(past, side, regions)))
+    return Unseen.learned(*np.array(figures).T) if figures else Unseen()
 
 
 def _far(past: Window, window: Window, rng: np.random.Generator) -> float:

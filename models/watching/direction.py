@@ -22,6 +22,7 @@ from models.watching.urns import ALIKE, TABLES, Urn, play, urn_of
 NAME = "direction of the traffic"
 LEAST_THIRD = 30  # rows, to begin a direction at
 CLEAR = 1.5  # standard errors: what moved less is no part of the direction
+FORWARD = (0.5, 1.0, 2.0, 4.0)  # shifts that are bet on: which way traffic moved is known
 MOST_CORRELATION = 0.02  # by classes of which too little is known
 FARTHEST = 5.0  # deviations of a row, in one feature
 
@@ -139,7 +140,7 @@ def follow(
             urn = urn_of(strata, mix, share)
             urns[name] = replace(urn, correlation=min(urn.correlation, MOST_CORRELATION))
             before, accumulated = (state.get(one, {}).get(name) for one in ("learned", "levels"))
-            levels[name], learned[name] = play(urns[name], counts, before, accumulated)
+            levels[name], learned[name] = play(urns[name], counts, before, accumulated, FORWARD)
     new = features.learned(state, rows, weights, mix)
     if new.pop("fresh"):  # what is known of windows is how much they vary by themselves
         new["learned"] = {name: _emptied(one) for name, one in learned.items()}

@@ -73,11 +73,16 @@ def _weighed(stratum: Stratum, mix: np.ndarray) -> Urn:
 
 
 def play(
-    urn: Urn, counts: np.ndarray, learned: Mapping[str, Any] | None, levels: Any
+    urn: Urn,
+    counts: np.ndarray,
+    learned: Mapping[str, Any] | None,
+    levels: Any,
+    tilts: Sequence[float] = TILTS,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """What each bet has accumulated after a window (bets, scores; NaN where nothing is known).
 
     Also what the bets have learned then, as JSON; `learned` and `levels` are those before.
+    `tilts`: the shifts that are bet on.
     """
     tables = _tables(learned, counts.shape)
     windows = float(learned["windows"]) if learned else 0.0
@@ -92,7 +97,7 @@ def play(
     size = np.maximum(urn.size + tables["past"].sum(axis=1) / effect, 1e-6)
     thinned = counts / effect[:, None]
     clean = _log_probability(thinned, centre[None], size[None])[0]
-    fixed = _fixed_bets(thinned, centre, size)
+    fixed = _fixed_bets(thinned, centre, size, tilts)
     anything = [np.where(centre > 0, 1.0, 0.0)] * len(COARSE)
     gross = _bets(thinned, anything, COARSE, size)
     taught = _learned_bets(thinned, urn.centre, centre, size, tables)
@@ -114,10 +119,12 @@ def play(
     return after, {**new, "windows": count, "correlation": np.round(correlation, 5).tolist()}
 
 
-def _fixed_bets(counts: np.ndarray, centre: np.ndarray, size: np.ndarray) -> np.ndarray:
+def _fixed_bets(
+    counts: np.ndarray, centre: np.ndarray, size: np.ndarray, tilts: Sequence[float]
+) -> np.ndarray:
     """The mean of the bets that are the same in every window: three shapes of one weight each."""
     ranks = np.cumsum(centre, axis=1) - centre / 2
-    shifted = [centre * np.exp(tilt * np.sqrt(12) * (ranks - 0.5)) for tilt in TILTS]
+    shifted = [centre * np.exp(tilt * np.sqrt(12) * (ranks - 0.5)) for tilt in tilts]
     heavy = [_heavy(centre, ranks, *tail) for tail in TAILS]
     shapes = [
         _bets(counts, [centre] * len(SPREADS), SPREADS, size),

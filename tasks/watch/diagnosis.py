@@ -65,7 +65,9 @@ def diagnose(ctx: Context, measured: Measured, policy: WatchPolicy) -> Diagnosis
     past, window, judged = reference.window, traffic.window, measured.judged
     rng = seed_of(measured.new)
     estimate = _or_none(
-        lambda: estimate_accuracy(past, window, policy=policy, rng=rng, judged=judged)
+        lambda: estimate_accuracy(
+            past, window, policy=policy, rng=rng, judged=judged, copies=reference.copies
+        )
     )
     kind = None
     if measured.combined.alarm or measured.declined:

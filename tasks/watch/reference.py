@@ -19,11 +19,14 @@ from core.shards import read_image
 from core.text import counted
 from labeling.ledger.tables import location_of
 from labeling.snapshots.publish import load_snapshot
+from models.judging.corruptions import MOST_ROWS
 from models.serving import prediction_store
 from models.serving.traffic_window import new_traffic
 from models.watching.decisions import DecisionRecord, known_windows
 from models.watching.signals import Window
+from models.watching.unseen_loss import Copies
 from tasks.context import Context
+from tasks.corrupted import corrupted_predictions
 from tasks.predictions import exact_cache
 from tasks.watch.cascade import WHOLE, Division, falls_to, served_falls_to
 from tasks.watch.window import WatchedTraffic, drawn_rows, window_of
@@ -44,6 +47,7 @@ class Reference:
     window: Window
     known: tuple[str, ...] = ()  # decisions whose traffic is in it
     missing: tuple[str, ...] = ()
+    copies: Copies | None = None  # corrupted ones of images that are here
 
 
 def load_reference(ctx: Context, loaded: "LoadedModel", division: Division = WHOLE) -> Reference:
@@ -58,12 +62,14 @@ def load_reference(ctx: Context, loaded: "LoadedModel", division: Division = WHO
         what = f"the labels of {loaded.card.snapshot} cannot be read"
         missing.append(without_detail(what, error))
         table = None
-    base = _held_out(ctx, loaded, table, division, missing)
+    base, rows = _held_out(ctx, loaded, table, division, missing)
     with ctx.engine.connect() as connection:
         rounds = [] if table is None else table["round_id"].dropna().unique().tolist()
         known = known_windows(connection, rounds)[:KNOWN_WINDOWS]
     parts = list(_known(ctx, loaded, known, missing, division))
-    return Reference(joined(base, parts), tuple(one.decision_id for one in known), tuple(missing))
+    names = tuple(one.decision_id for one in known)
+    copies = None if rows is None or base.broken else _copies(ctx, loaded, rows, missing)
+    return Reference(joined(base, parts), names, tuple(missing), copies)
 
 
 def joined(base: Window, known: Sequence[Window]) -> Window:
@@ -91,8 +97,11 @@ def _held_out(
     table: pd.DataFrame | None,
     division: Division,
     missing: list[str],
-) -> Window:
-    """The rows that the model did not train on, as the service would have recorded them."""
+) -> tuple[Window, pd.DataFrame | None]:
+    """The rows that the model did not train on, as the service would have recorded them.
+
+    And these rows of the snapshot, where they are in it and the model answers all.
+    """
     predictions = prediction_store.as_recorded(loaded.reference)
     ids = list(loaded.reference_ids)
     rows = None
@@ -115,7 +124,28 @@ def _held_out(
     arrays = (predictions.outputs, predictions.embeddings, statistics, groups)
     outputs, embeddings, statistics, groups = (one if one is None else one[mine] for one in arrays)
     labels = labels if labels is None else labels[mine]
-    return Window.of(outputs, embeddings, statistics, groups, labels=labels)
+    window = Window.of(outputs, embeddings, statistics, groups, labels=labels)
+    return window, rows if division == WHOLE else None
+
+
+def _copies(
+    ctx: Context, loaded: "LoadedModel", rows: pd.DataFrame, missing: list[str]
+) -> Copies | None:
+    """What the champion says of corrupted copies of the first images with labels."""
+    places = np.flatnonzero(rows["label"].notna())[:MOST_ROWS]
+    if not len(places):
+        return None
+    try:
+        made = corrupted_predictions(ctx, loaded, rows.iloc[places].reset_index())
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        missing.append(without_detail("images of the reference cannot be read", error))
+        return None
+    recorded = {kind: prediction_store.as_recorded(one) for kind, one in made.items()}
+    return Copies(
+        places,
+        {kind: one.outputs for kind, one in recorded.items()},
+        {kind: one.embeddings for kind, one in recorded.items()},
+    )
 
 
 def _by_its_runtime(

@@ -6,6 +6,7 @@ from scipy.stats import binom
 from models.watching.accuracy_estimate import AccuracyEstimate, estimate_accuracy
 from models.watching.outcome_signals import Judged, surprise
 from models.watching.signals import WatchPolicy, Window
+from models.watching.unseen_loss import Copies
 from tests.models.watching.worlds import CLASSES, images
 
 POLICY = WatchPolicy()
@@ -124,3 +125,35 @@ def test_surprise_is_a_standard_normal_while_the_probabilities_are_right() -> No
         assert abs(numbers.mean()) < 0.25
         assert 0.75 < numbers.std() < 1.25
     assert min(surprise(outcomes(images(60, 1), 1))) > 5
+
+
+def test_copies_show_a_loss_that_confidence_does_not_see() -> None:
+    """Of rows that have moved where the model looks, a third is wrong and none is in doubt."""
+    reference = images(400, 11)
+    assert reference.labels is not None
+    rows, rng = np.arange(100), np.random.default_rng(0)
+
+    def fooled(side: Window, share: float) -> Window:
+        wrong = rng.random(len(side)) < share
+        outputs = np.where(wrong[:, None], np.roll(side.outputs, 1, axis=1), side.outputs)
+        return replace(side, outputs=outputs, embeddings=side.embeddings + 0.3)
+
+    kinds = {str(n): fooled(reference.take(rows), 0.1 * n) for n in range(1, 5)}
+    copies = Copies(
+        rows,
+        {kind: side.outputs for kind, side in kinds.items()},
+        {kind: side.embeddings for kind, side in kinds.items()},
+    )
+    window = replace(fooled(images(400, 12), 0.3), labels=None)
+    rng = np.random.default_rng(1)
+    plain = estimate_accuracy(reference, window, policy=POLICY, rng=rng)
+    taught = estimate_accuracy(reference, window, policy=POLICY, rng=rng, copies=copies)
+    assert plain.low is not None and taught.low is not None
+    truth = accuracy(fooled(images(400, 12), 0.3))
+    assert taught.low < truth < plain.low
+    broken = {kind: np.full_like(one, np.nan) for kind, one in copies.embeddings.items()}
+    silent = replace(copies, embeddings=broken)
+    without = estimate_accuracy(
+        reference, window, policy=POLICY, rng=np.random.default_rng(1), copies=silent
+    )
+    assert without.low == plain.low
