@@ -33,10 +33,11 @@ def rows(pool: Pool, lives: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Coverage and answers by shift and part, over all shifts, and under concept change."""
     changes = ["clean", *with_truths(pool)]
     covered: list[float] = []
-    for change in changes:
+    for number, change in enumerate(changes):
         for part in PARTS if change != "clean" else (0.0,):
-            drawn = [_life(pool, change, part, seed + life) for life in range(lives)]
-            answered = [one for one in drawn if one is not None]
+            own = 1000 * number + round(100 * part)  # no two cells have the same images
+            made = [_life(pool, change, part, [seed + life, own]) for life in range(lives)]
+            answered = [one for one in made if one is not None]
             held = [low <= truth <= high for low, high, truth in answered]
             covered += held
             yield {
@@ -103,7 +104,9 @@ def joined(one: Window, other: Window) -> Window:
     return Window.of(*arrays, labels=np.concatenate([_labels(one), _labels(other)]))
 
 
-def _life(pool: Pool, change: str, part: float, seed: int) -> tuple[float, float, float] | None:
+def _life(
+    pool: Pool, change: str, part: float, seed: list[int]
+) -> tuple[float, float, float] | None:
     rng = np.random.default_rng(seed)
     reference, copies, window = drawn(pool, change, part, rng)
     estimate = estimate_accuracy(reference, window, policy=POLICY, rng=rng, copies=copies)

@@ -79,9 +79,8 @@ def estimate_accuracy(
     groups = len(np.unique(window.groups))
     if missing := _missing(reference, window, groups, policy):
         return AccuracyEstimate(None, None, None, len(window), groups, missing)
-    labels = reference.labels
-    assert labels is not None  # `_missing` looked
-    past = reference.take(np.flatnonzero(labels >= 0))
+    assert reference.labels is not None  # `_missing` looked
+    past = reference.take(np.flatnonzero(reference.labels >= 0))
     past, window = (replace(side, embeddings=_narrow(side.embeddings)) for side in (past, window))
     far = _far(past, window, rng)
     if far > MOST_FAR:
@@ -98,25 +97,27 @@ def estimate_accuracy(
         return AccuracyEstimate(None, None, None, len(window), groups, contradiction, far)
     regions = _regions(_normed(past.embeddings), rng)
     chances = _chances(fitted, rows)
-    moved, past_chances = _moved(past, window, regions), _chances(fitted, past_rows)
-    unseen = Unseen()
-    if copies is not None:
-        unseen = _learned(copies, reference, past, known, fitted, past_chances, regions)
-    loss, slack = unseen.loss(past_chances, chances, moved)
+    moved, before = _moved(past, window, regions), _chances(fitted, past_rows)
+    unseen = _learned(copies, reference, past, known, fitted, before, regions)
+    loss, slack = unseen.loss(before, chances, moved)
     variance = (
         _chance(chances, window.groups)
         + _error(fitted, rows, chances)
         + slack
         + _off(fitted, past, past_rows, hits, regions) * moved
     )
-    value, half = float(chances.mean()) - loss, LEVEL * float(np.sqrt(variance))
-    value = min(max(value, 0.0), 1.0)
+    half = LEVEL * float(np.sqrt(variance))
+    value = min(max(float(chances.mean()) - loss, 0.0), 1.0)
+    return _between(value, half, len(window), groups, far)
+
+
+def _between(value: float, half: float, rows: int, groups: int, far: float) -> AccuracyEstimate:
     low, high = max(0.0, value - half), min(1.0, value + half)
     meaning = (
         f"about {value:.1%} of the answers are right ({low:.1%} to {high:.1%}), as far as the "
-        f"confidence of {len(window)} images tells"
+        f"confidence of {rows} images tells"
     )
-    return AccuracyEstimate(value, low, high, len(window), groups, meaning, far)
+    return AccuracyEstimate(value, low, high, rows, groups, meaning, far)
 
 
 def _narrow(embeddings: np.ndarray) -> np.ndarray:
@@ -215,7 +216,7 @@ def _chance(chances: np.ndarray, groups: np.ndarray) -> float:
 
 
 def _learned(
-    copies: Copies,
+    copies: Copies | None,
     reference: Window,
     past: Window,
     known: _Neighbours,
@@ -224,7 +225,8 @@ def _learned(
     regions: np.ndarray,
 ) -> Unseen:
     """What the confidence does not see of a loss, by the copies that have labels."""
-    assert reference.labels is not None
+    if copies is None or reference.labels is None:
+        return Unseen()
     labels, groups = reference.labels[copies.rows], reference.groups[copies.rows]
     used = np.flatnonzero(labels >= 0)
     if len(used) < LEAST_COPIES:
@@ -239,10 +241,10 @@ def _learned(
         side = Window.of(outputs[used], embeddings, groups=groups[used])
         if len(side) < len(used):
             continue  # a copy that is no numbers
-        seen = before - _chances(fitted, known.rows_of(side, groups=side.groups))
+        shown = before - _chances(fitted, known.rows_of(side, groups=side.groups))
         real = right.astype(float) - (side.outputs.argmax(axis=1) == labels[used])
-        noise = float((real - seen).var()) / len(used)
-        figures.append((seen.mean(), real.mean(), noise, _moved(past, side, regions)))
+        noise = float((real - shown).var()) / len(used)
+        figures.append((shown.mean(), real.mean(), noise, _moved(past, side, regions)))
     return Unseen.learned(*np.array(figures).T) if figures else Unseen()
 
 

@@ -89,8 +89,8 @@ class Features:
         mean = moved / max(count, 1.0)
         error = np.sqrt(1 / max(count, 1.0) + 1 / len(self.scores.third))
         direction = np.round(np.where(np.abs(mean) > CLEAR * error, mean, 0.0), 4)
-        found = direction.tolist() if direction.any() else None
-        return {**new, "until": 2 * windows, "direction": found, "fresh": True}
+        way = direction.tolist() if direction.any() else None
+        return {**new, "until": 2 * windows, "direction": way, "fresh": True}
 
 
 def _emptied(learned: Mapping[str, Any]) -> dict[str, Any]:

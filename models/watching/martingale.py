@@ -66,8 +66,8 @@ def martingale(
     least = min(totals, key=totals.__getitem__)
     total = totals[least]
     signal = _signal(scores, window, policy, before.get(NAME, 0.0), total)
-    seen = Seen(scores.names, cells, counts, urns[least].centre, levels[least])
-    signal = _explained(signal, window, _with(seen, along, least))
+    compared = Compared(scores.names, cells, counts, urns[least].centre, levels[least])
+    signal = _explained(signal, window, _with(compared, along, least))
     lasting, days = mix_signal(
         window, mix, scores.base, state["mix"], before.get(MIX_NAME, 0.0), policy=policy, rng=rng
     )
@@ -138,7 +138,7 @@ def _signal(
 
 
 @dataclass(frozen=True)
-class Seen:
+class Compared:
     """What a window and all before it say of each score."""
 
     names: tuple[str, ...]
@@ -148,27 +148,27 @@ class Seen:
     level: np.ndarray  # (bets, scores)
 
 
-def _with(seen: Seen, along: Along, share: str) -> Seen:
-    """What is seen along the direction of the traffic too, where there is one."""
+def _with(compared: Compared, along: Along, share: str) -> Compared:
+    """What is compared along the direction of the traffic too, where there is one."""
     if share not in along.levels:
-        return seen
-    return Seen(
-        (*seen.names, DIRECTION_NAME),
-        np.column_stack([seen.cells, along.cells]),
-        np.vstack([seen.counts, along.counts]),
-        np.vstack([seen.centre, along.urns[share].centre]),
-        np.column_stack([seen.level, along.levels[share]]),
+        return compared
+    return Compared(
+        (*compared.names, DIRECTION_NAME),
+        np.column_stack([compared.cells, along.cells]),
+        np.vstack([compared.counts, along.counts]),
+        np.vstack([compared.centre, along.urns[share].centre]),
+        np.column_stack([compared.level, along.levels[share]]),
     )
 
 
-def _explained(signal: Signal, window: Window, seen: Seen) -> Signal:
+def _explained(signal: Signal, window: Window, compared: Compared) -> Signal:
     """The signal with the scores that moved most, and the rows that moved them."""
-    names, cells = seen.names, seen.cells
-    best = np.where(np.isnan(seen.level), -np.inf, seen.level).max(axis=0)
+    names, cells = compared.names, compared.cells
+    best = np.where(np.isnan(compared.level), -np.inf, compared.level).max(axis=0)
     best = np.nan_to_num(best, neginf=-1e9)
     order = np.argsort(-best)[:TOP]
-    shares = (seen.counts + 1) / (seen.counts + 1).sum(axis=1, keepdims=True)
-    gains = np.log(shares / np.maximum(seen.centre, 1e-6))
+    shares = (compared.counts + 1) / (compared.counts + 1).sum(axis=1, keepdims=True)
+    gains = np.log(shares / np.maximum(compared.centre, 1e-6))
     moved = np.zeros(len(window))
     for score in order:
         known = cells[:, score] >= 0

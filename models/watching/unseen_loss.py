@@ -34,22 +34,22 @@ class Unseen:
 
     @classmethod
     def learned(
-        cls, seen: np.ndarray, real: np.ndarray, noise: np.ndarray, moved: np.ndarray
+        cls, shown: np.ndarray, real: np.ndarray, noise: np.ndarray, moved: np.ndarray
     ) -> "Unseen":
         """From kinds of corruption: two losses, the variance of their difference, the movement."""
-        missed, rest = real - seen, 0.0
+        missed, rest = real - shown, 0.0
         prior = 1 / EXTRA_ERROR**2
         for _ in range(ROUNDS):
             weights = 1 / (noise + rest * moved + 1e-9)
-            precision = prior + (weights * seen**2).sum()
-            extra = float((EXTRA * prior + (weights * seen * missed).sum()) / precision)
-            excess = (missed - extra * seen) ** 2 - noise
+            precision = prior + (weights * shown**2).sum()
+            extra = float((EXTRA * prior + (weights * shown * missed).sum()) / precision)
+            excess = (missed - extra * shown) ** 2 - noise
             rest = max(0.0, float(excess.sum() / max(moved.sum(), 1e-9)))
         return cls(extra, float(precision**-0.5), rest)
 
     def loss(self, past: np.ndarray, new: np.ndarray, moved: float) -> tuple[float, float]:
         """The loss beyond the one that chances show, and its variance; nothing of one by chance."""
-        seen = float(past.mean() - new.mean())
+        shown = float(past.mean() - new.mean())
         noise = float(np.sqrt(past.var() / len(past) + new.var() / len(new)))
-        clear = max(0.0, abs(seen) - noise)
-        return self.extra * clear * (seen > 0), (self.error * clear) ** 2 + self.rest * moved
+        clear = max(0.0, abs(shown) - noise)
+        return self.extra * clear * (shown > 0), (self.error * clear) ** 2 + self.rest * moved

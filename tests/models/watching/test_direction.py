@@ -76,22 +76,13 @@ def test_statistics_that_were_not_recorded_are_no_part_of_it() -> None:
     assert np.isfinite(state["moved"]).all()
 
 
-def lost(rows: int, rng: np.random.Generator) -> Window:
-    """Images that the model calls one class, all alike, which the reference has few rows of."""
-    window = clean(rows, rng)
-    window.statistics[:] += 0.8 * np.resize([1, -1], window.statistics.shape[1])
-    window.outputs[:] = [0.97, 0.01, 0.01, 0.01]
-    return window
-
-
 def test_a_shift_from_the_first_window_on_is_seen_by_it_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    draw = lambda rng: lost(60, rng)  # noqa: E731
+    draw = lambda rng: moved(60, rng)  # noqa: E731
     seen = [max(evidence(REFERENCE, draw, 8, seed=seed)) for seed in range(4)]
     module = sys.modules["models.watching.martingale"]  # the package has a function of this name
     none = Along({}, {}, np.zeros((1, 16)), np.zeros((60, 1)), {})
     monkeypatch.setattr(module, "follow", lambda *_: none)
     without = [max(evidence(REFERENCE, draw, 8, seed=seed)) for seed in range(4)]
-    print(seen, without)
     assert min(seen) >= ALARM > max(without)
