@@ -10,6 +10,7 @@ from PIL import Image
 
 from core.database import writing
 from core.image_statistics import STATISTICS
+from models.judging.corruptions import CORRUPTIONS
 from models.network.network import Network
 from models.registry.model_store import save_model
 from models.watching.decisions import Evaluation, accept_decision, record_evaluation
@@ -49,6 +50,11 @@ def test_held_out_rows_have_labels_groups_and_statistics_computed_once(
     assert made.window.labels.tolist() == [1, 0, 2, 1]
     assert len(set(made.window.groups.tolist())) == 1
     assert np.isfinite(made.window.statistics[:, STATISTICS.index("brightness")]).all()
+    assert made.copies is not None
+    assert made.copies.rows.tolist() == [0, 1, 2, 3]
+    assert set(made.copies.outputs) == set(CORRUPTIONS)
+    assert {len(one) for one in made.copies.embeddings.values()} == {4}
+    monkeypatch.setattr(Network, "embed", lambda *_: pytest.fail("predicted again"))
     monkeypatch.setattr(reference, "image_statistics", lambda *_: pytest.fail("computed again"))
     again = load_reference(ctx, loaded)
     np.testing.assert_array_equal(again.window.statistics, made.window.statistics)
@@ -68,7 +74,10 @@ def test_images_that_are_away_are_measured_once_they_are_back(
     loaded = load_version(ctx, version)
     away = ctx.workspace.shards.with_name("away")
     ctx.workspace.shards.rename(away)
-    assert np.isnan(load_reference(ctx, loaded).window.statistics).all()
+    without = load_reference(ctx, loaded)
+    assert np.isnan(without.window.statistics).all()
+    assert without.copies is None
+    assert any("cannot be read" in one for one in without.missing)
     away.rename(ctx.workspace.shards)
     again = load_reference(ctx, loaded).window.statistics
     assert np.isfinite(again[:, STATISTICS.index("brightness")]).all()
