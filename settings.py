@@ -66,6 +66,11 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(default=None, alias="HONE_WEBHOOK_SECRET")
     webhook_url: str | None = Field(default=None, alias="HONE_WEBHOOK_URL")
 
+    # Where clients of the service may have the labels of their images sent, addresses with spaces
+    # between, and the secret that signs what is sent.
+    callbacks: str | None = Field(default=None, alias="HONE_CALLBACKS")
+    callback_secret: SecretStr | None = Field(default=None, alias="HONE_CALLBACK_SECRET")
+
     # Where alerts go: addresses of Apprise, with tokens and passwords in them.
     alerts: SecretStr | None = Field(default=None, alias="HONE_ALERTS")
 

@@ -10,6 +10,7 @@ from labeling.snapshots.publish import SnapshotConfig
 from tasks.collect.duels import advance_duel, judge_waiting
 from tasks.collect.fetch import fetch_answers
 from tasks.collect.freeze import announce_snapshot, freeze_labels
+from tasks.collect.return_labels import return_labels
 from tasks.collect.settle import ask_more_annotators, settle_answers
 from tasks.report.publish import publish_annotators
 from tasks.run_policies import choose_policies
@@ -37,6 +38,7 @@ def collect_labels(
     policies = choose_policies(settling=settling, snapshot=snapshot)
     fetch_answers(annotators, policies.settling)
     settle_answers(policies.settling)
+    return_labels()
     ask_more_annotators(annotators)
     advance_duel(annotators)
     judge_waiting(annotators)

@@ -29,6 +29,7 @@ class WebServer:
 
     port: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)  # of the next requests; 200 after them
 
 
@@ -69,8 +70,10 @@ def web_server() -> Iterator[WebServer]:
 
     class Request(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            server.headers.append(dict(self.headers))
             server.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(server.statuses.pop(0) if server.statuses else 200)
+            self.send_header("Location", "/elsewhere")  # of a redirect
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:

@@ -45,6 +45,7 @@ HOLDS_SQL = (
     "models/registry/",
     "models/serving/prediction_store.py",
     "models/serving/erasures.py",
+    "models/serving/callback_store.py",
     "models/serving/answered.py",  # an answer, and what became of its image
     "models/serving/traffic_history.py",  # reads what the prediction store wrote, for pages
     "models/serving/traffic_window.py",  # draws from the predictions, at a cost of its own

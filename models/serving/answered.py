@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.text import short
+from models.serving.callback_store import calls_of
 from models.serving.earlier_answers import EarlierAnswers
 from models.serving.feedback_records import PREDICTION_ID
 from models.serving.prediction_store import predictions
@@ -58,8 +59,10 @@ class AnsweredPredictions:
             with self._engine.connect() as connection:
                 row = _drained(connection, prediction_id)
                 fields = row or self._in_segments(prediction_id)
-                return {**_shown(fields), "review": review_of(connection, fields["sample_id"])}
-        return {**_shown(self._in_segments(prediction_id)), "review": {"status": "pending"}}
+                shown = {**_shown(fields), "review": review_of(connection, fields["sample_id"])}
+                return {**shown, "callbacks": calls_of(connection, prediction_id)}
+        shown = _shown(self._in_segments(prediction_id))
+        return {**shown, "review": {"status": "pending"}, "callbacks": []}
 
     def _in_segments(self, prediction_id: str) -> Mapping[str, Any]:
         record = self._earlier.prediction(prediction_id)

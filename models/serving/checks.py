@@ -9,6 +9,7 @@ from core.database import stream
 from core.findings import RESTORE, Finding
 from core.workspace import Workspace
 from models.registry.versions import models
+from models.serving.callback_store import undrained_callbacks
 from models.serving.erasures import images_left
 from models.serving.prediction_store import (
     predictions,
@@ -16,6 +17,7 @@ from models.serving.prediction_store import (
     read_served_image,
     segment_states,
 )
+from models.serving.segment_reader import Damage
 
 DRAIN_AGAIN = "`hone fsck --repair` takes it from the segment again"
 WAITS_DAYS = 1  # the watch drains every hour; longer means that nobody does
@@ -60,6 +62,17 @@ def served_records_are_stored(engine: Engine, workspace: Workspace) -> Iterator[
             what = f"predictions that wait to be drained: {segment.waiting}"
             since = f"the oldest was served at {segment.waits_since}"
             yield Finding("I1", f"segment {segment.name}, {what}, {since}", "run `hone watch`")
+
+
+def callbacks_are_stored(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Segments of callbacks that are damaged, or wait too long to be drained."""
+    for path, state in undrained_callbacks(engine, workspace.traffic):
+        if isinstance(state, Damage):
+            what = f"callbacks in {path.name} from byte {state.start} to {state.end} are damaged"
+            yield Finding("I1", what, f"restore {path} from a backup and run `hone collect`")
+        elif state < _days_ago(WAITS_DAYS):
+            what = f"callbacks in {path.name} wait to be drained, the oldest came at {state}"
+            yield Finding("I1", what, "run `hone collect`")
 
 
 def predictions_are_as_served(engine: Engine, workspace: Workspace) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from models.registry.releases import champion
 from models.runtimes.background import RuntimeChooser
 from models.runtimes.policy import Policy
 from models.serving import staged_images
+from models.serving.callbacks import rules_of
 from models.serving.metrics import FOLDER as METRICS
 from models.serving.release_follower import try_out
 from models.serving.supervisor import name_supervisor, refuse_taken_port
@@ -33,7 +34,8 @@ TOKEN = "HONE_SERVICE_TOKEN"  # noqa: S105  (the name of a setting)
 METRICS_NAME = "hone-metrics-"  # and the process id of the supervisor
 OF_WORKERS = (  # settings that they need, perhaps from the .env of where the command was given
     "service_token", "backend_secret", "database_url", "image_bucket", "threads", "runtime",
-    "needs_review_below", "request_pixels", "requests_per_minute",
+    "needs_review_below", "request_pixels", "requests_per_minute", "callbacks",
+    "callback_secret",
 )  # fmt: skip
 
 
@@ -77,6 +79,7 @@ def prepare_to_serve(bento: Any) -> None:
         bundled_model(bento, settings.threads)
     else:
         os.environ["HONE_WORKSPACE"] = str(workspace.root)
+    rules_of(settings.callbacks, plain(settings.callback_secret))
     root = settings.label_studio_document_root
     if root is not None:
         os.environ["LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"] = str(root.resolve())

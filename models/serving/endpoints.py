@@ -15,10 +15,12 @@ from starlette.responses import JSONResponse, Response
 
 from models.serving import feedback, schemas
 from models.serving.bodies import BODY_BYTES, SECONDS
+from models.serving.callbacks import PRINTABLE
 from models.serving.feedback_records import PREDICTION_ID
 from models.serving.requests import FIELD, IMAGES, REQUEST_ID, SOURCE
 
 VERSION = "3.1.0"
+CALLBACK = "https://hooks.example.com/hone/"
 REFERENCE = "#/components/schemas/{model}"
 TEXT = "text/plain"
 DESCRIPTION = """Labels for images, each answer recorded with its image.
@@ -48,7 +50,7 @@ WITH_BODY = {
 }
 OF_PREDICT = {
     400: ("BAD_FORM", "NO_IMAGE", "NOT_A_FILE", "UNKNOWN_FIELD", "BAD_CHARSET", "BAD_REQUEST_ID",
-          "BAD_SOURCE", "BAD_CLIENT_KEY"),
+          "BAD_SOURCE", "BAD_CLIENT_KEY", "BAD_CALLBACK"),
     409: ("REQUEST_ID_REUSED",),
     413: ("TOO_MANY_IMAGES", "TOO_MANY_PIXELS"),
     415: ("NOT_A_FORM",),
@@ -140,6 +142,7 @@ ENDPOINTS = (
                 "Requests of one key get one model while another is tried.", "customer-17",
             ),
             _header("X-Client-Key", SOURCE.pattern, "One model for one key in a canary.", "ann"),
+            _header("X-Callback-Url", PRINTABLE.pattern, "Gets the settled labels.", CALLBACK),
         ),
     ),
     Endpoint(

@@ -146,6 +146,16 @@ class Review(BaseModel):
     asked_at: str | None = None
 
 
+class Callback(BaseModel):
+    """How the sending of a label stands."""
+
+    url: str = Field(description="Without its query.")
+    status: Literal["waiting", "delivered", "given up"]
+    attempts: int
+    delivered_at: str | None
+    error: str | None = Field(description="Of the last call.")
+
+
 class Prediction(BaseModel):
     """An answer that was given, and the label that its image got since."""
 
@@ -166,6 +176,7 @@ class Prediction(BaseModel):
                 "trust": 0.98,
                 "settled_at": "2026-11-22T09:30:00+00:00",
             },
+            "callbacks": [],
         }
     )
     prediction_id: str
@@ -178,6 +189,7 @@ class Prediction(BaseModel):
     served_at: str
     source: str | None
     review: Review
+    callbacks: list[Callback] = Field(description="Where the label is sent: `X-Callback-Url`.")
 
 
 class Halted(BaseModel):

@@ -28,6 +28,7 @@ from models.serving import answered, connections, feedback, label_studio
 from models.serving.answer_cache import MEBIBYTE, AnswerCache
 from models.serving.batcher import Inference, Unavailable, awaited, client_json
 from models.serving.bodies import BODY_SECONDS, SECONDS, CompleteBodies
+from models.serving.callbacks import CallbackRecorder, rules_of
 from models.serving.cascade import cascade_status
 from models.serving.client_api import ClientApi
 from models.serving.client_rates import ClientRates
@@ -80,7 +81,9 @@ async def predict(request: Request) -> Response:
         return refused.response()
     try:
         given, sender = request_id_of(request), sender_of(request)
+        url = hone.callbacks.url_of(request)
         request_id, answers = await hone.answers(await read_images(request), given, sender)
+        await hone.callbacks.record(url, answers)
     except RequestError as problem:
         return problem.response()
     return JSONResponse(
@@ -198,6 +201,8 @@ class Hone(ClientApi):
             secret=plain(settings.backend_secret),
         )
         self.recorder = feedback.FeedbackRecorder(self._writer.folder)
+        rules = rules_of(settings.callbacks, plain(settings.callback_secret))
+        self.callbacks = CallbackRecorder(self._writer.folder, rules if workspace else ())
         self._earlier = EarlierAnswers(self._writer.folder)
         self._earlier.read_in_background()
         self.answered = answered.AnsweredPredictions(engine, self._earlier)

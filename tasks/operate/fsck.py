@@ -106,6 +106,9 @@ CHECKS: dict[str, Check] = {
         "I1", "what people said about answers judges and trains nothing",
         outcome_checks.feedback_is_stored,
     ),
+    "callbacks_are_stored": Check(
+        "I1", "who asked for a label never gets it", serving.callbacks_are_stored
+    ),
     "the_database_is_whole": Check(
         "I2", "queries give wrong rows, and writes make it worse", base.the_database_is_whole
     ),

@@ -16,6 +16,7 @@ from models.registry.overview import Accuracy, LastVerdict, registry_overview
 from models.registry.releases import Mode, release_of
 from models.runtimes.choice import choices, model_folder
 from models.runtimes.policy import Policy
+from models.serving.callback_store import CallbackCounts, callback_counts
 from models.serving.prediction_store import count_predictions, undrained_segments
 from models.watching import outcome_queries
 from models.watching.alerts import AlertOverview, alert_overview
@@ -82,6 +83,7 @@ class Status:
     channels: int = 0  # of HONE_ALERTS
     prefect: "PrefectOverview | None" = None  # None: no server is configured
     runtime: str | None = None  # what serves the champion, as a sentence; None before a choice
+    callbacks: CallbackCounts | None = None  # None where nobody asked for one
     outcomes: OutcomeStanding | None = None  # None without a truth about a served image
     next: NextStep | None = None
 
@@ -107,6 +109,9 @@ def load_status(ctx: Context) -> Status:
         channels=len(names),
         trial=trial.sentence() if trial else None,
     )
+    with ctx.engine.connect() as connection:
+        counts = callback_counts(connection)
+    status = replace(status, callbacks=counts if any(vars(counts).values()) else None)
     status = replace(status, runtime=_runtime(ctx, status.champion))
     if ctx.settings.prefect_api_url:
         from tasks.operate.stuck_runs import load_overview

@@ -50,6 +50,9 @@ def status_lines(status: Status) -> Iterator[tuple[str, str]]:
         more = "; `hone verdict` shows the rest" if len(verdict.reasons) > 1 else ""
         yield "Verdict", f"{about}: {''.join(verdict.reasons[:1])}{more}"
     yield "Traffic", _traffic(status, now)
+    if (calls := status.callbacks) is not None:
+        waiting, gone = f"{calls.waiting:,} wait", f"{calls.given_up:,} given up"
+        yield "Callbacks", f"{calls.delivered:,} labels returned, {waiting}, {gone}"
     if status.outcomes is not None:
         yield "Outcomes", _outcomes(status.outcomes)
     if status.incident is not None:

@@ -19,8 +19,11 @@ from core.locks import only_writer
 from core.policy_log import PolicyChange, record_policy
 from core.workspace import Workspace
 from labeling.ledger.metadata import save_metadata
+from models.serving.callback_store import drain_callbacks
+from models.serving.callbacks import callback_request
 from models.serving.erasures import AGE, decide, retain
 from models.serving.retention import RetentionPolicy
+from models.serving.segments import SegmentWriter
 from models.watching.alerts import Alert, Kind, due_messages, raise_alert
 from tasks.context import open_context
 from tests.tasks.operate.sound_duel import add_ended_duel
@@ -44,6 +47,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         raise_alert(connection, Alert("disk", Kind.DAMAGE, "full", "The disk is full", "No room."))
     with only_writer(engine, "alerts") as token:
         assert due_messages(engine, token, ["file:///nowhere"])
+    recorder = SegmentWriter(workspace.traffic / "callbacks")
+    asked = callback_request("https://x.example/", {"prediction_id": "7" * 32, "sample_id": "a"})
+    recorder.append_parts([(json.dumps(vars(asked)).encode(), b"")])
+    with only_writer(engine, "callbacks") as token:
+        assert drain_callbacks(engine, token, workspace.traffic) == 1
     policy = RetentionPolicy(random_share=0.5)
     with writing(engine) as connection:
         assert retain(connection, policy, after=0, limit=10)[1]
@@ -99,11 +107,11 @@ def other(column: sa.Column[object]) -> str:
 
 def test_the_tables_that_carry_promises_are_covered(engine: Engine, workspace: Workspace) -> None:
     assert set(TABLES) == {
-        "alert_messages", "alerts", "answers", "assignments", "audit", "audit_key", "decisions",
-        "duel_samples", "duels", "erasures", "gold", "halts", "incident_events", "incidents",
-        "label_answers", "labels", "models", "outcomes", "policy_changes", "predictions",
-        "releases", "retained_images", "rounds", "sample_metadata", "samples", "segments",
-        "signals", "snapshots", "verdicts", "watermarks",
+        "alert_messages", "alerts", "answers", "assignments", "audit", "audit_key", "callbacks",
+        "decisions", "duel_samples", "duels", "erasures", "gold", "halts", "incident_events",
+        "incidents", "label_answers", "labels", "models", "outcomes", "policy_changes",
+        "predictions", "releases", "retained_images", "rounds", "sample_metadata", "samples",
+        "segments", "signals", "snapshots", "verdicts", "watermarks",
     }  # fmt: skip
     with engine.connect() as connection:
         for name in TABLES:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.serving.callbacks import callback_request, fields_of_callback, rule_for, rules_of
 from models.serving.feedback import rows_of
 from models.serving.feedback_records import (
     Feedback,
@@ -58,6 +59,25 @@ def record(folder: Path) -> Act:
         if fields is not None:
             assert record_of(Feedback(**fields)).decode()
         return None
+
+    return act
+
+
+def callback_records() -> list[bytes]:
+    """What a client asked for: an address that gets a label."""
+    answer = {"prediction_id": "7" * 32, "sample_id": "8" * 64}
+    return [json.dumps(vars(callback_request("https://hooks.example.com/hone/7", answer))).encode()]
+
+
+def callback(folder: Path) -> Act:
+    """The JSON of a record, and its address as a header has it."""
+    rules = rules_of("https://hooks.example.com/hone", "0123456789abcdef")
+
+    def act(content: bytes) -> object:
+        fields = fields_of_callback(content)
+        if fields is not None and rule_for(fields["url"], rules):
+            assert fields["url"].lower().startswith("https://hooks.example.com")
+        return rule_for(content.decode("latin-1"), rules)
 
     return act
 

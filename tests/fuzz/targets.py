@@ -24,6 +24,7 @@ TARGETS: dict[str, Target] = {
     "form": Target(seeds.form, service.form, lines=60_000),
     "feedback": Target(feedback.bodies, feedback.body, lines_per_byte=80),
     "feedback record": Target(feedback.records, feedback.record),
+    "callback": Target(feedback.callback_records, feedback.callback),
     "feedback file": Target(feedback.tables, feedback.table, lines_per_byte=80),
     "backend": Target(seeds.backend, service.backend, lines=60_000),
     "screen": Target(service.screens, service.screen),

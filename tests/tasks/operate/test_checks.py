@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,6 +24,7 @@ from core.locks import only_writer
 from labeling.snapshots.publish import cut_snapshot
 from labeling.snapshots.table import SnapshotConfig
 from models.registry.releases import champion, release
+from models.serving.callbacks import callback_request
 from models.serving.erasures import AGE, carry_out, decide
 from models.serving.feedback_records import Feedback, record_of
 from models.serving.prediction_store import segments
@@ -120,6 +121,23 @@ def damage_feedback(ctx: Context) -> None:
 
 def leave_feedback_undrained(ctx: Context) -> None:
     give_feedback(ctx, "2026-01-01T00:00:00.000000+00:00")
+
+
+def ask_for_labels(ctx: Context, at: str) -> Path:
+    writer = SegmentWriter(ctx.workspace.traffic / "callbacks")
+    answer = {"prediction_id": "7" * 32, "sample_id": "8" * 64}
+    made = replace(callback_request("https://hooks.example.com/", answer), asked_at=at)
+    writer.append_parts([(json.dumps(vars(made)).encode(), b"")] * 2)
+    writer.close()
+    return max((ctx.workspace.traffic / "callbacks").glob("*.seg"))
+
+
+def damage_a_callback(ctx: Context) -> None:
+    flip(ask_for_labels(ctx, now()), 60)
+
+
+def leave_callbacks_undrained(ctx: Context) -> None:
+    ask_for_labels(ctx, "2026-01-01T00:00:00.000000+00:00")
 
 
 def forget_drained_feedback(ctx: Context) -> None:
@@ -310,6 +328,8 @@ BREAKS = (
     Break("feedback_is_stored", "I1", damage_feedback, "truths that cannot be read"),
     Break("feedback_is_stored", "I1", leave_feedback_undrained, "wait to be drained: 2"),
     Break("feedback_is_stored", "I1", forget_drained_feedback, "are not stored: 2"),
+    Break("callbacks_are_stored", "I1", damage_a_callback, "are damaged"),
+    Break("callbacks_are_stored", "I1", leave_callbacks_undrained, "wait to be drained, the"),
     Break("truths_follow_from_outcomes", "I9",
           statements("UPDATE truths SET truth = 'cat'"), "truth is 'cat', which"),
     Break("truths_follow_from_outcomes", "I9",

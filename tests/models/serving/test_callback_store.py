@@ -1,0 +1,77 @@
+"""Callbacks on record: each is drained once, also behind a damaged one, and waits longer."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select
+
+from core.database import writing
+from core.locks import only_writer
+from models.serving.callback_store import (
+    ATTEMPTS,
+    DueCall,
+    callback_counts,
+    callbacks,
+    drain_callbacks,
+    record_call,
+)
+from models.serving.callbacks import FOLDER, callback_request
+from models.serving.segments import SegmentWriter
+from tests.labeling.databases import make_engine
+
+URL = "https://hooks.example.com/hone/"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return make_engine(tmp_path, [])
+
+
+def record(traffic: Path, *numbers: int) -> Path:
+    writer = SegmentWriter(traffic / FOLDER)
+    made = [
+        callback_request(URL, {"prediction_id": f"{n:032x}", "sample_id": str(n)}) for n in numbers
+    ]
+    writer.append_parts([(json.dumps(asdict(one)).encode(), b"") for one in made])
+    writer.close()
+    return max((traffic / FOLDER).glob("*.seg"))
+
+
+def drained(engine: Engine, traffic: Path) -> int:
+    with only_writer(engine, "callbacks") as token:
+        return drain_callbacks(engine, token, traffic)
+
+
+def test_each_is_drained_once_also_behind_a_damaged_one(engine: Engine, tmp_path: Path) -> None:
+    record(tmp_path, 1, 2)
+    assert drained(engine, tmp_path) == 2
+    path = record(tmp_path, 2, 3, 4)
+    content = bytearray(path.read_bytes())
+    content[content.index(b'"sample_id": "3"')] ^= 1
+    path.write_bytes(content)
+    assert drained(engine, tmp_path) == 1
+    assert drained(engine, tmp_path) == 0
+    with engine.connect() as connection:
+        assert callback_counts(connection).waiting == 3
+
+
+def test_calls_that_fail_wait_ever_longer_and_end(engine: Engine, tmp_path: Path) -> None:
+    record(tmp_path, 1)
+    drained(engine, tmp_path)
+    waits = []
+    for attempts in range(ATTEMPTS):
+        with writing(engine) as connection:
+            [row] = connection.execute(select(callbacks)).all()
+            call = DueCall(row.callback_id, row.prediction_id, URL, attempts, "dog", 1.0, "2026")
+            record_call(connection, call, "away")
+            due_at = connection.scalar(select(callbacks.c.due_at))
+        if due_at is not None:
+            waits.append(datetime.fromisoformat(due_at) - datetime.now(UTC))
+    assert waits == sorted(waits) and len(waits) == ATTEMPTS - 1
+    assert timedelta(seconds=50) < waits[0] < timedelta(minutes=1)
+    assert waits[-1] <= timedelta(hours=6)
+    with engine.connect() as connection:
+        assert vars(callback_counts(connection)) == {"waiting": 0, "delivered": 0, "given_up": 1}
