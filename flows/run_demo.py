@@ -17,7 +17,7 @@ from flows.watch_traffic import watch_traffic
 from labeling.batches.select import SelectionConfig
 from models.training.train import TrainConfig
 from tasks.context import open_context
-from tasks.demo import annotator, traffic, watching
+from tasks.demo import annotator, shadow_phase, traffic, watching
 from tasks.demo import recipe as demo
 from tasks.operate.trace import trace
 from tasks.watch.act import summary_of
@@ -141,7 +141,12 @@ def recover(
     """Label what drifted and retrain; return accuracies before and after, and a prediction."""
     before = demo.champion()
     story(f"{ingest_images()} served images are samples now; the next round takes from them")
+    shadow_phase.choose_path()
     play_round(recipe, recipe.after_drift, recipe.train_after_drift)
+    if shadow_phase.is_in_shadow():
+        pictures = [(one.name, one.png) for name in ("shifted", "clean") for one in sets[name][:60]]
+        story(f"shadow: {shadow_phase.send_until_compared(url, pictures)}")
+        watch_traffic()
     after = demo.champion()
     traffic.wait_for_model(url, after)
     facts = demo.round_facts(demo.ROUNDS + 1)

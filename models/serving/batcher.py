@@ -28,6 +28,7 @@ from models.serving.decoders import (
     commit,
     fail,
 )
+from models.serving.load import Load
 from models.serving.release_follower import ActiveModel
 from models.serving.requests import NOBODY, Sender
 from models.serving.segments import (
@@ -37,7 +38,7 @@ from models.serving.segments import (
     half_precision,
     prediction_id,
 )
-from models.serving.shadow import Load, Shadow, trial_of
+from models.serving.shadow import Shadow, trial_of
 from models.serving.traffic_split import request_key
 
 AT_ONCE = 64  # images of one forward pass; further waiting images go into the next one

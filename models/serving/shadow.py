@@ -24,6 +24,7 @@ from core.images import decode_inspected, inspect_image
 from models.network.images import prepare
 from models.registry.model_store import LoadedModel
 from models.scoring.predict import Predictions
+from models.serving.load import Load
 from models.serving.metrics import count_shadow
 from models.serving.release_follower import ActiveModel
 from models.serving.segments import DIGITS, SegmentWriter, Served
@@ -50,38 +51,6 @@ NICE = 19  # the lowest priority that the system has
 logger = logging.getLogger("hone.service")
 
 Predict = Callable[[LoadedModel, Sequence[torch.Tensor]], Predictions]
-
-
-class Load:
-    """The requests that are not answered yet, so that what has time can wait for none."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._requests = 0
-        self._last = 0.0
-
-    def begin(self) -> None:
-        """A request came in."""
-        with self._changed:
-            self._requests += 1
-
-    def end(self) -> None:
-        """A request was answered, or given up."""
-        with self._changed:
-            self._requests -= 1
-            self._last = time.monotonic()
-            if not self._requests:
-                self._changed.notify_all()
-
-    def wait_for_none(self, seconds: float) -> bool:
-        """Whether no request waits, now or within `seconds`."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._requests, seconds)
-
-    def quiet_seconds(self) -> float:
-        """How long no request has been waiting; 0 while one does."""
-        with self._changed:
-            return 0.0 if self._requests else time.monotonic() - self._last
 
 
 @dataclass(frozen=True)
@@ -181,7 +150,8 @@ class Shadow:
                 return
             alike = trial.champion.card.image_size == trial.challenger.card.image_size
             for number, (served, pixels, received) in enumerate(pairs):
-                image = _Image(trial, served, pixels if alike else None, b"" if alike else received)
+                ready = pixels if alike else None  # none of an answer out of the cache, either
+                image = _Image(trial, served, ready, received if ready is None else b"")
                 if not self._has_place(image):
                     self._pass_over(trial, len(pairs) - number)
                     break
@@ -258,7 +228,10 @@ class Shadow:
 
     def _ask(self, images: list[_Image]) -> None:
         trial, began = images[0].trial, time.monotonic()
-        answers = self._answers(trial, images)
+        ready = self._ready(images)
+        if not ready:
+            return
+        answers = self._answers(trial, ready)
         with self._changed:
             unrecorded = self._of(trial)
             unrecorded.answers += answers
@@ -268,23 +241,36 @@ class Shadow:
             self._count("failed", failed)
             self._count("disagreements", differ)
         if not answers[-1].error and time.monotonic() - self._timed_at >= TIMING_SECONDS:
-            self._time_both(images[-1])
+            self._time_both(ready[-1][0])
         if self._load.quiet_seconds() < QUIET_SECONDS:
             self._ended.wait(REST * (time.monotonic() - began))
 
-    def _answers(self, trial: Trial, images: list[_Image]) -> list[ShadowAnswer]:
+    def _ready(self, images: list[_Image]) -> list[tuple[_Image, torch.Tensor]]:
+        """The images with their pixels; one that cannot be read again is no fault of the model."""
+        ready = []
+        for image in images:
+            try:
+                ready.append((image, _pixels(image)))
+            except Exception as error:
+                logger.warning("an image is left out of the shadow: %s", error)
+                with self._changed:
+                    self._pass_over(image.trial, 1)
+        return ready
+
+    def _answers(
+        self, trial: Trial, images: list[tuple[_Image, torch.Tensor]]
+    ) -> list[ShadowAnswer]:
         try:
-            pixels = [_pixels(image) for image in images]
-            outputs = self._predict(trial.challenger, pixels).outputs
+            outputs = self._predict(trial.challenger, [pixels for _, pixels in images]).outputs
         except Exception as error:
             if len(images) > 1:  # one by one: a single image may be the cause
                 return [one for image in images for one in self._answers(trial, [image])]
-            return [_failure(images[0].served, error)]
+            return [_failure(images[0][0].served, error)]
         card = trial.challenger.card
         given = card.label_kind.answers(outputs, card.classes)
         return [
             self._answer(image.served, one.label, round(float(one.confidence), DIGITS))
-            for image, one in zip(images, given, strict=True)
+            for (image, _), one in zip(images, given, strict=True)
         ]
 
     def _answer(self, served: Served, label: str, confidence: float) -> ShadowAnswer:

@@ -13,9 +13,10 @@ from core.database import now
 from models.registry.model_store import LoadedModel
 from models.scoring.predict import Predictions
 from models.serving import shadow as shadow_module
+from models.serving.load import Load
 from models.serving.segment_reader import Record, scan
 from models.serving.segments import Served
-from models.serving.shadow import Load, Shadow, Trial
+from models.serving.shadow import Shadow, Trial
 from models.serving.shadow_records import FOLDER, ShadowRecord, fields_of_record, shadow_record
 from tests.models.saved_models import SIZE, make_card, make_network
 
@@ -152,6 +153,15 @@ def test_an_image_that_the_challenger_fails_on_spares_the_others(start, trial, t
     shadow.close()
     errors = [answer.error for one in recorded(tmp_path) for answer in one.answers]
     assert sorted(errors, key=str) == [None, None, "RuntimeError: seven"]
+
+
+def test_an_image_that_cannot_be_read_again_is_no_fault_of_the_challenger(start, trial):
+    shadow, _ = start()
+    lost = [(one, None, b"no image") for one, _, _ in served(1)]  # as out of the cache
+    shadow.answered(trial, trial.champion, [*lost, *served(2)])
+    until(lambda: shadow.status()["answered"] == 1)
+    counts = shadow.status()
+    assert (counts["failed"], counts["passed_over"]) == (0, 1)
 
 
 def test_a_canary_counts_what_each_model_answered_and_failed_on(start, trial, tmp_path):
