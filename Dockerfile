@@ -2,9 +2,11 @@
 # compose.yaml and examples/kubernetes run it. Packages have the versions of requirements.lock;
 # PyTorch's build is the processor's unless TORCH_BACKEND names another (cu130).
 FROM python:3.11-slim AS packages
+ARG PIP_INDEX_URL
 RUN pip install --no-cache-dir uv==0.13.8
 WORKDIR /app
 COPY pyproject.toml requirements.lock ./
+ARG UV_DEFAULT_INDEX
 ARG TORCH_BACKEND=cpu
 # The lock also has what tests and documentation need: it decides versions, not what is installed.
 RUN sed -e '/^    --hash/d' -e 's/ \\$//' requirements.lock > /tmp/versions.txt \
