@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -94,7 +95,7 @@ class CleanImage:
     width: int
     height: int
     thumbnail: bytes  # 16x16 grey, row by row
-    masked: dict[str, object] | None = None  # by what, and where; None: nobody looked
+    masked: dict[str, Any] | None = None  # by what, and where; None: nobody looked
 
 
 @dataclass(frozen=True)

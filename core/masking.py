@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,8 @@ def mask_image(image: CleanImage, masker: str) -> CleanImage:
 def _cascade(name: str) -> Any:
     import cv2
 
-    path = f"{cv2.data.haarcascades}haarcascade_{name}.xml"
-    cascade = cv2.CascadeClassifier(path)
+    path = Path(str(cv2.__file__)).parent / "data" / f"haarcascade_{name}.xml"
+    cascade = cv2.CascadeClassifier(str(path))
     if cascade.empty():
         raise ValueError(f"{path} is no cascade; install opencv-python-headless 4")
     return cascade

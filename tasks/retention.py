@@ -102,7 +102,7 @@ def _retain_named(ctx: Context) -> None:
     with ctx.engine.connect() as connection:
         reasons = dict.fromkeys(disagreeing_predictions(connection, LOOKED_AT), DISAGREEMENT)
         for made in newest_decisions(connection, SHOWN):
-            reasons |= dict.fromkeys(made.exemplars, EXEMPLAR)
+            reasons |= dict.fromkeys(made.exemplars or (), EXEMPLAR)
         new = sorted(reasons.keys() - erasures.retained_of(connection, reasons))
         rows = rows_of(connection, new)
         known = set(known_samples(connection, [row.sample_id for row in rows]))

@@ -98,7 +98,8 @@ def review_of(connection: Connection, sample_id: str) -> dict[str, Any]:
 
 def _drained(connection: Connection, prediction_id: str) -> Mapping[str, Any] | None:
     mine = predictions.c.prediction_id == prediction_id
-    return connection.execute(select(*predictions.c[SHOWN]).where(mine)).mappings().first()
+    row = connection.execute(select(*predictions.c[SHOWN]).where(mine)).first()
+    return None if row is None else row._asdict()
 
 
 def _shown(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,8 +94,11 @@ def status(url: str) -> dict[str, Any]:
 def test_one_image_and_several_are_answered_and_recorded(running: Running) -> None:
     one, several = send(running.url, png(1)), send(running.url, png(2), png(3), png(4))
     assert (one.status_code, several.status_code) == (200, 200)
-    drain(running.engine, running.workspace.traffic)
     answers = one.json()["predictions"] + several.json()["predictions"]
+    for answer in answers * 3:  # by either worker, and before the drain
+        shown = httpx.get(f"{running.url}/predictions/{answer['prediction_id']}", timeout=60)
+        assert (shown.status_code, shown.json()["label"]) == (200, answer["label"])
+    drain(running.engine, running.workspace.traffic)
     for number, answer in enumerate(answers, start=1):
         row = find_prediction(running.engine, answer["prediction_id"])
         assert row is not None

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from core import masking
+from core.configuration import fields_of
 from core.database import now, writing
 from core.images import decode_image
 from core.shards import read_image
@@ -15,7 +16,7 @@ from core.workspace import Workspace
 from labeling.ledger.tables import location_of, samples
 from models.serving.erasures import erasures, retained_images
 from models.serving.prediction_store import predictions, read_served_image
-from models.serving.retention import RetentionPolicy, in_share
+from models.serving.retention import in_share
 from models.serving.segments import SegmentWriter
 from models.watching.decisions import Evaluation, record_evaluation
 from models.watching.signals import Action
@@ -142,7 +143,7 @@ def test_masked_images_take_the_place_of_those_received(
 ) -> None:
     corner = {"corner": lambda pixels: [(0, 0, 8, 8)]}
     monkeypatch.setattr(masking, "MASKERS", {**masking.MASKERS, **corner})
-    monkeypatch.setitem(RetentionPolicy.__pydantic_fields__["mask"].metadata[0].names, "corner", 1)
+    monkeypatch.setitem(fields_of("retention")["mask"].metadata[0].names, "corner", 1)
     policy(place[0], '[retention]\nmask = "corner"\n')
     serve(place[0], range(3))
     assert adopt_traffic.fn() == 3
