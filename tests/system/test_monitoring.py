@@ -1,7 +1,8 @@
 """A real Prometheus scrapes the service and `hone metrics`: each query of the examples is run.
 
-The service has two workers and loses one. `examples/monitoring` is used as it stands, but for the
-ports and the seconds between scrapes.
+The service has two workers and loses one. A real Alertmanager delivers what the rules raise.
+`examples/monitoring` is used as it stands, but for the ports and the seconds between scrapes and
+between messages.
 """
 
 import json
@@ -22,14 +23,17 @@ import pytest
 from core.database import connect, writing
 from core.workspace import Workspace
 from models.judging.verdict import Outcome, Verdict
+from models.registry.halts import HaltPolicy
 from models.registry.releases import champion
 from models.registry.versions import record_verdict
 from models.watching.decisions import Evaluation, record_evaluation
 from models.watching.incidents import open_incident
 from models.watching.signals import Action
 from tasks.demo import servers
+from tasks.operate import watch_records
 from tests.examples.test_monitoring import DASHBOARD, MONITORING
 from tests.models.saved_models import png
+from tests.receivers import MailServer, WebServer, mail_server, web_server
 from tests.system.deployments import wait_for
 from tests.system.test_service import REPOSITORY, TWO_WORKERS
 from tests.tasks.operate.sound_workspace import SIGNAL, make_sound_workspace
@@ -52,6 +56,8 @@ class Watched:
     service: str
     prometheus: str
     workspace: Workspace
+    pager: WebServer
+    mail: MailServer
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The samples of an expression; one that Prometheus refuses is an error."""
@@ -75,11 +81,14 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     environment = {"HONE_WORKSPACE": str(workspace.root), **TWO_WORKERS}
     folder = tmp_path_factory.mktemp("servers")
     with (
+        web_server() as pager,
+        mail_server() as mail,
         servers.bentoml(REPOSITORY, folder, environment) as service,
         loop_metrics(folder, workspace) as loop,
-        prometheus(folder, service.url, loop) as url,
+        alertmanager(folder, pager.port, mail.port) as alerts,
+        prometheus(folder, service.url, loop, alerts) as url,
     ):
-        here = Watched(service.url, url, workspace)
+        here = Watched(service.url, url, workspace, pager, mail)
         for number in range(6):
             send(here, png(number), b"no image")
         wait_for(lambda: here.value(REQUESTS) == 6, 60, every=0.1)
@@ -139,18 +148,42 @@ def loop_metrics(folder: Path, workspace: Workspace) -> AbstractContextManager[s
     return listening(words, folder / "metrics.log", port, "/metrics", HONE_WORKSPACE=root)
 
 
-def prometheus(folder: Path, service: str, loop: str) -> AbstractContextManager[str]:
-    """A Prometheus with the configuration of the examples."""
-    config = (MONITORING / "prometheus.yml").read_text(encoding="utf-8")
-    for old, new in (
-        ("127.0.0.1:3000", service.removeprefix("http://")),
-        ("127.0.0.1:9178", loop.removeprefix("http://")),
-        ("interval: 15s", "interval: 500ms"),
-        ("[rules.yml]", f"[{MONITORING / 'rules.yml'}]"),
-    ):
+def configured(folder: Path, name: str, *changes: tuple[str, str]) -> None:
+    """A configuration of the examples, in this folder and with these changes."""
+    config = (MONITORING / name).read_text(encoding="utf-8")
+    for old, new in changes:
         assert old in config
         config = config.replace(old, new)
-    (folder / "prometheus.yml").write_text(config, encoding="utf-8")
+    (folder / name).write_text(config, encoding="utf-8")
+
+
+@contextmanager
+def alertmanager(folder: Path, pager: int, mail: int) -> Iterator[str]:
+    """The address of an Alertmanager with the configuration of the examples, if one is there."""
+    program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+    if program is None:
+        yield "http://127.0.0.1:9093"
+        return
+    configured(
+        folder, "alertmanager.yml", ("127.0.0.1:8086", f"127.0.0.1:{pager}"),
+        ("127.0.0.1:25", f"127.0.0.1:{mail}"), ("group_wait: 30s", "group_wait: 0s"),
+        ("group_interval: 5m", "group_interval: 1s"),
+    )  # fmt: skip
+    port = servers.free_port()
+    words = [program, f"--config.file={folder / 'alertmanager.yml'}", "--cluster.listen-address="]
+    words += [f"--storage.path={folder / 'alerts'}", f"--web.listen-address=127.0.0.1:{port}"]
+    with listening(words, folder / "alertmanager.log", port, "/-/ready") as url:
+        yield url
+
+
+def prometheus(folder: Path, service: str, loop: str, alerts: str) -> AbstractContextManager[str]:
+    """A Prometheus with the configuration of the examples."""
+    configured(
+        folder, "prometheus.yml", ("127.0.0.1:3000", service.removeprefix("http://")),
+        ("127.0.0.1:9178", loop.removeprefix("http://")),
+        ("127.0.0.1:9093", alerts.removeprefix("http://")), ("interval: 15s", "interval: 500ms"),
+        ("[rules.yml]", f"[{MONITORING / 'rules.yml'}]"),
+    )  # fmt: skip
     port = servers.free_port()
     words = ["prometheus", f"--config.file={folder / 'prometheus.yml'}"]
     words += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
@@ -203,6 +236,39 @@ def test_counters_do_not_fall_when_a_worker_is_killed(watched: Watched) -> None:
     assert "hone_images_total" in names
     for name in names:
         assert watched.query(f"resets({name}[10m]) > 0") == [], name
+
+
+def pages(watched: Watched, alert: str, status: str) -> list[dict[str, Any]]:
+    """What the pager got about an alert."""
+    return [
+        one
+        for body in watched.pager.bodies
+        for one in body["alerts"]
+        if one["labels"]["alertname"] == alert and one["status"] == status
+    ]
+
+
+def test_a_halt_stops_the_service_and_is_delivered_by_alertmanager_as_its_end_is(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("prometheus-alertmanager") is None and shutil.which("alertmanager") is None:
+        pytest.skip("no Alertmanager; `apt-get install prometheus-alertmanager` installs it")
+    monkeypatch.setenv("HONE_WORKSPACE", str(watched.workspace.root))
+    image = {"images": ("one.png", png(50))}
+
+    def status() -> int:
+        return httpx.post(f"{watched.service}/predict", files=image, timeout=60).status_code
+
+    watch_records.halt(HaltPolicy.REFUSE, who="ann", why="wrong labels")
+    wait_for(lambda: status() == 503, 10, every=0.1)
+    wait_for(lambda: pages(watched, "HoneHalted", "firing"), 60, every=0.1)
+    [page, *_] = pages(watched, "HoneHalted", "firing")
+    assert page["labels"]["severity"] == "page"
+    assert "`hone why`" in page["annotations"]["action"]
+    watch_records.resume(who="ann", why="repaired")
+    wait_for(lambda: status() == 200, 10, every=0.1)
+    wait_for(lambda: pages(watched, "HoneHalted", "resolved"), 60, every=0.1)
+    assert any("HoneHalted" in str(mail["Subject"]) for mail in watched.mail.mails)
 
 
 def test_the_service_answers_while_prometheus_is_away(watched: Watched) -> None:
