@@ -42,13 +42,14 @@ def set_challenger(
     """Put `version` in shadow or canary beside the champion; return the number of the release.
 
     A flow puts in canary only what has a PROMOTE verdict against the champion, and nothing that was
-    withdrawn. Idempotent.
+    withdrawn. Idempotent, but that a person's word takes the place of a flow's.
     """
     _refuse_share(mode, share)
     with changing(engine, who=who, why=why, expected=expected) as connection:
         current = release_of(connection)
         asked = (version, mode, share)
-        if current and (current.challenger, current.mode, current.share) == asked:
+        same = current and (current.challenger, current.mode, current.share) == asked
+        if current and same and (current.by_a_person or not is_person(who)):
             return current.number
         refuse_other_than(expected, current)
         current = _beside(connection, version, current)

@@ -148,4 +148,5 @@ def _ended(before: Release | None, now: Release) -> Iterator[str]:
     if before.front and before.front != now.front:
         yield f"{before.front} is no longer in front: its threshold was for {before.champion}"
     if before.champion != now.champion:
-        yield f"{before.champion} is out of service; `hone rollback --to {before.champion}` is back"
+        back = f"`hone rollback --to {before.champion}` returns to it"
+        yield f"{before.champion} is out of service; {back}"

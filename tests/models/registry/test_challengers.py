@@ -73,6 +73,16 @@ def test_every_change_is_in_the_journal(engine: Engine, tmp_path: Path) -> None:
     assert [*rows_are_as_journaled(engine, Workspace(tmp_path, "x", "x", (), 16))] == []
 
 
+def test_a_person_takes_over_what_a_flow_put_in_shadow_and_not_the_other_way(
+    engine: Engine,
+) -> None:
+    promote(engine, A)
+    assert challenge(engine, B, who="hone") == 2
+    assert challenge(engine, B, who="Ada") == 3
+    assert challenge(engine, B, who="hone") == 3
+    assert current(engine).who == "Ada"
+
+
 @pytest.mark.parametrize("share", [0.5, 51, 100, -1, float("nan")])
 def test_a_share_that_no_canary_has_is_refused(engine: Engine, share: float) -> None:
     promote(engine, A)

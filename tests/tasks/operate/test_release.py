@@ -62,7 +62,7 @@ def test_a_night_of_changes_is_said_as_it_happens(place: Place) -> None:
     assert run("release", new) == [
         f"release 6: {new} is in service; by ann, {followed}",
         f"the shadow of {new} ended",
-        f"{old} is out of service; `hone rollback --to {old}` is back",
+        f"{old} is out of service; `hone rollback --to {old}` returns to it",
         f"packaged as {new}",
     ]
     assert run("rollback", "--to", old)[0].startswith(f"release 7: {old} is in service; by ann")
@@ -74,7 +74,7 @@ def test_a_rollback_without_a_version_undoes_the_last_release(place: Place) -> N
     put_in_service(engine, new)
     assert run("rollback")[:2] == [
         f"release 3: {old} is in service; by ann, running services follow within two seconds",
-        f"{new} is out of service; `hone rollback --to {new}` is back",
+        f"{new} is out of service; `hone rollback --to {new}` returns to it",
     ]
     [refused] = run("rollback", fails=True)
     assert f"{old} is in service by a person's decision (release 3 by ann: because)" in refused
