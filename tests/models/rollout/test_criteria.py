@@ -70,7 +70,7 @@ def fired(
 def test_lives_of_sound_challengers_are_ended_at_the_rate_promised_at_most(burst: int) -> None:
     """Each at the limit of what is tolerated, in traffic of single images and of bursts."""
     rng = np.random.default_rng(15)
-    lives, trials = 150, 4
+    lives, trials = 80, 3
     ended = sum(
         any(fired(rng, number=number, burst=burst) for number in range(1, trials + 1))
         for _ in range(lives)
