@@ -113,7 +113,7 @@ def _advanced(
 ) -> TrialState:
     """The state of a trial after all that was recorded since."""
     state = load_trial(connection, trial.began)
-    of = {"challenger": trial.challenger, "since": trial.began}
+    of: dict[str, Any] = {"challenger": trial.challenger, "since": trial.began}
     records = new_records(connection, **of, after=state.last_record)
     answers = new_answers(connection, **of, after=state.last_answer)
     truths = new_truths(connection, **of, after=state.last_truth)

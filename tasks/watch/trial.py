@@ -1,5 +1,7 @@
 """The trial of a challenger goes on, or ends: decided in a check of the traffic, and recorded."""
 
+from typing import Any
+
 from prefect import task
 from sqlalchemy import Connection
 
@@ -62,7 +64,7 @@ def advance_trial() -> str | None:
 def _act(ctx: Context, standing: TrialStanding) -> str | None:
     trial, move = standing.trial, standing.move
     why = "; ".join(move.why)
-    about = {"who": AUTOMATIC, "why": why, "expected": trial.current}
+    about: dict[str, Any] = {"who": AUTOMATIC, "why": why, "expected": trial.current}
     if move.move == Move.ABORT:
         end_challenger(ctx.engine, **about, action=Action.ABORT, evidence=standing.evidence())
         print(f"{trial.challenger} is withdrawn, {trial.champion} answers alone: {why}")

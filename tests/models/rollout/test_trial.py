@@ -1,5 +1,6 @@
 """The trial under way, read from the release record."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from models.rollout.trial import current_trial, newest_abort, was_tried
 FIRST = Release(1, "a", None, "Ada", "first", "2026-01-01T00:00:00+00:00")
 
 
-def rows(*changes: dict[str, object]) -> list[Release]:
+def rows(*changes: Mapping[str, object]) -> list[Release]:
     """The first release, and one row for each change of the state before."""
     made = [FIRST]
     for number, change in enumerate(changes, start=2):
@@ -20,10 +21,11 @@ def rows(*changes: dict[str, object]) -> list[Release]:
     return made
 
 
-SHADOW = {"challenger": "b", "mode": Mode.SHADOW, "action": Action.SHADOW}
-CANARY = {"challenger": "b", "mode": Mode.CANARY, "share": 10.0, "action": Action.CANARY}
-OFF = {"challenger": None, "mode": Mode.OFF, "share": 0.0, "action": Action.OFF}
-ABORT = OFF | {"action": Action.ABORT}
+Change = dict[str, object]
+SHADOW: Change = {"challenger": "b", "mode": Mode.SHADOW, "action": Action.SHADOW}
+CANARY: Change = {"challenger": "b", "mode": Mode.CANARY, "share": 10.0, "action": Action.CANARY}
+OFF: Change = {"challenger": None, "mode": Mode.OFF, "share": 0.0, "action": Action.OFF}
+ABORT: Change = OFF | {"action": Action.ABORT}
 
 
 def test_without_a_challenger_there_is_no_trial() -> None:
@@ -63,7 +65,7 @@ def test_whoever_placed_the_challenger_holds_it_unless_that_was_the_loop() -> No
     assert current_trial(rows(SHADOW)).held_by is None  # type: ignore[union-attr]
     held = current_trial(rows(SHADOW, CANARY | {"who": "Ada"}))
     assert held is not None and held.held_by == "Ada"
-    cascade = {"front": "f", "front_threshold": 0.5, "action": Action.CASCADE, "who": "Ada"}
+    cascade: Change = {"front": "f", "front_threshold": 0.5, "action": Action.CASCADE, "who": "Ada"}
     assert current_trial(rows(SHADOW, cascade)).held_by is None  # type: ignore[union-attr]
 
 
