@@ -1,7 +1,7 @@
 """Does a student of the champion beat the same small network trained on the labels alone?
 
     python benchmarks/distill.py [FOLDER_OR_ZIP] [--labels 150] [--pool 1000] [--test 500]
-        [--size 16] [--seeds 5] [--teacher resnet18] [--student mobilenet_v3_small]
+        [--size 16] [--seeds 5] [--first 0] [--teacher resnet18] [--student mobilenet_v3_small]
 
 Images in folders by class (`<class>/<file>`, in a folder or a ZIP); without one, scikit-learn's
 digits. For each seed other images are labelled: the teacher and the small network are trained on
@@ -132,12 +132,13 @@ def main() -> None:
     parser.add_argument("source", nargs="?", type=Path)
     for name, value in (
         ("labels", 150), ("pool", 1000), ("test", 500), ("size", 16), ("epochs", 20), ("seeds", 5),
+        ("first", 0),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--teacher", default="resnet18")
     parser.add_argument("--student", default="mobilenet_v3_small")
     given = vars(parser.parse_args())
-    source, seeds = given.pop("source"), given.pop("seeds")
+    source, seeds, first = (given.pop(name) for name in ("source", "seeds", "first"))
     setting = Setting(**given)
     differences = []
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +147,7 @@ def main() -> None:
         table = stored(source, shards, most)
         if len(table) < most:
             raise SystemExit(f"{len(table)} images; {most} are needed: give more, or ask for less")
-        for seed in range(seeds):
+        for seed in range(first, first + seeds):
             began = time.perf_counter()
             row = compare(table, shards, setting, seed)
             differences.append(row["student"] - row["labels only"])

@@ -7,7 +7,7 @@ measured in turns, so that what slows the processor itself slows all of them.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -59,6 +59,23 @@ def measure_speed(
             if turn >= WARM_UP + MIN_RUNS and most > seconds:
                 break
     return {name: speed_of(times, size_mb(networks[name][0])) for name, times in taken.items()}
+
+
+def processor_ms(
+    predictors: Mapping[str, Callable[[torch.Tensor], object]], side: int
+) -> dict[str, float]:
+    """Processor time of one image by each of these, all threads together: the median, in turns."""
+    image = torch.zeros(1, 3, side, side, dtype=torch.uint8)
+    taken: dict[str, list[float]] = {name: [] for name in predictors}
+    for turn in range(WARM_UP + RUNS):
+        for name, predict in predictors.items():
+            began = time.process_time()
+            predict(image)
+            if turn >= WARM_UP:
+                taken[name].append(1000 * (time.process_time() - began))
+        if turn >= WARM_UP + MIN_RUNS and max(map(sum, taken.values())) > 1000 * SECONDS:
+            break
+    return {name: float(np.median(times)) for name, times in taken.items()}
 
 
 def speed_of(times: list[float], size: float, alpha: float = 0.05) -> Speed:

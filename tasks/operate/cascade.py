@@ -18,6 +18,7 @@ from tasks.predictions import predict_with
 
 if TYPE_CHECKING:
     from models.judging.cascade_plan import CascadePlan
+    from models.registry.model_store import LoadedModel
 
 MOST_FRONTS = 2  # side by side; of more the chance grows that one only looks good
 
@@ -103,20 +104,34 @@ def _backbone(ctx: Context, version: str) -> str:
 
 def _plan(ctx: Context, front: str, champion: str, *, loss: float, alpha: float) -> "CascadePlan":
     from models.judging.cascade_plan import Costs, Outputs, plan_cascade
-    from tasks.retrain.evidence import speeds
 
     with ctx.engine.connect() as connection:
         rows = _gate_rows(ctx, connection, (front, champion))
     (small, of_front), (large, of_champion) = (
         predict_with(ctx, one, rows) for one in (front, champion)
     )
-    taken = speeds({front: small, champion: large})
-    card = large.card
+    taken, card = served_ms(ctx, small, large), large.card
     outputs = Outputs(
         of_front.outputs, of_champion.outputs, rows["label"].tolist(), card.classes, card.label_kind
     )
-    costs = Costs(taken[front].p50_ms, taken[champion].p50_ms)
+    costs = Costs(taken[front], taken[champion])
     return plan_cascade((front, champion), outputs, costs, loss=loss, alpha=alpha)
+
+
+def served_ms(ctx: Context, *models: "LoadedModel") -> dict[str, float]:
+    """Milliseconds of an image by each model, in the runtime that serves it on this machine."""
+    from functools import partial
+
+    from models.judging.speed import processor_ms
+    from models.scoring.predict import predict
+
+    predictors = {
+        one.version: one.runtime.predict
+        if one.runtime is not None
+        else partial(predict, one.network, threads=ctx.settings.threads)
+        for one in models
+    }
+    return processor_ms(predictors, models[0].card.image_size)
 
 
 def _gate_rows(ctx: Context, connection: Connection, models: Sequence[str]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from models.judging.speed import RUNS, measure_speed, size_mb, speed_of
+from models.judging.speed import RUNS, measure_speed, processor_ms, size_mb, speed_of
 from models.network.network import Network
 
 
@@ -56,3 +56,12 @@ def test_the_bounds_hold_the_true_percentile_as_often_as_they_promise() -> None:
     held = np.mean([speed.p95_low_ms <= truth <= speed.p95_high_ms for speed in speeds])
     assert held >= 0.93
     assert np.mean([speed.p95_ms for speed in speeds]) == pytest.approx(truth, rel=0.03)
+
+
+def test_the_processor_time_of_each_is_its_own() -> None:
+    def busy(image: torch.Tensor) -> None:
+        assert image.shape == (1, 3, 8, 8)
+        sum(range(100_000))
+
+    taken = processor_ms({"idle": lambda image: None, "busy": busy}, 8)
+    assert 0 <= taken["idle"] < taken["busy"]

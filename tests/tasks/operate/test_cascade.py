@@ -11,14 +11,13 @@ from rich.console import Console
 from labeling.audit.numbers import Part
 from labeling.audit.rows import audit_rows
 from labeling.ledger.samples import groups_of
-from models.judging.speed import Speed
 from models.registry import versions
 from models.registry.releases import current_release
 from tasks.context import Context
 from tasks.direct_run import direct_runs
 from tasks.operate import cascade
 from tasks.report.cascade_view import show_plans
-from tasks.retrain import evidence, gather
+from tasks.retrain import gather
 from tests.tasks.retrain.test_judge import (  # noqa: F401 - fixtures
     ctx,
     cut,
@@ -32,13 +31,10 @@ from tests.tasks.retrain.test_judge import (  # noqa: F401 - fixtures
 def models(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """A champion in service, and another model."""
 
-    def speeds(models: dict[str, Any]) -> dict[str, Speed]:
-        return {
-            name: Speed(ms, ms, ms, ms, 1.0, 12)
-            for name, ms in zip(models, (2.0, 20.0), strict=True)
-        }
+    def served_ms(ctx: Context, small: Any, large: Any) -> dict[str, float]:
+        return {small.version: 2.0, large.version: 20.0}
 
-    monkeypatch.setattr(evidence, "speeds", speeds)
+    monkeypatch.setattr(cascade, "served_ms", served_ms)
     draw(ctx)
     snapshot = cut()
     champion = save(ctx, snapshot, seed=1)
