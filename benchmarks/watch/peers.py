@@ -93,6 +93,19 @@ def classifier(reference: Window, window: Window) -> float:
     return float(total / np.sqrt(2))
 
 
+def evidently(reference: Window, window: Window) -> float:
+    """Evidently's rule for embeddings: the area under the ROC of a linear classifier, held out."""
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import train_test_split
+
+    rows = np.vstack([reference.embeddings, window.embeddings])
+    truth = np.repeat([1, 0], [len(reference), len(window)])
+    taught, held, answers, truths = train_test_split(rows, truth, test_size=0.5, random_state=42)
+    model = SGDClassifier(loss="log_loss", random_state=42).fit(taught, answers)
+    return float(roc_auc_score(truths, model.predict_proba(held)[:, 1]))
+
+
 def accumulated(course: list[float]) -> list[float]:
     """The CUSUM of e-values made of p-values, whose logarithms these are."""
     level, levels = 0.0, list[float]()
@@ -104,5 +117,5 @@ def accumulated(course: list[float]) -> list[float]:
 
 PEERS: dict[str, Peer] = {
     "BBSDs KS": bbsds, "KS of three views": three_views, "PSI": psi, "MMD": mmd,
-    "classifier": classifier,
+    "classifier": classifier, "Evidently": evidently,
 }  # fmt: skip

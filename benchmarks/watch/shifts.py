@@ -6,10 +6,14 @@ import numpy as np
 
 from benchmarks.watch.features import SHIFTS, Pool
 from benchmarks.watch.peers import PEERS, Peer, accumulated
-from benchmarks.watch.traffic import Life, checks
+from benchmarks.watch.traffic import POLICY, Life, checks
+from models.watching.evidence import combine
+from models.watching.signals import Window
 
 CLEAN_HOURS, WITHIN = 24, 48
+LEAST_CLEAN = 300  # windows that thresholds rest on
 OURS, CUSUM = "accumulating test", "e-CUSUM of three views"
+SAME_RATE = "accumulating test at the peers' rate"
 NEVER = 10**6
 Course = dict[str, list[float]]
 Peers = dict[str, Peer]
@@ -54,24 +58,32 @@ def _life(pool: Pool, seed: int) -> Life:
 
 
 def _thresholds(pool: Pool, given: argparse.Namespace, first: int) -> dict[str, float]:
-    """The largest value of each peer in clean windows: about their false alarms in as many."""
+    """The largest value of each rule in clean windows: all have about one false alarm in as many.
+
+    The accumulating test has its own threshold too, which is for far fewer.
+    """
     peers = _peers(given)
-    values: Course = {name: [] for name in (*peers, CUSUM)}
-    lives = 2 * given.lives
+    values: Course = {name: [] for name in (*peers, CUSUM, SAME_RATE)}
+    hours = CLEAN_HOURS + WITHIN if given.images is None else 3
+    lives = -(-LEAST_CLEAN // hours) if given.images is None else 2 * given.lives
     for number in range(lives):
         life = _life(pool, first + 500 + number)
-        course: Course = {name: [] for name in peers}
-        for _ in range(CLEAN_HOURS if given.images is None else 3):
-            window = life.window()
-            for name, peer in peers.items():
-                course[name].append(peer(life.reference, window))
-        for name in peers:
-            values[name] += course[name]
-        values[CUSUM] += accumulated(course["KS of three views"])
+        windows = [life.window() for _ in range(hours)]
+        for name, peer in peers.items():
+            values[name] += [peer(life.reference, window) for window in windows]
+        values[CUSUM] += accumulated(values["KS of three views"][-hours:])
+        values[SAME_RATE] += _evidence(life, windows)
     often = 2160 / len(values[CUSUM])
     words = f"the largest of {len(values[CUSUM])} clean windows"
     print(f"  peers alarm above {words}, so {often:.0f} times in a clean quarter", flush=True)
     return {name: max(each) for name, each in values.items()}
+
+
+def _evidence(life: Life, windows: list[Window]) -> list[float]:
+    """What the accumulating test has gathered after each window."""
+    return [
+        combine(one["signals"], POLICY, 1).log_evidence for _, one in checks(life, iter(windows))
+    ]
 
 
 def _delays(
@@ -81,15 +93,18 @@ def _delays(
     life = _life(pool, seed)
     hours = CLEAN_HOURS + within
     windows = [life.window(shift if hour >= CLEAN_HOURS else None) for hour in range(hours)]
-    ours = np.flatnonzero([alarm for alarm, _ in checks(life, iter(windows))])
-    delays = {OURS: _first(ours, CLEAN_HOURS)}
+    gathered = np.array(_evidence(life, windows))
+    delays = {
+        OURS: _first(np.flatnonzero(gathered >= np.log(POLICY.checks_planned)), CLEAN_HOURS),
+        SAME_RATE: _first(np.flatnonzero(gathered > thresholds[SAME_RATE]), CLEAN_HOURS),
+    }
     course: Course = {}
     for name, peer in peers.items():
         after = [peer(life.reference, window) for window in windows[CLEAN_HOURS:]]
         course[name] = after
         delays[name] = _first(np.flatnonzero(np.array(after) > thresholds[name]), 0)
     levels = np.array(accumulated(course["KS of three views"]))
-    delays[CUSUM] = _first(np.flatnonzero(levels > max(thresholds[CUSUM], np.log(2160))), 0)
+    delays[CUSUM] = _first(np.flatnonzero(levels > thresholds[CUSUM]), 0)
     return delays
 
 
