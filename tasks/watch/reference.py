@@ -121,10 +121,13 @@ def _held_out(
         what = f"what the front model {division.front} leaves to {loaded.version} is not known"
         missing.append(without_detail(what, error))
         mine = np.zeros(len(groups), bool)  # compared with all rows, traffic would look drifted
-    arrays = (predictions.outputs, predictions.embeddings, statistics, groups)
-    outputs, embeddings, statistics, groups = (one if one is None else one[mine] for one in arrays)
-    labels = labels if labels is None else labels[mine]
-    window = Window.of(outputs, embeddings, statistics, groups, labels=labels)
+    window = Window.of(
+        predictions.outputs[mine],
+        predictions.embeddings[mine],
+        None if statistics is None else statistics[mine],
+        groups[mine],
+        labels=None if labels is None else labels[mine],
+    )
     return window, rows if division == WHOLE else None
 
 
