@@ -46,7 +46,7 @@ class Agreement:
             "embeddings": (self.embedding, EMBEDDING),
         }
         over = [
-            f"{name} differ by {value:.2g}, {bound:g} is the limit"
+            f"{name}: {value:.3g} apart, {bound:g} is the limit"
             for name, (value, bound) in bounds.items()
             if not value <= bound
         ]

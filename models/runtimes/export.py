@@ -7,6 +7,7 @@ import logging
 import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -87,7 +88,7 @@ def _onnx(network: Network, image_size: int) -> bytes:
             torch.onnx.export(
                 served,
                 (images,),
-                file,
+                cast(Any, file),  # taken, though only paths are declared
                 dynamo=False,  # seconds; the other exporter takes a minute for the same numbers
                 opset_version=OPSET,
                 input_names=["images"],

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_the_service_answers_as_predict_does_with_every_engine(
         runtime.use(dict.fromkeys(SIZES, engine), choice)
         writer = SegmentWriter(tmp_path / name)
         active = ActiveModel(replace(model, runtime=runtime))
-        inference = Inference(lambda active=active: active, writer, needs_review_below=0, threads=1)
+        inference = Inference(partial(replace, active), writer, needs_review_below=0, threads=1)
         answers = inference.ask("request", PNGS).result(timeout=60)
         inference.close()
         writer.close()

@@ -173,8 +173,9 @@ def test_a_model_that_was_replaced_is_not_probed(
     assert probed == []
 
 
-def asked(model: LoadedModel, home: Path, **more: int) -> Asked:
-    return Asked(str(model.folder), model.version, model.sha256, str(home), ORT, threads=1, **more)
+def asked(model: LoadedModel, home: Path, images: int | None = None) -> Asked:
+    folder, digest = str(model.folder), model.sha256
+    return Asked(folder, model.version, digest, str(home), ORT, threads=1, images=images)
 
 
 def test_given_images_are_what_answers_are_compared_on(model: LoadedModel, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,15 +48,13 @@ class Fake:
 def run(
     runtimes: Mapping[str, Runtime | Exception], policy: Policy = Policy.AUTO, real: bool = True
 ) -> Probed:
-    def loads(one: Runtime | Exception) -> Runtime:
+    def loads(one: Runtime | Exception, _: Source) -> Runtime:
         if isinstance(one, Exception):
             raise one
         return one
 
     candidates = {
-        name: Candidate(
-            name.partition(" ")[0], lambda _, one=one: loads(one), bf16=name.endswith("bf16")
-        )
+        name: Candidate(name.partition(" ")[0], partial(loads, one), bf16=name.endswith("bf16"))
         for name, one in runtimes.items()
     }
     source = Source(make_network(), "hone:1", 1, Path)
@@ -97,7 +96,7 @@ def test_a_faster_runtime_with_other_answers_is_not_chosen_and_is_named() -> Non
         "torch": Fake("torch", 4), "wrong": Fake("wrong", 0.1, wrong=0.1), "good": Fake("good", 1),
     })  # fmt: skip
     assert {one.runtime for one in chosen.sizes.values()} == {"good"}
-    assert "probabilities differ by 0.1" in chosen.dropped["wrong"]
+    assert "probabilities: 0.1 apart" in chosen.dropped["wrong"]
     assert set(chosen.agreement) == {"good"}
 
 

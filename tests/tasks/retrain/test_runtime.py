@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pandas as pd
@@ -35,13 +35,13 @@ from tasks.watch.reference import load_reference
 from tests.models.saved_models import SIZE, make_card, make_network, make_workspace, put_in_service
 from tests.tasks.label.test_score_pool import put_pictures
 
-ENGINE = "onnxruntime"
+ENGINE: Final = "onnxruntime"
 
 
 @pytest.fixture
 def ctx(tmp_path: Path) -> Iterator[Context]:
     workspace, engine = make_workspace(tmp_path / "workspace")
-    yield Context(Settings(runtime=ENGINE), workspace, engine)
+    yield Context(Settings(HONE_RUNTIME=ENGINE), workspace, engine)
     engine.dispose()
 
 
@@ -89,7 +89,7 @@ def test_verdicts_are_on_the_outputs_of_the_runtime_that_serves(
         patch.setattr(Network, "embed", lambda *_: pytest.fail("torch predicted"))
         _, again = predict_with(ctx, version, table)
     assert (again.outputs == found.outputs).all()
-    eager = replace(ctx, settings=Settings(runtime="torch"))
+    eager = replace(ctx, settings=Settings(HONE_RUNTIME="torch"))
     _, by_torch = predict_with(eager, version, table)  # not those that another runtime computed
     assert (by_torch.outputs[:4] == np.float32(1 / 3)).all()
     np.testing.assert_allclose(by_torch.outputs[4:], expected.outputs[4:], atol=2e-6)
@@ -138,7 +138,7 @@ def test_a_probe_gets_the_images_of_the_audit_and_of_the_pool(
     images = open_images(rows.reset_index(drop=True), ctx.workspace.shards, SIZE)
     assert torch.equal(torch.from_numpy(given["pixels"]), images.take(np.arange(12)))
     assert f"{version} is served with torch: nothing faster" in capsys.readouterr().out
-    assert choose_runtime(replace(ctx, settings=Settings(runtime="torch")), version) is None
+    assert choose_runtime(replace(ctx, settings=Settings(HONE_RUNTIME="torch")), version) is None
 
 
 def test_a_record_is_not_made_again(ctx: Context, version: str, choice: Choice) -> None:
