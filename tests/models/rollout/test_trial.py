@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,8 @@ def rows(*changes: Mapping[str, object]) -> list[Release]:
     made = [FIRST]
     for number, change in enumerate(changes, start=2):
         at = f"2026-01-{number:02d}T00:00:00+00:00"
-        words = {"who": "hone", "evidence": None, "released_at": at} | change
-        made.append(replace(made[-1], number=number, **words))  # type: ignore[arg-type]
+        words: dict[str, Any] = {"who": "hone", "evidence": None, "released_at": at, **change}
+        made.append(replace(made[-1], number=number, **words))
     return made
 
 
