@@ -61,7 +61,7 @@ def measure_speed(
     return {name: speed_of(times, size_mb(networks[name][0])) for name, times in taken.items()}
 
 
-def processor_ms(
+def time_of_image(
     predictors: Mapping[str, Callable[[torch.Tensor], object]], side: int
 ) -> dict[str, float]:
     """Processor time of one image by each of these, all threads together: the median, in turns."""

@@ -104,6 +104,10 @@ def _backbone(ctx: Context, version: str) -> str:
 
 def _plan(ctx: Context, front: str, champion: str, *, loss: float, alpha: float) -> "CascadePlan":
     from models.judging.cascade_plan import Costs, Outputs, plan_cascade
+    from tasks.retrain.runtime import choose_runtime
+
+    for version in (front, champion):  # what is compared is what will be served
+        choose_runtime(ctx, version)
 
     with ctx.engine.connect() as connection:
         rows = _gate_rows(ctx, connection, (front, champion))
@@ -122,7 +126,7 @@ def served_ms(ctx: Context, *models: "LoadedModel") -> dict[str, float]:
     """Milliseconds of an image by each model, in the runtime that serves it on this machine."""
     from functools import partial
 
-    from models.judging.speed import processor_ms
+    from models.judging.speed import time_of_image
     from models.scoring.predict import predict
 
     predictors = {
@@ -131,7 +135,7 @@ def served_ms(ctx: Context, *models: "LoadedModel") -> dict[str, float]:
         else partial(predict, one.network, threads=ctx.settings.threads)
         for one in models
     }
-    return processor_ms(predictors, models[0].card.image_size)
+    return time_of_image(predictors, models[0].card.image_size)
 
 
 def _gate_rows(ctx: Context, connection: Connection, models: Sequence[str]) -> pd.DataFrame:

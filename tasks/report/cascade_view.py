@@ -8,6 +8,8 @@ from rich.console import Console
 from models.judging.cascade_plan import price
 from tasks.report.console import Row, print_line, print_table
 
+MOST = 100  # rows: there are as many as thresholds
+
 if TYPE_CHECKING:
     from models.judging.cascade_plan import CascadePlan, Option
 
@@ -19,11 +21,18 @@ def show_plans(
     screen = console or Console(highlight=False)
     for plan in plans:
         title = f"{plan.front} before {plan.champion}, on {plan.rows} audit images of the gate"
-        rows = [_row(plan, one, prices) for one in plan.options]
-        print_table(screen, title, [*rows, _alone(plan, prices)], limit=len(rows) + 1)
+        print_table(screen, title, [_row(plan, one) for one in plan.options], limit=MOST)
+        costs = [(f"{one.threshold:g}", one.ms) for one in plan.options]
+        costs.append(("champion", plan.costs.champion_ms))
+        rows = [{"threshold": name, **_costs(ms, prices)} for name, ms in costs]
+        print_table(screen, "What an image costs", rows, limit=MOST)
         print_line(screen, plan.why)
     options = [_chosen(plan, prices) for plan in plans]
-    alone = {"option": "the champion alone", "accuracy": str(plans[0].accuracy), "escalated": "-"}
+    alone = {
+        "option": "the champion alone",
+        "accuracy": f"{plans[0].accuracy.value:.3f}",
+        "escalated": "-",
+    }
     cost = _costs(plans[0].costs.champion_ms, prices)
     words = frozenset({"option"})
     print_table(screen, "Side by side", [*options, {**alone, **cost}], words=words)
@@ -36,29 +45,15 @@ def show_plans(
             )
 
 
-def _row(plan: "CascadePlan", option: "Option", prices: Sequence[float]) -> Row:
+def _row(plan: "CascadePlan", option: "Option") -> Row:
     safe = "yes" if option.is_safe else "no"
     return {
         "threshold": f"{option.threshold:g}{' *' if option.threshold == plan.chosen else ''}",
         "escalated": f"{100 * option.escalated.value:.1f} %",
         "accuracy": str(option.accuracy),
-        "difference": f"{option.difference.value:+.3f} "
-        f"[{option.difference.low:+.3f}, {option.difference.high:+.3f}]",
+        "difference": f"{option.difference.value:+.3f}",
         "loses at most": f"{option.loss_bound:.3f}",
         f"safe at {plan.loss:g}": safe,
-        **_costs(option.ms, prices),
-    }
-
-
-def _alone(plan: "CascadePlan", prices: Sequence[float]) -> Row:
-    return {
-        "threshold": "champion",
-        "escalated": "-",
-        "accuracy": str(plan.accuracy),
-        "difference": "-",
-        "loses at most": "-",
-        f"safe at {plan.loss:g}": "-",
-        **_costs(plan.costs.champion_ms, prices),
     }
 
 
@@ -67,7 +62,7 @@ def _chosen(plan: "CascadePlan", prices: Sequence[float]) -> Row:
         if one.threshold == plan.chosen:
             return {
                 "option": f"{plan.front} from {one.threshold:g}",
-                "accuracy": str(one.accuracy),
+                "accuracy": f"{one.accuracy.value:.3f}",
                 "escalated": f"{100 * one.escalated.value:.1f} %",
                 **_costs(one.ms, prices),
             }

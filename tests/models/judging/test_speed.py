@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from models.judging.speed import RUNS, measure_speed, processor_ms, size_mb, speed_of
+from models.judging.speed import RUNS, measure_speed, size_mb, speed_of, time_of_image
 from models.network.network import Network
 
 
@@ -63,5 +63,5 @@ def test_the_processor_time_of_each_is_its_own() -> None:
         assert image.shape == (1, 3, 8, 8)
         sum(range(100_000))
 
-    taken = processor_ms({"idle": lambda image: None, "busy": busy}, 8)
+    taken = time_of_image({"idle": lambda image: None, "busy": busy}, 8)
     assert 0 <= taken["idle"] < taken["busy"]

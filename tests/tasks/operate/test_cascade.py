@@ -69,7 +69,12 @@ def test_the_plan_is_by_the_gates_rows_that_neither_learnt_from(
     screen = StringIO()
     show_plans([plan], [0.04, 0.2], Console(file=screen, width=200))
     shown = screen.getvalue()
-    assert "no threshold" in shown and "0.000222" in shown and "0.001111" in shown
+    assert (
+        "What an image costs" in shown
+        and "no threshold" in shown
+        and "0.000222" in shown
+        and "0.001111" in shown
+    )
 
 
 def test_two_front_models_share_the_chance_of_an_error(
