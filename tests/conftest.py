@@ -20,6 +20,7 @@ QUIET = {
     "WANDB_SILENT": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     "COLLECT_ANALYTICS": "0",
+    "HONE_WORKERS": "1",  # a second one takes seconds to start: tests of two say so
     "HONE_RUNTIME": "torch",  # a test of the others says so: a probe takes seconds
 }
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")

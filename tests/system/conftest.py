@@ -40,7 +40,6 @@ PREFECT_FOR_TESTS = {
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "10",  # 60 by default
     "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "10",  # scheduled ahead; 100 by default
 }
-os.environ.setdefault("HONE_WORKERS", "1")  # a second one takes seconds to start; tests name two
 
 
 @pytest.fixture(scope="session")
