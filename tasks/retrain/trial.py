@@ -29,17 +29,21 @@ def begin_trial(ctx: Context, verdict: Any, current: Release) -> None:
         )
         return
     mode = Mode(policy.path)
-    set_challenger(
-        ctx.engine,
-        version=version,
-        mode=mode,
-        share=float(policy.canary_share) if mode == Mode.CANARY else 0.0,
-        who=AUTOMATIC,
-        why="; ".join(verdict.reasons),
-        expected=current.number,
-        verdict_id=verdict.verdict_id,
-        evidence={"verdict": verdict.verdict_id},
-    )
+    try:
+        set_challenger(
+            ctx.engine,
+            version=version,
+            mode=mode,
+            share=float(policy.canary_share) if mode == Mode.CANARY else 0.0,
+            who=AUTOMATIC,
+            why="; ".join(verdict.reasons),
+            expected=current.number,
+            verdict_id=verdict.verdict_id,
+            evidence={"verdict": verdict.verdict_id},
+        )
+    except ValueError as error:  # other classes, or withdrawn before: a person decides
+        print(f"{version} is promoted and waits for a person's word: {error}")
+        return
     print(
         f"{version} is in {mode} beside {current.champion}: `hone watch` goes on by itself after "
         f"{policy.min_requests:,} images and {policy.min_hours:g} hours, `hone status` says how far"

@@ -129,6 +129,19 @@ def test_a_promoted_version_goes_on_by_itself_and_every_step_has_its_evidence(
     assert load_status(ctx).trial is None
 
 
+def test_what_cannot_be_compared_waits_for_a_person(
+    ctx: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_models(ctx.engine, "hone:0009-e", classes=["cat", "dog", "eel"])
+    assert release_winner.fn(judge(ctx.engine, "hone:0009-e", A)) is None
+    assert "waits for a person's word: hone:0009-e answers" in capsys.readouterr().out
+    challenge(ctx.engine, B, who="Ada")
+    verdict_id = verdict(ctx)
+    assert release_winner.fn(verdict_id) is None  # a person holds a trial already
+    assert f"Ada holds {B} in shadow" in capsys.readouterr().out
+    assert current(ctx).who == "Ada"
+
+
 def test_nothing_recorded_moves_nothing(in_shadow: Context) -> None:
     for _ in range(3):
         assert trial.advance_trial.fn() is None
