@@ -142,23 +142,21 @@ class Inference:
                 return
             if not isinstance(error, Unavailable):
                 self._count_failure(by.model, requests[0])
-                if self._by_champion(by, requests[0], error):
+                if self._by_champion(by.model, requests[0], error):
                     return
             logger.warning("request %s is not answered: %s", requests[0].request_id, error)
             known = isinstance(error, Unavailable)
             reported = error if known else Unavailable(f"the model could not answer: {error}")
             fail(requests[0], reported)
 
-    def _by_champion(self, by: Answering, request: Waiting, error: Exception) -> bool:
-        """Let the champion alone answer what a canary or front model failed at; whether it does."""
+    def _by_champion(self, model: LoadedModel, request: Waiting, error: Exception) -> bool:
+        """Let the champion answer what its canary failed at; whether it does."""
         active = self._active()
-        is_canary = active.model is not None and active.model.version != by.model.version
-        if not is_canary and by.front is None:
+        if active.model is None or active.model.version == model.version:
             return False
-        logger.warning("the champion answers what %s failed at: %s", by.name, error)
-        if is_canary:
-            metrics.count_canary_failure()
-        request.key, request.alone = None, True
+        logger.warning("%s failed, and the champion answers: %s", model.version, error)
+        metrics.count_canary_failure()
+        request.key = None
         self._start(request, active)
         return True
 

@@ -86,7 +86,7 @@ def answering(active: ActiveModel, request: Waiting) -> Answering | None:
     if model is None:
         return None
     front, threshold = active.front, active.front_threshold
-    cascades = request.recorded and not request.alone and model is active.model
+    cascades = request.recorded and model is active.model
     if not cascades or front is None or threshold is None or unfit(front, model):
         return Answering(model)
     return Answering(model, front, threshold)

@@ -54,7 +54,6 @@ class Waiting:
     known: Mapping[int, Answer] = field(default_factory=dict)  # by position, recorded before
     source: str | None = None  # where the images come from, as the client says
     key: str | None = None  # by which a canary answers it or the champion; None: the champion
-    alone: bool = False  # whether the champion answers without a front model
     answers: "Future[list[Answer]]" = field(default_factory=Future)
     inspected: list[InspectedImage | Answer | Computed] = field(default_factory=list)
     sample_ids: list[str] = field(default_factory=list)

@@ -11,7 +11,6 @@ from sqlalchemy import Engine
 
 from core.database import now
 from models.registry import releases
-from models.registry.challengers import set_front
 from models.registry.halts import HaltPolicy
 from models.registry.model_store import LoadedModel
 from models.registry.releases import Mode
@@ -139,19 +138,13 @@ def test_requests_of_one_batch_are_answered_each_by_its_model(place: Place, newe
     inference.close()
 
 
-@pytest.mark.parametrize("role", ["canary", "front"])
-def test_the_champion_answers_what_a_canary_or_front_model_fails_at(
+def test_the_champion_answers_what_a_canary_fails_at(
     place: Place,  # noqa: F811
     newer: str,
     monkeypatch: pytest.MonkeyPatch,
-    role: str,
 ) -> None:
     workspace, engine = place
-    if role == "canary":
-        challenge(engine, newer, 50)
-    else:
-        words = {"who": "Ada", "why": "cheaper", "expected": 1}
-        set_front(engine, front=newer, threshold=0.1, **words)  # type: ignore[arg-type]
+    challenge(engine, newer, 50)
     follower = make_follower(place)
     inference = Inference(
         lambda: follower.active, SegmentWriter(workspace.traffic), needs_review_below=0.5, threads=1
