@@ -182,3 +182,15 @@ def test_one_row_one_class_constants_and_nan_are_tested_as_far_as_they_go() -> N
     assert one(clean(120, np.random.default_rng(2)), absent)[0].outcome == Shift.NONE
     assert len(STATISTICS) == REFERENCE.statistics.shape[1]
     assert REFERENCE.outputs.shape[1] == CLASSES
+
+
+def test_a_state_of_an_earlier_version_which_had_fewer_bets_goes_on() -> None:
+    state: dict[str, Any] = {}
+    for seed in range(3):
+        signal, state = one(clean(120, np.random.default_rng(seed), brighter=0.9), state=state)
+    del state["direction"]
+    state["levels"] = {name: level[:4] for name, level in state["levels"].items()}
+    after, new = one(clean(120, np.random.default_rng(9), brighter=0.9), state=state)
+    assert after.accumulated > signal.accumulated > 2
+    assert len(new["levels"]["0"]) > 4
+    assert new["direction"]["windows"] == 1
