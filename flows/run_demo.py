@@ -156,4 +156,5 @@ def recover(
         for when, version in (("before", before), ("after", after))
     }
     story(f"drift round: {facts['labels']} labels, {facts['verdict']}, the service runs {after}")
+    story(f"its runtime is {demo.runtime(after)}")
     return recovery, demo.labelled_prediction()

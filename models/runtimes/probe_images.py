@@ -14,7 +14,7 @@ from models.network.images import prepare
 from models.serving.segment_reader import read_records
 
 MOST = 1000  # images of traffic, the newest
-ENOUGH = 100  # images of traffic; fewer say little about how often labels differ
+ENOUGH = 100  # real images; fewer say little about how often labels differ
 MADE = 256
 
 
@@ -24,7 +24,7 @@ class ProbeImages:
 
     pixels: torch.Tensor
     words: str  # after a number: "audit and pool images"
-    real: bool  # what a camera took, or patterns
+    real: bool  # enough of what a camera took, or patterns
 
 
 def given_images(descriptor: int) -> ProbeImages:
@@ -32,7 +32,8 @@ def given_images(descriptor: int) -> ProbeImages:
     with os.fdopen(descriptor, "rb") as file:
         file.seek(0)
         pixels = np.load(file, allow_pickle=False)
-    return ProbeImages(torch.from_numpy(pixels), "audit and pool images", real=True)
+    is_enough = len(pixels) >= ENOUGH
+    return ProbeImages(torch.from_numpy(pixels), "audit and pool images", real=is_enough)
 
 
 def images_at_hand(traffic: Path | None, image_size: int) -> ProbeImages:

@@ -34,6 +34,7 @@ from tasks.context import open_context
 from tasks.demo import digits, servers
 from tasks.demo.duel_cost import duel_cost
 from tasks.demo.random_baseline import baseline_accuracy, baseline_table, label_random
+from tasks.operate.status import runtime_of
 from tasks.operate.trace import Trace
 from tasks.operate.trace_view import show_trace
 from tasks.policies import Policies, policies_toml
@@ -245,6 +246,11 @@ def serve(home: Path) -> Iterator[servers.Server]:
     tag = package(ctx.workspace, champion())
     with servers.bentoml(tag, home / "service", environment) as server:
         yield server
+
+
+def runtime(version: str) -> str:
+    """What computes the predictions of a served model, with its speed-up where it was measured."""
+    return runtime_of(open_context(), version) or "torch"
 
 
 def champion() -> str:

@@ -112,7 +112,7 @@ def load_status(ctx: Context) -> Status:
     with ctx.engine.connect() as connection:
         counts = callback_counts(connection)
     status = replace(status, callbacks=counts if any(vars(counts).values()) else None)
-    status = replace(status, runtime=_runtime(ctx, status.champion))
+    status = replace(status, runtime=runtime_of(ctx, status.champion))
     if ctx.settings.prefect_api_url:
         from tasks.operate.stuck_runs import load_overview
 
@@ -171,7 +171,7 @@ def _outcomes(connection: Connection, champion: str | None) -> OutcomeStanding |
     return OutcomeStanding(counts, measured.accuracy if measured else None, OUTCOME_DAYS)
 
 
-def _runtime(ctx: Context, champion: str | None) -> str | None:
+def runtime_of(ctx: Context, champion: str | None) -> str | None:
     """What serves the champion by the newest choice, on whichever machine it was made."""
     if champion is None or ctx.settings.runtime == Policy.TORCH:
         return None
