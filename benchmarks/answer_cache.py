@@ -90,8 +90,8 @@ def main() -> None:
             times["hit"].append(milliseconds(cached, images))
         median = {name: float(np.median(values)) for name, values in times.items()}
         print(f"{given.backbone} at {given.size} px, JPEGs of {given.side} x {given.side}:")
-        for name, value in median.items():
-            print(f"  {name:4} {value:.2f} ms of processor time an answer")
+        for name, taken in median.items():
+            print(f"  {name:4} {taken:.2f} ms of processor time an answer")
         seen = jpegs(given.images, given.side, 1)
         for share in given.repeats:
             again = round(share * given.images)

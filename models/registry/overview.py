@@ -140,7 +140,7 @@ def model_origin(connection: Connection, version: str) -> tuple[ModelOrigin, str
     names = ("version", "weights_sha256", "code_commit", "seed", "created_at", "config", "snapshot")
     query = select(*models.c[names]).where(models.c.version == version)
     *values, card, snapshot = connection.execute(query).one()
-    return ModelOrigin(*values, teacher=card.get("teacher")), snapshot
+    return ModelOrigin(*values, card.get("teacher")), snapshot
 
 
 def release_origin(connection: Connection, version: str) -> ReleaseOrigin | None:

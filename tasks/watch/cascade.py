@@ -51,14 +51,16 @@ WHOLE = Division()  # one model answers everything, as ever
 
 def division_of(connection: Connection) -> Division:
     """How the release in force divides the traffic."""
-    now, since = (None, None), None
+    front: str | None = None
+    threshold: float | None = None
+    since: str | None = None
     for row in release_rows(connection):
-        if (row.front, row.front_threshold) != now:
-            now, since = (row.front, row.front_threshold), row.released_at
+        if (row.front, row.front_threshold) != (front, threshold):
+            front, threshold, since = row.front, row.front_threshold, row.released_at
     if since is None:
         return WHOLE
     followed = datetime.fromisoformat(since) + timedelta(seconds=FOLLOWED_SECONDS)
-    return Division(now[0], now[1] or 0.0, followed.isoformat(timespec="microseconds"))
+    return Division(front, threshold or 0.0, followed.isoformat(timespec="microseconds"))
 
 
 def without(others: Mapping[str, int], front: str | None) -> dict[str, int]:
