@@ -10,6 +10,7 @@ import pytest
 
 from core import journal
 from core.database import writing
+from flows.distill import distill as flow
 from labeling.ingest.intake import ingest
 from labeling.ledger import duels
 from labeling.ledger.rounds import load_pool
@@ -18,13 +19,14 @@ from labeling.snapshots import publish
 from labeling.snapshots.table import SnapshotConfig
 from models.kinds import KINDS
 from models.network.network import NetworkConfig
+from models.registry import versions
 from models.registry.overview import model_origin
 from models.training.train import TrainConfig
 from tasks.context import Context
 from tasks.direct_run import direct_runs
 from tasks.label.score_pool import pool_outputs
 from tasks.predictions import load_version
-from tasks.retrain import distill, gather, train
+from tasks.retrain import distill, gather
 from tests.tasks.duels import begin_duel, make_duel_workspace
 from tests.tasks.labelled_folders import import_images
 from tests.tasks.retrain.test_judge import (  # noqa: F401 - fixtures
@@ -87,7 +89,8 @@ def test_a_student_learns_from_the_teachers_outputs_and_from_nothing_that_is_mea
             expected[str(row.sample_id)], abs=1e-4
         )
     config = TrainConfig(epochs=1, min_steps=1, precision="fp32", soft_weight=0.9)
-    student = train.train_challenger.fn(name, NetworkConfig("squeezenet1_1"), config)
+    student = flow(network=NetworkConfig("squeezenet1_1"), train=config, front_only=True)
+    assert versions.find_model(ctx.engine, student).snapshot == name
     assert load_version(ctx, student).card.teacher == teacher
     with ctx.engine.connect() as connection:
         assert model_origin(connection, student)[0].teacher == teacher
