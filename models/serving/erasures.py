@@ -9,7 +9,7 @@ import ctypes
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -37,6 +37,7 @@ from models.serving.segment_reader import read_records
 THINNING, AGE, MASKED = "thinning", "age", "masked"  # why images are erased
 AT_ONCE = 20_000  # images of one erasure
 ZEROS = bytes(2**20)
+WORTH_A_HOLE = 2**16  # bytes: ext4 takes milliseconds to make one
 PUNCH_HOLE, KEEP_SIZE = 2, 1  # of Linux: give the space back, at the same length
 
 erasures = Table(
@@ -181,9 +182,7 @@ def erase_again(engine: Engine, folder: Path) -> None:
     """Erase images that came back, as from a backup."""
     with engine.connect() as connection:
         for row, path in images_left(connection, folder):
-            with path.open("r+b") as file:
-                _overwrite(file.fileno(), row.offset, row.length)
-                os.fsync(file.fileno())
+            _overwrite(path, [(row.offset, row.length)])
 
 
 def _add(connection: Connection, rows: list[dict[str, str]]) -> None:
@@ -218,22 +217,26 @@ def _erase(connection: Connection, erasure: Any, folder: Path) -> list[str]:
         path = folder / name
         if Path(name).name != name or not path.is_file():  # a person moved it away
             continue
-        with path.open("r+b") as file:
-            for row in rows:
-                _overwrite(file.fileno(), row.offset, row.length)
-            os.fsync(file.fileno())
+        _overwrite(path, [(row.offset, row.length) for row in rows])
         names.append(name)
     return names
 
 
-def _overwrite(file: int, offset: int, length: int) -> None:
-    """Put zeros in the place of an image, and give its space back where the disk can do that."""
-    for start in range(0, length, len(ZEROS)):
-        os.pwrite(file, ZEROS[: length - start], offset + start)
-    punch = getattr(ctypes.CDLL(None), "fallocate", None)
-    if punch is not None and length:
-        place = ctypes.c_int64(offset), ctypes.c_int64(length)
-        punch(file, PUNCH_HOLE | KEEP_SIZE, *place)  # the zeros stay where it cannot
+def _overwrite(path: Path, places: Sequence[tuple[int, int]]) -> None:
+    """Put zeros in the places of images, and give back the space of large ones if the disk can.
+
+    Making a hole waits for what is written there: so all is written, and synced once, before.
+    """
+    with path.open("r+b") as file:
+        for offset, length in places:
+            for start in range(0, length, len(ZEROS)):
+                os.pwrite(file.fileno(), ZEROS[: length - start], offset + start)
+        os.fsync(file.fileno())
+        punch = getattr(ctypes.CDLL(None), "fallocate", None)
+        large = [one for one in places if one[1] >= WORTH_A_HOLE]
+        for offset, length in large if punch is not None else ():
+            place = ctypes.c_int64(offset), ctypes.c_int64(length)
+            punch(file.fileno(), PUNCH_HOLE | KEEP_SIZE, *place)  # zeros stay where it cannot
 
 
 def _has_bytes(file: int, row: Any) -> bool:

@@ -115,8 +115,9 @@ def referred_rows(connection: Connection, since: str) -> dict[str, Row[Any]]:
     Of the newest 100,000 predictions the marked ones served since then, at most 1,000.
     """
     last = count_predictions(connection)
+    columns = "prediction_id", "sample_id", "segment", "offset", "length", "erased"
     marked = (
-        select(*predictions.c["prediction_id", "sample_id", "segment", "offset", "length"])
+        select(*predictions.c[columns])
         .where(predictions.c.seq > last - LOOKED_AT, predictions.c.needs_review)
         .where(predictions.c.served_at >= since)
         .order_by(predictions.c.seq.desc())

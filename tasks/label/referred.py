@@ -32,7 +32,11 @@ def take_in_referred(ctx: Context, selection: SelectionConfig) -> list[str]:
         rows = referred_rows(connection, since.isoformat(timespec="microseconds"))
         known = set(known_samples(connection, list(rows)))
         pool = set(load_pool(connection)["sample_id"]) if known else set()
-    names = [name for name in rows if name in pool or name not in known][: MORE * places]
+    names = [
+        name
+        for name, row in rows.items()
+        if name in pool or (name not in known and row.erased is None)
+    ][: MORE * places]
     new = [rows[name] for name in names if name not in known]
     if new:
         try:

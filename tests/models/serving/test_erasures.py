@@ -143,13 +143,12 @@ def test_a_kill_at_any_step_leaves_what_the_next_run_finishes(
     engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     with monkeypatch.context() as patched:
-        act, calls = getattr(erasures, where), [0]
+        act = getattr(erasures, where)
 
-        def killed(*given: object) -> object:
-            calls[0] += 1
-            if where != "_overwrite" or calls[0] == 3:
-                raise Killed
-            return act(*given)
+        def killed(*given: Any) -> None:
+            if where == "_overwrite":
+                act(given[0], given[1][:3])
+            raise Killed
 
         patched.setattr(erasures, where, killed)
         with pytest.raises(Killed):
