@@ -5,7 +5,7 @@ replaces, so of two changes made from the same state the database lets one throu
 whole state: what a change leaves alone is copied from the row before.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -210,8 +210,15 @@ def add_next(
     evidence: Mapping[str, Any] | None,
 ) -> int:
     """Add the state `changed` of the newest row as the row after it; return its number."""
-    about = {"who": who, "why": why, "released_at": now(), "action": action}
-    row = replace(changed, number=changed.number + 1, evidence=evidence, **about)
+    row = replace(
+        changed,
+        number=changed.number + 1,
+        who=who,
+        why=why,
+        released_at=now(),
+        action=action,
+        evidence=evidence,
+    )
     return add(connection, row)
 
 
@@ -259,7 +266,7 @@ def refuse_withdrawn(connection: Connection, version: str) -> None:
         )
 
 
-def withdrawal(rows: list[Release], version: str) -> Release | None:
+def withdrawal(rows: Sequence[Release], version: str) -> Release | None:
     """The row that withdrew a version last, unless a person put it up again afterwards."""
     ended: Release | None = None
     for before, row in pairwise(rows):

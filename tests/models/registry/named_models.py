@@ -8,7 +8,7 @@ from core.database import now, writing
 from core.journal import insert
 from models.judging.verdict import Outcome, Verdict
 from models.registry.challengers import set_challenger
-from models.registry.releases import Mode, current_release, release
+from models.registry.releases import Mode, champion, current_release, release
 from models.registry.rollbacks import roll_back
 from models.registry.versions import models, record_verdict
 
@@ -49,10 +49,7 @@ def put(engine: Engine, version: str, verdict_id: str | None, expected: int, **m
 
 def promote(engine: Engine, version: str) -> int:
     """Judge a version against the champion and release it."""
-    current = current_release(engine)
-    return put(
-        engine, version, judge(engine, version, current and current.champion), number(engine)
-    )
+    return put(engine, version, judge(engine, version, champion(engine)), number(engine))
 
 
 def by_hand(engine: Engine, version: str, who: str = "Ada") -> int:

@@ -1,6 +1,7 @@
 """The release pointer: what is in service was judged, and changes once."""
 
 import threading
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
@@ -125,13 +126,19 @@ def test_an_override_needs_a_reason_and_a_model(engine: Engine) -> None:
 
 def test_a_row_of_before_challengers_were_known_is_a_release_alone(engine: Engine) -> None:
     with writing(engine) as connection:
-        old = {"number": 1, "champion": A, "verdict_id": None, "who": "Ada", "why": "old",
-               "released_at": "2026-01-01T00:00:00+00:00"}  # fmt: skip
+        old: dict[str, Any] = {
+            "number": 1,
+            "champion": A,
+            "verdict_id": None,
+            "who": "Ada",
+            "why": "old",
+            "released_at": "2026-01-01T00:00:00+00:00",
+        }
         insert(connection, registry.releases, [old])
         row = connection.execute(select(registry.releases)).one()
     assert (row.mode, row.action, row.challenger) == (None, None, None)
     current = current_release(engine)
-    assert current == registry.Release(**old)
+    assert current is not None and current == registry.Release(**old)
     assert (current.mode, current.action, current.share) == (Mode.OFF, Action.RELEASE, 0)
 
 
