@@ -31,6 +31,7 @@ API = (
     "labeling.kinds", "models.kinds", "models.kinds.kind", "models.network.network",
     "models.training.train", "models.scoring.predict", "models.judging.compare",
     "models.judging.gate", "models.judging.verdict", "models.registry.versions",
+    "models.registry.releases", "models.registry.challengers", "models.registry.rollbacks",
     "models.serving.service", "models.watching.signals", "core.workspace", "core.database",
     "core.images", "core.locks", "core.intents",
 )  # fmt: skip
