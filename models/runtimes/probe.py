@@ -68,6 +68,7 @@ def probe(
     times = _measure(loaded, images, clock)
     agreement: dict[str, Agreement] = {}
     reference: Predictions | None = None
+    ends = 0.0
     while True:
         sizes = _choose(times, set(loaded), policy)
         answering = {timed.runtime for timed in sizes.values()}
@@ -75,14 +76,16 @@ def probe(
         if not unknown:
             break
         if reference is None:
-            reference = _predictions(
-                loaded[EAGER], images, [max(SIZES)], seconds=AGREEMENT_SECONDS / (1 + len(unknown))
-            )
+            ends = time.monotonic() + AGREEMENT_SECONDS
+            seconds = AGREEMENT_SECONDS / (2 + len(unknown))
+            reference = _predictions(loaded[EAGER], images, [max(SIZES)], seconds=seconds)
         for name in unknown:
             served = [size for size, timed in sizes.items() if timed.runtime == name]
             try:
-                rows = _predictions(loaded[name], images[: len(reference)], served)
-                agreement[name] = compare(reference, rows, kind, classes)
+                part = images[: len(reference)]
+                seconds = (ends - time.monotonic()) / 2  # what is left may have to do for another
+                rows = _predictions(loaded[name], part, served, seconds=seconds)
+                agreement[name] = compare(reference.first(len(rows)), rows, kind, classes)
                 problem = agreement[name].problem()
             except Exception as error:  # of an engine: whatever it raises, it does not answer
                 problem = _cause(error)
@@ -104,7 +107,7 @@ def _load(
             continue
         missing = candidate.missing()
         if missing is None and candidate.bf16 and not real:
-            missing = "no images to compare answers on"
+            missing = "too few real images to compare answers on"
         if missing is not None:
             dropped[name] = missing
             continue

@@ -57,6 +57,10 @@ class Predictions:
             np.concatenate([part.embeddings for part in parts]),
         )
 
+    def first(self, rows: int) -> "Predictions":
+        """Those of the first images."""
+        return Predictions(self.outputs[:rows], self.embeddings[:rows])
+
     def __len__(self) -> int:
         return len(self.outputs)
 

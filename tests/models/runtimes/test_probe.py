@@ -136,7 +136,7 @@ def test_without_pictures_only_fp32_is_a_candidate() -> None:
     runtimes = {"torch": Fake("torch", 2), "engine bf16": Fake("engine bf16", 0.1)}
     chosen = run(runtimes, real=False)
     assert chosen.sizes[1].runtime == "torch"
-    assert chosen.dropped == {"engine bf16": "no images to compare answers on"}
+    assert chosen.dropped == {"engine bf16": "too few real images to compare answers on"}
     assert run(runtimes).sizes[1].runtime == "engine bf16"
 
 
