@@ -137,10 +137,16 @@ class ReleaseOrigin:
 
 def model_origin(connection: Connection, version: str) -> tuple[ModelOrigin, str]:
     """What made a version, and the snapshot that it was trained on."""
-    names = ("version", "weights_sha256", "code_commit", "seed", "created_at", "config", "snapshot")
-    query = select(*models.c[names]).where(models.c.version == version)
-    *values, card, snapshot = connection.execute(query).one()
-    return ModelOrigin(*values, card.get("teacher")), snapshot
+    row = connection.execute(select(models).where(models.c.version == version)).one()
+    origin = ModelOrigin(
+        version=row.version,
+        weights_sha256=row.weights_sha256,
+        code_commit=row.code_commit,
+        seed=row.seed,
+        created_at=row.created_at,
+        teacher=row.config.get("teacher"),
+    )
+    return origin, row.snapshot
 
 
 def release_origin(connection: Connection, version: str) -> ReleaseOrigin | None:
