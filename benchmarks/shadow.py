@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ def main() -> None:
 
 
 def _compare(given: argparse.Namespace, folder: Path, stack: ExitStack) -> None:
-    from benchmarks.serving import _make_workspace
+    import torch
+
+    from benchmarks.servers.model import make_images, make_workspace
     from core.database import connect
     from core.workspace import load_workspace
     from models.registry.challengers import end_challenger, set_challenger
@@ -54,13 +57,25 @@ def _compare(given: argparse.Namespace, folder: Path, stack: ExitStack) -> None:
     from models.registry.releases import Mode, current_release
     from tasks.demo import servers
 
-    _make_workspace(folder, given.backbone, given.image_size)
-    workspace = load_workspace(folder)
+    images = make_images(None, 256, given.image_size, "PNG")
+    make_workspace(folder / "workspace", given.backbone, given.image_size, images)
+    workspace = load_workspace(folder / "workspace")
+    os.environ["HONE_WORKSPACE"] = str(workspace.root)
     engine = connect(workspace.database)
     first = current_release(engine)
     assert first is not None
     loaded = load_model(engine, workspace.bento_home, first.champion)
-    other = save_model(engine, workspace.bento_home, loaded.network, loaded.card, loaded.reference)
+    with torch.no_grad():  # another model, as fast
+        for weights in loaded.network.parameters():
+            weights.add_(1e-4)
+    other = save_model(
+        engine,
+        workspace.bento_home,
+        loaded.network,
+        replace(loaded.card, seed=1),
+        loaded.reference,
+        list(loaded.reference_ids),
+    )
     server = stack.enter_context(servers.bentoml(REPOSITORY, folder / "service"))
     _run(server.url, 0.0, 3.0, given.image_size)  # warms up
     capacity = len(_run(server.url, 0.0, 5.0, given.image_size)) / 5.0

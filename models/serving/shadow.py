@@ -1,12 +1,12 @@
 """The challenger of a trial answers what the champion answered, and nobody waits for it.
 
-Its answers are recorded and never shown. It has the lowest priority: a thread that the system
-runs last, that begins an image only when no request waits, and that rests in proportion while
-requests come. Its queue is bounded; images that find no place in it are counted as passed over.
+Its answers are recorded and never shown. Its thread begins an image only when no request waits, one
+at a time while requests come, and rests in proportion. It runs at ordinary priority: the system may
+leave a thread of a low one standing while it holds the interpreter's lock, and all others with it.
+The queue is bounded; images that find no place in it are counted as passed over.
 """
 
 import logging
-import os
 import random
 import threading
 import time
@@ -42,11 +42,10 @@ WAITING_IMAGES = 256  # in the queue; further ones are passed over
 WAITING_BYTES = 64 * 2**20  # of their pixels
 QUIET_SECONDS = 0.25  # without a request, after which several images are done at once
 AT_ONCE = 16  # images, while it is quiet
-REST = 20  # times an image's seconds, while requests come: at most 5 % of one processor
+REST = 100  # times an image's seconds, while requests come: so few of them meet it at work
 RECORD_SECONDS = 2.0  # between two records, at most
 TIMING_SECONDS = 10.0  # between two comparisons of the times that both models take
 COUNTED = ("answered", "failed", "passed_over", "disagreements")
-NICE = 19  # the lowest priority that the system has
 
 logger = logging.getLogger("hone.service")
 
@@ -201,7 +200,6 @@ class Shadow:
             self._thread.start()
 
     def _work(self) -> None:
-        _lower_priority()
         while not self._ended.is_set():
             images = self._next()
             try:
@@ -364,11 +362,3 @@ def _pixels(image: _Image) -> torch.Tensor:
 
 def _scaled(received: bytes, size: int) -> torch.Tensor:
     return prepare(decode_inspected(inspect_image(received)), size)
-
-
-def _lower_priority() -> None:
-    """Let the system run this thread last; threads that it starts inherit that."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-    except (AttributeError, OSError) as error:  # not on every system
-        logger.info("the shadow runs at ordinary priority: %s", error)

@@ -3,9 +3,12 @@
 import time
 from collections.abc import Callable
 
+import pytest
+
 from models.registry.challengers import set_challenger
 from models.registry.releases import Mode, current_release
 from models.rollout.store import drain_shadow, trial_counts
+from models.serving import shadow as shadow_module
 from models.serving.prediction_store import drain, window
 from tests.models.saved_models import png, save
 from tests.models.serving.test_service import (  # noqa: F401 - fixtures
@@ -44,7 +47,9 @@ def challenge(client: TestClient, place: Place, version: str, mode: Mode, share:
 def test_the_champion_answers_and_the_challenger_is_recorded_beside_it(
     client: TestClient,  # noqa: F811
     place: Place,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(shadow_module, "REST", 0)
     workspace, engine = place
     before = send(client, png(0)).json()["predictions"][0]
     assert shadow(client) == (0, 0)
