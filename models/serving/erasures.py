@@ -232,7 +232,7 @@ def _overwrite(path: Path, places: Sequence[tuple[int, int]]) -> None:
             for start in range(0, length, len(ZEROS)):
                 os.pwrite(file.fileno(), ZEROS[: length - start], offset + start)
         os.fsync(file.fileno())
-        punch = getattr(ctypes.CDLL(None), "fallocate", None)
+        punch: Any = getattr(ctypes.CDLL(None), "fallocate", None)
         large = [one for one in places if one[1] >= WORTH_A_HOLE]
         for offset, length in large if punch is not None else ():
             place = ctypes.c_int64(offset), ctypes.c_int64(length)
