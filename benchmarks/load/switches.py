@@ -129,18 +129,24 @@ def seconds_to_halt(engine: Engine, url: str, images: Sequence[bytes], answers: 
 
     with writing(engine) as connection:
         add_halt(connection, policy=HaltPolicy.REFUSE, decision_id=None, **WHO)
-    began, refused, first = time.monotonic(), 0, 0.0
+    seconds = _seconds_until(url, images, answers, 503)
+    with writing(engine) as connection:
+        lift_halt(connection, **WHO)
+    _seconds_until(url, images, answers, 200)
+    return seconds
+
+
+def _seconds_until(url: str, images: Sequence[bytes], answers: int, status: int) -> float:
+    """How long until so many answers in a row begin to have this status."""
+    began, in_a_row, first = time.monotonic(), 0, 0.0
     files = [("images", ("a.png", images[0]))]
-    while refused < answers:
+    while in_a_row < answers:
         response = httpx.post(f"{url}/predict", files=files, timeout=60)
-        is_refused = response.status_code == 503 and '"HALTED"' in response.text
-        refused = refused + 1 if is_refused else 0
-        if refused == 1:
+        in_a_row = in_a_row + 1 if response.status_code == status else 0
+        if in_a_row == 1:
             first = time.monotonic() - began
         if time.monotonic() - began > PATIENCE:
             raise TimeoutError(f"a halt was not followed in {PATIENCE:.0f} seconds")
-    with writing(engine) as connection:
-        lift_halt(connection, **WHO)
     return first
 
 
