@@ -3,6 +3,8 @@
 import time
 from collections.abc import Sequence
 
+import httpx
+
 from core.files import write_atomically
 from models.registry.releases import Mode, current_release
 from models.rollout.store import drain_shadow
@@ -17,7 +19,8 @@ CHOSEN = {  # lines of hone.toml
     "# min_hours = 24.0": "min_hours = 0.0",
     "# canary_share = 10": "canary_share = 0",
 }
-PATIENCE, TURN = 60.0, 3.0  # seconds: in all, and until images are sent again
+PATIENCE, TURN = 60.0, 6.0  # seconds: in all, and until images are sent again
+LOOKS = 6  # at the status in a row, by either worker
 
 
 def choose_path() -> None:
@@ -40,6 +43,8 @@ def is_in_shadow() -> bool:
 def send_until_compared(url: str, images: Sequence[tuple[str, bytes]]) -> str:
     """Send images until the shadow has answered enough of them; return how it stands."""
     ctx, deadline = open_context(), time.monotonic() + PATIENCE
+    while not all(_has_shadow(url) for _ in range(LOOKS)) and time.monotonic() < deadline:
+        time.sleep(0.1)
     while time.monotonic() < deadline:
         send_images(url, images)
         turn = time.monotonic() + TURN
@@ -50,3 +55,8 @@ def send_until_compared(url: str, images: Sequence[tuple[str, bytes]]) -> str:
                 return standing.sentence() if standing else "it was ended"
             time.sleep(0.1)
     raise RuntimeError(f"the shadow answered fewer than {IMAGES} images in {PATIENCE:.0f} s")
+
+
+def _has_shadow(url: str) -> bool:
+    """Whether the worker that answers has loaded the challenger."""
+    return bool(httpx.get(f"{url}/status", timeout=10).json()["mode"] == Mode.SHADOW)
