@@ -157,6 +157,21 @@ def kill_one(url: str) -> int:
     return worker
 
 
+def seconds_until_replaced(url: str, killed: int, workers: int = 2) -> float:
+    """How long until so many workers answer again, none of them the one that was killed."""
+    began, others = time.monotonic(), set[int]()
+    while len(others) < workers:
+        try:
+            others.add(int(httpx.get(f"{url}/status", timeout=60).json()["worker"]))
+        except httpx.TransportError:  # it was the one that was killed
+            continue
+        others.discard(killed)
+        if time.monotonic() - began > PATIENCE:
+            raise TimeoutError(f"worker {killed} was not replaced in {PATIENCE:.0f} seconds")
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
 def _metrics(url: str) -> str:
     try:
         return httpx.get(f"{url}/metrics", timeout=60).text

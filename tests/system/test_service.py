@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -24,11 +25,13 @@ from bentoml.exceptions import BentoMLException
 from PIL import Image
 from sqlalchemy import Engine
 
+from benchmarks.load import switches
 from core.database import connect, upgrade
+from core.journal_checks import rows_are_as_journaled
 from core.workspace import Workspace
 from models.registry.bento import package
 from models.registry.model_store import load_model
-from models.registry.releases import Superseded, current_release
+from models.registry.releases import Superseded, current_release, release_rows
 from models.serving.endpoints import ENDPOINTS
 from models.serving.prediction_store import (
     drain,
@@ -38,6 +41,7 @@ from models.serving.prediction_store import (
 )
 from models.serving.segments import SegmentWriter
 from tasks.demo import servers
+from tests.models.registry.named_models import by_hand, challenge, go_back
 from tests.models.saved_models import (
     CLASSES,
     judge,
@@ -53,6 +57,7 @@ from tests.test_images import lint
 pytestmark = pytest.mark.system
 REPOSITORY = Path(__file__).parents[2]
 TWO_WORKERS = {"HONE_WORKERS": "2"}
+CHANGES = 6  # of what is served; benchmarks/release_switches.py makes a hundred
 
 
 @dataclass(frozen=True)
@@ -250,6 +255,27 @@ def test_a_new_champion_is_served_without_a_restart(running: Running) -> None:
     assert answer["model"] == newer
 
 
+def test_changes_under_load_are_followed_by_both_workers_and_fail_no_request(
+    running: Running,
+) -> None:
+    """Followed within two seconds, of which a busy machine may take more once."""
+    current = current_release(running.engine)
+    assert current is not None
+    other = save(running.workspace, running.engine, seed=11)
+    following = switches.changes(running.engine, current.champion, other)
+    switches.seconds_to_follow(running.url, current.number)  # both workers are there
+    images = [png(number) for number in range(40)]
+    with switches.clients(running.url, images) as traffic:
+        seconds = [
+            switches.seconds_to_follow(running.url, next(following)()) for _ in range(CHANGES)
+        ]
+    assert traffic.failed == []
+    assert traffic.models == {current.champion, other}
+    assert statistics.median(seconds) < 2
+    assert switches.seconds_to_halt(running.engine, running.url, images) < 5
+    assert send(running.url, png(1)).status_code == 200  # it answers again
+
+
 def test_workers_end_when_their_supervisor_is_killed(
     place: tuple[Workspace, Engine], tmp_path: Path
 ) -> None:
@@ -365,6 +391,17 @@ def test_the_registry_and_the_prediction_store_work_on_postgresql(
     assert put_in_service(engine, first) == 1
     with pytest.raises(Superseded):
         release(engine, version=second, verdict_id=verdict, who="hone", why="late", expected=0)
+    assert challenge(engine, second, 10, evidence={"agreement": 0.98}) == 2
+    assert by_hand(engine, second) == 3
+    assert go_back(engine, to=first, who="Bob") == 4
+    with engine.connect() as connection:
+        rows = release_rows(connection)
+    assert [(one.action, one.champion, one.challenger, one.share) for one in rows] == [
+        ("release", first, None, 0), ("canary", first, second, 10),
+        ("release", second, None, 0), ("rollback", first, None, 0),
+    ]  # fmt: skip
+    assert rows[1].evidence == {"agreement": 0.98}
+    assert [*rows_are_as_journaled(engine, workspace)] == []
     writer = SegmentWriter(workspace.traffic)
     for number in range(5):
         writer.append([(served(number, b"x"), b"x")])
