@@ -234,7 +234,9 @@ def _overwrite(path: Path, places: Sequence[tuple[int, int]]) -> None:
         os.fsync(file.fileno())
         punch: Any = getattr(ctypes.CDLL(None), "fallocate", None)
         large = [one for one in places if one[1] >= WORTH_A_HOLE]
-        for offset, length in large if punch is not None else ():
+        if punch is None:
+            return
+        for offset, length in large:
             place = ctypes.c_int64(offset), ctypes.c_int64(length)
             punch(file.fileno(), PUNCH_HOLE | KEEP_SIZE, *place)  # zeros stay where it cannot
 

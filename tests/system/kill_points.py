@@ -53,8 +53,8 @@ class Moments:
         sys.addaudithook(self._audited)
         start, send = subprocess.Popen.__init__, httpx.Client.send
 
-        def watched(act: Callable[[int], None]) -> Callable[[int], None]:
-            def sync(descriptor: int) -> None:
+        def watched(act: Callable[[Any], None]) -> Callable[[Any], None]:
+            def sync(descriptor: Any) -> None:
                 self.hit("before fsync")
                 act(descriptor)
 
