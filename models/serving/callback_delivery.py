@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +23,12 @@ from models.serving.callbacks import Rule, rule_for
 
 SECONDS = 10.0  # of a call, from the first packet to the status
 ERROR_LENGTH = 300
+NAT64 = IPv6Network("64:ff9b::/96")  # the last 32 bits are the IPv4 address that is called
+# Of IPv6 without a use on the internet today, but routed by some hosts to what may be private:
+# IPv4-compatible, site-local, 6to4, Teredo and local NAT64.
+OUT_OF_USE = [
+    IPv6Network(one) for one in ("::/96", "fec0::/10", "2002::/16", "2001::/32", "64:ff9b:1::/48")
+]
 
 
 def deliver(call: DueCall, rules: Iterable[Rule], secret: str) -> str | None:
@@ -52,6 +58,19 @@ def signature(secret: str, moment: str, body: bytes) -> str:
 def delivery_id(call: DueCall) -> str:
     """What tells a label that is sent again from another one."""
     return hashlib.sha256(f"{call.callback_id}\n{call.settled_at}".encode()).hexdigest()[:32]
+
+
+def is_public(text: str) -> bool:
+    """Whether an IP address is of the open internet."""
+    address = ip_address(text.partition("%")[0])
+    if isinstance(address, IPv6Address):
+        if address in NAT64:
+            return is_public(str(IPv4Address(int(address) % 2**32)))
+        if address.ipv4_mapped:
+            return is_public(str(address.ipv4_mapped))
+        if any(address in network for network in OUT_OF_USE):
+            return False
+    return address.is_global and not address.is_multicast
 
 
 def _headers(call: DueCall, body: bytes, secret: str) -> dict[str, str]:
@@ -101,7 +120,7 @@ def _address(rule: Rule) -> str:
     resolved: list[Any] = socket.getaddrinfo(rule.host, rule.port, type=socket.SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in resolved]
     if not rule.private:
-        closed = [one for one in addresses if not ip_address(one.partition("%")[0]).is_global]
+        closed = [one for one in addresses if not is_public(one)]
         if closed:
             raise ValueError(
                 f"{rule.host} is {closed[0]}, of a private network; write private+ before the "

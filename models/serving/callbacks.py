@@ -30,7 +30,11 @@ LONGEST = 2_000  # characters of an address
 SHORTEST_SECRET = 16
 PRIVATE = "private+"  # before an address of HONE_CALLBACKS that may be of a private network
 PRINTABLE = re.compile(r"[!-~]+")
-DOTS = re.compile(r"(^|/)\.{1,2}(/|$)")
+# What a server may read as another path than ours: dots, empty parts, parameters, and a %, slash or
+# dot that is written as %25, %2f or %2e, as it may be decoded twice.
+AMBIGUOUS = re.compile(
+    r"(^|/)\.{1,2}(/|$)|//|;|%(2[5ef]|3b|5c|(?![0-9a-f]{2}))", re.ASCII | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def fields_of_callback(text: bytes) -> dict[str, Any] | None:
 
 
 def _parsed(text: str) -> SplitResult | None:
-    """An address without user, fragment and dots in its path; None for anything else."""
+    """An address without user and fragment whose path has one meaning; None for anything else."""
     if len(text) > LONGEST or not PRINTABLE.fullmatch(text) or "\\" in text:
         return None
     try:
@@ -149,10 +153,9 @@ def _parsed(text: str) -> SplitResult | None:
         server = _server(url)
     except ValueError:  # no port, or a bracket that is not closed
         return None
-    dotted = DOTS.search(url.path) or "%2e" in url.path.lower() or "%2f" in url.path.lower()
     if url.scheme not in ("http", "https") or not server[1] or "@" in url.netloc:
         return None
-    return None if dotted or url.fragment else url
+    return None if AMBIGUOUS.search(url.path) or url.fragment else url
 
 
 def _server(url: SplitResult) -> tuple[str, str, int]:

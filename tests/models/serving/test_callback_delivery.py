@@ -6,7 +6,7 @@ import time
 import pytest
 
 from models.serving import callback_delivery
-from models.serving.callback_delivery import deliver, delivery_id, signature
+from models.serving.callback_delivery import deliver, delivery_id, is_public, signature
 from models.serving.callback_store import DueCall
 from models.serving.callbacks import rules_of
 from tests.receivers import hanging_server, web_server
@@ -60,6 +60,22 @@ def test_a_private_network_is_called_only_where_that_is_listed(host: str) -> Non
     rules = rules_of(f"https://{host}/", SECRET)
     error = deliver(due(f"https://{host}/"), rules, SECRET)
     assert error is not None and "of a private network; write private+" in error
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "::127.0.0.1", "::8.8.8.8", "fec0::1", "2002:a00:1::", "64:ff9b::a00:1", "64:ff9b:1::1",
+        "2001::1", "::ffff:10.0.0.1", "fe80::1%eth0", "ff02::1", "224.0.0.1", "0.0.0.0", "::",
+    ],
+)  # fmt: skip
+def test_an_address_that_leads_to_a_private_one_is_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1", "64:ff9b::808:808"])
+def test_an_address_of_the_internet_is_public(address: str) -> None:
+    assert is_public(address)
 
 
 def test_an_address_that_is_listed_no_more_is_not_called() -> None:

@@ -14,6 +14,7 @@ RULES = rules_of("https://hooks.example.com/hone private+http://127.0.0.1:8000/"
     [
         "https://hooks.example.com/hone", "https://hooks.example.com/hone/7?key=1",
         "https://HOOKS.example.com:443/hone/", "http://127.0.0.1:8000/x",
+        "https://hooks.example.com/hone/a%20b/.c/", "https://hooks.example.com/hone/x?a=//;%25",
     ],
 )  # fmt: skip
 def test_addresses_below_a_listed_one_are_allowed(url: str) -> None:
@@ -31,6 +32,11 @@ def test_addresses_below_a_listed_one_are_allowed(url: str) -> None:
         "https://hooks.example.com/hone#x", "https://hooks.example.com\\@evil.example/hone",
         "https://[::1/hone", "https://hooks.example.com:x/hone", "file:///etc/passwd", "", "x",
         "https://hooks.example.com/hone/ x", "https://hooks.example.com/hone/\r\nX: y",
+        "https://hooks.example.com/hone/..;/admin", "https://hooks.example.com/hone/x;y",
+        "https://hooks.example.com/hone/%252e%252e/x", "https://hooks.example.com/hone//..%5cx",
+        "https://hooks.example.com/hone/..%5Cx", "https://hooks.example.com/hone//x",
+        "https://hooks.example.com/hone/%3B/x", "https://hooks.example.com/hone/%u002e/x",
+        "https://hooks.example.com/hone/%", "https://hooks.example.com/hone/./x",
         "http://127.0.0.1:8001/x", f"https://hooks.example.com/hone/{'x' * 3000}",
     ],
 )  # fmt: skip
