@@ -141,7 +141,6 @@ ENDPOINTS = (
                 "X-Client-Key", SOURCE.pattern,
                 "Requests of one key get one model while another is tried.", "customer-17",
             ),
-            _header("X-Client-Key", SOURCE.pattern, "One model for one key in a canary.", "ann"),
             _header("X-Callback-Url", PRINTABLE.pattern, "Gets the settled labels.", CALLBACK),
         ),
     ),

@@ -70,6 +70,12 @@ def test_each_route_is_in_the_document_and_each_of_the_document_is_a_route() -> 
     assert shown == {one for one in routes() - also if one[1] not in NOT_SHOWN}
 
 
+def test_each_parameter_of_an_operation_is_there_once() -> None:
+    for endpoint in ENDPOINTS:
+        named = [(one["name"].lower(), one["in"]) for one in endpoint.parameters]
+        assert sorted(set(named)) == sorted(named), endpoint.path
+
+
 def refused_with(call: ast.Call) -> tuple[Any, Any] | None:
     """Status and reason of a `RequestError`; a status that is computed is None."""
     if not (isinstance(call.func, ast.Name) and call.func.id == "RequestError"):
