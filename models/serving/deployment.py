@@ -35,7 +35,7 @@ METRICS_NAME = "hone-metrics-"  # and the process id of the supervisor
 OF_WORKERS = (  # settings that they need, perhaps from the .env of where the command was given
     "service_token", "backend_secret", "database_url", "image_bucket", "threads", "runtime",
     "needs_review_below", "request_pixels", "requests_per_minute", "callbacks",
-    "callback_secret",
+    "callback_secret", "answer_cache",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What the service asks for before it answers: a workspace, and a token where others reach it."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -93,6 +94,19 @@ def test_settings_of_the_folder_where_it_was_started_reach_the_workers(
     assert settings.database_url is not None
     assert settings.database_url.get_secret_value().endswith("other.sqlite")
     assert os.environ["HONE_SERVICE_TOKEN"] == "secret"
+
+
+def test_each_setting_that_the_service_reads_reaches_the_workers() -> None:
+    """Or else it has a reason: the command reads it itself, or makes its path absolute."""
+    read = {
+        node.attr
+        for path in Path(deployment.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value) in ("settings", "Settings()", "self._settings")
+    } & set(deployment.Settings.model_fields)
+    by_itself = {"workers", "workspace", "traffic", "label_studio_document_root"}
+    assert read - by_itself == set(deployment.OF_WORKERS)
 
 
 def test_numbers_of_a_service_that_was_killed_go_when_the_next_one_starts(
