@@ -21,6 +21,7 @@ import torch
 
 from core.database import now
 from core.images import decode_inspected, inspect_image
+from core.text import storable
 from models.network.images import prepare
 from models.registry.model_store import LoadedModel
 from models.scoring.predict import Predictions
@@ -349,7 +350,7 @@ def _failure(served: Served, error: Exception | None) -> ShadowAnswer:
         label=None,
         confidence=None,
         needs_review=None,
-        error=f"{type(error).__name__}: {error}"[:ERROR_LENGTH],
+        error=storable(f"{type(error).__name__}: {error}")[:ERROR_LENGTH],
     )
 
 

@@ -155,6 +155,18 @@ def test_an_image_that_the_challenger_fails_on_spares_the_others(start, trial, t
     assert sorted(errors, key=str) == [None, None, "RuntimeError: seven"]
 
 
+def test_a_text_of_an_error_that_no_database_takes_costs_no_answer(start, trial, tmp_path):
+    def predict(model: LoadedModel, images: Sequence[torch.Tensor]) -> Predictions:
+        raise RuntimeError("zero \0 and half \ud800" + 300 * "\0")
+
+    shadow, _ = start(predict)
+    shadow.answered(trial, trial.champion, served(1))
+    until(lambda: shadow.status()["failed"] == 1)
+    shadow.close()
+    [error] = [answer.error for one in recorded(tmp_path) for answer in one.answers]
+    assert str(error).startswith("RuntimeError: zero \\0 and half \\ud800")
+
+
 def test_an_image_that_cannot_be_read_again_is_no_fault_of_the_challenger(start, trial):
     shadow, _ = start()
     lost = [(one, None, b"no image") for one, _, _ in served(1)]  # as out of the cache
