@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import Connection
 
-from models.registry.releases import release_rows
+from models.registry.releases import Release, release_rows
 from models.watching.signals import Window
 from tasks.context import Context
 from tasks.predictions import load_served, predict_with, served_predictions
@@ -63,9 +63,10 @@ def division_of(connection: Connection) -> Division:
     return Division(front, threshold or 0.0, followed.isoformat(timespec="microseconds"))
 
 
-def without(others: Mapping[str, int], front: str | None) -> dict[str, int]:
-    """The rows of models that are not in service: the front model is."""
-    return {name: rows for name, rows in others.items() if name != front}
+def without(others: Mapping[str, int], current: Release | None) -> dict[str, int]:
+    """The rows of models that are not in service: front model and challenger are."""
+    beside = (current.front, current.challenger) if current else ()
+    return {name: rows for name, rows in others.items() if name not in beside}
 
 
 def falls_to(

@@ -70,7 +70,7 @@ def check_window(policy: WatchPolicy) -> str | None:
     except Overtaken as error:
         print(error)
         return None
-    for name, rows in without(measured.new.others, measured.front).items():
+    for name, rows in without(measured.new.others, releases.current_release(ctx.engine)).items():
         print(f"{rows} predictions of {name}, which is not in service, are not tested")
     print(f"{made.evaluation.step}: {made.evaluation.reason}")
     return decision_id

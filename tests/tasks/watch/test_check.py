@@ -24,6 +24,7 @@ from tasks.operate.watch_records import accept_drift
 from tasks.predictions import load_version
 from tasks.report.label_budget import grant_labels
 from tasks.watch import check, reference
+from tests.models.registry.named_models import add_models, challenge
 from tests.models.saved_models import CLASSES
 from tests.tasks.watch.test_service_counters import answering
 from tests.tasks.watch.traffic import SHIFTED, make_context, release_model, serve
@@ -170,6 +171,11 @@ def test_a_canarys_traffic_is_counted_and_not_tested(
     made = served(ctx, 60)
     assert made.action == "none" and rows_tested(made) == {60}
     assert "70 predictions of hone:canary, which is not in service" in capsys.readouterr().out
+    add_models(ctx.engine, "hone:canary", classes=list(CLASSES))
+    challenge(ctx.engine, "hone:canary", share=10.0)
+    serve(ctx.engine, "hone:canary", 40, shift=SHIFTED)
+    assert rows_tested(served(ctx, 60)) == {60}
+    assert "not in service" not in capsys.readouterr().out
 
 
 def test_a_model_that_was_deleted_is_cannot_tell_and_its_traffic_waits(ctx: Context) -> None:
