@@ -47,6 +47,10 @@ OUR_OWN = {
     "models/registry/bento.py": "the list of a bento's files; damage is a finding of fsck",
     "models/registry/checks.py": "the model store; damage is a finding of fsck",
     "models/registry/stored_entries.py": "the model store; damage is a finding of fsck",
+    "models/runtimes/choice.py": "our own record; a damaged one is none, and a test damages it",
+    "models/runtimes/export.py": "the note beside an export; one that is damaged is made anew",
+    "models/runtimes/probe_images.py": "images that the process which started it wrote",
+    "models/runtimes/probe_process.py": "what the process that started it asks for",
     "models/serving/prediction_store.py": "fields that the reader of segments checked",
     "models/training/tracking.py": "the summaries of runs; one that is damaged is passed over",
     "tasks/demo/digits.py": "images that the demo drew",
@@ -56,6 +60,7 @@ OUR_OWN = {
     "models/watching/decisions.py": "JSON of the ledger",
     "models/watching/send_message.py": "the message of the process that started it",
     "tasks/report/budget_record.py": "our own file; a damaged one is none, and a test damages it",
+    "tasks/report/label_budget.py": "our own file; a damaged one is no limit, and is printed",
     "tasks/watch/reference.py": "our own cache, a damaged one is made anew; stored images",
 }
 
