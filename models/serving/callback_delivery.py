@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from core.text import printable
-from models.serving.callback_store import DueCall
+from models.serving.callback_store import ANSWERED, NOT_LISTED, DueCall
 from models.serving.callbacks import Rule, rule_for
 
 SECONDS = 10.0  # of a call, from the first packet to the status
@@ -35,7 +35,7 @@ def deliver(call: DueCall, rules: Iterable[Rule], secret: str) -> str | None:
     """Send a label to its receiver; None when it took it (status 2xx), else why not."""
     rule = rule_for(call.url, rules)
     if rule is None:
-        return "the address is no longer below one in HONE_CALLBACKS"
+        return NOT_LISTED
     body = json.dumps(
         {
             "prediction_id": call.prediction_id, "label": call.label, "trust": call.trust,
@@ -46,7 +46,7 @@ def deliver(call: DueCall, rules: Iterable[Rule], secret: str) -> str | None:
         status = _post(call.url, rule, body, _headers(call, body, secret))
     except (OSError, http.client.HTTPException, ValueError) as error:
         return printable(f"{type(error).__name__}: {error}")[:ERROR_LENGTH]
-    return None if 200 <= status < 300 else f"the receiver answered {status}"
+    return None if 200 <= status < 300 else f"{ANSWERED} {status}"
 
 
 def signature(secret: str, moment: str, body: bytes) -> str:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Column, Connection, Engine, Integer, Table, Text, column, func, select, table
 
@@ -21,6 +22,8 @@ from models.serving.segments import remove_if_abandoned
 CHUNK = 2_000  # records in one transaction
 MOST = 200  # calls of one run
 ATTEMPTS = 10  # then nobody calls any more
+ANSWERED = "the receiver answered"  # the error of a call begins so, its status follows
+NOT_LISTED = "the address is no longer below one in HONE_CALLBACKS"
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=6)  # after a call that failed
 
 callbacks = Table(
@@ -137,17 +140,27 @@ def record_call(connection: Connection, call: DueCall, error: str | None) -> Non
 
 
 def calls_of(connection: Connection, prediction_id: str) -> list[dict[str, Any]]:
-    """How each callback of a prediction stands, without what may be secret in its address."""
+    """How each callback of a prediction stands, as anybody with the service's token may see it.
+
+    Path and query of its address may be secret; of errors, what they name of the network.
+    """
     columns = callbacks.c["url", "attempts", "due_at", "delivered_at", "error"]
     query = select(*columns).where(callbacks.c.prediction_id == prediction_id)
     return [
         {
-            "url": row.url.partition("?")[0],
+            "url": "{0.scheme}://{0.netloc}/".format(urlsplit(row.url)),
             "status": "waiting" if row.due_at else "delivered" if row.delivered_at else "given up",
-            "attempts": row.attempts, "delivered_at": row.delivered_at, "error": row.error,
+            "attempts": row.attempts, "delivered_at": row.delivered_at,
+            "error": _kind_of(row.error),
         }
         for row in connection.execute(query)
     ]  # fmt: skip
+
+
+def _kind_of(error: str | None) -> str | None:
+    if error is None or error.startswith(ANSWERED):
+        return error
+    return "not listed" if error == NOT_LISTED else "not reached"
 
 
 def callback_counts(connection: Connection) -> CallbackCounts:

@@ -149,11 +149,14 @@ class Review(BaseModel):
 class Callback(BaseModel):
     """How the sending of a label stands."""
 
-    url: str = Field(description="Without its query.")
+    url: str = Field(description="Scheme and server.")
     status: Literal["waiting", "delivered", "given up"]
     attempts: int
     delivered_at: str | None
-    error: str | None = Field(description="Of the last call.")
+    error: str | None = Field(
+        description="Of the last call: the status that the receiver answered, `not reached`, or "
+        "`not listed` any more."
+    )
 
 
 class Prediction(BaseModel):

@@ -15,6 +15,7 @@ from models.serving.callback_store import (
     DueCall,
     callback_counts,
     callbacks,
+    calls_of,
     drain_callbacks,
     record_call,
 )
@@ -30,10 +31,10 @@ def engine(tmp_path: Path) -> Engine:
     return make_engine(tmp_path, [])
 
 
-def record(traffic: Path, *numbers: int) -> Path:
+def record(traffic: Path, *numbers: int, url: str = URL) -> Path:
     writer = SegmentWriter(traffic / FOLDER)
     made = [
-        callback_request(URL, {"prediction_id": f"{n:032x}", "sample_id": str(n)}) for n in numbers
+        callback_request(url, {"prediction_id": f"{n:032x}", "sample_id": str(n)}) for n in numbers
     ]
     writer.append_parts([(json.dumps(asdict(one)).encode(), b"") for one in made])
     writer.close()
@@ -75,3 +76,26 @@ def test_calls_that_fail_wait_ever_longer_and_end(engine: Engine, tmp_path: Path
     assert waits[-1] <= timedelta(hours=6)
     with engine.connect() as connection:
         assert vars(callback_counts(connection)) == {"waiting": 0, "delivered": 0, "given_up": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (None, None),
+        ("the receiver answered 503", "the receiver answered 503"),
+        ("ValueError: hooks.example.com is 10.0.0.5, of a private network", "not reached"),
+        ("the address is no longer below one in HONE_CALLBACKS", "not listed"),
+    ],
+)
+def test_a_reader_sees_neither_path_nor_network(
+    engine: Engine, tmp_path: Path, error: str | None, shown: str | None
+) -> None:
+    record(tmp_path, 1, url="https://hooks.example.com:8443/hone/token?key=secret")
+    drained(engine, tmp_path)
+    with writing(engine) as connection:
+        [row] = connection.execute(select(callbacks)).all()
+        call = DueCall(row.callback_id, row.prediction_id, row.url, 0, "dog", 1.0, "2026")
+        record_call(connection, call, error)
+        [seen] = calls_of(connection, f"{1:032x}")
+        assert connection.scalar(select(callbacks.c.error)) == error, "on record it is whole"
+    assert (seen["url"], seen["error"]) == ("https://hooks.example.com:8443/", shown)

@@ -65,7 +65,7 @@ def test_the_label_is_sent_when_it_settles_and_not_again(
         assert standing(client, name) == []
         assert return_labels.fn() == 0
         [waiting] = standing(client, name)
-        assert (waiting["status"], waiting["url"]) == ("waiting", url.partition("?")[0])
+        assert (waiting["status"], waiting["url"]) == ("waiting", url.partition("hone/7")[0])
         make_sample(place[1], answer["sample_id"], **LABEL)
         receiver.statuses = [503]
         assert return_labels.fn() == 0
