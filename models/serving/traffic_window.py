@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, func, select, true
+from sqlalchemy import Connection, Row, column, func, or_, select, table, true
 
 from core.database import stream
 from core.rows import chunks
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 100_000  # predictions, the newest, among which marked ones are looked for
 MOST_REFERRED = 1_000
+_samples = table("samples", column("sample_id"))  # of the ledger: serving may not import labeling
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def referred_rows(connection: Connection, since: str) -> dict[str, Row[Any]]:
     """The newest images whose answer was marked for a person: each one's last prediction.
 
     Of the newest 100,000 predictions the marked ones served since then, at most 1,000.
+    One that was erased counts only if it is a sample, and so can be asked about.
     """
     last = count_predictions(connection)
     columns = "prediction_id", "sample_id", "segment", "offset", "length", "erased"
@@ -120,6 +122,12 @@ def referred_rows(connection: Connection, since: str) -> dict[str, Row[Any]]:
         select(*predictions.c[columns])
         .where(predictions.c.seq > last - LOOKED_AT, predictions.c.needs_review)
         .where(predictions.c.served_at >= since)
+        .where(
+            or_(
+                predictions.c.erased.is_(None),
+                select(_samples).where(_samples.c.sample_id == predictions.c.sample_id).exists(),
+            )
+        )
         .order_by(predictions.c.seq.desc())
         .limit(MOST_REFERRED)
     )

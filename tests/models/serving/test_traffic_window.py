@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection, Engine, insert
+from sqlalchemy import Connection, Engine, insert, update
 
 from core.database import connect, upgrade, writing
+from labeling.ledger.tables import samples
 from models.serving import traffic_window
 from models.serving.prediction_store import predictions
-from models.serving.traffic_window import NewTraffic, draw_rows, new_traffic
+from models.serving.traffic_window import NewTraffic, draw_rows, new_traffic, referred_rows
 from models.watching.decisions import Evaluation, load_state, record_evaluation
 from models.watching.signals import Action
 from tests.counted_work import instructions_run
@@ -103,3 +104,20 @@ def test_the_first_look_at_a_new_champion_costs_what_is_new_however_much_was_ser
             assert look().rows == 40
             steps.append(instructions_run(connection, look))
     assert steps[1] < 1.1 * steps[0]  # twenty times as much was served
+
+
+def test_erased_images_that_are_no_samples_take_no_place_of_marked_ones(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic_window, "MOST_REFERRED", 3)
+    serve(engine, 1, 9)
+    sample = {
+        "sample_id": "s9", "shard": "a", "offset": 0, "length": 1, "stored_sha256": "b",
+        "format": "PNG", "width": 1, "height": 1, "thumbnail": b"", "group_id": "s9",
+        "origin": "served", "added_at": "2026",
+    }  # fmt: skip
+    with writing(engine) as connection:
+        connection.execute(insert(samples), [sample])
+        connection.execute(update(predictions).values(needs_review=True))
+        connection.execute(update(predictions).where(predictions.c.seq > 4).values(erased=1))
+        assert list(referred_rows(connection, "2000")) == ["s9", "s4", "s3"]
