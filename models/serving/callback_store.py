@@ -1,6 +1,7 @@
 """Callbacks on record: what was asked for, which labels are due, and what became of each call."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -11,16 +12,19 @@ from urllib.parse import urlsplit
 from sqlalchemy import Column, Connection, Engine, Integer, Table, Text, column, func, select, table
 
 from core import journal
-from core.database import metadata, now, writing
+from core.database import metadata, now, stream, writing
 from core.locks import Token, fence
 from core.rows import chunks
-from models.serving.callbacks import FOLDER, fields_of_callback
+from models.serving.callbacks import FOLDER, fields_of_callback, server_of
 from models.serving.prediction_store import segments
 from models.serving.segment_reader import Damage, Record, scan
 from models.serving.segments import remove_if_abandoned
 
 CHUNK = 2_000  # records in one transaction
 MOST = 200  # calls of one run
+MOST_OF_SERVER = 20  # of these to one server, before others had as many
+LOOKED_AT = 100_000  # due calls, those that wait longest, among which these are
+MOST_OF_PREDICTION = 5  # addresses that are called
 ATTEMPTS = 10  # then nobody calls any more
 ANSWERED = "the receiver answered"  # the error of a call begins so, its status follows
 NOT_LISTED = "the address is no longer below one in HONE_CALLBACKS"
@@ -109,7 +113,10 @@ def undrained_callbacks(engine: Engine, traffic: Path) -> Iterator[tuple[Path, D
 
 
 def due_calls(connection: Connection) -> list[DueCall]:
-    """The labels to send now, those that wait longest first; each callback gets its label once."""
+    """The labels to send now, those that wait longest first; each callback gets its label once.
+
+    At first 20 to each server, however many wait for it; what is left of a run goes to any.
+    """
     query = (
         select(
             *callbacks.c["callback_id", "prediction_id", "url", "attempts"],
@@ -118,9 +125,20 @@ def due_calls(connection: Connection) -> list[DueCall]:
         .join(_labels, _labels.c.sample_id == callbacks.c.sample_id)
         .where(_labels.c.replaced_at.is_(None), callbacks.c.due_at <= now())
         .order_by(callbacks.c.due_at)
-        .limit(MOST)
+        .limit(LOOKED_AT)
     )
-    return [DueCall(*row) for row in connection.execute(query).tuples()]
+    calls, more = list[DueCall](), list[DueCall]()
+    of_server: Counter[object] = Counter()
+    for row in stream(connection, query):
+        server = server_of(row.url)
+        of_server[server] += 1
+        if of_server[server] <= MOST_OF_SERVER:
+            calls.append(DueCall(*row))
+        elif len(more) < MOST:
+            more.append(DueCall(*row))
+        if len(calls) == MOST:
+            break
+    return [*calls, *more][:MOST]
 
 
 def record_call(connection: Connection, call: DueCall, error: str | None) -> None:
@@ -176,12 +194,14 @@ def callback_counts(connection: Connection) -> CallbackCounts:
 def _store(connection: Connection, records: Sequence[Record]) -> int:
     by_id = {str(record.fields["callback_id"]): record.fields for record in records}
     known = set(_known(connection, list(by_id)))
+    of_prediction = _counts(connection, {str(one["prediction_id"]) for one in by_id.values()})
+    new = []
+    for name, fields in by_id.items():
+        if name not in known and of_prediction[fields["prediction_id"]] < MOST_OF_PREDICTION:
+            of_prediction[fields["prediction_id"]] += 1
+            new.append(fields)
     usual = {"attempts": 0, "delivered": None, "delivered_at": None, "error": None}
-    rows = [
-        {**fields, **usual, "due_at": fields["asked_at"]}
-        for name, fields in by_id.items()
-        if name not in known
-    ]
+    rows = [{**fields, **usual, "due_at": fields["asked_at"]} for fields in new]
     journal.insert(connection, callbacks, rows)
     return len(rows)
 
@@ -190,3 +210,13 @@ def _known(connection: Connection, ids: Sequence[str]) -> Iterator[str]:
     for part in chunks(ids):
         mine = callbacks.c.callback_id
         yield from connection.scalars(select(mine).where(mine.in_(part)))
+
+
+def _counts(connection: Connection, prediction_ids: Iterable[str]) -> Counter[str]:
+    """How many callbacks each of these predictions has."""
+    counts: Counter[str] = Counter()
+    mine = callbacks.c.prediction_id
+    for part in chunks(sorted(prediction_ids)):
+        query = select(mine, func.count()).where(mine.in_(part)).group_by(mine)
+        counts.update(dict(connection.execute(query).tuples().all()))
+    return counts

@@ -92,6 +92,11 @@ def rule_for(text: str, rules: Iterable[Rule]) -> Rule | None:
     return None if url is None else next((rule for rule in rules if rule.allows(url)), None)
 
 
+def server_of(text: str) -> tuple[str, str, int]:
+    """Scheme, host and port of an address on record, however these are written in it."""
+    return _server(urlsplit(text))
+
+
 class CallbackRecorder:
     """Takes the addresses of requests, and records them on disk."""
 

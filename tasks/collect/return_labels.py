@@ -2,7 +2,6 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 from prefect import task
 
@@ -11,7 +10,7 @@ from core.locks import LockBusy, fence, only_writer
 from core.text import counted
 from models.serving.callback_delivery import deliver
 from models.serving.callback_store import DueCall, drain_callbacks, due_calls, record_call
-from models.serving.callbacks import rules_of
+from models.serving.callbacks import rules_of, server_of
 from tasks.context import open_context
 from tasks.retries import is_transient_error
 
@@ -38,10 +37,10 @@ def return_labels() -> int:
             drain_callbacks(ctx.engine, token, ctx.workspace.traffic)
             with ctx.engine.connect() as connection:
                 calls = due_calls(connection) if rules else []
-            failures: Counter[str] = Counter()
+            failures: Counter[object] = Counter()
 
             def made(call: DueCall) -> str | None:
-                server = urlsplit(call.url).netloc
+                server = server_of(call.url)
                 if failures[server] >= FAILURES:
                     return PASSED_OVER
                 error = deliver(call, rules, plain)

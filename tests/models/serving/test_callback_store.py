@@ -6,17 +6,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, insert, select
 
 from core.database import writing
 from core.locks import only_writer
+from labeling.ledger import tables
 from models.serving.callback_store import (
     ATTEMPTS,
+    MOST,
+    MOST_OF_PREDICTION,
+    MOST_OF_SERVER,
     DueCall,
     callback_counts,
     callbacks,
     calls_of,
     drain_callbacks,
+    due_calls,
     record_call,
 )
 from models.serving.callbacks import FOLDER, callback_request
@@ -99,3 +104,33 @@ def test_a_reader_sees_neither_path_nor_network(
         [seen] = calls_of(connection, f"{1:032x}")
         assert connection.scalar(select(callbacks.c.error)) == error, "on record it is whole"
     assert (seen["url"], seen["error"]) == ("https://hooks.example.com:8443/", shown)
+
+
+def test_a_server_with_many_labels_due_leaves_places_for_others(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [str(number) for number in range(302)])
+    record(tmp_path, *range(0, 300, 2), url="https://dead.example.com/")
+    record(tmp_path, *range(1, 300, 2), url="https://DEAD.example.com:443/")
+    record(tmp_path, 300, 301)
+    assert drained(engine, tmp_path) == 302
+    settled = {"label": "dog", "trust": 1.0, "settled_at": "2026", "method": "m"}
+    with writing(engine) as connection:
+        rows = [{"sample_id": str(n), "annotators": ["ada"], **settled} for n in range(302)]
+        connection.execute(insert(tables.labels), rows)
+        calls = due_calls(connection)
+    assert len(calls) == MOST
+    assert [call.url for call in calls].index(URL) == MOST_OF_SERVER, "then those of the others"
+    assert [call.url for call in calls].count(URL) == 2
+
+
+def test_so_many_addresses_of_a_prediction_are_called_and_no_more(
+    engine: Engine, tmp_path: Path
+) -> None:
+    for number in range(4):
+        record(tmp_path, 1, 2, url=f"{URL}{number}")
+    assert drained(engine, tmp_path) == 8
+    for number in range(2, 9):
+        record(tmp_path, 1, url=f"{URL}{number}")
+    assert drained(engine, tmp_path) == MOST_OF_PREDICTION - 4
+    with engine.connect() as connection:
+        assert [one["attempts"] for one in calls_of(connection, f"{1:032x}")] == [0] * 5
+        assert len(calls_of(connection, f"{2:032x}")) == 4
