@@ -18,7 +18,7 @@ def publish_incident(ctx: Context, incident_id: str) -> Path:
         incident = incidents.find_incident(connection, incident_id)
         of_incident = decisions.decisions_of(connection, incident_id)
     shown = next((one.exemplars for one in reversed(of_incident) if one.exemplars), ())
-    strip = exemplar_strip(ctx.engine, ctx.workspace.traffic, shown)
+    strip = exemplar_strip(ctx, shown)
     pictures = [] if strip is None else [(", ".join(shown), data_uri(strip))]
     page = incident_page(incident, of_incident, pictures)
     folder = ctx.workspace.root / FOLDER

@@ -28,7 +28,7 @@ def act_on(decision_id: str | None) -> None:
     ctx = open_context()
     if decision_id is not None:
         decision = decisions.find_decision(ctx.engine, decision_id)
-        strip = exemplar_strip(ctx.engine, ctx.workspace.traffic, decision.exemplars or ())
+        strip = exemplar_strip(ctx, decision.exemplars or ())
         publish_signals(decision.model, decision.signals, decision.reason, strip)
         if decision.incident_id is not None:
             publish_incident(ctx, decision.incident_id)

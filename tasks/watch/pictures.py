@@ -1,30 +1,38 @@
-"""Pictures of served images for people: side by side, in one PNG."""
+"""Pictures of served images for people, masked by the policy: side by side, in one PNG."""
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
+import numpy as np
 from PIL import Image
-from sqlalchemy import Engine
 
 from core.images import clean_image, decode_image
+from core.masking import mask_image
 from models.serving.prediction_store import find_prediction, read_served_image
+from tasks.context import Context
 
 SHOWN = 6  # images in one strip
 SIDE, GAP = 160, 8  # pixels of an image's longer side, and between two
 
 
-def exemplar_strip(engine: Engine, traffic: Path, prediction_ids: Sequence[str]) -> bytes | None:
+def exemplar_strip(ctx: Context, prediction_ids: Sequence[str]) -> bytes | None:
     """The images of these predictions side by side as a PNG; None when none can be shown.
 
-    An image that is erased or damaged is left out: the alert is sent all the same.
+    One that is erased, damaged or cannot be masked is left out: the alert is sent all the same.
     """
     pictures: list[Image.Image] = []
     for prediction_id in prediction_ids:
-        picture = _picture(engine, traffic, prediction_id) if len(pictures) < SHOWN else None
+        picture = _picture(ctx, prediction_id) if len(pictures) < SHOWN else None
         if picture is not None:
             pictures.append(picture)
     return strip(pictures) if pictures else None
+
+
+def shown_pixels(ctx: Context, row: Any) -> np.ndarray:
+    """The pixels of a served image as they may leave the machine; `ImageRefused` where none may."""
+    received = clean_image(read_served_image(ctx.workspace.traffic, row))
+    return decode_image(mask_image(received, ctx.policies.retention.mask).content)
 
 
 def strip(pictures: Sequence[Image.Image]) -> bytes:
@@ -40,12 +48,12 @@ def strip(pictures: Sequence[Image.Image]) -> bytes:
     return png.getvalue()
 
 
-def _picture(engine: Engine, traffic: Path, prediction_id: str) -> Image.Image | None:
-    row = find_prediction(engine, prediction_id)
+def _picture(ctx: Context, prediction_id: str) -> Image.Image | None:
+    row = find_prediction(ctx.engine, prediction_id)
     if row is None:
         return None
     try:
-        pixels = decode_image(clean_image(read_served_image(traffic, row)).content)
+        pixels = shown_pixels(ctx, row)
     except (OSError, ValueError) as error:
         print(f"the image of {prediction_id} is not shown: {error}")
         return None

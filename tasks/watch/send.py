@@ -88,7 +88,7 @@ def _message(ctx: Context, due: DueMessage) -> Message:
         due.message_id,
         title_of(due.alerts, ctx.workspace.title),
         body_of(due.alerts, due.message_id),
-        exemplar_strip(ctx.engine, ctx.workspace.traffic, shown),
+        exemplar_strip(ctx, shown),
     )
 
 

@@ -33,7 +33,7 @@ def load_exemplars(ctx: Context, prediction_ids: Sequence[str]) -> list[Exemplar
             row.label,
             row.confidence,
             row.served_at,
-            served_picture(ctx.workspace.traffic, row),
+            served_picture(ctx, row),
         )
         for row in rows
         if row is not None

@@ -48,7 +48,7 @@ def load_outcomes(ctx: Context, connection: Connection, *, days: int) -> Outcome
         report,
         [
             ServedMistake(row.label, row.truth, row.confidence, row.served_at,
-                          served_picture(ctx.workspace.traffic, row))
+                          served_picture(ctx, row))
             for row in rows
         ],
     )  # fmt: skip

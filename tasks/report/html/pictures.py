@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from core.images import ImageRefused, decode_image, decode_inspected, inspect_image
+from core.images import ImageRefused, decode_image
 from core.shards import read_image
 from labeling.ledger.tables import location_of
-from models.serving.prediction_store import read_served_image
+from tasks.context import Context
 from tasks.report.html.elements import Html, element, joined
+from tasks.watch.pictures import shown_pixels
 
 SIDE = 128  # pixels at most; shown at half of that, sharp on a phone
 QUALITY = 72
@@ -34,9 +35,9 @@ def sample_picture(shards: Path, row: Any) -> Picture:
     return _picture(lambda: decode_image(read_image(shards, location_of(row))))
 
 
-def served_picture(traffic: Path, row: Any) -> Picture:
-    """The picture of an image that was served: a row of predictions."""
-    return _picture(lambda: decode_inspected(inspect_image(read_served_image(traffic, row))))
+def served_picture(ctx: Context, row: Any) -> Picture:
+    """The picture of an image that was served, masked by the policy: a row of predictions."""
+    return _picture(lambda: shown_pixels(ctx, row))
 
 
 def picture_grid(pictures: Iterable[tuple[Picture, str, object]]) -> Html:

@@ -92,7 +92,7 @@ def test_the_page_of_a_drift_shows_the_images_that_moved_most(
     monkeypatch.setattr(
         "tasks.report.artifacts.publish_page", lambda **page: pages.append(page["markdown"])
     )
-    monkeypatch.setattr(act, "exemplar_strip", lambda *given: b"strip of " + given[2][0].encode())
+    monkeypatch.setattr(act, "exemplar_strip", lambda *given: b"strip of " + given[1][0].encode())
     made = Evaluation(
         "hone:1", 1, 9, Action.LABEL_SERVED, "label", "drift", exemplars=["prediction-7"]
     )

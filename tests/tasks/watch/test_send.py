@@ -63,7 +63,7 @@ def test_an_alert_whose_images_are_gone_arrives_without_them(ctx: Context, tmp_p
 
 def test_a_strip_shows_a_few_images_beside_each_other(ctx: Context) -> None:
     rows = window(ctx.engine)
-    shown = pictures.exemplar_strip(ctx.engine, ctx.workspace.traffic, [*rows.prediction_id] * 9)
+    shown = pictures.exemplar_strip(ctx, [*rows.prediction_id] * 9)
     assert shown is not None
     width = pictures.SHOWN * (pictures.SIDE + pictures.GAP) - pictures.GAP
     with Image.open(io.BytesIO(shown)) as strip:
