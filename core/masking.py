@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from core.errors import HoneError
 from core.images import JPEG_QUALITY, CleanImage, ImageRefused, clean_image, decode_image
 
 Region = tuple[int, int, int, int]  # left, top, width, height, in pixels
 Masker = Callable[[np.ndarray], Sequence[Region]]  # of uint8 RGB [height, width, 3]
+BLANK = np.full((64, 64, 3), 127, np.uint8)  # on which a masker is tried
 CELLS = 4  # on each side of a region: no face is told from another by 16 colours
 MARGIN = 0.15  # of a region on each side: hair and ears show who it is, too
 SMALLEST_FACE = 16  # pixels
@@ -50,6 +52,24 @@ def faces(pixels: np.ndarray) -> list[Region]:
 
 
 MASKERS: Mapping[str, Masker | None] = {"none": None, "faces": faces}
+
+
+class MaskerFails(HoneError):
+    """A masker works on no image, so that none may be taken in."""
+
+
+def require_masker(masker: str) -> None:
+    """Raise `MaskerFails` if a masker works not even on a blank image."""
+    find = MASKERS[masker]
+    try:
+        if find is not None:
+            find(BLANK)
+    except Exception as error:  # whatever a masker of somebody's own raises
+        raise MaskerFails(
+            f"the masker {masker!r} of [retention] mask in hone.toml does not work here "
+            f"({type(error).__name__}: {error}): no image of the traffic is taken in until it "
+            "does; install what it needs ('faces': opencv-python-headless 4)"
+        ) from error
 
 
 def mask_image(image: CleanImage, masker: str) -> CleanImage:

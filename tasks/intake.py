@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from core.masking import require_masker
 from core.text import printable
 from labeling.ingest.intake import Intake, adopt
 from models.serving import prediction_store
@@ -28,8 +29,9 @@ def served_images(
 
 
 def adopt_served(ctx: Context, images: Iterable[tuple[str, bytes]]) -> Intake:
-    """Make samples of served images, masked by the policy."""
+    """Make samples of served images, masked by the policy; `MaskerFails` if that cannot be."""
     policies = ctx.policies
+    require_masker(policies.retention.mask)
     return adopt(
         ctx.engine, ctx.workspace, images, audit=policies.audit, mask=policies.retention.mask
     )

@@ -4,6 +4,7 @@ What became a sample by then stays one: a retained image is taken into the pool,
 are.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -11,7 +12,9 @@ from sqlalchemy import Connection
 
 from core.database import writing
 from core.locks import Token, fence, only_writer
+from core.masking import MaskerFails, require_masker
 from labeling.ledger.answers import known_samples
+from labeling.ledger.refused import refused_for
 from labeling.ledger.watermarks import ADOPTED, save_watermark, watermark_of
 from models.registry.releases import champion
 from models.rollout.store import disagreeing_predictions, drain_shadow
@@ -61,10 +64,14 @@ def retained_rows(ctx: Context, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def erase_images(ctx: Context, who: str) -> dict[str, int]:
-    """Erase what is neither retained nor too young; return how many images, by why. Idempotent."""
+    """Erase what is neither retained nor too young; return how many images, by why. Idempotent.
+
+    While the masker does not work nothing is thinned: what is to be retained could not be a sample.
+    """
     policy = ctx.policies.retention
-    decided = decide_retained(ctx) if policy.thins else 0
-    if policy.thins:
+    decided = 0
+    if policy.thins and masker_problem(ctx) is None:
+        decided = decide_retained(ctx)
         _retain_named(ctx)
     with only_writer(ctx.engine, LOCK) as token:
         counts = {"finished": erasures.carry_out(ctx.engine, token, ctx.workspace.traffic)}
@@ -78,6 +85,15 @@ def erase_images(ctx: Context, who: str) -> dict[str, int]:
     return {why: images for why, images in counts.items() if images}
 
 
+def masker_problem(ctx: Context) -> str | None:
+    """Why the masker of the policy does not work; None if it does."""
+    try:
+        require_masker(ctx.policies.retention.mask)
+    except MaskerFails as problem:
+        return str(problem)
+    return None
+
+
 def _erase(ctx: Context, token: Token, *, who: str, why: str, last: int) -> int:
     images = 0
     name = f"{why}-traffic"
@@ -88,7 +104,9 @@ def _erase(ctx: Context, token: Token, *, who: str, why: str, last: int) -> int:
             if after >= last:
                 return images
             policy = ctx.policies.retention
-            reached = erasures.decide(connection, policy, who=who, why=why, after=after, last=last)
+            reached = erasures.decide(
+                connection, policy, who=who, why=why, after=after, last=last, unmasked=_unmasked
+            )
             save_watermark(connection, name, str(reached))
         images += erasures.carry_out(ctx.engine, token, ctx.workspace.traffic)
 
@@ -114,6 +132,12 @@ def _retain_named(ctx: Context) -> None:
     with only_writer(ctx.engine, LOCK) as token, writing(ctx.engine) as connection:
         fence(connection, token)
         erasures.retain_named(connection, {name: reasons[name] for name in new})
+
+
+def _unmasked(connection: Connection, prediction_ids: Collection[str]) -> set[str]:
+    """Those of these predictions whose image was refused because its masking failed."""
+    paths = {f"served:{name}": name for name in prediction_ids}
+    return {paths[path] for path in refused_for(connection, "NOT_MASKED", paths)}
 
 
 def _adopted(ctx: Context) -> int:

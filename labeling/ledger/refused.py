@@ -1,9 +1,11 @@
 """What was refused: files at ingest, and answers at collect or import."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from core.rows import chunks
 from labeling.ledger.tables import refusals, refused_answers
 
 
@@ -54,3 +56,13 @@ def list_refused_answers(
     if reason is not None:
         query = query.where(refused_answers.c.reason == reason)
     return [RefusedAnswer(*row) for row in connection.execute(query)]
+
+
+def refused_for(connection: Connection, reason: str, paths: Collection[str]) -> set[str]:
+    """Those of these files that were refused for this reason."""
+    mine = refusals.c.path, refusals.c.reason == reason
+    return {
+        path
+        for part in chunks(sorted(paths))
+        for path in connection.scalars(select(mine[0]).where(mine[1], mine[0].in_(part)))
+    }

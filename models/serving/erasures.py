@@ -9,7 +9,7 @@ import ctypes
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -36,6 +36,7 @@ from models.serving.segment_reader import read_records
 
 THINNING, AGE, MASKED = "thinning", "age", "masked"  # why images are erased
 AT_ONCE = 20_000  # images of one erasure
+Spared = Callable[[Connection, Collection[str]], set[str]]  # those of these predictions
 ZEROS = bytes(2**20)
 WORTH_A_HOLE = 2**16  # bytes: ext4 takes milliseconds to make one
 PUNCH_HOLE, KEEP_SIZE = 2, 1  # of Linux: give the space back, at the same length
@@ -120,10 +121,11 @@ def decide(
     why: str,
     after: int,
     last: int,
+    unmasked: Spared | None = None,
 ) -> int:
     """Mark the images of the next predictions as erased; return the last prediction looked at.
 
-    A thinning spares what is retained, age and masking spare nothing.
+    A thinning spares what is retained, masking what could not be masked, and age nothing.
     """
     columns = predictions.c["seq", "prediction_id", "erased"]
     between = predictions.c.seq > after, predictions.c.seq <= last
@@ -132,7 +134,8 @@ def decide(
     if not rows:
         return last
     left = [row.prediction_id for row in rows if row.erased is None]
-    spared = retained_of(connection, left) if why == THINNING else set[str]()
+    spares = {THINNING: retained_of, MASKED: unmasked}.get(why)
+    spared = spares(connection, left) if spares else set[str]()
     gone = [name for name in left if name not in spared]
     if gone:
         number = (connection.scalar(select(func.max(erasures.c.number))) or 0) + 1

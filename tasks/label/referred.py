@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from core.locks import LockBusy
+from core.masking import MaskerFails
 from labeling.batches.referred import referred_places
 from labeling.batches.select import SelectionConfig
 from labeling.ledger.answers import known_samples
@@ -42,7 +43,7 @@ def take_in_referred(ctx: Context, selection: SelectionConfig) -> list[str]:
         try:
             images = served_images(ctx.workspace.traffic, new)
             intake = adopt_served(ctx, images)
-        except LockBusy as busy:  # an ingest of hours: the batch does not wait for it
+        except (LockBusy, MaskerFails) as busy:  # an ingest of hours: the batch does not wait
             print(f"images marked for a person wait for the next batch: {busy}")
         else:
             print_intake(intake, "images marked for a person")

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from core.locks import LockBusy
+from core.masking import MaskerFails
 from core.text import counted
 from labeling.batches.select import SelectionConfig, share_of
 from labeling.ledger.answers import known_samples
@@ -38,7 +39,7 @@ def take_in_shadow(ctx: Context, selection: SelectionConfig) -> list[str]:
         try:
             images = served_images(ctx.workspace.traffic, rows)
             intake = adopt_served(ctx, images)
-        except LockBusy as busy:  # an ingest of hours: the batch does not wait for it
+        except (LockBusy, MaskerFails) as busy:  # an ingest of hours: the batch does not wait
             print(f"images that two models answered differently wait for the next batch: {busy}")
         else:
             print_intake(intake, "images that two models answered differently")

@@ -11,6 +11,7 @@ import pandas as pd
 from core.database import writing
 from core.intents import begin_intent
 from core.locks import LockBusy, only_writer
+from core.masking import MaskerFails
 from labeling.audit.membership import make_key
 from labeling.batches.disagreements import (
     MOST_SCORED,
@@ -162,7 +163,7 @@ def _take_in_shadowed(ctx: Context, champion: str, challenger: str) -> None:
             return
     try:
         adopt_traffic.fn()
-    except LockBusy as busy:  # an ingest of hours: the duel has what is there by now
+    except (LockBusy, MaskerFails) as busy:  # an ingest of hours: the duel has what is there by now
         print(f"what was served since the last ingest is not in the duel: {busy}")
 
 

@@ -3,6 +3,7 @@
 from prefect import task
 
 from core.locks import LockBusy
+from core.masking import MaskerFails
 from core.text import counted
 from tasks.context import open_context
 from tasks.feedback import take_in
@@ -18,7 +19,7 @@ def drain_feedback() -> int:
     """
     try:
         recorded, answers = take_in(open_context())
-    except LockBusy as busy:
+    except (LockBusy, MaskerFails) as busy:
         print(f"feedback waits for the next check: {busy}")
         return 0
     if recorded.new or answers:

@@ -11,7 +11,7 @@ from skimage import data
 
 from core import masking
 from core.images import ImageRefused, clean_image, decode_image
-from core.masking import MASKERS, faces, mask_image
+from core.masking import MASKERS, MaskerFails, faces, mask_image, require_masker
 
 FACE = (177, 66, 97, 97)  # of the astronaut: left, top, width, height
 
@@ -80,3 +80,13 @@ def test_a_masker_that_fails_lets_no_image_through(monkeypatch: pytest.MonkeyPat
         with pytest.raises(ImageRefused, match=f"the masker '{name}' failed") as refused:
             mask_image(image, name)
         assert refused.value.reason == "NOT_MASKED"
+
+
+def test_a_masker_that_works_nowhere_is_named_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(masking, "MASKERS", {**MASKERS, "broken": lambda pixels: 1 / 0})
+    with pytest.raises(MaskerFails, match=r"'broken' of .retention. mask .* install what"):
+        require_masker("broken")
+    require_masker("faces")
+    require_masker("none")

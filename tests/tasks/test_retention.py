@@ -18,6 +18,7 @@ from models.serving.erasures import erasures, retained_images
 from models.serving.prediction_store import predictions, read_served_image
 from models.serving.retention import in_share
 from models.serving.segments import SegmentWriter
+from models.watching.alerts import is_open
 from models.watching.decisions import Evaluation, record_evaluation
 from models.watching.signals import Action
 from tasks import ingest
@@ -138,13 +139,18 @@ def test_after_so_many_days_no_image_of_the_traffic_is_left(
     assert (row.who, row.why, row.images) == ("ann", "age", 3)
 
 
+def use_masker(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, masker: masking.Masker
+) -> None:
+    monkeypatch.setattr(masking, "MASKERS", {**masking.MASKERS, "corner": masker})
+    monkeypatch.setitem(fields_of("retention")["mask"].metadata[0].names, "corner", 1)
+    policy(workspace, '[retention]\nmask = "corner"\n')
+
+
 def test_masked_images_take_the_place_of_those_received(
     place: tuple[Workspace, Engine], champion: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corner = {"corner": lambda pixels: [(0, 0, 8, 8)]}
-    monkeypatch.setattr(masking, "MASKERS", {**masking.MASKERS, **corner})
-    monkeypatch.setitem(fields_of("retention")["mask"].metadata[0].names, "corner", 1)
-    policy(place[0], '[retention]\nmask = "corner"\n')
+    use_masker(place[0], monkeypatch, lambda pixels: [(0, 0, 8, 8)])
     serve(place[0], range(3))
     assert adopt_traffic.fn() == 3
     checked(place[1], 2)
@@ -157,6 +163,47 @@ def test_masked_images_take_the_place_of_those_received(
         assert row.masked == {"by": "corner", "regions": [[0, 0, 9, 9]]}
         pixels = decode_image(read_image(place[0].shards, location_of(row)))
         assert len(np.unique(pixels[:9, :9].reshape(-1, 3), axis=0)) <= 16
+
+
+def test_a_masker_that_does_not_work_erases_nothing_and_is_an_alert(
+    place: tuple[Workspace, Engine], champion: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(pixels: np.ndarray) -> list[masking.Region]:
+        raise ImportError("No module named 'cv2'")
+
+    use_masker(place[0], monkeypatch, broken)
+    serve(place[0], range(3))
+    with pytest.raises(masking.MaskerFails, match=r"'cv2'.*opencv-python-headless"):
+        adopt_traffic.fn()
+    checked(place[1], 3)
+    for _ in range(2):
+        assert apply_retention.fn() == 0
+    assert readable(place) == {"prediction-0", "prediction-1", "prediction-2"}
+    with place[1].connect() as connection:
+        assert is_open(connection, "masker")
+    use_masker(place[0], monkeypatch, lambda pixels: [(0, 0, 8, 8)])
+    assert adopt_traffic.fn() == 3
+    assert apply_retention.fn() == 3
+    with place[1].connect() as connection:
+        assert not is_open(connection, "masker")
+
+
+def test_an_image_that_cannot_be_masked_is_not_erased_as_masked(
+    place: tuple[Workspace, Engine], champion: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = decode_image(png(1))
+
+    def fails_at_one(pixels: np.ndarray) -> list[masking.Region]:
+        if np.array_equal(pixels, odd):
+            raise ValueError("an odd image")
+        return []
+
+    use_masker(place[0], monkeypatch, fails_at_one)
+    serve(place[0], range(3))
+    assert adopt_traffic.fn() == 2
+    checked(place[1], 3)
+    assert erase_images(open_context(), "ann") == {"masked": 2}
+    assert readable(place) == {"prediction-1"}
 
 
 def test_without_a_policy_nothing_is_erased(place: tuple[Workspace, Engine]) -> None:
