@@ -236,10 +236,12 @@ class Inference:
             return []
         maker, made = maker_of(model), list[Computed]()
         rows = self._predict(model, [one.pixels for one in pictures if one.pixels is not None])
+        is_lasting = maker == maker_of(model)  # its runtime may change while it answers
         for picture, output, embedding in zip(pictures, rows.outputs, rows.embeddings, strict=True):
             # copied, so that no stored answer holds the whole batch
             one = Computed(maker, output.copy(), half_precision(embedding), picture.statistics)
-            if one.statistics is not None:  # without them, of an unrecorded request, it is half one
+            # without statistics, of an unrecorded request, it is half an answer
+            if is_lasting and one.statistics is not None:
                 self.cache.put(picture.sample_id, one)
             made.append(one)
         return made

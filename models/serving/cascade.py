@@ -44,9 +44,10 @@ class Answering:
         return np.asarray(sure, bool)
 
     def model_of(self, computed: Computed) -> LoadedModel:
-        """The model that made this."""
-        is_fronts = self.front is not None and computed.maker == maker_of(self.front)
-        return self.front if is_fronts and self.front else self.model
+        """The model that made this, by whatever runtime: that may change while it answers."""
+        if self.front is not None and computed.maker.digest == self.front.sha256:
+            return self.front
+        return self.model
 
     def looks_up(self, request: Waiting, cache: AnswerCache) -> Lookup | None:
         """What finds earlier answers; None for a request that does not use them."""
@@ -75,9 +76,10 @@ class Answering:
         return cache.get(sample_id, maker_of(self.model))
 
     def _gives(self, computed: Computed) -> bool:
-        if self.model_of(computed) is self.front:
-            return bool(self.is_sure(computed.output[None])[0])
-        return computed.maker == maker_of(self.model)
+        model = self.model_of(computed)
+        if computed.maker != maker_of(model):
+            return False
+        return model is not self.front or bool(self.is_sure(computed.output[None])[0])
 
 
 def answering(active: ActiveModel, request: Waiting) -> Answering | None:

@@ -155,6 +155,39 @@ def test_a_front_model_that_fails_at_an_image_leaves_it_to_the_champion(
     assert answer(client, png())[0]["model"] == champion
 
 
+class Changing:
+    """A runtime that is another one after each batch, as when an engine fails or is chosen."""
+
+    name, settled, problem = "changing", True, None
+
+    def __init__(self, network: Any) -> None:
+        self.network, self.batches = network, 0
+
+    @property
+    def key(self) -> str:
+        return f"engine {self.batches}"
+
+    def predict(self, images: Any) -> Any:
+        self.batches += 1
+        return predict(self.network, images)
+
+
+def test_an_answer_is_the_front_models_though_its_runtime_changed_meanwhile(
+    client: TestClient, place: Place, front: str
+) -> None:
+    sure = sureness(place, client, front)
+    threshold = sorted(sure)[3]
+    change(place, front, threshold)
+    champion = look(client)["model"]
+    hone = service.app.state.hone
+    active = hone._inference._active()
+    object.__setattr__(active.front, "runtime", Changing(active.front.network))
+    expected = [front if one >= threshold else champion for one in sure]
+    for _ in range(2):  # what a runtime made that is no more is not given again
+        assert [one["model"] for one in answer(client, *IMAGES)] == expected
+    assert active.front.runtime.batches == 2
+
+
 def test_a_front_model_for_other_images_does_not_answer_and_the_status_says_why(
     client: TestClient, place: Place
 ) -> None:
