@@ -51,6 +51,8 @@ class TrialStanding:
         compared = f"{counts.compared:,} images compared{share}, {counts.disagreements:,} differ"
         if trial.step == Mode.CANARY:
             compared += f", {self.progress.requests:,} answered to clients"
+        if trial.has_front:
+            compared += " (of what a front model left over: only errors and latency can end it)"
         since = f"{trial.challenger} in {where} for {self.progress.hours:.1f} hours"
         return f"{since}: {compared}; {self._next()}"
 
@@ -118,7 +120,11 @@ def _advanced(
     answers = new_answers(connection, **of, after=state.last_answer)
     truths = new_truths(connection, **of, after=state.last_truth)
     evidence = updated(
-        _evidence(state), observations(records, answers, truths, policy), policy, expected=expected
+        _evidence(state),
+        observations(records, answers, truths, policy),
+        policy,
+        expected=expected,
+        has_front=trial.has_front,
     )
     return replace(
         state,
@@ -151,7 +157,13 @@ def _standing(
         held_by=trial.held_by,
     )
     state = load_trial(connection, trial.began)
-    criteria = criteria_of(_evidence(state), policy, number=trial.number, expected=expected)
+    criteria = criteria_of(
+        _evidence(state),
+        policy,
+        number=trial.number,
+        expected=expected,
+        has_front=trial.has_front,
+    )
     return TrialStanding(
         trial=trial,
         progress=progress,

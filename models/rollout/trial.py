@@ -23,6 +23,7 @@ class Trial:
     challenger: str
     share: float
     held_by: str | None  # the person who put it where it is
+    has_front: bool = False  # whether a front model answered a part of the traffic in it
 
 
 def current_trial(rows: Sequence[Release]) -> Trial | None:
@@ -48,6 +49,7 @@ def current_trial(rows: Sequence[Release]) -> Trial | None:
         challenger=str(rows[-1].challenger),
         share=rows[-1].share,
         held_by=placed.who if placed.by_a_person else None,
+        has_front=any(row.front is not None for row in mine),
     )
 
 

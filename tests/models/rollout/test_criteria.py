@@ -108,7 +108,7 @@ def test_missing_observations_never_fire() -> None:
     assert not any(one.fired for one in made)
     silent = {one.name: one.sentence() for one in made}
     assert "nothing observed" in silent[OUTCOMES]
-    assert "no disagreement to compare" in silent[DISAGREEMENT]
+    assert "nothing says what is to be expected" in silent[DISAGREEMENT]
     many = updated({}, {DISAGREEMENT: [1.0] * 500}, POLICY, expected=None)
     made = criteria_of(many, POLICY, number=1, expected=None)
     assert not any(one.fired for one in made)
