@@ -13,7 +13,9 @@ from labeling.ledger.metadata import metadata_columns
 from labeling.ledger.overview import count_open, count_unsettled, ledger_counts, snapshot_names
 from models.registry.halts import Halt, halt_of
 from models.registry.overview import Accuracy, LastVerdict, registry_overview
-from models.registry.releases import Mode, release_of
+from models.registry.releases import Mode, release_of, releasing_verdict
+from models.registry.versions import PROMOTE
+from models.rollout.standing import TrialStanding
 from models.runtimes.choice import choices, model_folder
 from models.runtimes.policy import Policy
 from models.serving.callback_store import CallbackCounts, callback_counts
@@ -107,7 +109,7 @@ def load_status(ctx: Context) -> Status:
         undrained_segments=undrained,
         alerts=alerts,
         channels=len(names),
-        trial=trial.sentence() if trial else None,
+        trial=_trial(ctx, trial, status.last_verdict) if trial else None,
     )
     with ctx.engine.connect() as connection:
         counts = callback_counts(connection)
@@ -118,6 +120,17 @@ def load_status(ctx: Context) -> Status:
 
         status = replace(status, prefect=load_overview(ctx.settings))
     return replace(status, next=next_step(status))
+
+
+def _trial(ctx: Context, standing: TrialStanding, verdict: LastVerdict | None) -> str:
+    """The trial under way in a sentence, with what is promoted and waits for a person's to end."""
+    words, trial = standing.sentence(), standing.trial
+    if trial.held_by is None or verdict is None or verdict.outcome != PROMOTE:
+        return words
+    version = verdict.challenger
+    if version == trial.challenger or releasing_verdict(ctx.engine, version) is not None:
+        return words
+    return f"{words}; {version} is promoted and waits for {trial.held_by} to end that"
 
 
 def status_of(engine: Engine, *, audit_needed: int) -> Status:

@@ -8,7 +8,7 @@ from models.rollout.policy import FULL
 from models.watching.alerts import Alert, Kind
 from tasks.context import open_context
 from tasks.retrain.runtime import chosen_for_release
-from tasks.retrain.trial import begin_trial
+from tasks.retrain.trial import begin_trial, is_held
 from tasks.retries import is_transient_error
 from tasks.watch.send import record_alert, record_recovery
 
@@ -19,21 +19,25 @@ UNPACKAGED = "release"  # what its alerts are about
 def release_winner(verdict_id: str) -> str | None:
     """Put a promoted challenger into service; return its version, None when it does not answer yet.
 
-    With `[release] path` of shadow or canary its trial begins, which goes on in `watch_traffic`.
-    Idempotent: the release pointer moves once for a verdict, and only from the champion that the
-    challenger was compared with.
+    With `[release] path` of shadow or canary its trial begins, which goes on in `watch_traffic`. On
+    any path it waits while a person holds a trial. Idempotent: the release pointer moves once for a
+    verdict, and only from the champion that the challenger was compared with.
     """
     ctx = open_context()
     verdict = versions.find_verdict(ctx.engine, verdict_id)
     if verdict.outcome != Outcome.PROMOTE:
         print(f"{verdict.challenger} is not released: {verdict.outcome}")
         return None
-    current = releases.current_release(ctx.engine)
+    with ctx.engine.connect() as connection:
+        rows = releases.release_rows(connection)
+    current = rows[-1] if rows else None
     if releases.releasing_verdict(ctx.engine, verdict.challenger) is not None:
         in_service = current is not None and current.champion == verdict.challenger
         return str(verdict.challenger) if in_service else None
+    if is_held(rows, verdict.challenger):
+        return None
     if current is not None and ctx.policies.release.steps[0] != FULL:
-        begin_trial(ctx, verdict, current)
+        begin_trial(ctx, verdict, rows)
         return None
     releases.release(
         ctx.engine,

@@ -1,32 +1,35 @@
 """A promoted challenger to its trial: beside the champion, before it answers everybody."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from core.database import writing
 from models.registry.challengers import set_challenger
-from models.registry.releases import Mode, Release, release_rows
+from models.registry.releases import Mode, Release
 from models.registry.versions import AUTOMATIC
 from models.rollout.trial import current_trial, was_tried
 from tasks.context import Context
 
 
-def begin_trial(ctx: Context, verdict: Any, current: Release) -> None:
+def is_held(rows: Sequence[Release], version: str) -> bool:
+    """Whether a person's trial keeps a promoted version waiting, by all releases; printed if so."""
+    under_way = current_trial(rows)
+    if under_way is None or under_way.held_by is None:
+        return False
+    print(
+        f"{version} is promoted and waits: {under_way.held_by} holds {under_way.challenger} "
+        f"in {under_way.step}; end that, or release {version} by a person's word"
+    )
+    return True
+
+
+def begin_trial(ctx: Context, verdict: Any, rows: Sequence[Release]) -> None:
     """Put what a verdict promoted into the first step of `[release] path`; prints what follows.
 
-    Idempotent: a verdict begins one trial. A trial that a person holds is not ended for another.
+    Idempotent: a verdict begins one trial. `rows` are all releases, none held by a person.
     """
-    policy, version = ctx.policies.release, str(verdict.challenger)
-    with writing(ctx.engine) as connection:
-        rows = release_rows(connection)
+    policy, version, current = ctx.policies.release, str(verdict.challenger), rows[-1]
     if was_tried(rows, verdict.verdict_id):
         print(f"{version} had its trial on {verdict.verdict_id}; `hone status` says how it stands")
-        return
-    under_way = current_trial(rows)
-    if under_way is not None and under_way.held_by is not None:
-        print(
-            f"{version} is promoted and waits: {under_way.held_by} holds {under_way.challenger} "
-            f"in {under_way.step}; end that, or release {version} by a person's word"
-        )
         return
     mode = Mode(policy.path)
     try:

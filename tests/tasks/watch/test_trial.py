@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import insert
 
 from core.database import now, writing
-from models.registry.challengers import end_challenger
+from models.registry.challengers import end_challenger, set_front
 from models.registry.releases import Action, Mode, Release, current_release, release_rows
 from models.rollout.criteria import ABSTENTIONS, DISAGREEMENT, ERRORS, LATENCY, TESTS
 from models.serving.segments import SegmentWriter
@@ -24,7 +24,7 @@ from tasks.operate.status import load_status
 from tasks.operate.trial_standing import standing_of_trial
 from tasks.retrain.release import release_winner
 from tasks.watch import trial
-from tests.models.registry.named_models import A, B, add_models, challenge, judge, promote
+from tests.models.registry.named_models import A, B, C, add_models, challenge, judge, promote
 from tests.models.saved_models import make_workspace
 
 POLICY = '[release]\npath = "shadow"\nmin_requests = 20\nmin_hours = 0.0\ncanary_share = 25\n'
@@ -142,6 +142,26 @@ def test_what_cannot_be_compared_waits_for_a_person(
     assert current(ctx).who == "Ada"
 
 
+@pytest.mark.parametrize("path", ["direct", "shadow", "canary"])
+@pytest.mark.parametrize("share", [0.0, 5.0])
+def test_a_trial_that_a_person_holds_is_not_ended_for_a_promoted_version(
+    ctx: Context, path: str, share: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ctx.workspace.root / "hone.toml"
+    settings.write_text(settings.read_text().replace('path = "shadow"', f'path = "{path}"'))
+    add_models(ctx.engine, C)
+    challenge(ctx.engine, B, share=share, who="Ada")
+    held = current(ctx)
+    verdict_id = judge(ctx.engine, C, A)
+    assert release_winner.fn(verdict_id) is None
+    assert current(ctx) == held
+    assert f"{C} is promoted and waits: Ada holds {B}" in capsys.readouterr().out
+    assert f"{C} is promoted and waits for Ada to end that" in str(load_status(ctx).trial)
+    end_challenger(ctx.engine, who="Ada", why="enough", expected=held.number)
+    assert release_winner.fn(verdict_id) == (C if path == "direct" else None)
+    assert C in (current(ctx).champion, current(ctx).challenger)
+
+
 def test_nothing_recorded_moves_nothing(in_shadow: Context) -> None:
     for _ in range(3):
         assert trial.advance_trial.fn() is None
@@ -195,6 +215,27 @@ def test_each_test_ends_the_trial_with_its_evidence_an_alert_and_an_incident(
     assert incident.events[1].detail["release"] == ended.number
     assert release_winner.fn(verdict(in_shadow)) is None  # it is not tried again by itself
     assert current(in_shadow) == ended
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_what_a_front_model_leaves_over_says_nothing_of_shares_of_all_traffic(
+    in_shadow: Context, name: str
+) -> None:
+    """A challenger that differs on the hard images only is sound; one that fails is not."""
+    add_models(in_shadow.engine, C)
+    about: dict[str, Any] = {"who": "Ada", "why": "cheaper"}
+    for front in (C, None):  # evidence of the hard part stays in the trial when the front is off
+        threshold = None if front is None else 0.9
+        set_front(
+            in_shadow.engine, front=front, threshold=threshold, expected=current(in_shadow).number,
+            **about,
+        )  # fmt: skip
+    break_it(in_shadow, name)
+    trial.advance_trial.fn()
+    ended = current(in_shadow).action == Action.ABORT
+    assert ended == (name in (ERRORS, LATENCY))
+    if not ended:
+        assert "only errors and latency can end it" in str(load_status(in_shadow).trial)
 
 
 def test_a_canary_that_fails_clients_is_ended(in_shadow: Context) -> None:
