@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -225,3 +226,23 @@ def verdict_on(
             if metrics.get("policy") == json_value(policy):
                 return str(verdict_id)
     return None
+
+
+@dataclass(frozen=True)
+class JudgedPair:
+    """The newest verdict on a challenger against a champion, and the newest that promotes."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    promoted_by: str | None = None
+
+
+def judged_pair(connection: Connection, champion: str, challenger: str) -> JudgedPair:
+    """What verdicts there are on a challenger against a champion; empty without one."""
+    query = (
+        select(*verdicts.c["verdict_id", "outcome", "metrics"])
+        .where(verdicts.c.champion == champion, verdicts.c.challenger == challenger)
+        .order_by(verdicts.c.decided_at.desc())
+    )
+    rows = connection.execute(query).all()
+    promoting = (row.verdict_id for row in rows if row.outcome == PROMOTE)
+    return JudgedPair(rows[0].metrics if rows else {}, next(promoting, None))

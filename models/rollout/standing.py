@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from models.judging.duel import Stratum
 from models.registry.releases import Mode, release_rows
+from models.registry.versions import judged_pair
 from models.rollout.criteria import Criterion, criteria_of, updated
 from models.rollout.evidence import Evidence
 from models.rollout.observations import observations
@@ -18,8 +19,8 @@ from models.rollout.steps import Move, NextMove, Progress, next_move
 from models.rollout.store import (
     TrialCounts,
     TrialState,
-    judged_pair,
     load_trial,
+    mark_judged,
     new_answers,
     new_records,
     new_truths,
@@ -119,6 +120,8 @@ def _advanced(
     records = new_records(connection, **of, after=state.last_record)
     answers = new_answers(connection, **of, after=state.last_answer)
     truths = new_truths(connection, **of, after=state.last_truth)
+    last_truth = int(truths["number"].max()) if len(truths) else state.last_truth
+    mark_judged(connection, **of, after=state.last_truth, to=last_truth)
     evidence = updated(
         _evidence(state),
         observations(records, answers, truths, policy),
@@ -130,7 +133,7 @@ def _advanced(
         state,
         last_record=int(records["seq"].max()) if len(records) else state.last_record,
         last_answer=int(answers["seq"].max()) if len(answers) else state.last_answer,
-        last_truth=int(truths["number"].max()) if len(truths) else state.last_truth,
+        last_truth=last_truth,
         evidence={name: one.as_json() for name, one in evidence.items()},
     )
 

@@ -32,7 +32,6 @@ from core import journal
 from core.database import Json, metadata, now, writing
 from core.locks import Token, fence, only_writer
 from core.rows import chunks
-from models.registry.versions import PROMOTE, verdicts
 from models.serving.prediction_store import segments
 from models.serving.segment_reader import Record, scan
 from models.serving.segments import remove_if_abandoned
@@ -85,6 +84,7 @@ shadow_answers = Table(
     Column("needs_review", Boolean),
     Column("error", Text),
     Column("repeated", Boolean, nullable=False),  # the image was answered before
+    Column("judged", Boolean),  # whether a check observed its truth, which counts once
 )
 Index("ix_shadow_answers_sample", shadow_answers.c.challenger, shadow_answers.c.sample_id)
 Index("ix_shadow_answers_challenger", shadow_answers.c.challenger, shadow_answers.c.seq)
@@ -186,21 +186,41 @@ def new_answers(
 def new_truths(
     connection: Connection, challenger: str, *, since: int, after: int
 ) -> "pd.DataFrame":
-    """Confirmed truths about images that champion and challenger answered, by their number."""
+    """Confirmed truths about images that champion and challenger answered, by their number.
+
+    What was corrected, or made again, since a check observed it has a new number, and is not new.
+    """
     import pandas as pd
 
     of_answer = shadow_answers.c["served_at", "source", "served_label", "label"]
     query = (
         select(truths.c.number, truths.c.truth, *of_answer)
         .join(shadow_answers, shadow_answers.c.prediction_id == truths.c.prediction_id)
-        .where(shadow_answers.c.challenger == challenger, shadow_answers.c.release >= since)
-        .where(shadow_answers.c.label.is_not(None), ~shadow_answers.c.repeated)
+        .where(*_awaits_truth(challenger, since))
         .where(truths.c.standing == Standing.JUDGES, truths.c.number > after)
         .order_by(truths.c.number)
         .limit(MOST_ROWS)
     )
+    if after:  # a trial whose state was lost begins anew, with all of them
+        query = query.where(shadow_answers.c.judged.is_not(True))
     columns = ["number", "truth", "served_at", "source", "served_label", "label"]
     return pd.DataFrame(connection.execute(query).all(), columns=columns)
+
+
+def mark_judged(
+    connection: Connection, challenger: str, *, since: int, after: int, to: int
+) -> None:
+    """Record that a check observed the truths of these numbers."""
+    observed = select(truths.c.prediction_id).where(
+        truths.c.standing == Standing.JUDGES, truths.c.number > after, truths.c.number <= to
+    )
+    mine = *_awaits_truth(challenger, since), shadow_answers.c.prediction_id.in_(observed)
+    connection.execute(update(shadow_answers).where(*mine).values(judged=True))
+
+
+def _awaits_truth(challenger: str, since: int) -> tuple[Any, ...]:
+    of = shadow_answers.c
+    return of.challenger == challenger, of.release >= since, of.label.is_not(None), ~of.repeated
 
 
 def trial_counts(connection: Connection, challenger: str, *, since: int) -> TrialCounts:
@@ -219,26 +239,6 @@ def trial_counts(connection: Connection, challenger: str, *, since: int) -> Tria
     )
 
 
-@dataclass(frozen=True)
-class JudgedPair:
-    """The newest verdict on a challenger against a champion, and the newest that promotes."""
-
-    metrics: dict[str, Any] = field(default_factory=dict)
-    promoted_by: str | None = None
-
-
-def judged_pair(connection: Connection, champion: str, challenger: str) -> JudgedPair:
-    """What verdicts there are on a challenger against a champion; empty without one."""
-    query = (
-        select(*verdicts.c["verdict_id", "outcome", "metrics"])
-        .where(verdicts.c.champion == champion, verdicts.c.challenger == challenger)
-        .order_by(verdicts.c.decided_at.desc())
-    )
-    rows = connection.execute(query).all()
-    promoting = (row.verdict_id for row in rows if row.outcome == PROMOTE)
-    return JudgedPair(rows[0].metrics if rows else {}, next(promoting, None))
-
-
 def has_shadowed(connection: Connection, champion: str, challenger: str) -> bool:
     """Whether the challenger has ever answered what the champion answered."""
     mine = shadow_answers.c.challenger == challenger, shadow_answers.c.champion == champion
@@ -249,19 +249,17 @@ def has_shadowed(connection: Connection, champion: str, challenger: str) -> bool
 
 def disagreeing_predictions(connection: Connection, limit: int) -> list[str]:
     """What was served where a challenger's answer differed, the newest first."""
-    query = (
-        select(shadow_answers.c.prediction_id)
-        .where(~shadow_answers.c.repeated, shadow_answers.c.label != shadow_answers.c.served_label)
-        .order_by(shadow_answers.c.seq.desc())
-        .limit(limit)
-    )
-    return list(dict.fromkeys(connection.scalars(query)))
+    return _disagreeing(connection, "prediction_id", limit)
 
 
 def disagreeing_samples(connection: Connection, limit: int) -> list[str]:
     """The images that a challenger answered differently from the champion, the newest first."""
+    return _disagreeing(connection, "sample_id", limit)
+
+
+def _disagreeing(connection: Connection, name: str, limit: int) -> list[str]:
     query = (
-        select(shadow_answers.c.sample_id)
+        select(shadow_answers.c[name])
         .where(~shadow_answers.c.repeated, shadow_answers.c.label != shadow_answers.c.served_label)
         .order_by(shadow_answers.c.seq.desc())
         .limit(limit)

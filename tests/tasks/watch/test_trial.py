@@ -8,24 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from core.database import now, writing
 from models.registry.challengers import end_challenger, set_front
 from models.registry.releases import Action, Mode, Release, current_release, release_rows
-from models.rollout.criteria import ABSTENTIONS, DISAGREEMENT, ERRORS, LATENCY, TESTS
+from models.rollout.criteria import ABSTENTIONS, DISAGREEMENT, ERRORS, LATENCY, OUTCOMES, TESTS
+from models.rollout.store import trials
 from models.serving.segments import SegmentWriter
 from models.serving.shadow_records import FOLDER, Live, ShadowAnswer, ShadowRecord, record_of
 from models.watching.alerts import Kind, newest_alerts
 from models.watching.incidents import list_incidents
 from models.watching.outcome_tables import Standing, truths
 from tasks.context import Context, open_context
+from tasks.operate import mend
 from tasks.operate.status import load_status
 from tasks.operate.trial_standing import standing_of_trial
 from tasks.retrain.release import release_winner
 from tasks.watch import trial
 from tests.models.registry.named_models import A, B, C, add_models, challenge, judge, promote
 from tests.models.saved_models import make_workspace
+from tests.models.watching import feedback_given
 
 POLICY = '[release]\npath = "shadow"\nmin_requests = 20\nmin_hours = 0.0\ncanary_share = 25\n'
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -291,6 +294,45 @@ def test_what_is_repeated_or_checked_twice_is_no_more_evidence(in_shadow: Contex
     assert before is not None and after is not None
     assert after.criteria == before.criteria
     assert before.criteria[3].observations == 6
+
+
+def test_a_truth_counts_once_though_it_is_corrected_or_made_again(in_shadow: Context) -> None:
+    engine = in_shadow.engine
+    served = range(1, 7)
+    feedback_given.serve(engine, ["cat"] * 7)
+
+    def give(number: int, value: str, hour: int = 13) -> None:
+        at = f"2026-01-01T{hour}:00:00Z"
+        feedback_given.record(engine, feedback_given.truth(number, value, at=at))
+
+    def checked() -> tuple[int, float]:
+        trial.advance_trial.fn()
+        standing = standing_of_trial(in_shadow)
+        assert standing is not None
+        [outcomes] = [one for one in standing.criteria if one.name == OUTCOMES]
+        return outcomes.observations, outcomes.log_evidence
+
+    record(in_shadow, [answer(number, label="dog" if number < 4 else "cat") for number in served])
+    for number in served:
+        give(number, "cat")
+    before = checked()
+    assert before[0] == 6
+
+    give(1, "eel", hour=14)  # corrected
+    give(1, "cat", hour=15)  # and settled as it was
+    assert checked() == before
+    with writing(engine) as connection:  # so that all are made again, with higher numbers
+        connection.execute(delete(truths).where(truths.c.number == 2))
+    mend._truths(in_shadow)
+    assert checked() == before
+
+    record(in_shadow, [answer(7)])
+    give(7, "cat")
+    last = checked()
+    assert last[0] == 7
+    with writing(engine) as connection:
+        connection.execute(delete(trials))
+    assert checked()[0] == 7  # the state is lost: it is made again from what is stored
 
 
 def test_an_abort_whose_check_was_killed_is_reported_by_the_next(
