@@ -128,7 +128,7 @@ def _held_out(
         groups[mine],
         labels=None if labels is None else labels[mine],
     )
-    return window, rows if division == WHOLE else None
+    return window, rows if division.front is None else None
 
 
 def _copies(

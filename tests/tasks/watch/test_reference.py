@@ -12,6 +12,7 @@ from core.database import writing
 from core.image_statistics import STATISTICS
 from models.judging.corruptions import CORRUPTIONS
 from models.network.network import Network
+from models.registry.challengers import set_front
 from models.registry.model_store import save_model
 from models.watching.decisions import Evaluation, accept_decision, record_evaluation
 from models.watching.signals import Action, Window
@@ -19,8 +20,9 @@ from settings import Settings
 from tasks.context import Context
 from tasks.predictions import load_version
 from tasks.watch import reference
+from tasks.watch.cascade import division_of
 from tasks.watch.reference import image_statistics, joined, load_reference
-from tests.models.saved_models import make_card, make_network, make_workspace, save
+from tests.models.saved_models import make_card, make_network, make_workspace, put_in_service, save
 from tests.models.saved_models import reference as held_out
 from tests.tasks.label.test_score_pool import put_pictures
 from tests.tasks.test_predictions import PNGS, serve
@@ -58,6 +60,31 @@ def test_held_out_rows_have_labels_groups_and_statistics_computed_once(
     monkeypatch.setattr(reference, "image_statistics", lambda *_: pytest.fail("computed again"))
     again = load_reference(ctx, loaded)
     np.testing.assert_array_equal(again.window.statistics, made.window.statistics)
+
+
+def test_corrupted_copies_are_learnt_from_again_once_a_cascade_has_ended(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = put_pictures(ctx.workspace.shards).head(4)
+    table = table.assign(label="dog", round_id=None, group_id=None)
+    network, ids = make_network(), table["sample_id"].tolist()
+    champion, front = (
+        save_model(
+            ctx.engine, ctx.workspace.bento_home, one, make_card(seed=seed), held_out(one), ids
+        )
+        for seed, one in ((0, network), (1, make_network(1)))
+    )
+    monkeypatch.setattr(reference, "load_snapshot", lambda *_: table)
+    put_in_service(ctx.engine, champion)
+    loaded = load_version(ctx, champion)
+    for expected, chosen, threshold in ((2, front, 0.9), (3, None, None)):
+        set_front(ctx.engine, front=chosen, threshold=threshold, who="ann", why="a test",
+                  expected=expected - 1)  # fmt: skip
+        with ctx.engine.connect() as connection:
+            division = division_of(connection)
+        assert division.since is not None
+        copies = load_reference(ctx, loaded, division).copies
+        assert (copies is not None) is (chosen is None)
 
 
 def test_images_that_are_away_are_measured_once_they_are_back(
