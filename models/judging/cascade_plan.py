@@ -88,6 +88,12 @@ def price(ms: float, price_per_hour: float) -> float:
     return 1000 * ms / HOUR_MS * price_per_hour
 
 
+def refuse_loss(loss: float) -> None:
+    """An error where a loss of accuracy is none that can be stated."""
+    if not 0 < loss < 1:
+        raise ValueError(f"the loss of accuracy is {loss}; state one between 0 and 1, such as 0.01")
+
+
 def plan_cascade(
     names: tuple[str, str],
     outputs: Outputs,
@@ -101,8 +107,7 @@ def plan_cascade(
 
     The rows must be none that either was trained on; the thresholds none that were taken from them.
     """
-    if not 0 < loss < 1:
-        raise ValueError(f"the loss of accuracy is {loss}; state one between 0 and 1, such as 0.01")
+    refuse_loss(loss)
     if not len(outputs.truths):
         raise ValueError("no audit row is left that neither model learnt from: label audit samples")
     kind, classes = outputs.kind, outputs.classes

@@ -10,10 +10,12 @@ from labeling.audit.numbers import Part
 from labeling.audit.rows import audit_rows, rows_unseen_by
 from labeling.ledger.reasons import LEARNT_FROM
 from labeling.snapshots.publish import load_snapshot
+from models.kinds import DEFAULT
 from models.registry import versions
 from models.registry.challengers import set_front
 from models.registry.releases import Release, current_release
 from tasks.context import Context, open_context
+from tasks.operate.release import refuse_damaged
 from tasks.predictions import predict_with
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ def plan_cascades(fronts: Sequence[str], *, loss: float) -> "list[CascadePlan]":
 
     By the gate's part of the audit: the part that reports is never looked at.
     """
-    from models.judging.cascade_plan import ALPHA
+    from models.judging.cascade_plan import ALPHA, refuse_loss
 
+    refuse_loss(loss)
     ctx = open_context()
     champion = _in_service(ctx).champion
     if len(fronts) > MOST_FRONTS:
@@ -45,6 +48,7 @@ def set_cascade(front: str, threshold: float, *, who: str, why: str) -> int:
     ctx = open_context()
     current = _in_service(ctx)
     refuse_unfit(ctx, front, current.champion)
+    refuse_damaged(ctx, front)
     return set_front(
         ctx.engine, front=front, threshold=threshold, who=who, why=why, expected=current.number
     )
@@ -65,7 +69,10 @@ def refuse_unfit(ctx: Context, front: str, champion: str) -> None:
     """An error where the front model cannot answer in the place of the champion."""
     if front == champion:
         raise ValueError(f"{front} is the champion itself: a front model is another, smaller one")
-    small, large = (versions.find_model(ctx.engine, one).config for one in (front, champion))
+    small, large = (
+        {"kind": DEFAULT} | versions.find_model(ctx.engine, one).config  # 0.1.0 wrote no kind
+        for one in (front, champion)
+    )
     for name in ("kind", "classes", "image_size"):
         if small.get(name) != large.get(name):
             raise ValueError(

@@ -87,7 +87,7 @@ def roll_back_by_hand(to: str | None, *, who: str, why: str) -> Change:
     if to is None:
         with ctx.engine.connect() as connection:
             target = rollbacks.rollback_target(releases.release_rows(connection)).champion
-        _refuse_damaged(ctx, target)
+        refuse_damaged(ctx, target)
     rollbacks.roll_back(ctx.engine, to=to, who=who, why=why, expected=_number(before))
     return _change(ctx.engine, before)
 
@@ -106,11 +106,12 @@ def _opened(version: str | None = None) -> tuple[Context, Release | None]:
     """The workspace and its release; a version that could not be served is an error."""
     ctx = open_context()
     if version is not None:
-        _refuse_damaged(ctx, version)
+        refuse_damaged(ctx, version)
     return ctx, releases.current_release(ctx.engine)
 
 
-def _refuse_damaged(ctx: Context, version: str) -> None:
+def refuse_damaged(ctx: Context, version: str) -> None:
+    """An error where the stored model is not as it was saved."""
     sha256 = find_model(ctx.engine, version).weights_sha256
     folder = entry(ctx.workspace.bento_home, version)
     damage = damage_of(folder, sha256)

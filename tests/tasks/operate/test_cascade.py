@@ -12,6 +12,7 @@ from labeling.audit.numbers import Part
 from labeling.audit.rows import audit_rows
 from labeling.ledger.samples import groups_of
 from models.registry import versions
+from models.registry.model_store import entry
 from models.registry.releases import current_release
 from tasks.context import Context
 from tasks.direct_run import direct_runs
@@ -118,6 +119,45 @@ def test_a_model_that_cannot_stand_in_front_is_refused(
         cascade.set_cascade("hone:none", 0.9, who="ann", why="a test")
     with pytest.raises(ValueError, match="`hone distill` trains a small one"):
         cascade.plan_cascades([], loss=0.05)  # both have one backbone
+
+
+def test_a_damaged_front_model_is_refused_before_anything_changes(
+    ctx: Context, models: tuple[str, str]
+) -> None:
+    _, front = models
+    weights = entry(ctx.workspace.bento_home, front) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with pytest.raises(ValueError, match=f"{front} is not whole.*nothing changed"):
+        cascade.set_cascade(front, 0.9, who="ann", why="a test")
+    current = current_release(ctx.engine)
+    assert current is not None and current.number == 1 and current.front is None
+
+
+def test_a_champion_of_version_0_1_0_whose_card_names_no_kind_can_have_a_front_model(
+    ctx: Context, models: tuple[str, str]
+) -> None:
+    champion, front = models
+    config = dict(versions.find_model(ctx.engine, champion).config)
+    assert config.pop("kind") == "classification"
+    with ctx.engine.begin() as connection:
+        connection.execute(
+            versions.models.update()
+            .where(versions.models.c.version == champion)
+            .values(config=config)
+        )
+    assert cascade.set_cascade(front, 0.9, who="ann", why="cheaper") == 2
+
+
+def test_a_loss_that_cannot_be_is_refused_before_anything_is_measured(
+    ctx: Context, models: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+    monkeypatch.setattr(
+        "tasks.retrain.runtime.choose_runtime", lambda _, version: measured.append(version)
+    )
+    with pytest.raises(ValueError, match="the loss of accuracy is 5"):
+        cascade.plan_cascades([models[1]], loss=5)
+    assert measured == []
 
 
 def test_without_a_champion_nothing_is_planned(ctx: Context, tmp_path: Path) -> None:
