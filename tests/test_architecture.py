@@ -44,6 +44,7 @@ HOLDS_SQL = (
     "labeling/ingest/",
     "models/registry/",
     "models/serving/prediction_store.py",
+    "models/serving/copies.py",
     "models/serving/erasures.py",
     "models/serving/callback_store.py",
     "models/serving/answered.py",  # an answer, and what became of its image

@@ -15,12 +15,25 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Float, Integer, Table, Text, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    Table,
+    Text,
+    func,
+    select,
+    union_all,
+)
 
 from core import journal
 from core.database import Json, metadata, now, stream, writing
 from core.locks import Token, fence
 from core.rows import chunks
+from models.serving.copies import copies
 from models.serving.prediction_store import predictions, segments
 from models.serving.retention import (
     CHANCE,
@@ -170,11 +183,9 @@ def carry_out(engine: Engine, token: Token, folder: Path) -> int:
 
 
 def images_left(connection: Connection, folder: Path) -> Iterator[tuple[Any, Path]]:
-    """Predictions of confirmed erasures whose image is in its segment all the same."""
+    """Predictions of confirmed erasures whose image is in its segment, or a copy, all the same."""
     done = select(erasures.c.number).where(erasures.c.done_at.is_not(None))
-    columns = predictions.c["prediction_id", "segment", "offset", "length"]
-    query = select(*columns).where(predictions.c.erased.in_(done)).order_by(predictions.c.segment)
-    for name, rows in groupby(stream(connection, query), key=lambda row: str(row.segment)):
+    for name, rows in _by_segment(connection, predictions.c.erased.in_(done)):
         path = folder / Path(name).name
         if path.is_file():
             with path.open("rb") as file:
@@ -209,20 +220,27 @@ def _used(connection: Connection, days: Collection[str]) -> Counter[str]:
 
 def _erase(connection: Connection, erasure: Any, folder: Path) -> list[str]:
     """Overwrite the images of an erasure; return the segments that have them."""
-    query = (
-        select(*predictions.c["segment", "offset", "length"])
-        .where(predictions.c.seq >= erasure.first_seq, predictions.c.seq <= erasure.last_seq)
-        .where(predictions.c.erased == erasure.number)
-        .order_by(predictions.c.segment)
-    )
+    between = predictions.c.seq >= erasure.first_seq, predictions.c.seq <= erasure.last_seq
     names = []
-    for name, rows in groupby(stream(connection, query), key=lambda row: str(row.segment)):
+    for name, rows in _by_segment(connection, *between, predictions.c.erased == erasure.number):
         path = folder / name
         if Path(name).name != name or not path.is_file():  # a person moved it away
             continue
         _overwrite(path, [(row.offset, row.length) for row in rows])
         names.append(name)
     return names
+
+
+def _by_segment(
+    connection: Connection, *which: ColumnElement[bool]
+) -> Iterator[tuple[str, Iterator[Any]]]:
+    """By segment, all places of the images of these predictions."""
+    first = select(*predictions.c["prediction_id", "segment", "offset", "length"]).where(*which)
+    others = copies.c["prediction_id", "segment", "offset", "length"]
+    mine = copies.c.prediction_id == predictions.c.prediction_id
+    again = select(*others).select_from(copies).join(predictions, mine).where(*which)
+    places = union_all(first, again).order_by("segment")
+    return groupby(stream(connection, places), key=lambda row: str(row.segment))
 
 
 def _overwrite(path: Path, places: Sequence[tuple[int, int]]) -> None:

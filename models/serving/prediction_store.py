@@ -36,6 +36,7 @@ from core import journal
 from core.database import Json, metadata, writing
 from core.locks import Token, fence, only_writer
 from core.rows import chunks
+from models.serving.copies import record_copies
 from models.serving.segment_reader import FIELDS, PACKED, Damage, Record, read_records, scan
 from models.serving.segments import DIGITS, HALF, remove_if_abandoned
 
@@ -359,17 +360,15 @@ def _store(engine: Engine, token: Token, chunk: list[Record]) -> int:
         by_id.setdefault(record.fields["prediction_id"], record)
     with writing(engine) as connection:
         fence(connection, token)
-        known = set(
-            connection.scalars(
-                select(predictions.c.prediction_id).where(
-                    predictions.c.prediction_id.in_(list(by_id))
-                )
-            )
-        )
+        columns = predictions.c["prediction_id", "segment", "offset"]
+        stored = select(*columns).where(predictions.c.prediction_id.in_(list(by_id)))
+        known = {row.prediction_id: (row.segment, row.offset) for row in connection.execute(stored)}
         last = connection.scalar(select(func.max(predictions.c.seq))) or 0
         new = [record for name, record in by_id.items() if name not in known]
         rows = [_row(record, seq) for seq, record in enumerate(new, start=last + 1)]
         journal.insert(connection, predictions, rows)
+        added = {row["prediction_id"]: (row["segment"], row["offset"]) for row in rows}
+        record_copies(connection, chunk, {**known, **added})
         for name, end in {record.segment: record.end for record in chunk}.items():
             _note_progress(connection, name, end)
     return len(rows)

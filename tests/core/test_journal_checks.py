@@ -22,6 +22,7 @@ from labeling.ledger.metadata import save_metadata
 from models.serving.callback_store import drain_callbacks
 from models.serving.callbacks import callback_request
 from models.serving.erasures import AGE, decide, retain
+from models.serving.prediction_store import drain
 from models.serving.retention import RetentionPolicy
 from models.serving.segments import SegmentWriter
 from models.watching.alerts import Alert, Kind, due_messages, raise_alert
@@ -52,6 +53,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     recorder.append_parts([(json.dumps(vars(asked)).encode(), b"")])
     with only_writer(engine, "callbacks") as token:
         assert drain_callbacks(engine, token, workspace.traffic) == 1
+    segment = min(workspace.traffic.glob("*.seg"))
+    shutil.copy(segment, segment.with_name(f"copy-{segment.name}"))
+    assert drain(engine, workspace.traffic) == 0
     policy = RetentionPolicy(random_share=0.5)
     with writing(engine) as connection:
         assert retain(connection, policy, after=0, limit=10)[1]
@@ -110,8 +114,8 @@ def test_the_tables_that_carry_promises_are_covered(engine: Engine, workspace: W
         "alert_messages", "alerts", "answers", "assignments", "audit", "audit_key", "callbacks",
         "decisions", "duel_samples", "duels", "erasures", "gold", "halts", "incident_events",
         "incidents", "label_answers", "labels", "models", "outcomes", "policy_changes",
-        "predictions", "releases", "retained_images", "rounds", "sample_metadata", "samples",
-        "segments", "signals", "snapshots", "verdicts", "watermarks",
+        "prediction_copies", "predictions", "releases", "retained_images", "rounds",
+        "sample_metadata", "samples", "segments", "signals", "snapshots", "verdicts", "watermarks",
     }  # fmt: skip
     with engine.connect() as connection:
         for name in TABLES:

@@ -196,3 +196,23 @@ def test_exemplars_are_retained_whatever_chance_decides(engine: Engine, folder: 
     erase(engine, folder, THIN, THINNING)
     images = in_hand(engine, folder)
     assert {IMAGES[int(name.removeprefix("prediction-"))] for name in lost} <= set(images)
+
+
+def test_an_image_that_was_recorded_twice_is_erased_in_both_places(
+    engine: Engine, folder: Path
+) -> None:
+    [first] = folder.glob("*.seg")
+    writer = SegmentWriter(folder)
+    writer.append([(served(0, IMAGES[0]), IMAGES[0]), (served(99, b"other"), b"other")])
+    assert drain(engine, folder) == 1
+    [second] = {*folder.glob("*.seg")} - {first}
+    backup = second.read_bytes()
+    erase(engine, folder, RetentionPolicy(days=1), AGE, last=1)
+    assert not any(IMAGES[0] in path.read_bytes() for path in (first, second))
+    assert problems(engine, folder) == []
+    second.write_bytes(backup)
+    assert [what[:26] for what in problems(engine, folder)] == ["prediction prediction-0: i"]
+    erasures.erase_again(engine, folder)
+    assert problems(engine, folder) == []
+    assert len(in_hand(engine, folder)) == 12 and b"other" in second.read_bytes()
+    writer.close()
