@@ -45,6 +45,7 @@ from models.watching.outcomes import (
 )
 from tasks.context import Context, open_context
 from tasks.intake import adopt_served, print_intake, served_images
+from tasks.retention import retained_samples
 
 SOURCE = "feedback"  # of the answers, and the watermark: the number of the last truth they have
 JOINED = "joined-outcomes"  # watermark: predictions.seq up to which waiting outcomes were joined
@@ -195,8 +196,14 @@ def _adopt(ctx: Context, sample_ids: Sequence[str]) -> list[str]:
     """
     with ctx.engine.connect() as connection:
         known = set(known_samples(connection, sample_ids))
-        rows = queries.served_rows(connection, [one for one in sample_ids if one not in known])
-    gone: list[str] = []
+    absent = retained_samples(ctx, [one for one in sample_ids if one not in known])
+    with ctx.engine.connect() as connection:
+        rows = queries.served_rows(connection, sorted(absent))
+    gone = [
+        f"the image {one[:12]} is not retained by [retention] in hone.toml"
+        for one in sample_ids
+        if one not in known and one not in absent
+    ]
     if rows:
         images = served_images(ctx.workspace.traffic, rows, left_out=gone.append)
         intake = adopt_served(ctx, images)

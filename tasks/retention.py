@@ -63,6 +63,24 @@ def retained_rows(ctx: Context, rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["prediction_id"].isin(ids)]
 
 
+def retained_samples(ctx: Context, sample_ids: Collection[str]) -> set[str]:
+    """Those of these drained images that may become samples: decided now, if it is not yet."""
+    if not ctx.policies.retention.thins:
+        return set(sample_ids)
+    decide_retained(ctx)
+    with ctx.engine.connect() as connection:
+        return erasures.retained_samples(connection, sample_ids)
+
+
+def retain_disagreements(ctx: Context, prediction_ids: Collection[str]) -> None:
+    """Retain images that two models answered differently, before they become samples."""
+    if not ctx.policies.retention.thins:
+        return
+    with only_writer(ctx.engine, LOCK) as token, writing(ctx.engine) as connection:
+        fence(connection, token)
+        erasures.retain_named(connection, dict.fromkeys(prediction_ids, DISAGREEMENT))
+
+
 def erase_images(ctx: Context, who: str) -> dict[str, int]:
     """Erase what is neither retained nor too young; return how many images, by why. Idempotent.
 

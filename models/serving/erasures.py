@@ -120,6 +120,17 @@ def retained_of(connection: Connection, prediction_ids: Collection[str]) -> set[
     }
 
 
+def retained_samples(connection: Connection, sample_ids: Collection[str]) -> set[str]:
+    """Those of these images of the traffic of which a copy is retained."""
+    same = retained_images.c.prediction_id == predictions.c.prediction_id
+    query = select(predictions.c.sample_id).join(retained_images, same).distinct()
+    return {
+        name
+        for part in chunks(sorted(sample_ids))
+        for name in connection.scalars(query.where(predictions.c.sample_id.in_(part)))
+    }
+
+
 def drawn_by_chance(connection: Connection, sample_ids: Collection[str]) -> set[str]:
     """Those of these images of the traffic that are in hand whatever was answered to them."""
     share = connection.scalar(select(func.min(erasures.c.random_share)))

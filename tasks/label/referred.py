@@ -14,6 +14,7 @@ from models.serving import prediction_store
 from models.serving.traffic_window import referred_rows
 from tasks.context import Context
 from tasks.intake import adopt_served, print_intake, served_images
+from tasks.retention import retained_samples
 
 MORE = 2  # times the places: of images that become samples now a part is drawn for the audit
 
@@ -33,11 +34,13 @@ def take_in_referred(ctx: Context, selection: SelectionConfig) -> list[str]:
         rows = referred_rows(connection, since.isoformat(timespec="microseconds"))
         known = set(known_samples(connection, list(rows)))
         pool = set(load_pool(connection)["sample_id"]) if known else set()
-    names = [
-        name
-        for name, row in rows.items()
-        if name in pool or (name not in known and row.erased is None)
-    ][: MORE * places]
+    absent = [name for name, row in rows.items() if name not in known and row.erased is None]
+    try:
+        may_be = retained_samples(ctx, absent)
+    except LockBusy as busy:
+        print(f"images marked for a person wait for the next batch: {busy}")
+        may_be = set()
+    names = [name for name in rows if name in pool or name in may_be][: MORE * places]
     new = [rows[name] for name in names if name not in known]
     if new:
         try:

@@ -14,6 +14,7 @@ from models.watching.outcome_queries import served_rows
 from tasks.context import Context
 from tasks.intake import adopt_served, print_intake, served_images
 from tasks.label.referred import referred_part
+from tasks.retention import retain_disagreements
 
 LOOKED_AT = 1_000  # disagreements, the newest
 MORE = 2  # times the places: of images that become samples now a part is drawn for the audit
@@ -37,9 +38,10 @@ def take_in_shadow(ctx: Context, selection: SelectionConfig) -> list[str]:
         with ctx.engine.connect() as connection:
             rows = served_rows(connection, new)
         try:
+            retain_disagreements(ctx, [row.prediction_id for row in rows])
             images = served_images(ctx.workspace.traffic, rows)
             intake = adopt_served(ctx, images)
-        except (LockBusy, MaskerFails) as busy:  # an ingest of hours: the batch does not wait
+        except (LockBusy, MaskerFails) as busy:  # the batch does not wait for others
             print(f"images that two models answered differently wait for the next batch: {busy}")
         else:
             print_intake(intake, "images that two models answered differently")

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from core import journal
 from core.database import writing
 from core.workspace import Workspace
 from labeling.ledger.tables import answers, audit, labels, samples
+from models.serving.erasures import retained_images
 from models.serving.feedback import FeedbackRecorder
 from models.serving.segments import SegmentWriter
 from models.watching import outcome_queries as queries
@@ -153,3 +154,22 @@ def test_a_truth_that_was_there_before_its_prediction_was_drained_becomes_an_ans
         assert queries.outcome_counts(connection).waiting == 1
     watch()
     assert given_answers(place[1]) == [(sample(0), "feedback:ada", "dog")]
+
+
+def test_an_image_that_is_not_retained_becomes_no_sample_by_feedback(place, capsys):
+    with (place[0].root / "hone.toml").open("a") as file:
+        file.write("[retention]\nrandom_share = 0.0001\nuncertain_below = 0.0\nper_hour = 1\n")
+    with place[1].connect() as connection:
+        count = connection.scalar(select(func.count()).select_from(samples))
+    assert count == 0
+    give(place, *(truth(number, "dog") for number in range(4)))
+    watch()
+    with place[1].connect() as connection:
+        taken = set(connection.scalars(select(samples.c.sample_id)))
+        retained = set(connection.scalars(select(retained_images.c.prediction_id)))
+        assert queries.outcome_counts(connection).judging == 4
+    assert len(retained) == 1 and len(taken) == 1, "as the quota says"
+    assert {name for name, _, _ in given_answers(place[1])} == taken
+    assert "is not retained by [retention] in hone.toml, and so are 2 more" in (
+        capsys.readouterr().out
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from core.locks import LockBusy
 from labeling import simulation
@@ -13,6 +13,7 @@ from labeling.batches.quality_control import QualityControlConfig
 from labeling.batches.select import SelectionConfig
 from labeling.consensus.settle import SettlePolicy
 from labeling.ledger.rounds import load_batch
+from labeling.ledger.tables import samples
 from models.serving.prediction_store import drain
 from models.serving.traffic_window import referred_rows
 from tasks.collect.fetch import fetch_answers
@@ -127,3 +128,16 @@ def test_an_image_that_is_gone_holds_up_no_other(
     segment.write_bytes(content.replace(png(1), bytes(len(png(1)))))
     batch = next_batch(place[1], size=3, audit_share=0.0)
     assert set(batch["sample_id"]) == {answers[0]["sample_id"], answers[2]["sample_id"]}
+
+
+def test_only_images_that_are_retained_become_samples(
+    client: TestClient,  # noqa: F811
+    place: Place,  # noqa: F811
+) -> None:
+    quota = "random_share = 0.0001\nper_hour = 1\nper_day = 1\n"
+    set_policies(place, f"[review]\nshare = 1.0\n[retention]\n{quota}")
+    answers = ask(client, range(12))
+    taken = referred.take_in_referred(open_context(), SelectionConfig())
+    assert taken == [answers[0]["sample_id"]]
+    with place[1].connect() as connection:
+        assert connection.scalars(select(samples.c.sample_id)).all() == taken

@@ -3,10 +3,13 @@
 import uuid
 
 import pytest
+from sqlalchemy import select
 
 from core.database import now
 from labeling.batches.reasons import WHY
 from labeling.ledger.reasons import Reason
+from models.serving.erasures import retained_images
+from models.serving.retention import DISAGREEMENT
 from models.serving.segments import SegmentWriter
 from models.serving.shadow_records import FOLDER, ShadowAnswer, ShadowRecord, record_of
 from tests.models.serving.test_service import (  # noqa: F401 - fixtures
@@ -50,3 +53,18 @@ def test_disagreements_take_the_share_of_a_batch_that_the_policy_gives_them(
     assert chosen == newest[:asked]
     assert Reason.SHADOW in WHY
     assert not any(name in WHY[Reason.SHADOW] for name in ("cat", "dog", "eel"))
+
+
+def test_what_becomes_a_sample_because_models_differed_is_retained_by_name(
+    client: TestClient,  # noqa: F811
+    place: Place,  # noqa: F811
+) -> None:
+    retention = "[retention]\nrandom_share = 0.0001\nper_hour = 1\nper_day = 1\n"
+    set_policies(place, f"[release]\nlabel_share = 1.0\n{retention}")
+    answers = ask(client, range(3))
+    shadowed(place, answers, "something else")
+    next_batch(place[1], size=4, strategy="margin", audit_share=0.0, random_share=0.0)
+    with place[1].connect() as connection:
+        rows = connection.execute(select(*retained_images.c["prediction_id", "why"])).tuples()
+        why = dict(rows.all())
+    assert why == {one["prediction_id"]: DISAGREEMENT for one in answers}
