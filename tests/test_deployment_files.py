@@ -288,6 +288,22 @@ def test_all_manifests_are_applied_together_but_those_of_the_operator() -> None:
     assert {one["port"] for one in monitor["spec"]["endpoints"]} == ports
 
 
+def test_the_operator_names_the_jobs_as_the_rules_ask_for_them() -> None:
+    asked = re.findall(r'job="([^"]+)"', text_of("examples/monitoring/rules.yml"))
+    here = yaml.safe_load(text_of("examples/monitoring/prometheus.yml"))
+    names = {port["name"]: one["metadata"]["name"]
+             for one in of_kind("Service") for port in one["spec"]["ports"]}  # fmt: skip
+    [monitor] = manifests(of_operator=True)
+    jobs = {
+        endpoint["port"]: {one["targetLabel"]: one["replacement"]
+                           for one in endpoint.get("relabelings", [])
+                           }.get("job", names[endpoint["port"]])
+        for endpoint in monitor["spec"]["endpoints"]
+    }  # fmt: skip
+    assert jobs == {"http": "hone-service", "metrics": "hone-loop"}
+    assert set(jobs.values()) == set(asked) == {one["job_name"] for one in here["scrape_configs"]}
+
+
 def filled(value: Any, variables: dict[str, Any]) -> Any:
     """The template of a job with its variables filled in, as Prefect does."""
     if isinstance(value, dict):
