@@ -24,6 +24,7 @@ from core.images import decode_inspected, inspect_image
 from core.text import storable
 from models.network.images import prepare
 from models.registry.model_store import LoadedModel
+from models.runtimes.served import ServedRuntime
 from models.scoring.predict import Predictions
 from models.serving.load import Load
 from models.serving.metrics import count_shadow
@@ -278,8 +279,13 @@ class Shadow:
                        needs_review=review, error=None)  # fmt: skip
 
     def _time_both(self, image: _Image) -> None:
-        """Compare the times of both models on one image, in either order by chance."""
+        """Compare the times of both models on one image, in either order by chance.
+
+        Not while either is answered by torch for want of the runtime that is chosen for it.
+        """
         trial = image.trial
+        if not (_has_its_runtime(trial.champion) and _has_its_runtime(trial.challenger)):
+            return
         seconds = {}
         sizes = {trial.champion.version: image.pixels, trial.challenger.version: _pixels(image)}
         for model in random.sample([trial.champion, trial.challenger], 2):
@@ -337,6 +343,13 @@ class Shadow:
             self._writer.append_parts([(record_of(unrecorded.record()), b"")])
         except OSError as error:  # a loss of evidence, which never speaks against a challenger
             logger.warning("what the challenger answered could not be recorded: %s", error)
+
+
+def _has_its_runtime(model: LoadedModel) -> bool:
+    runtime = model.runtime
+    if not isinstance(runtime, ServedRuntime):
+        return True
+    return runtime.settled and runtime.problem is None
 
 
 def _failure(served: Served, error: Exception | None) -> ShadowAnswer:

@@ -57,6 +57,9 @@ def release_by_hand(version: str, *, who: str, why: str) -> Change:
 def challenge_by_hand(version: str, mode: Mode, share: float, *, who: str, why: str) -> Change:
     """Put a version in shadow or canary beside the champion."""
     ctx, before = _opened(version)
+    from tasks.retrain.runtime import chosen_for_release
+
+    chosen_for_release(ctx, version)  # as the champion's was: the two are timed against each other
     challengers.set_challenger(
         ctx.engine,
         version=version,

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from core.database import now
 from models.registry.model_store import LoadedModel
+from models.runtimes.loading import eager
 from models.scoring.predict import Predictions
 from models.serving import shadow as shadow_module
 from models.serving.load import Load
@@ -93,6 +95,27 @@ def test_its_answers_are_recorded_beside_what_was_served(start, trial, tmp_path)
     assert sum(one.champion_live.answered for one in records) == 2
     assert any(one.timings for one in records)
     assert shadow.status()["disagreements"] == 2
+
+
+@pytest.mark.parametrize("name", ["champion", "challenger"])
+@pytest.mark.parametrize(
+    ("settled", "problem", "timings"), [(False, None, 0), (True, "no memory", 0), (True, None, 1)]
+)
+def test_models_are_timed_in_the_runtimes_that_were_chosen_for_them(
+    start, trial, tmp_path, name, settled, problem, timings
+):
+    models = {one: getattr(trial, one) for one in ("champion", "challenger")}
+    runtimes = {one: eager(model, threads=1) for one, model in models.items()}
+    for one, runtime in runtimes.items():
+        runtime.settled, runtime.problem = (settled, problem) if one == name else (True, None)
+    pair = replace(
+        trial, **{one: replace(model, runtime=runtimes[one]) for one, model in models.items()}
+    )
+    shadow, _ = start()
+    shadow.answered(pair, pair.champion, served(1))
+    until(lambda: shadow.status()["answered"] == 1)
+    shadow.close()
+    assert sum(len(one.timings) for one in recorded(tmp_path)) == timings
 
 
 def test_nothing_is_asked_while_a_request_waits(start, trial):

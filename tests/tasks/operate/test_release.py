@@ -13,6 +13,7 @@ from models.registry.halts import HaltPolicy
 from models.registry.model_store import entry
 from models.registry.releases import champion, current_release
 from tasks.operate import release as changing
+from tasks.retrain import runtime
 from tests.models.halting import halt_service
 from tests.models.registry.named_models import number
 from tests.models.saved_models import make_workspace, put_in_service, save
@@ -67,6 +68,22 @@ def test_a_night_of_changes_is_said_as_it_happens(place: Place) -> None:
     ]
     assert run("rollback", "--to", old)[0].startswith(f"release 7: {old} is in service; by ann")
     assert (champion(engine), number(engine)) == (old, 7)
+
+
+@pytest.mark.parametrize("words", [["shadow"], ["canary", "--share", "10"], ["release"]])
+def test_the_runtime_of_a_version_is_chosen_before_a_service_has_it(
+    place: Place, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, engine, _, new = place
+    chosen: list[tuple[str, int]] = []
+
+    def choose(_: object, version: str) -> dict[str, str]:
+        chosen.append((version, number(engine)))
+        return {}
+
+    monkeypatch.setattr(runtime, "chosen_for_release", choose)
+    run(*words, new)
+    assert chosen[0] == (new, 1)
 
 
 def test_a_rollback_without_a_version_undoes_the_last_release(place: Place) -> None:
