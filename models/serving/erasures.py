@@ -11,9 +11,9 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Column,
@@ -50,6 +50,7 @@ from models.serving.segment_reader import read_records
 THINNING, AGE, MASKED = "thinning", "age", "masked"  # why images are erased
 AT_ONCE = 20_000  # images of one erasure
 Spared = Callable[[Connection, Collection[str]], set[str]]  # those of these predictions
+COMPARED = 500  # records compared with the database at once
 ZEROS = bytes(2**20)
 WORTH_A_HOLE = 2**16  # bytes: ext4 takes milliseconds to make one
 PUNCH_HOLE, KEEP_SIZE = 2, 1  # of Linux: give the space back, at the same length
@@ -79,6 +80,14 @@ retained_images = Table(
     Column("hour", Text, nullable=False, index=True),  # in which it was served
     info=journal.COVERED,
 )
+
+
+class Place(NamedTuple):
+    """Where a segment has an image."""
+
+    prediction_id: str
+    offset: int
+    length: int
 
 
 def retain(
@@ -201,6 +210,11 @@ def images_left(connection: Connection, folder: Path) -> Iterator[tuple[Any, Pat
         if path.is_file():
             with path.open("rb") as file:
                 yield from ((row, path) for row in rows if _has_bytes(file.fileno(), row))
+    for path in sorted(folder.glob("*.seg")):
+        with path.open("rb") as file:
+            for row in _in_other_places(connection, path, predictions.c.erased.in_(done)):
+                if _has_bytes(file.fileno(), row):
+                    yield row, path
 
 
 def erase_again(engine: Engine, folder: Path) -> None:
@@ -252,6 +266,27 @@ def _by_segment(
     again = select(*others).select_from(copies).join(predictions, mine).where(*which)
     places = union_all(first, again).order_by("segment")
     return groupby(stream(connection, places), key=lambda row: str(row.segment))
+
+
+def _in_other_places(
+    connection: Connection, path: Path, which: ColumnElement[bool]
+) -> Iterator[Place]:
+    """Where a segment has these predictions once more and that is not on record.
+
+    As after a drain by a version that recorded no copies, or a segment that was not drained yet.
+    """
+    records = iter(read_records(path))
+    while part := list(islice(records, COMPARED)):
+        places = {Place(str(one.fields["prediction_id"]), one.offset, one.length) for one in part}
+        mine = predictions.c.prediction_id.in_({place.prediction_id for place in places}), which
+        known = {
+            Place(row.prediction_id, row.offset, row.length)
+            for name, rows in _by_segment(connection, *mine)
+            for row in rows
+            if name == path.name
+        }
+        erased = set(connection.scalars(select(predictions.c.prediction_id).where(*mine)))
+        yield from sorted(place for place in places - known if place.prediction_id in erased)
 
 
 def _overwrite(path: Path, places: Sequence[tuple[int, int]]) -> None:

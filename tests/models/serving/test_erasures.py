@@ -216,3 +216,16 @@ def test_an_image_that_was_recorded_twice_is_erased_in_both_places(
     assert problems(engine, folder) == []
     assert len(in_hand(engine, folder)) == 12 and b"other" in second.read_bytes()
     writer.close()
+
+
+def test_a_copy_that_no_drain_recorded_is_named_and_erased(engine: Engine, folder: Path) -> None:
+    [first] = folder.glob("*.seg")
+    shutil.copy(first, first.with_name(f"copy-{first.name}"))
+    erase(engine, folder, RetentionPolicy(days=1), AGE, last=2)
+    named = [what for what in problems(engine, folder) if "was erased" in what]
+    assert [what[:23] for what in named] == ["prediction prediction-0", "prediction prediction-1"]
+    assert all(f"copy-{first.name}" in what for what in named)
+    erasures.erase_again(engine, folder)
+    assert [what for what in problems(engine, folder) if "was erased" in what] == []
+    copied = first.with_name(f"copy-{first.name}").read_bytes()
+    assert [image in copied for image in IMAGES] == [False] * 2 + [True] * 10
