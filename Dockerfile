@@ -41,6 +41,9 @@ ENV PATH=/app/.venv/bin:$PATH \
     DVC_NO_ANALYTICS=1
 RUN printf '#!/bin/sh\nexec python -m flows "$@"\n' > /usr/local/bin/hone \
  && chmod 755 /usr/local/bin/hone
+# What a trained model records as its code; there is no git folder in the image.
+ARG HONE_COMMIT
+ENV HONE_COMMIT=$HONE_COMMIT
 USER 1034:1034
 VOLUME /workspace
 EXPOSE 3000 4200 9178

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
         default="auto", alias="HONE_RUNTIME"
     )
     ray: str | None = Field(default=None, alias="HONE_RAY")
+    # The commit of the code where there is no git to ask, as in an image, which sets it itself.
+    commit: str | None = Field(default=None, alias="HONE_COMMIT")
     traffic: Path | None = Field(default=None, alias="HONE_TRAFFIC")
     # Below this confidence a served answer is marked for a person: at 0.8 a model that knows what
     # it does not know is wrong in one of five answers at worst.

@@ -91,6 +91,9 @@ def test_hones_image_has_the_code_and_nothing_else() -> None:
         for source in line.split()
     }
     assert all((ROOT / source).exists() for source in copied)
+    assert "pyproject.toml" in copied  # its version is the code's, if no commit was stated
+    final = text_of("Dockerfile").split("\nFROM ")[-1]
+    assert "\nARG HONE_COMMIT\nENV HONE_COMMIT=$HONE_COMMIT\n" in final
     assert {"core", "labeling", "models", "tasks", "flows", "settings.py", "prefect.yaml"} <= copied
     allowed = {line[1:] for line in text_of(".dockerignore").splitlines() if line.startswith("!")}
     assert allowed == copied

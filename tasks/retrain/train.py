@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+import tomllib
 from dataclasses import asdict
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from models.training.train import Trained
 
 LOCK = "training"
+CODE = Path(__file__).parents[2]
 SHOWN_SIDE = 256  # pixels of a mistake in W&B
 DAY, WAIT = 24 * 3600, 300  # seconds
 TRAIN = "train"  # kind of intent: one training for each (snapshot, configuration, code)
@@ -84,7 +86,7 @@ def train_challenger(snapshot: str, network: NetworkConfig, config: TrainConfig)
     memory) would stop it again.
     """
     ctx = open_context()
-    commit = code_commit()
+    commit = code_commit(ctx.settings.commit)
     words = [snapshot, asdict(network), asdict(config), commit]
     key = hashlib.sha256(json.dumps(words, default=str).encode()).hexdigest()[:16]
     with only_writer(ctx.engine, LOCK, patience=1.0) as token:
@@ -102,20 +104,30 @@ def train_challenger(snapshot: str, network: NetworkConfig, config: TrainConfig)
     return version
 
 
-def code_commit() -> str:
-    """The commit of the running code, marked when the tree has changes; else the version."""
-    folder = Path(__file__).parents[2]
-    if not (folder / ".git").exists():
+def code_commit(stated: str | None = None) -> str:
+    """The commit of the running code, marked when the tree has changes.
+
+    Without git's folder, as in the image, the commit that is `stated`, else the version.
+    """
+    described = ""
+    if (CODE / ".git").exists():
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=CODE,
+            env=environment_without_secrets(),
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+    return described or stated or _version()
+
+
+def _version() -> str:
+    """The version of the code: of the project it lies in, else of the installed package."""
+    project = CODE / "pyproject.toml"
+    if not project.exists():
         return installed("hone")
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        cwd=folder,
-        env=environment_without_secrets(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or installed("hone")
+    return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 
 def _train(

@@ -1,7 +1,10 @@
 """Which snapshot is trained on, and what is printed when none can be."""
 
+import re
+import tomllib
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -94,6 +97,27 @@ def test_a_training_ends_at_the_next_epoch_once_its_lock_is_lost(
     ):
         train._train(ctx, token, "snapshot-0001", *recipe, key="k", commit="c")
     assert epochs == [1]
+
+
+def test_the_code_of_a_model_is_known_in_the_image_which_has_neither_git_nor_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_package(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(train, "installed", no_package)
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", train.code_commit("of another build"))
+    project = tmp_path / "pyproject.toml"
+    project.write_text((train.CODE / "pyproject.toml").read_text(encoding="utf-8"))
+    monkeypatch.setattr(train, "CODE", tmp_path)
+    monkeypatch.setenv("HONE_COMMIT", "0123abc")
+    assert train.code_commit(Settings().commit) == "0123abc"
+    monkeypatch.setenv("HONE_COMMIT", "")  # an image that was built without the argument
+    version = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+    assert train.code_commit(Settings().commit) == version
+    project.unlink()  # a wheel
+    monkeypatch.setattr(train, "installed", lambda name: f"{name} 1.0")
+    assert train.code_commit() == "hone 1.0"
 
 
 @pytest.mark.parametrize(
