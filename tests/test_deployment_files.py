@@ -304,6 +304,13 @@ def test_the_operator_names_the_jobs_as_the_rules_ask_for_them() -> None:
     assert set(jobs.values()) == set(asked) == {one["job_name"] for one in here["scrape_configs"]}
 
 
+def test_no_pod_reads_counters_of_whatever_pod_the_balancer_chooses() -> None:
+    [settings] = of_kind("ConfigMap")
+    assert "HONE_SERVICE_URL" not in settings["data"]
+    assert not [one for one in containers() for variable in one.get("env", [])
+                if variable["name"] == "HONE_SERVICE_URL"]  # fmt: skip
+
+
 def filled(value: Any, variables: dict[str, Any]) -> Any:
     """The template of a job with its variables filled in, as Prefect does."""
     if isinstance(value, dict):

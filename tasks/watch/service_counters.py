@@ -1,6 +1,7 @@
 """What the service counted since the last check: images, errors and latencies, from its metrics."""
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ BYTES = 2**22  # of an answer; a whole one has some 30 kB
 LATENCIES = 10_000  # at most, spread over the buckets as they were counted
 HALTED = "HALTED"  # a reason that is no error
 STARTED = "started"  # when the service did, beside what it counted
+BY_START = "by start"  # in the state: the last reading of each service, by when it started
+READ_AT = "read at"  # in the state: the time of the last reading
+MOST = 16  # services behind one address, those that started last; what others counted is not known
 WITHIN = "within "  # and seconds: requests that took no longer
 
 
@@ -41,16 +45,19 @@ def read_counters(settings: Settings) -> dict[str, float] | str:
         return f"{address} gives no counters ({error})"
 
 
-def since(now: Mapping[str, float], before: Mapping[str, float]) -> Requests | None:
-    """What was counted between two readings; None for the first, which has nothing before it.
+def since(now: Mapping[str, float], state: Mapping[str, Any]) -> Requests | None:
+    """What was counted since the last reading; None for the first, which has nothing before it.
 
-    A service that started anew counts from 0, also where it has counted more since than before.
+    A service that started since then counts from 0, also where it has counted more than before.
+    Of one that started earlier and was never read, another behind the same address, this reading
+    is the first.
     """
-    if not before:
-        return None
-    restarted = now.get(STARTED) != before.get(STARTED, now.get(STARTED)) or any(
-        now.get(name, 0.0) < total for name, total in before.items()
-    )
+    before = state.get(BY_START, {}).get(_start(now))
+    if before is None:
+        if READ_AT not in state or now.get(STARTED, 0.0) <= state[READ_AT]:
+            return None
+        before = {}
+    restarted = any(now.get(name, 0.0) < total for name, total in before.items())
     new = now if restarted else {name: now[name] - before.get(name, 0.0) for name in now}
     return Requests(
         answered=round(new.get("answered", 0)),
@@ -58,6 +65,10 @@ def since(now: Mapping[str, float], before: Mapping[str, float]) -> Requests | N
         errors=round(new.get("errors", 0)),
         latencies=_latencies(new),
     )
+
+
+def _start(totals: Mapping[str, float]) -> str:
+    return str(totals.get(STARTED))
 
 
 def _totals(text: str) -> dict[str, float]:
@@ -99,8 +110,13 @@ def _latencies(new: Mapping[str, float]) -> np.ndarray:
 
 def counted(settings: Settings, state: Mapping[str, Any]) -> tuple[Requests | str, dict[str, Any]]:
     """What was counted since `state`, or why it is not known, and the state for the next check."""
+    read_at = time.time()
     now = read_counters(settings)
     if isinstance(now, str):
         return now, dict(state)
+    readings = {**state.get(BY_START, {}), _start(now): now}
     new = since(now, state)
-    return new if new is not None else "this is the first reading of the counters", now
+    return (
+        new if new is not None else "this is the first reading of the counters",
+        {BY_START: dict(sorted(readings.items())[-MOST:]), READ_AT: read_at},
+    )
