@@ -101,6 +101,13 @@ def test_compose_reads_it_with_its_example_of_secrets_and_not_without_one(tmp_pa
     }  # fmt: skip
     environment = services["service"]["environment"]
     assert environment["HONE_DATABASE_URL"] == "postgresql://hone:secret@postgres:5432/hone"
+    for name, value in {
+        "HONE_CALLBACKS": "https://hooks.example.com/hone/",
+        "HONE_RUNTIME": "auto",
+        "HONE_ANSWER_CACHE": "64",
+        "HONE_CALLBACK_SECRET": "secret",
+    }.items():
+        assert environment[name] == services["worker"]["environment"][name] == value
     secrets.pop("POSTGRES_PASSWORD")
     done = configured(tmp_path, secrets)
     assert done.returncode != 0 and "POSTGRES_PASSWORD" in done.stderr
@@ -116,7 +123,40 @@ def test_each_variable_that_compose_asks_for_is_in_the_example(compose: dict[str
     assert set(example) <= asked
 
 
-OPTIONAL = {"HONE_ALERTS", "WANDB_API_KEY"}  # empty means: none
+OPTIONAL = {"HONE_ALERTS", "HONE_CALLBACK_SECRET", "WANDB_API_KEY"}  # empty means: none
+NOT_IN_COMPOSE = {  # settings that have nothing to say there
+    "HONE_COMMIT",  # the image has it from its build
+    "HONE_RAY",  # a cluster
+    "HONE_TRAFFIC",  # a bento without a workspace
+    "HONE_IMAGE_BUCKET",  # images are in the volume `staged`
+    "HONE_LABEL_STUDIO_COMMAND",  # the demo starts one
+    "HONE_WEBHOOK_SECRET", "HONE_WEBHOOK_URL",  # `hone webhook` is not run
+    "PREFECT_API_KEY",  # Prefect Cloud
+}  # fmt: skip
+
+
+def test_each_setting_reaches_the_service_and_the_worker(compose: dict[str, Any]) -> None:
+    """Or what stands in .env would be of no effect, and nothing would say so."""
+    given = {name: one["environment"] for name, one in compose["services"].items()
+             if name in ("service", "worker")}  # fmt: skip
+    assert OURS - set(given["service"]) == NOT_IN_COMPOSE
+    assert OURS - set(given["worker"]) == NOT_IN_COMPOSE | {"HONE_WORKERS"}
+    for name in ("HONE_THREADS", "HONE_RUNTIME"):  # the worker chooses the service's runtime
+        assert given["service"][name] == given["worker"][name]
+
+
+def test_an_empty_value_in_compose_is_the_default(
+    compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = compose["services"]["service"]["environment"]
+    empty = {name for name, value in given.items() if str(value).endswith(":-}")}
+    assert {"HONE_ANSWER_CACHE", "HONE_CALLBACKS", "HONE_REQUESTS_PER_MINUTE"} <= empty
+    for name in empty:
+        monkeypatch.delenv(name, raising=False)
+    without = Settings()
+    for name in empty:
+        monkeypatch.setenv(name, "")
+    assert Settings() == without
 
 
 def test_each_variable_is_a_setting_of_whoever_gets_it(compose: dict[str, Any]) -> None:

@@ -91,6 +91,7 @@ def test_hones_image_has_the_code_and_nothing_else() -> None:
         for source in line.split()
     }
     assert all((ROOT / source).exists() for source in copied)
+    assert "--requirement pyproject.toml --extra fast" in text_of("Dockerfile")  # every runtime
     assert "pyproject.toml" in copied  # its version is the code's, if no commit was stated
     final = text_of("Dockerfile").split("\nFROM ")[-1]
     assert "\nARG HONE_COMMIT\nENV HONE_COMMIT=$HONE_COMMIT\n" in final
