@@ -25,6 +25,7 @@ from core.workspace import Workspace
 from labeling.kinds import KINDS
 from labeling.ledger.tables import labels, snapshots
 from labeling.snapshots.table import (
+    SOFT,
     SnapshotConfig,
     build_table,
     fingerprint,
@@ -49,6 +50,10 @@ __all__ = [
 ]  # fmt: skip
 
 KIND = "snapshot"
+NOTHING_TO_LEARN = (
+    "there is no unlabelled sample to learn from: `hone ingest` takes images in, or train on the "
+    "labels with `hone retrain`"
+)
 COMMITTED = [*DVC_FILES, "data/.gitignore", "hone.toml"]
 
 
@@ -67,13 +72,16 @@ def cut_snapshot(
     Finishes or discards what a killed run left. `token` is the lock of the workspace's git. `soft`
     are guesses to train on beside the labels, marked as such (see `build_table`), and `why` there
     are some, or none, is kept with the intent. With a `teacher`, the model that made them, it is a
-    snapshot for a student of that model: no training takes it for the newest labels.
+    snapshot for a student of that model: no training takes it for the newest labels, and one in
+    which nothing of `soft` is left is an error.
     """
     config = config or SnapshotConfig()
     clear_dead_locks(workspace.root)
     with ObjectStore(workspace.root) as store:
         finished = _finish(engine, store, token)
         table = build_table(engine, config, soft, KINDS[workspace.kind])
+        if teacher is not None and SOFT not in table["split"].to_pylist():
+            raise ValueError(NOTHING_TO_LEARN)
         last = _newest(engine)
         content = fingerprint(table)
         if table.num_rows == 0 or (last and last.fingerprint == content):

@@ -68,10 +68,7 @@ def _free_pool(connection: Connection, most: int) -> pd.DataFrame:
         drawn = duels.load_duel_samples(connection, duel.duel_id)["sample_id"].tolist()
         pool = pool[~pool["group_id"].isin(set(groups_of(connection, drawn).values()))]
     if pool.empty:
-        raise ValueError(
-            "there is no unlabelled sample to learn from: `hone ingest` takes images in, or train "
-            "on the labels with `hone retrain`"
-        )
+        raise ValueError(publish.NOTHING_TO_LEARN)
     lots = [hashlib.sha256(f"distill:{one}".encode()).hexdigest() for one in pool["sample_id"]]
     drawn_first = pool.assign(lot=lots).sort_values("lot").head(most)
     return drawn_first.drop(columns="lot").sort_values("sample_id", ignore_index=True)

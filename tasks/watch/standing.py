@@ -10,7 +10,12 @@ from sqlalchemy import Connection
 from core.database import now
 from labeling.batches.select import SelectionConfig
 from labeling.ledger.overview import RoundProgress, round_progress, snapshot_names
-from labeling.snapshots.publish import count_changed_labels, newest_snapshot, snapshot_time
+from labeling.snapshots.publish import (
+    count_changed_labels,
+    newest_snapshot,
+    snapshot_time,
+    teachers,
+)
 from models.registry.halts import halt_of, last_halt
 from models.registry.releases import champion_of, tenure_of
 from models.registry.versions import model_times, snapshot_of
@@ -142,7 +147,8 @@ def _facts(
     ladder: Mapping[str, Any],
     at: str,
 ) -> RetrainFacts:
-    trained = model_times(connection)
+    taught = teachers(connection)  # a student for a cascade answers no drift
+    trained = {name: at for name, at in model_times(connection).items() if name not in taught}
     newest = newest_snapshot(connection)
     untrained = newest if newest is not None and newest not in trained else None
     last = max([*trained.values(), *filter(None, [ladder.get("retrain_at")])], default=None)

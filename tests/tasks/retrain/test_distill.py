@@ -13,6 +13,7 @@ from core.database import writing
 from flows.distill import distill as flow
 from labeling.ingest.intake import ingest
 from labeling.ledger import duels
+from labeling.ledger.overview import snapshot_names
 from labeling.ledger.rounds import load_pool
 from labeling.ledger.tables import samples
 from labeling.snapshots import publish
@@ -147,6 +148,25 @@ def test_without_a_champion_or_a_pool_the_error_says_what_to_do(ctx: Context) ->
     put_in_service(ctx, save(ctx, cut(), seed=1))
     with pytest.raises(ValueError, match="`hone ingest` takes images in"):
         freeze()
+
+
+def test_a_pool_that_resembles_what_is_measured_teaches_nothing(
+    ctx: Context, tmp_path: Path
+) -> None:
+    labels = cut()
+    put_in_service(ctx, save(ctx, labels, seed=1))
+    add_pool(ctx, tmp_path / "pool", count=3)
+    table = publish.load_snapshot(ctx.engine, ctx.workspace, labels)
+    [group, *_] = table.loc[table["split"] == "val", "group_id"]
+    with ctx.engine.connect() as connection:
+        pool = load_pool(connection)["sample_id"]
+    with writing(ctx.engine) as connection:
+        alike = [{"sample_id": name, "group_id": group} for name in pool]
+        journal.update_rows(connection, samples, alike)
+    with pytest.raises(ValueError, match="no unlabelled sample to learn from"):
+        freeze()
+    with ctx.engine.connect() as connection:
+        assert snapshot_names(connection) == [labels]
 
 
 def test_a_soft_row_has_the_likeliest_class_and_every_probability() -> None:
