@@ -8,6 +8,7 @@ from labeling.snapshots.publish import SnapshotConfig
 from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
 from models.training.train import TrainConfig
+from tasks.collect.duels import play_duel
 from tasks.retrain.distill import freeze_soft_targets
 from tasks.retrain.judge import judge
 from tasks.retrain.train import train_challenger
@@ -41,6 +42,12 @@ def distill(
     frozen = freeze_soft_targets(policies.snapshot, most)
     student = train_challenger(frozen, network, train)
     if not front_only:
-        judge(student, frozen, policies.gate, "person", annotators)
+        verdict_id = judge(student, frozen, policies.gate, "person", annotators)
+        if verdict_id is None:
+            verdict_id = play_duel(annotators, policies.settling)
+        if verdict_id is None:
+            print(
+                f"{student} waits for answers: `hone collect` goes on, `hone status` says how far"
+            )
     print(f"as a front model: hone cascade plan --front {student}")
     return student

@@ -29,6 +29,7 @@ from labeling.ledger.tables import (
     pending_settlement,
     refusals,
     refused_answers,
+    rounds,
     row_counts,
     sample_states,
     samples,
@@ -98,6 +99,21 @@ def count_open(connection: Connection) -> int:
     """How many assignments are open; counted in an index that has the open ones only."""
     is_open = assignments.c.closed_at.is_(None)
     return connection.scalar(select(func.count()).select_from(assignments).where(is_open)) or 0
+
+
+def count_asked_since(connection: Connection, moment: str) -> int:
+    """How many labels rounds that were chosen after a moment ask for; what was imported is none."""
+    later = select(rounds.c.round_id).where(rounds.c.chosen_at > moment)
+    asked = assignments.c.round_id.in_(later)
+    is_there = func.coalesce(assignments.c.outcome, "") != Outcome.DELETED
+    query = select(func.count()).select_from(assignments).where(asked, is_there)
+    return connection.scalar(query) or 0
+
+
+def last_batch_size(connection: Connection) -> int | None:
+    """The size that the last batch of a strategy was to have; None before one."""
+    configs = connection.scalars(select(rounds.c.config).order_by(rounds.c.number.desc()))
+    return next((int(one["size"]) for one in configs if "audit_share" in one), None)
 
 
 def count_unsettled(connection: Connection) -> int:

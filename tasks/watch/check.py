@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 
 from core import journal
 from core.database import now, writing
-from labeling.batches.select import SelectionConfig
 from models.registry import releases
 from models.registry.halts import HaltPolicy, add_halt
 from models.serving import prediction_store
@@ -21,7 +20,7 @@ from models.watching.ladder import Evidence, LadderRules, Rung, Step, next_rung
 from models.watching.signals import Action, Shift, Signal, WatchPolicy
 from models.watching.triggers import Retraining, retraining
 from tasks.context import open_context
-from tasks.report.label_budget import labels_left
+from tasks.report.label_budget import labels_left, labels_of_batch
 from tasks.retries import is_transient_error
 from tasks.watch.cascade import without
 from tasks.watch.diagnosis import Diagnosis, diagnose
@@ -124,7 +123,7 @@ def _decide(
         why=rung.why,
         why_not=(*measured.missing, *rung.why_not),
         kind=evidence.kind,
-        cost=_cost(measured, rung, began),
+        cost=_cost(measured, rung, began, labels_of_batch(connection)),
         estimate=diagnosis.as_json(),
         exemplars=_exemplars(measured),
         evidence=evidence.log_evidence,
@@ -268,10 +267,10 @@ def _exemplars(measured: Measured) -> list[str]:
     return exemplars_of(measured.traffic, measured.signals, measured.combined.ranking)
 
 
-def _cost(measured: Measured, rung: Rung, began: float) -> dict[str, Any]:
+def _cost(measured: Measured, rung: Rung, began: float, batch: int) -> dict[str, Any]:
     """What the decision costs: labels asked for, and processor time of the check."""
     return {
-        "labels": SelectionConfig().size if rung.asks_for_labels else 0,
+        "labels": batch if rung.asks_for_labels else 0,
         "training": rung.retrains,
         "rows": len(measured.traffic.rows) if measured.traffic else 0,
         "processor_seconds": round(time.process_time() - began, 3),

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from core.database import now
-from labeling.batches.select import SelectionConfig
 from labeling.ledger.overview import RoundProgress, round_progress, snapshot_names
 from labeling.snapshots.publish import (
     count_changed_labels,
@@ -24,7 +23,7 @@ from models.watching.incidents import Incident, open_incident_of
 from models.watching.ladder import Standing, Step
 from models.watching.triggers import RetrainFacts, missing_answers
 from tasks.context import Context
-from tasks.report.label_budget import labels_left
+from tasks.report.label_budget import labels_left, labels_of_batch
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,13 @@ def load_circumstances(
         hours_since_release=hours_between(release.released_at, at) if release else None,
         halted=halted,
         hours_since_resume=lifted,
-        unpaid=_unpaid(labels_left),
+        unpaid=_unpaid(labels_left, labels_of_batch(connection)),
     )
     return Circumstances(incident, standing, _facts(connection, standing, progress, ladder, at))
 
 
-def _unpaid(labels_left: int | None) -> str | None:
+def _unpaid(labels_left: int | None, size: int) -> str | None:
     """Why a batch that answers a drift cannot be paid for; None where it can."""
-    size = SelectionConfig().size
     if labels_left is None or labels_left >= size:
         return None
     left = f"the label budget has {labels_left} left"

@@ -1,6 +1,7 @@
 # ruff: noqa: F811 - fixtures
 """A student learns from the champion's outputs for the pool, and from nothing that is measured."""
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from tasks.direct_run import direct_runs
 from tasks.label.score_pool import pool_outputs
 from tasks.predictions import load_version
 from tasks.retrain import distill, gather
-from tests.tasks.duels import begin_duel, make_duel_workspace
+from tests.tasks.duels import CHALLENGER, begin_duel, make_duel_workspace
 from tests.tasks.labelled_folders import import_images
 from tests.tasks.retrain.test_judge import (  # noqa: F401 - fixtures
     ctx,
@@ -167,6 +168,25 @@ def test_a_pool_that_resembles_what_is_measured_teaches_nothing(
         freeze()
     with ctx.engine.connect() as connection:
         assert snapshot_names(connection) == [labels]
+
+
+def test_a_students_duel_is_played_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = make_duel_workspace(tmp_path, monkeypatch, pool="++--" * 6)
+
+    def judge(*_: object) -> None:
+        begin_duel(ctx, pool="++--" * 5)
+
+    module = importlib.import_module("flows.distill")
+    monkeypatch.setattr(module, "freeze_soft_targets", lambda *_: "snapshot-0001")
+    monkeypatch.setattr(module, "train_challenger", lambda *_: CHALLENGER)
+    monkeypatch.setattr(module, "judge", judge)
+    assert flow(annotators="simulated") == CHALLENGER
+    with ctx.engine.connect() as connection:
+        assert duels.open_duel(connection) is None
+        [played] = duels.all_duels(connection)
+    assert played.verdict_id is not None
 
 
 def test_a_soft_row_has_the_likeliest_class_and_every_probability() -> None:

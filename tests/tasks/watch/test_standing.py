@@ -1,13 +1,16 @@
 """How an incident stands: what a round has answered, and whether a model was trained on it."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, update
 
 from core.database import now, writing
+from core.intents import intents
 from labeling.ledger.tables import assignments, rounds, samples, snapshots
 from models.registry.releases import champion
+from models.registry.versions import models
 from models.watching.decisions import Evaluation, answer_decision, record_evaluation
 from models.watching.incidents import next_incident, open_incident
 from models.watching.signals import Action
@@ -107,6 +110,36 @@ def test_a_model_that_was_trained_after_the_answers_knows_them(ctx: Context) -> 
         connection.execute(update(snapshots).values(created_at=now()))
     assert around(ctx).standing.retrained
     assert not around(ctx).facts.drift
+
+
+def test_a_student_sets_back_no_retraining(ctx: Context) -> None:
+    ago = (datetime.now(UTC) - timedelta(hours=10)).isoformat(timespec="microseconds")
+    about = {"weights_sha256": "0", "code_commit": "x", "seed": 0, "config": {}, "metrics": {}}
+    row = {"kind": "snapshot", "key": "snapshot-0002", "payload": {"teacher": "hone:1"}}
+    row |= {"token": 1, "intended_at": now()}
+    student = {"version": "hone:9-s", "snapshot": "snapshot-0002", "created_at": now(), **about}
+    with writing(ctx.engine) as connection:
+        connection.execute(update(models).values(created_at=ago))
+        connection.execute(insert(models).values(**student))
+        connection.execute(insert(intents).values(**row))
+    assert around(ctx).facts.hours_since_training == pytest.approx(10, abs=0.1)
+
+
+def test_a_batch_is_paid_for_by_the_size_that_the_last_one_had(ctx: Context) -> None:
+    model = champion(ctx.engine)
+    assert model is not None
+    with writing(ctx.engine) as connection:
+        before = load_circumstances(connection, model, {}, 24.0, labels_left=30).standing.unpaid
+        assert before is not None and "a batch asks for 50 labels" in before
+        row = {"strategy": "margin", "seed": 0, "why": "", "chosen_at": now()}
+        for number, config in enumerate(
+            ({"audit_share": 0.1, "size": 20}, {"duel": 1, "size": 90})
+        ):
+            about = {"round_id": f"round-{number}", "number": number, "config": config}
+            connection.execute(insert(rounds).values(**row, **about))
+        for left, is_paid in ((20, True), (19, False)):
+            standing = load_circumstances(connection, model, {}, 24.0, left).standing
+            assert (standing.unpaid is None) == is_paid
 
 
 def test_hours_are_those_between_two_moments() -> None:
