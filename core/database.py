@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     URL,
+    CompoundSelect,
     Connection,
     Engine,
     MetaData,
@@ -189,7 +190,7 @@ def _leave_head(head_file: Path, head: dict[str, Any]) -> None:
         log.warning("the head of the journal was not written to %s: %s", head_file, error)
 
 
-def stream(connection: Connection, query: Select[Any]) -> Iterator[Row[Any]]:
+def stream(connection: Connection, query: Select[Any] | CompoundSelect[Any]) -> Iterator[Row[Any]]:
     """The rows of a query, a page at a time: memory does not grow with the table."""
     yield from connection.execute(query.execution_options(yield_per=PAGE))
 

@@ -29,7 +29,8 @@ def test_a_further_record_is_a_copy_and_the_first_is_none(
     again = write(tmp_path, [b"a"])
     assert drain(engine, tmp_path) == 2
     assert [name for _, name in recorded(engine)] == ["prediction-0"]
-    third = shutil.copy(first, first.with_name(f"x{first.name}"))
+    third = first.with_name(f"x{first.name}")
+    shutil.copy(first, third)
     assert drain(engine, tmp_path) == 0
     once = recorded(engine)
     assert sorted(name for _, name in once) == ["prediction-0"] * 2 + ["prediction-1"]
