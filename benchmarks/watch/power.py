@@ -37,7 +37,7 @@ def measure(pool: Pool, given: argparse.Namespace) -> dict[str, list[float]]:
 
 def _values(pool: Pool, rows: int, given: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """The evidence of a first window, and the peer's number, of clean and of shifted windows."""
-    clean, shifted = list[float](), list[float]()
+    clean, shifted = list[list[float]](), list[list[float]]()
     first = 9000 if given.use == "report" else 8000
     for number in range(given.lives):
         reference = min(1000, len(pool.clean) // 2)

@@ -70,7 +70,8 @@ class Moments:
             self.hit(f"after {request.method} {request.url.path}")
             return reply
 
-        os.fsync, os.fdatasync = watched(os.fsync), watched(os.fdatasync)
+        for name in ("fsync", "fdatasync"):
+            setattr(os, name, watched(getattr(os, name)))
         subprocess.Popen.__init__ = started  # type: ignore[assignment, method-assign]
         httpx.Client.send = sent  # type: ignore[assignment, method-assign]
         event.listen(Engine, "before_cursor_execute", self._executed)
