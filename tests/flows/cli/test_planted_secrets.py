@@ -45,6 +45,7 @@ WORDS = {
     "collect": [],
     "review": [],
     "retrain": ["--epochs", "1"],
+    "distill": ["--epochs", "1"],
     "watch": [],
     "alerts": ["test"],
 }
