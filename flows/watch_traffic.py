@@ -3,6 +3,9 @@
 At its end the images are erased that the check has looked at and the policy does not retain.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prefect import flow
 
 from models.watching.signals import WatchPolicy
@@ -16,7 +19,7 @@ from tasks.watch.alert import send_alerts
 from tasks.watch.check import check_window, drain_traffic
 from tasks.watch.outcomes import drain_feedback
 from tasks.watch.retention import apply_retention
-from tasks.watch.trial import advance_trial
+from tasks.watch.trial import advance_trial, unpackaged
 
 
 @flow(
@@ -28,18 +31,37 @@ from tasks.watch.trial import advance_trial
 def watch_traffic(watch: WatchPolicy | None = None) -> str | None:
     """Look at the traffic since the last check; return the decision's id, None without a model.
 
-    A challenger in shadow or canary goes its next step, or is withdrawn, before that.
+    A challenger in shadow or canary goes its next step, or is withdrawn, before that. Alerts are
+    sent and images erased also where something before fails; the run then fails after that.
 
     The policy is that of `hone.toml` unless this run is given its own.
     """
     policies = choose_policies(watch=watch)
-    drain_traffic()
-    drain_feedback()
-    promoted = advance_trial()
-    decision_id = check_window(policies.watch)
-    act_on(decision_id)
-    if promoted is not None:
-        package_release(promoted)
-    send_alerts()
-    apply_retention()
+    decision_id = None
+    errors: list[Exception] = []
+    with _later(errors):
+        drain_traffic()
+        drain_feedback()
+        promoted = advance_trial() or unpackaged()
+        if promoted is not None:
+            with _later(errors):
+                package_release(promoted)
+        decision_id = check_window(policies.watch)
+        act_on(decision_id)
+    with _later(errors):
+        send_alerts()
+    with _later(errors):
+        apply_retention()
+    if errors:
+        raise errors[0]
     return decision_id
+
+
+@contextmanager
+def _later(errors: list[Exception]) -> Iterator[None]:
+    """Go on after an error, which is raised at the end."""
+    try:
+        yield
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}; the rest of the run goes on")
+        errors.append(error)

@@ -41,12 +41,21 @@ def package(
     if not entry(workspace.bento_home, version).is_dir():
         raise ValueError(f"there is no model {version} in {workspace.bento_home}")
     number = version.partition(":")[2]
-    bento = workspace.bento_home / "bentos" / NAME / number
+    bento = _place(workspace, version)
     with _build_lock(workspace.bento_home):
         if not bento.is_dir():
             _build(workspace, version, number, bento, packages)
         write_atomically(bento.parent / "latest", number.encode())
     return version
+
+
+def has_bento(workspace: Workspace, version: str) -> bool:
+    """Whether the bento of a version is there."""
+    return _place(workspace, version).is_dir()
+
+
+def _place(workspace: Workspace, version: str) -> Path:
+    return workspace.bento_home / "bentos" / NAME / version.partition(":")[2]
 
 
 @contextmanager
@@ -135,7 +144,7 @@ def damaged_bentos(workspace: Workspace) -> Iterator[tuple[str, str]]:
 
 def rebuild(workspace: Workspace, version: str) -> None:
     """Build the bento of a version in place of one that is damaged or gone."""
-    bento = workspace.bento_home / "bentos" / NAME / version.partition(":")[2]
+    bento = _place(workspace, version)
     if bento.is_dir():
         damaged = bento.with_name(f"{STAGING}damaged-{bento.name}")
         bento.rename(workspace.bento_home / damaged.name)  # the next build removes it

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from core import journal
 from core.database import writing
+from models.registry.bento import has_bento
 from models.registry.challengers import end_challenger, set_challenger
 from models.registry.releases import (
     Action,
@@ -15,6 +16,7 @@ from models.registry.releases import (
     Superseded,
     release,
     release_rows,
+    tenure_of,
 )
 from models.registry.versions import AUTOMATIC
 from models.rollout.policy import FULL
@@ -59,6 +61,16 @@ def advance_trial() -> str | None:
     except Superseded as error:  # a person was faster: the next check looks at what is then
         print(error)
         return None
+
+
+def unpackaged() -> str | None:
+    """The champion that its trial put in service, if it has no bento: as after a kill."""
+    ctx = open_context()
+    with ctx.engine.connect() as connection:
+        current = tenure_of(connection)
+    if current is None or current.who != AUTOMATIC or current.evidence is None:
+        return None
+    return None if has_bento(ctx.workspace, current.champion) else current.champion
 
 
 def _act(ctx: Context, standing: TrialStanding) -> str | None:
