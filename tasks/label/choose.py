@@ -131,7 +131,7 @@ def choose_batch(
         selection, audit = choose_audit(ctx, selection, len(pool), served_first=bool(drift))
         if not _worth_choosing(pool, audit, waiting, queue_limit, selection):
             return None
-        first = first_part(ctx, referred, differing, set(pool["sample_id"]), selection)
+        first = first_part(ctx, referred, differing, set(pool["sample_id"]), selection, drift)
         chosen = _choose(ctx, pool, audit, selection, queueing, rng, drift, first)
         with writing(ctx.engine) as connection:
             rounds.open_round(
@@ -148,7 +148,7 @@ def choose_batch(
                 run=deployed_run(),
             )
             if drift:
-                record_answer(connection, drift, round_id)
+                record_answer(connection, drift, round_id, chosen.batch.sample_ids)
     print(f"{round_id}: {len(chosen.batch)} of {len(pool)} chosen by {chosen.rule_and_model}")
     print_missing(ctx, chosen.audit_size)
     return round_id

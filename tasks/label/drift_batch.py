@@ -1,5 +1,6 @@
 """The part of a batch that answers a drift: what moved most, and a random part of its window."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,11 +54,18 @@ def drift_part(
     return DriftPart(decision, wanted)
 
 
-def record_answer(connection: Connection, part: DriftPart, round_id: str) -> None:
-    """Record, in the transaction that opens the round, that it answers the drift."""
+def places_beside(part: DriftPart | None, selection: SelectionConfig) -> int:
+    """How many places the samples that come first may take: none of those of an open drift."""
+    return selection.size - (share_of(selection.size, DRIFT_SHARE) if part else 0)
+
+
+def record_answer(
+    connection: Connection, part: DriftPart, round_id: str, asked: Sequence[str]
+) -> None:
+    """Record, in the transaction that opens the round, that it answers the drift, and by what."""
     decision = part.decision
     decisions.answer_decision(connection, decision.decision_id, round_id)
     if decision.incident_id is not None:
         detail = {"round": round_id, "decision": decision.decision_id}
-        detail |= {"images": str(len(part.wanted))}
+        detail |= {"images": str(len(part.wanted.keys() & set(asked)))}
         incidents.add_event(connection, decision.incident_id, "round", incidents.LOOP, detail)

@@ -54,10 +54,14 @@ def take_in_referred(ctx: Context, selection: SelectionConfig) -> list[str]:
 
 
 def referred_part(
-    ctx: Context, names: Collection[str], pool: Collection[str], selection: SelectionConfig
+    ctx: Context,
+    names: Collection[str],
+    pool: Collection[str],
+    selection: SelectionConfig,
+    most: int,
 ) -> Mapping[str, str]:
     """The reason by sample, in the order to ask, of those that are in the pool."""
-    places = referred_places(ctx.policies.review, selection)
+    places = min(referred_places(ctx.policies.review, selection), most)
     mine = [name for name in names if name in pool and name not in selection.named][:places]
     if mine:
         print(f"{len(mine)} images come first: their answers were marked for a person")

@@ -13,6 +13,7 @@ from models.serving import prediction_store
 from models.watching.outcome_queries import served_rows
 from tasks.context import Context
 from tasks.intake import adopt_served, print_intake, served_images
+from tasks.label.drift_batch import DriftPart, places_beside
 from tasks.label.referred import referred_part
 from tasks.retention import retain_disagreements
 
@@ -54,17 +55,27 @@ def first_part(
     differing: Collection[str],
     pool: Collection[str],
     selection: SelectionConfig,
+    drift: DriftPart | None,
 ) -> dict[str, str]:
-    """The reason by sample of what comes before a strategy's choice: also what was referred."""
-    first = referred_part(ctx, referred, pool, selection)
-    return {**shadow_part(ctx, differing, pool, selection), **first}
+    """The reason by sample of what comes before a strategy's choice: also what was referred.
+
+    An open drift keeps its places; of the others the referred ones are given theirs first.
+    """
+    most = places_beside(drift, selection)
+    first = referred_part(ctx, referred, pool, selection, most)
+    others = [name for name in differing if name not in first]
+    return {**shadow_part(ctx, others, pool, selection, most - len(first)), **first}
 
 
 def shadow_part(
-    ctx: Context, names: Collection[str], pool: Collection[str], selection: SelectionConfig
+    ctx: Context,
+    names: Collection[str],
+    pool: Collection[str],
+    selection: SelectionConfig,
+    most: int,
 ) -> Mapping[str, str]:
     """The reason by sample, in the order to ask, of those that are in the pool."""
-    places = _places(ctx, selection)
+    places = min(_places(ctx, selection), most)
     mine = [name for name in names if name in pool and name not in selection.named][:places]
     if mine:
         print(f"{counted(len(mine), 'image')} that two models answered differently come first")

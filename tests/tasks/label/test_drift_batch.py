@@ -1,5 +1,7 @@
 """A round that answers a drift asks about its window: what moved most, and a random part."""
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import Engine, insert
 
@@ -8,6 +10,7 @@ from models.serving.prediction_store import predictions
 from models.watching.decisions import Evaluation, find_decision, record_evaluation
 from models.watching.incidents import find_incident, next_incident, open_incident
 from models.watching.signals import Action
+from tasks.label import choose
 from tests.tasks.label.test_choose import (  # noqa: F401 - fixtures
     AUDIT,
     LABELLED,
@@ -97,3 +100,24 @@ def test_without_a_drift_no_sample_is_asked_for_it(
     serve(engine, [*BEFORE, *WINDOW])
     batch = chosen(engine, size=20, strategy="margin")
     assert not {"drift", "drifted"} & set(batch["reason"])
+
+
+@pytest.mark.parametrize("part", ["take_in_referred", "take_in_shadow"])
+def test_what_comes_first_leaves_an_open_drift_its_places(
+    engine: Engine,  # noqa: F811
+    eyes: Eyes,  # noqa: F811
+    decision: str,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+) -> None:
+    monkeypatch.setattr(choose, part, lambda *_: POOL[60:])
+    root = Path(str(engine.url.database)).parent
+    with (root / "hone.toml").open("a") as file:
+        file.write("[review]\nshare = 1.0\n[release]\nlabel_share = 1.0\n")
+    batch = chosen(engine, size=10, strategy="margin", audit_share=0.0)
+    counts = batch["reason"].value_counts().to_dict()
+    first = {"take_in_referred": "referred", "take_in_shadow": "shadow"}[part]
+    assert counts == {first: 2, "drift": 4, "drifted": 4}
+    with engine.connect() as connection:
+        event = find_incident(connection).last("round")
+    assert event is not None and event.detail["images"] == "8"
