@@ -116,12 +116,12 @@ def test_a_student_sets_back_no_retraining(ctx: Context) -> None:
     ago = (datetime.now(UTC) - timedelta(hours=10)).isoformat(timespec="microseconds")
     about = {"weights_sha256": "0", "code_commit": "x", "seed": 0, "config": {}, "metrics": {}}
     row = {"kind": "snapshot", "key": "snapshot-0002", "payload": {"teacher": "hone:1"}}
-    row |= {"token": 1, "intended_at": now()}
+    about_intent = {"token": 1, "intended_at": now()}
     student = {"version": "hone:9-s", "snapshot": "snapshot-0002", "created_at": now(), **about}
     with writing(ctx.engine) as connection:
         connection.execute(update(models).values(created_at=ago))
         connection.execute(insert(models).values(**student))
-        connection.execute(insert(intents).values(**row))
+        connection.execute(insert(intents).values(**row, **about_intent))
     assert around(ctx).facts.hours_since_training == pytest.approx(10, abs=0.1)
 
 
