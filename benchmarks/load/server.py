@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 REPOSITORY = Path(__file__).parents[2]
+TERMINATING = 10.0  # seconds
 RESTART_SECONDS = 1.0  # as `Restart=always` of systemd with `RestartSec=1`
 STARTING = 300.0
 
@@ -43,10 +44,11 @@ class ManagedServer:
     def stop(self) -> None:
         """End it in order, and kill what is left."""
         self._stopped.set()
-        if self._process is not None and self._process.is_running():
-            self.workers()
-            self._process.terminate()
-        self._thread.join()
+        while self._thread.is_alive():
+            if self._process is not None and self._process.is_running():
+                self.workers()
+                self._process.terminate()  # once more: a supervisor that starts loses the signal
+            self._thread.join(TERMINATING)
         psutil.wait_procs(list(self._every.values()), timeout=30)
         for process in self._every.values():
             if process.is_running():

@@ -40,7 +40,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the workspace; a bento is built there by copying that of the sound one."""
 
-    def build(workspace: Any, version: str, number: str, built: Path) -> None:
+    def build(workspace: Any, version: str, number: str, built: Path, packages: Any) -> None:
         shutil.copytree(sound / "bento" / "bentos" / "hone" / number, built)
 
     monkeypatch.setattr(bento, "_build", build)
