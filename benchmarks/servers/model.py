@@ -98,8 +98,11 @@ def _trained(backbone: str, size: int, images: list[bytes]) -> tuple[Any, Any]:
         loss.backward()
         optimizer.step()
     with torch.no_grad():  # the statistics of batch normalisation at the size that is served
-        for _ in range(20):
-            network(rows[:64])
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.reset_running_stats()
+                layer.momentum = None  # the mean of all passes
+        network(rows[:64])
     return network.eval(), rows[:64]
 
 
