@@ -41,6 +41,7 @@ OUR_OWN = {
     "labeling/ledger/checks.py": "JSON of the ledger",
     "labeling/ledger/report_queries.py": "JSON of the ledger",
     "labeling/ledger/settlement.py": "JSON of the ledger",
+    "tasks/retrain/train.py": "pyproject.toml of the code that runs",
     "labeling/snapshots/table.py": "a table whose SHA-256 was checked, or the ledger's JSON",
     "models/judging/corruptions.py": "images that it encoded itself",
     "models/kinds/classification.py": "JSON of the ledger",
