@@ -8,7 +8,7 @@ import torch
 from models.runtimes.choice import Choice
 from models.runtimes.machine import fingerprint
 from models.runtimes.runtime import Runtime
-from models.scoring.predict import Predictions
+from models.scoring.predict import Predictions, batch_sizes
 
 LARGEST = 64  # images of a batch; more are split
 
@@ -24,6 +24,8 @@ class ServedRuntime:
     def __init__(self, eager: Runtime) -> None:
         self._eager = eager
         self._chosen: dict[int, Runtime] = {}  # by the size of a batch; replaced as a whole
+        # What computes each size of batch, and on what: the last digits depend on it.
+        self.key = eager.key
         self.choice: Choice | None = None
         self.problem: str | None = None  # why torch answers in the place of another
         self.settled = False  # whether the choice was made, or given up
@@ -34,24 +36,25 @@ class ServedRuntime:
         names = dict.fromkeys(runtime.name for _, runtime in sorted(self._chosen.items()))
         return " and ".join(names) or self._eager.name
 
-    @property
-    def key(self) -> str:
-        """What computes each size of batch, and on what: the last digits depend on it."""
-        if not self._chosen or self.choice is None:
-            return self._eager.key
-        sizes = {size: runtime.name for size, runtime in sorted(self._chosen.items())}
-        return f"{sizes} on {fingerprint(self.choice.machine)}"
-
     def use(self, chosen: Mapping[int, Runtime], choice: Choice) -> None:
         """Answer with these from the next batch on."""
         self.choice, self.problem = choice, None
-        self._chosen = dict(chosen)
+        self._answer_with(dict(chosen), choice)
+
+    def _answer_with(self, chosen: dict[int, Runtime], choice: Choice | None) -> None:
+        self._chosen = chosen
+        if not chosen or choice is None:
+            self.key = self._eager.key
+            return
+        sizes = {size: runtime.name for size, runtime in sorted(chosen.items())}
+        self.key = f"{sizes} on {fingerprint(choice.machine)}"
 
     def predict(self, images: torch.Tensor) -> Predictions:
         """The predictions for uint8 images, in batches whose sizes are powers of two."""
         if not self._chosen or not len(images):
             return self._eager.predict(images)
-        return Predictions.joined([self._piece(part) for part in images.split(_sizes(len(images)))])
+        sizes = batch_sizes(len(images), LARGEST)
+        return Predictions.joined([self._piece(part) for part in images.split(sizes)])
 
     def _piece(self, images: torch.Tensor) -> Predictions:
         runtime = self._chosen.get(len(images), self._eager)
@@ -66,11 +69,5 @@ class ServedRuntime:
     def _drop(self, runtime: Runtime, error: Exception) -> None:
         self.problem = f"{runtime.name} failed and answers no more: {error}"
         logger.warning(self.problem)
-        self._chosen = {size: one for size, one in self._chosen.items() if one is not runtime}
-
-
-def _sizes(rows: int) -> list[int]:
-    """`rows` as a sum of LARGEST and of smaller powers of two, the largest first."""
-    rest = rows % LARGEST
-    powers = [1 << bit for bit in reversed(range(rest.bit_length())) if rest >> bit & 1]
-    return [LARGEST] * (rows // LARGEST) + powers
+        left = {size: one for size, one in self._chosen.items() if one is not runtime}
+        self._answer_with(left, self.choice)

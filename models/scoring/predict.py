@@ -83,7 +83,7 @@ def predict(
     same bits every time. The network is left in eval mode.
     """
     if isinstance(images, torch.Tensor):
-        rows, images = len(images), images.split(_sizes(len(images)))
+        rows, images = len(images), images.split(batch_sizes(len(images), BATCH))
     batches = iter(images)
     first = next(batches, torch.empty(0))
     if not len(first):
@@ -109,15 +109,15 @@ def predict(
     return Predictions.joined(parts)
 
 
-def _sizes(rows: int) -> list[int]:
-    """`rows` as a sum of BATCH and of smaller powers of two, the largest first.
+def batch_sizes(rows: int, largest: int) -> list[int]:
+    """`rows` as a sum of `largest` and of smaller powers of two, the largest first.
 
     oneDNN keeps what it prepared for each shape and thread: a service that had answered 1 to 64
     images at a time, each of two models on two threads, held 1,060 MiB of it; in pieces of seven
     sizes 150 MiB, and took a tenth less processor time.
     """
-    sizes = [BATCH] * (rows // BATCH)
-    rest = rows % BATCH
+    sizes = [largest] * (rows // largest)
+    rest = rows % largest
     return sizes + [1 << bit for bit in reversed(range(rest.bit_length())) if rest >> bit & 1]
 
 
