@@ -50,6 +50,7 @@ HOLDS_SQL = (
     "models/serving/answered.py",  # an answer, and what became of its image
     "models/serving/traffic_history.py",  # reads what the prediction store wrote, for pages
     "models/serving/traffic_window.py",  # draws from the predictions, at a cost of its own
+    "models/serving/drained.py",  # how far the folders beside predictions were drained
     "models/rollout/store.py",  # the tables of trials, their drain and what is asked of them
     "models/watching/decisions.py",
     "models/watching/incidents.py",

@@ -4,9 +4,7 @@ A record of the spool is a row of `shadow_records` and one of `shadow_answers` f
 Both can be made again from the segments; the evidence of each step stands in the release record.
 """
 
-import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,11 +26,10 @@ from sqlalchemy import (
     update,
 )
 
-from core import journal
 from core.database import Json, metadata, now, writing
 from core.locks import Token, fence, only_writer
 from core.rows import chunks
-from models.serving.prediction_store import segments
+from models.serving.drained import note_progress, progress
 from models.serving.segment_reader import Record, scan
 from models.serving.segments import remove_if_abandoned
 from models.serving.shadow_records import FOLDER, ShadowRecord, fields_of_record, shadow_record
@@ -135,14 +132,14 @@ def drain_shadow(engine: Engine, traffic: Path) -> int:
 
     Idempotent, and safe to call from many processes, as `prediction_store.drain`.
     """
-    for path, size, done in _progress(engine, traffic):
+    for path, size, done in progress(engine, traffic, FOLDER):
         if not size and not done:
             remove_if_abandoned(path)
-    if not any(size > done for _, size, done in _progress(engine, traffic)):
+    if not any(size > done for _, size, done in progress(engine, traffic, FOLDER)):
         return 0
     added = 0
     with only_writer(engine, "shadow") as token:
-        for path, size, done in _progress(engine, traffic):
+        for path, size, done in progress(engine, traffic, FOLDER):
             records = _readable(path, done) if size > done else iter(())
             while part := list(islice(records, CHUNK)):
                 added += _store(engine, token, path.name, part)
@@ -298,7 +295,7 @@ def _store(engine: Engine, token: Token, name: str, part: list[Record]) -> int:
         taken = set(connection.scalars(known))
         new = list({one.record_id: one for one in records if one.record_id not in taken}.values())
         added = _insert_records(connection, new)
-        _note_progress(connection, name, part[-1].end)
+        note_progress(connection, FOLDER, name, part[-1].end)
     return added
 
 
@@ -372,23 +369,3 @@ def _readable(path: Path, start: int) -> Iterator[Record]:
                 f"segment {FOLDER}/{part.segment} is damaged from byte {part.start} to "
                 f"{part.end}: what a challenger answered there is lost; the rest is taken"
             )
-
-
-def _progress(engine: Engine, traffic: Path) -> list[tuple[Path, int, int]]:
-    """Every segment with its size and the offset up to which it was drained."""
-    mine = segments.c.name.startswith(f"{FOLDER}/")
-    with engine.connect() as connection:
-        rows = connection.execute(select(segments).where(mine))
-        done = {row.name: row.drained_to for row in rows}
-    sizes = {}
-    for path in (traffic / FOLDER).glob("*.seg"):
-        with suppress(FileNotFoundError):  # another drain removed it: it was empty
-            if stat.S_ISREG((about := path.stat()).st_mode):
-                sizes[path] = about.st_size
-    return [(path, sizes[path], done.get(f"{FOLDER}/{path.name}", 0)) for path in sorted(sizes)]
-
-
-def _note_progress(connection: Connection, name: str, end: int) -> None:
-    key = f"{FOLDER}/{name}"
-    if not journal.update(connection, segments, segments.c.name == key, drained_to=end):
-        journal.insert(connection, segments, [{"name": key, "drained_to": end}])

@@ -1,20 +1,17 @@
 """The feedback that services recorded, from their segments into the database."""
 
-import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Engine, select
 
-from core import journal
 from core.database import writing
 from core.locks import Token, fence
 from core.rows import chunks
+from models.serving.drained import note_progress, progress
 from models.serving.feedback_records import Feedback, fields_of_record
-from models.serving.prediction_store import segments
 from models.serving.segment_reader import Damage, Record, scan
 from models.serving.segments import remove_if_abandoned
 from models.watching.outcome_tables import outcomes
@@ -41,7 +38,7 @@ def drain_spool(engine: Engine, token: Token, traffic: Path, names: ClassNames) 
     Records and the place up to which they were read are stored in one transaction.
     """
     total = RecordedOutcomes()
-    for path, size, done in _progress(engine, traffic):
+    for path, size, done in progress(engine, traffic, FOLDER):
         if not size and not done:
             remove_if_abandoned(path)
         if size <= done:
@@ -53,19 +50,19 @@ def drain_spool(engine: Engine, token: Token, traffic: Path, names: ClassNames) 
                 total += record_outcomes(
                     connection, [Feedback(**record.fields) for record in part], names
                 )
-                _note_progress(connection, path.name, part[-1].end)
+                note_progress(connection, FOLDER, path.name, part[-1].end)
     return total
 
 
 def undrained_feedback(engine: Engine, traffic: Path) -> int:
     """How many segments have whole records that were not copied into the database yet."""
-    behind = [(path, done) for path, size, done in _progress(engine, traffic) if size > done]
+    behind = [(path, done) for path, size, done in progress(engine, traffic, FOLDER) if size > done]
     return sum(any(True for _ in _records(path, done)) for path, done in behind)
 
 
 def spool_states(engine: Engine, traffic: Path) -> Iterator[SpoolState]:
     """The state of each segment, by reading all of it."""
-    for path, _, done in _progress(engine, traffic):
+    for path, _, done in progress(engine, traffic, FOLDER):
         damage: list[Damage] = []
         waiting: list[str] = []
         drained: set[str] = set()
@@ -109,23 +106,3 @@ def damage_sentence(damage: Damage) -> str:
         f"segment {FOLDER}/{damage.segment} is damaged from byte {damage.start} to {damage.end}: "
         f"truths that cannot be read: at least {damage.records}"
     )
-
-
-def _progress(engine: Engine, traffic: Path) -> list[tuple[Path, int, int]]:
-    """Every segment with its size and the offset up to which it was drained."""
-    mine = segments.c.name.startswith(f"{FOLDER}/")
-    with engine.connect() as connection:
-        rows = connection.execute(select(segments).where(mine))
-        done = {row.name: row.drained_to for row in rows}
-    sizes = {}
-    for path in (traffic / FOLDER).glob("*.seg"):
-        with suppress(FileNotFoundError):  # another drain removed it: it was empty
-            if stat.S_ISREG((about := path.stat()).st_mode):
-                sizes[path] = about.st_size
-    return [(path, sizes[path], done.get(f"{FOLDER}/{path.name}", 0)) for path in sorted(sizes)]
-
-
-def _note_progress(connection: Connection, name: str, end: int) -> None:
-    key = f"{FOLDER}/{name}"
-    if not journal.update(connection, segments, segments.c.name == key, drained_to=end):
-        journal.insert(connection, segments, [{"name": key, "drained_to": end}])
