@@ -36,7 +36,7 @@ def track_verdict(ctx: Context, challenger: str, verdict: Verdict) -> None:
     add_verdict(
         ctx.workspace.runs,
         challenger,
-        verdict_figures(verdict),
+        verdict_figures(verdict) | _runtime_figures(ctx, challenger),
         project=ctx.settings.wandb_project,
         api_key=ctx.settings.wandb_key,
     )
@@ -57,6 +57,16 @@ def verdict_figures(verdict: Verdict) -> dict[str, object]:
     for population, accuracy in metrics.get("reported", {}).items():
         figures |= _named(f"reported/{population}", accuracy)
     return figures
+
+
+def _runtime_figures(ctx: Context, version: str) -> dict[str, object]:
+    """What serves the version on this machine, and how much faster than torch; {} if unmeasured."""
+    from models.runtimes.choice import choices, model_folder
+
+    choice = next(choices(model_folder(ctx.workspace.runtimes, version)), None)
+    if choice is None:
+        return {}
+    return {"runtime": choice.sentence(), "runtime/speed_up": choice.speed_up}
 
 
 def _named(prefix: str, interval: dict[str, Any]) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """One runtime serves, is judged and is watched: chosen on the audit and the pool, and packaged."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from models.judging.verdict import Outcome, Verdict
 from models.network.images import open_images
 from models.network.network import Network
 from models.registry import bento
@@ -24,11 +26,13 @@ from models.runtimes.probe import SIZES
 from models.runtimes.probe_process import ProbeFailed
 from models.scoring.predict import predict_table
 from models.serving.prediction_store import as_recorded
+from models.training import tracking
 from settings import Settings
 from tasks.context import Context
 from tasks.operate.status import load_status
 from tasks.predictions import load_served, load_version, predict_with
 from tasks.retrain import runtime as choosing
+from tasks.retrain.reported import track_verdict
 from tasks.retrain.runtime import choose_runtime, packages_of
 from tasks.watch import reference
 from tasks.watch.reference import load_reference
@@ -171,6 +175,19 @@ def test_a_bento_installs_the_packages_of_what_was_chosen(
         r"^onnxruntime==[0-9.]+ \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE
     )
     assert text.endswith("\nother==1.0\n")
+
+
+def test_a_run_shows_the_runtime_of_its_model_beside_the_verdict(
+    ctx: Context, version: str, choice: Choice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ctx.workspace.runs / "run-1"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"version": version}))
+    monkeypatch.setattr(tracking, "_open_mirror", lambda *_, **__: None)
+    track_verdict(ctx, version, Verdict(Outcome.HOLD, [], {}))
+    figures = json.loads((folder / "summary.json").read_text())["verdict"]
+    assert figures["runtime"] == choice.sentence()
+    assert figures["runtime/speed_up"] == pytest.approx(4.0)
 
 
 def test_the_status_names_the_runtime_with_its_speed_up(
