@@ -4,6 +4,7 @@ import email
 import json
 import socket
 import socketserver
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,8 +65,8 @@ def mail_server() -> Iterator[MailServer]:
 
 
 @contextmanager
-def web_server() -> Iterator[WebServer]:
-    """A running HTTP server that takes JSON."""
+def web_server(secure: ssl.SSLContext | None = None) -> Iterator[WebServer]:
+    """A running HTTP server that takes JSON; with `secure` it speaks TLS."""
     server = WebServer()
 
     class Request(BaseHTTPRequestHandler):
@@ -79,7 +80,10 @@ def web_server() -> Iterator[WebServer]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with _serving(ThreadingHTTPServer(("127.0.0.1", 0), Request)) as server.port:
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Request)
+    if secure is not None:
+        listening.socket = secure.wrap_socket(listening.socket, server_side=True)
+    with _serving(listening) as server.port:
         yield server
 
 

@@ -1,9 +1,12 @@
 """One call of a receiver: signed, bounded, not redirected, of no private network unasked."""
 
 import json
+import ssl
 import time
+from pathlib import Path
 
 import pytest
+import trustme
 
 from models.serving import callback_delivery
 from models.serving.callback_delivery import deliver, delivery_id, is_public, signature
@@ -41,6 +44,30 @@ def test_a_refusal_or_a_redirect_is_named_and_followed_nowhere(status: int) -> N
         error = deliver(due(f"http://127.0.0.1:{server.port}/"), rules, SECRET)
     assert error == f"the receiver answered {status}"
     assert len(server.bodies) == 1
+
+
+def test_a_certificate_is_checked_before_a_word_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, of_receiver = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(of_receiver)
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    with web_server(of_receiver) as server:
+        rules = rules_of(
+            f"private+https://localhost:{server.port}/ private+https://127.0.0.1:{server.port}/",
+            SECRET,
+        )
+        known = f"https://localhost:{server.port}/"
+        error = deliver(due(known), rules, SECRET)
+        assert error is not None
+        assert "certificate verify failed" in error  # nobody vouches for it
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        error = deliver(due(f"https://127.0.0.1:{server.port}/"), rules, SECRET)
+        assert error is not None
+        assert "IP address mismatch" in error  # it is of another host
+        assert server.bodies == []
+        assert deliver(due(known), rules, SECRET) is None
+    assert [body["label"] for body in server.bodies] == ["dog"]
 
 
 def test_a_receiver_that_hangs_costs_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
