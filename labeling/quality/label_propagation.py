@@ -57,12 +57,12 @@ def propagate(
     rows, label_numbers = np.asarray(labelled_rows), np.asarray(labels)
     _check(embeddings, rows, label_numbers, classes)
     members = _members(len(embeddings), rows)
-    as_directions = _directions(embeddings, members)
+    as_directions = directions_of(embeddings, members)
     keys = as_directions(embeddings[members])
-    graph = _graph(keys)
+    graph = neighbour_graph(keys)
     known = np.searchsorted(members, rows)
     answers = np.eye(classes, dtype=np.float32)[label_numbers]
-    inside = _shares(_spread(graph, known, answers), answers)
+    inside = class_shares(spread_labels(graph, known, answers), answers)
     linear = linear_model(embeddings[rows], label_numbers, classes)
     judges = np.ones(len(rows), dtype=bool) if unseen is None else np.asarray(unseen, dtype=bool)
     exponents = _fit_exponents(graph, known, embeddings[rows], label_numbers, classes, judges)
@@ -109,7 +109,9 @@ def _members(count: int, labelled: np.ndarray) -> np.ndarray:
     return np.union1d(labelled, np.linspace(0, count - 1, GRAPH_ROWS).astype(np.int64))
 
 
-def _directions(embeddings: np.ndarray, members: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def directions_of(
+    embeddings: np.ndarray, members: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
     """How rows become directions of length one, so that a product is a cosine.
 
     Their few large components drown the others; each is divided by the root of its deviation: 2 to
@@ -132,7 +134,7 @@ def _directions(embeddings: np.ndarray, members: np.ndarray) -> Callable[[np.nda
     return directions
 
 
-def _graph(rows: np.ndarray) -> "csr_array":
+def neighbour_graph(rows: np.ndarray) -> "csr_array":
     """The nearest neighbours of each row and how near they are: symmetric, divided by degree."""
     from scipy.sparse import coo_array, csr_array, diags_array
 
@@ -187,7 +189,7 @@ def _largest(values: np.ndarray, count: int, width: int = 64) -> np.ndarray:
     return np.take_along_axis(columns, best, axis=1)
 
 
-def _spread(graph: "csr_array", rows: np.ndarray, answers: np.ndarray) -> np.ndarray:
+def spread_labels(graph: "csr_array", rows: np.ndarray, answers: np.ndarray) -> np.ndarray:
     """The weight at every row of the graph [n, classes] that spreads from the labelled rows."""
     spread = np.empty((graph.shape[0], answers.shape[1]), np.float32)
     for start in range(0, answers.shape[1], COLUMNS):
@@ -207,7 +209,7 @@ def _solved(graph: "csr_array", right: np.ndarray) -> np.ndarray:
     return np.column_stack(list(columns))
 
 
-def _shares(spread: np.ndarray, answers: np.ndarray) -> np.ndarray:
+def class_shares(spread: np.ndarray, answers: np.ndarray) -> np.ndarray:
     """Weights as shares of each row; the shares among the answers where no weight came."""
     total = spread.sum(axis=1, keepdims=True)
     return np.where(total > 0, spread / np.where(total > 0, total, 1), answers.mean(axis=0))
@@ -221,7 +223,7 @@ def _mean_of_nearest(
         np.einsum("rk,rkc->rc", weight, inside[near])
         for near, weight in _nearest(queries, keys, min(NEIGHBOURS, len(keys)))
     ]
-    return _shares(np.concatenate(parts), answers)
+    return class_shares(np.concatenate(parts), answers)
 
 
 def linear_model(
@@ -268,8 +270,8 @@ def _fit_exponents(
     for fold in range(FOLDS):
         held, learn = folds == fold, folds != fold
         if held.any() and learn.any():
-            spread = _spread(graph, known[learn], answers[learn])[known[held]]
-            shares[held] = _shares(spread, answers[learn])
+            spread = spread_labels(graph, known[learn], answers[learn])[known[held]]
+            shares[held] = class_shares(spread, answers[learn])
             model = linear_model(embeddings[learn], labels[learn], classes)
             linear[held] = model(embeddings[held])
             judged |= held & judges

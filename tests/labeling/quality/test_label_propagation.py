@@ -114,7 +114,7 @@ def test_the_largest_are_found_exactly(columns):
 
 def test_the_equation_is_solved():
     rows, _ = blobs(80)
-    graph = label_propagation._graph(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    graph = label_propagation.neighbour_graph(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     assert np.allclose(graph.toarray(), graph.toarray().T)
     given_ = np.random.default_rng(0).random((80, 3))
     found = label_propagation._solved(graph, given_)
