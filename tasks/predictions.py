@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from models.scoring.predict import Predictions
 
 
+REFERENCE = "-reference"  # ends the name of a folder of the statistics of a model's reference
 EXACT = "-exact"  # ends the name of a cache of predictions in fp32; pools may be scored in bf16
 
 

@@ -46,7 +46,7 @@ class ScoreCache:
 
     @property
     def outputs(self) -> np.ndarray:
-        """Float32 [n, numbers], mapped from the file and read-only."""
+        """Float32 [n, numbers], mapped from the file and read-only; of embeddings alone [n, 0]."""
         return self._mapped("probs", self.output_width)
 
     @property
@@ -67,8 +67,12 @@ class ScoreCache:
     def append(
         self, sample_ids: Sequence[str], outputs: np.ndarray, embeddings: np.ndarray
     ) -> None:
-        """Add a block of samples that are not there yet; when this returns it is on the disk."""
+        """Add a block of samples that are not there yet; when this returns it is on the disk.
+
+        A cache without outputs stores the embeddings alone.
+        """
         ids = _as_bytes(sample_ids)
+        outputs = outputs if self.output_width else outputs[:, :0]
         self._check(ids, sample_ids, outputs, embeddings)
         if not len(ids):
             return
@@ -122,8 +126,8 @@ class ScoreCache:
         return rows
 
     def _mapped(self, name: str, columns: int) -> np.ndarray:
-        if not len(self):
-            return np.empty((0, columns), np.float32)
+        if not len(self) or not columns:
+            return np.empty((len(self), columns), np.float32)
         return np.memmap(self.folder / name, np.float32, "r", shape=(len(self), columns))
 
     def _load(self) -> str | None:

@@ -208,11 +208,13 @@ def _fastest(
 class _Pace:
     """How many images at a time go fastest: it depends on what of them fits the caches.
 
-    The first batches are of one size and another in turn, all others of the best one.
+    The first batches are of one size and another in turn, all others of the best one: with
+    depthwise convolutions the smallest (EfficientNet-Lite0 at 128 px: 2.5 ms an image in batches of
+    16, 3.7 in 64), with dense ones the largest (resnet18 at 32 px: .77 and .26 in 256).
     """
 
     def __init__(self, most: int, *, fixed: bool) -> None:
-        sizes = {most} if fixed else {max(1, most // part) for part in (1, 2, 4)}
+        sizes = {most} if fixed else {max(1, most // part) for part in (1, 4, 16)}
         self.seconds: dict[int, list[float]] = {size: [] for size in sorted(sizes)}
 
     def parts(self, count: int) -> Iterator[np.ndarray]:

@@ -14,7 +14,7 @@ from labeling.strategies import STRATEGIES
 from labeling.strategies.pool import Pool
 from models.kinds import KINDS, Kind
 from tasks.context import Context
-from tasks.predictions import EXACT, cache_served, load_version
+from tasks.predictions import EXACT, REFERENCE, cache_served, load_version
 from tasks.report.artifacts import progress
 from tasks.report.console import ShowProgress
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FEATURES = "features"  # folder of the embeddings before any model
 NO_SAMPLES = pd.Index([], dtype=object)
 N_MEMBERS = 10  # heads of an ensemble, for strategies that compare them
-BF16_TRIAL_ROWS = 10_000  # images from which on a faster number format is tried out
+BF16_TRIAL_ROWS = 4_000  # images from which on a faster number format is tried out
 ROWS_PER_RAY_CALL = 200_000  # images that a cluster is given before its predictions are stored
 DIGITS = 5  # of a probability in the ledger
 
@@ -176,12 +176,12 @@ def pool_outputs(ctx: Context, model: str, table: pd.DataFrame) -> "tuple[ModelC
 
 def _scored(ctx: Context, loaded: "LoadedModel", table: pd.DataFrame) -> "ScoredTable":
     """The model's predictions for a table: from the cache, from this process, or the cluster."""
-    from models.scoring.score_pool import cache_for, score_table
+    from models.scoring.score_pool import feature_cache, score_table
 
     show = progress(f"Scoring the pool with {loaded.version}")
-    folder = ctx.workspace.scores / loaded.version.replace(":", "-")
-    _forget_others(folder)
-    with cache_for(loaded.network, folder) as cache:
+    features = ctx.workspace.scores / FEATURES
+    with feature_cache(loaded.network, features, loaded.card.image_size) as cache:
+        _forget_others(ctx.workspace.scores, loaded.version, cache.folder.name)
         served = cache_served(ctx, loaded, cache, table)
         if ctx.settings.ray:
             _score_on_ray(ctx, loaded, table, cache, show)
@@ -230,14 +230,16 @@ def _score_on_ray(
         cache.append(part["sample_id"].tolist(), predictions.outputs, predictions.embeddings)
 
 
-def _forget_others(current: "Path") -> None:
-    """Remove the predictions of models that are no longer in service.
+def _forget_others(scores: "Path", version: str, backbone: str) -> None:
+    """Remove what models that are no longer in service predicted, and the features of theirs.
 
     A cache that another process has open stays: it began when that model was in service.
     """
     from models.scoring.cache import forget_cache
 
-    in_use = (current.name, f"{current.name}{EXACT}", FEATURES, INDEX)
-    for folder in current.parent.iterdir() if current.parent.is_dir() else ():
+    of_version = [version.replace(":", "-") + ending for ending in (EXACT, REFERENCE)]
+    in_use = (*of_version, FEATURES, INDEX, backbone)
+    of_backbones = [path.parent for path in (scores / FEATURES).glob("*/shape.json")]
+    for folder in (*scores.iterdir(), *of_backbones):
         if folder.is_dir() and folder.name not in in_use:
             forget_cache(folder)

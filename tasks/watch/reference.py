@@ -27,7 +27,7 @@ from models.watching.signals import Window
 from models.watching.unseen_loss import Copies
 from tasks.context import Context
 from tasks.corrupted import corrupted_predictions
-from tasks.predictions import exact_cache
+from tasks.predictions import REFERENCE, exact_cache
 from tasks.watch.cascade import WHOLE, Division, falls_to, served_falls_to
 from tasks.watch.window import WatchedTraffic, drawn_rows, window_of
 
@@ -226,7 +226,7 @@ def _stored(path: Path, rows: int) -> np.ndarray | None:
 
 
 def _cache(ctx: Context, loaded: "LoadedModel") -> Path:
-    return ctx.workspace.scores / f"{loaded.version.replace(':', '-')}-reference"
+    return ctx.workspace.scores / f"{loaded.version.replace(':', '-')}{REFERENCE}"
 
 
 def without_detail(what: str, error: Exception) -> str:

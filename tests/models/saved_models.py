@@ -59,9 +59,11 @@ def make_card(**changes: object) -> ModelCard:
     return ModelCard(**(known | changes))  # type: ignore[arg-type]
 
 
-def save(workspace: Workspace, engine: Engine, seed: int = 0) -> str:
-    """Save a network of this seed; return its version."""
-    network = make_network(seed)
+def save(
+    workspace: Workspace, engine: Engine, seed: int = 0, *, network: Network | None = None
+) -> str:
+    """Save a network, or one of this seed; return its version."""
+    network = make_network(seed) if network is None else network
     return save_model(engine, workspace.bento_home, network, make_card(), reference(network))
 
 

@@ -151,11 +151,11 @@ def test_a_damaged_image_is_an_error_and_no_thread_is_left_waiting(network, tmp_
 def test_auto_goes_on_with_the_quickest_size_of_batch_and_answers_the_same(
     network, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("models.scoring.predict.BATCH", 4)
+    monkeypatch.setattr("models.scoring.predict.BATCH", 8)
     table = snapshot(tmp_path, train=120)
     parts = list(predictions(network, table, tmp_path, SIZE, precision="auto"))
     sizes = [len(part) for part in parts]
-    assert sum(sizes) == 120 and sizes[:3] == [1, 2, 4]
+    assert sum(sizes) == 120 and sizes[:3] == [1, 2, 8]
     assert len(set(sizes[-4:-1])) == 1
     whole = predict_table(network, table, tmp_path, SIZE)
     assert np.abs(np.concatenate([part.outputs for part in parts]) - whole.outputs).max() < 0.05

@@ -11,7 +11,7 @@ import torch
 from models.network.network import NetworkConfig, build
 from models.scoring import score_pool
 from models.scoring.predict import predict_table
-from models.scoring.score_pool import cache_for, score_table
+from models.scoring.score_pool import cache_for, feature_cache, feature_digest, score_table
 from tests.models.pictures import CLASSES, SIZE, snapshot
 
 
@@ -138,3 +138,51 @@ def test_a_large_pool_in_any_order_is_put_in_order_piece_by_piece(
         found = scored(network, mixed, tmp_path, cache, threads=threads)
         rows = cache.rows_of(mixed["sample_id"].tolist())
         np.testing.assert_array_equal(found.embeddings, cache.embeddings[rows])
+
+
+def with_other_head(network):
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for part in other.head.parameters():
+            part.copy_(torch.randn_like(part))
+    other.temperature.fill_(2)
+    return other
+
+
+def test_networks_that_share_a_backbone_share_its_features_and_keep_their_own_outputs(
+    network, table, tmp_path
+):
+    with feature_cache(network, tmp_path / "features", SIZE) as cache:
+        first = scored(network, table.iloc[:9], tmp_path, cache)
+    other = with_other_head(network)
+    with feature_cache(other, tmp_path / "features", SIZE) as cache:
+        second = scored(other, table, tmp_path, cache)
+    assert (first.new, second.new) == (9, 14)
+    assert not first.outputs.flags.writeable
+    for outputs, whose in ((first.outputs, network), (second.outputs[:9], other)):
+        plain = predict_table(whose, table.iloc[:9], tmp_path, SIZE)
+        np.testing.assert_allclose(outputs, plain.outputs, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(first.embeddings, second.embeddings[:9])
+    assert np.abs(first.outputs - second.outputs[:9]).max() > 0.01
+
+
+def test_features_of_another_backbone_or_image_size_lie_in_another_folder(
+    network, table, tmp_path, capsys
+):
+    other = build(NetworkConfig("squeezenet1_1"), classes=len(CLASSES), image_size=SIZE)
+    places = {feature_digest(one, size) for one in (network, other) for size in (SIZE, 2 * SIZE)}
+    assert len(places) == 4
+    for one in (network, other, network):
+        with feature_cache(one, tmp_path / "features", SIZE) as cache:
+            rows = scored(one, table, tmp_path, cache)
+    assert rows.new == 0 and "begun anew" not in capsys.readouterr().out
+
+
+def test_a_head_that_is_damaged_is_an_error_though_its_features_are_sound(network, table, tmp_path):
+    with feature_cache(network, tmp_path / "features", SIZE) as cache:
+        scored(network, table, tmp_path, cache)
+        broken = with_other_head(network)
+        with torch.no_grad():
+            next(broken.head.parameters()).fill_(float("nan"))
+        with pytest.raises(ValueError, match="hone:1 gave outputs that are not finite"):
+            scored(broken, table, tmp_path, cache, name="hone:1")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from labeling.batches.select import SelectionConfig
 from labeling.strategies import STRATEGIES, Strategy
@@ -18,7 +19,7 @@ from tasks.context import Context
 from tasks.direct_run import direct_runs
 from tasks.label import score_pool
 from tests.models import pictures
-from tests.models.saved_models import make_workspace, save
+from tests.models.saved_models import make_network, make_workspace, save
 
 
 @pytest.fixture
@@ -71,8 +72,8 @@ def test_a_cluster_reads_shard_by_shard_and_its_answers_go_to_the_right_samples(
     assert [len(part) for part in given] == [5, 5, 2]
     order = pd.concat(given)[["shard", "offset"]].apply(tuple, axis=1).tolist()
     assert order == sorted(order)
-    loaded = ctx.workspace.scores / version.replace(":", "-")
-    for path in loaded.iterdir():
+    (cached,) = (ctx.workspace.scores / score_pool.FEATURES).glob("*/shape.json")
+    for path in list(cached.parent.iterdir()):
         path.unlink()
     alone, _ = score_pool.embedder(ctx, version)(table)
     np.testing.assert_allclose(spread_out, alone, rtol=1e-4, atol=1e-5)
@@ -90,3 +91,21 @@ def test_any_strategy_that_needs_an_ensemble_gets_one(
     for name, has_ensemble in (("own", True), ("margin", False)):
         predictions = score_pool.predict_pool(ctx, *parts, version, SelectionConfig(strategy=name))
         assert (predictions.pool.ensemble is not None) == has_ensemble
+
+
+def test_a_champion_with_the_same_backbone_scores_nothing_again_and_another_one_clears_up(
+    ctx: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, first = put_pictures(ctx.workspace.shards), save(ctx.workspace, ctx.engine)
+    retrained, other = make_network(), make_network(seed=1)
+    with torch.no_grad():
+        retrained.head.load_state_dict(other.head.state_dict())
+    second = save(ctx.workspace, ctx.engine, network=retrained)
+    third = save(ctx.workspace, ctx.engine, network=other)
+    outputs = []
+    for version, scored in ((first, 12), (second, 0), (third, 12)):
+        outputs.append(score_pool.pool_outputs(ctx, version, table)[1].copy())
+        assert f"{version}: {scored} images scored" in capsys.readouterr().out
+        kept = [*(ctx.workspace.scores / score_pool.FEATURES).glob("*/shape.json")]
+        assert len(kept) == 1
+    assert np.abs(outputs[0] - outputs[1]).max() > 0.01
