@@ -21,6 +21,9 @@ WHY = {
     "balanced": "it may be of a class with few labels",
     "uncertainty_coverage": "it represents images of which the model is not sure",
     "rare_uncertainty_coverage": "the model is not sure, and it may be of a rare class",
+    "bait": "its label says much about what the model predicts for all images",
+    "rare_bait": "its label says much about what the model predicts for images of rare classes",
+    "bait_by_class": "its label says much about what the model predicts for all images",
     # what a batch adds to a strategy's choice
     "audit": "drawn at random",
     "drift": "images like it are new in what the model is asked, and it differs most",

@@ -7,6 +7,7 @@ A new one is a function and a line here, and a sentence in `labeling/batches/rea
 
 from labeling.strategies.auto import auto
 from labeling.strategies.badge import badge
+from labeling.strategies.bait import bait, bait_by_class, rare_bait
 from labeling.strategies.cluster_margin import balanced, cluster_margin, weighted_kmeans
 from labeling.strategies.herding import max_herding, prob_cover, uncertainty_herding
 from labeling.strategies.k_center import k_center
@@ -33,6 +34,9 @@ STRATEGIES: dict[str, Strategy] = {
     "uncertainty_herding": Strategy(uncertainty_herding, needs=("probs", "embeddings")),
     "balanced": Strategy(balanced, needs=("probs", "embeddings")),
     "uncertainty_coverage": Strategy(uncertainty_coverage, needs=("probs", "embeddings")),
+    "bait": Strategy(bait, needs=("probs", "embeddings")),
+    "rare_bait": Strategy(rare_bait, needs=("probs", "embeddings")),
+    "bait_by_class": Strategy(bait_by_class, needs=("probs", "embeddings")),
     "rare_uncertainty_coverage": Strategy(rare_uncertainty_coverage, needs=("probs", "embeddings")),
 }
 
