@@ -1,216 +1,199 @@
 """How many labels does choosing save? Every strategy of ours beside those of other libraries.
 
-    python benchmarks/label_efficiency.py CIFAR10.zip --out labels.jsonl [--seeds 10]
+    python -m benchmarks.label_efficiency CIFAR10.zip CIFAR10.zip:cat+dog+horse
+        /usr/share/datasets/fashion-mnist --out labels.jsonl
 
-The source is a ZIP or a folder of images of your own, `<class>/<file>` (with `train` and `test`
-above the classes, or every sixth image is kept as the test). Features are taught on the pool's
-images without labels, once, and kept in `--cache`: an hour on two cores (`--epochs 18` takes a
-fifth of it, and a head on such features is right less often by a tenth). One line of JSON for each
-regime, strategy and seed goes to `--out`; lines that are there are not run again, so it can be
-stopped and started at will. At the end: a table and a picture.
+A set is a ZIP or a folder of images of your own, `<class>/<file>` (with `train` and `test` above
+the classes, or every sixth image is the test), the folder of Debian's dataset-fashion-mnist, or one
+of these with the classes that are set against all others (`labels/sets.py`). Features are computed
+once and stored in `--cache`. One line of JSON for each set, kind of features, regime, strategy and
+seed goes to `--out`; lines that are there are not run again, so that the same command runs the rest
+of a table that was stopped. At the end: the tables and a picture; `--report` prints only them.
 
-`--development` plays with seeds from 100 on and is judged on images kept aside from every pool:
-rules are made there, and reported with other seeds on the test images. `--setting network` trains a
-small network at every step instead of a head on fixed features (hours). Random and random again are
-played on four times as many seeds, for the gate. Peers take part where they are installed
-(`pip install scikit-activeml modAL-python`).
+Ten seeds for every strategy, four plays of random choice for each of them. `--development` has
+seeds from 100 on and is judged by images kept aside from every pool: rules are made there, and
+reported with other seeds on the test images. Peers: `pip install --target DIR scikit-activeml
+modAL-python`, then `--peers DIR`.
 """
 
 import argparse
 import json
 import os
-import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import numpy as np
-from label_features import Recipe
-from label_peers import PEERS, REFUSED, Question
-from label_regimes import NETWORK_REGIMES, REGIMES, Field, Head, Regime, Sea, field_of
-from label_report import AGAIN, report
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
-from labeling.strategies import STRATEGIES
-from labeling.strategies.pool import Pool
+from benchmarks.labels.play import NAMES, ORACLE, RANDOM, SINGLE, WITH_STUDENT, play
+from benchmarks.labels.regimes import REGIMES, DataSet, Regime, problem_of
+from benchmarks.labels.report import LOOP, refused, report
 
-CHANCE = ("random", AGAIN)
-GATE = 4  # times as many seeds for these two: on ten alone, luck fails one regime of four
+BEST_PEERS = ("skactiveml Falcun", "skactiveml margin", "skactiveml Badge")
+IN_TABLE = (*RANDOM, "auto", *SINGLE, *BEST_PEERS, ORACLE)
+IN_LOOP = (*RANDOM, "auto", *WITH_STUDENT)
+DEVELOPMENT = 100  # the first seed there
+CHUNK = 2  # plays that wait for each process
+DATA: dict[tuple[str, str], DataSet] = {}  # by set and features; the processes inherit it
 
 
-def main() -> None:
-    """Play what is not yet in the output, then say how it went."""
-    given = _arguments()
-    known = REGIMES if given.setting == "head" else NETWORK_REGIMES
-    regimes = [regime for regime in known if regime.name in given.regimes.split(",")]
-    names = _names(given)
+@dataclass(frozen=True)
+class Play:
+    """One line of the output that is to be made."""
+
+    set: str
+    features: str
+    regime: Regime
+    strategy: str
+    seed: int
+    seconds: float
+
+    @property
+    def cell(self) -> tuple[str, str, str, str]:
+        """What is given up when a strategy cannot be played."""
+        return self.set, self.features, self.regime.name, self.strategy
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Play what is not yet in the output, then print the tables and draw the picture."""
+    given = _arguments(arguments)
+    if given.peers:
+        sys.path.append(str(given.peers))
     if not given.report:
-        sea, model = _world(given)
-        seeds = [100 + seed if given.development else seed for seed in range(given.seeds)]
-        print(f"load {os.getloadavg()[0]:.1f}; {len(names)} strategies, {len(seeds)} seeds")
-        is_cheap = given.setting == "head" and {*CHANCE} <= {*names}
-        more = range(seeds[-1] + 1, seeds[0] + GATE * len(seeds)) if is_cheap else ()
-        for seed in [*seeds, *more]:
-            for regime in regimes:
-                playing = CHANCE if seed in more else names
-                play_all(field_of(sea, regime, seed), regime, playing, seed, model, given)
-        print(f"load {os.getloadavg()[0]:.1f}")
-    report(list(lines(given)), regimes, REFUSED, given.picture)
+        began = time.monotonic()
+        _load(given)
+        print(
+            f"features at hand in {time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f}"
+        )
+        count = _play_all(list(_missing(given)), given)
+        print(f"{count} plays in {time.monotonic() - began:.0f} s; load {os.getloadavg()[0]:.1f}\n")
+    lines = [line for line in _lines(given.out) if _is_wanted(line, given)]
+    report(lines)
+    if given.picture:
+        from benchmarks.labels.picture import draw
+
+        draw(lines, given.picture)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, help="a ZIP of images, or a folder of them")
-    parser.add_argument("--setting", choices=["head", "network"], default="head")
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("sets", nargs="+", help="ZIP, folder, or either with :class+class")
+    parser.add_argument("--features", nargs="+", default=["pretrained"],
+                        choices=["pretrained", "simclr"])  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("label_efficiency.jsonl"))
-    parser.add_argument("--picture", type=Path, default=Path("label_efficiency.png"))
+    parser.add_argument("--picture", type=Path)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--epochs", type=float, default=Recipe().epochs, help="of the features")
+    parser.add_argument("--epochs", type=float, default=100.0, help="of SimCLR")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--regimes", default=",".join(regime.name for regime in REGIMES))
-    parser.add_argument("--strategies", help="names with commas between; else ours and all peers")
+    parser.add_argument("--regimes", nargs="+", choices=[each.name for each in REGIMES],
+                        default=[each.name for each in REGIMES])  # fmt: skip
+    parser.add_argument("--strategies", nargs="+", choices=NAMES, metavar="NAME",
+                        help="else random, ours, the best peers and the oracle")  # fmt: skip
+    parser.add_argument("--peers", type=Path, help="where other libraries were installed")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--box", type=float, default=10.0, help="processor seconds for a query")
     parser.add_argument("--development", action="store_true")
     parser.add_argument("--report", action="store_true", help="play nothing, show what is there")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def _names(given: argparse.Namespace) -> list[str]:
-    """Whom to play: random first."""
-    known = ["random", AGAIN, *(name for name in STRATEGIES if name != "random"), *PEERS]
-    names = given.strategies.split(",") if given.strategies else known
-    for name in set(names) - set(known):
-        raise SystemExit(f"no strategy is called {name!r}; choose from {', '.join(known)}")
-    return names
-
-
-def _world(given: argparse.Namespace) -> tuple[Sea, Callable[[int], Any]]:
-    """What there is to choose from, and what is trained on the labels, by its seed."""
+def _load(given: argparse.Namespace) -> None:
+    """Every set with its features, before there are processes."""
     import torch
-    from label_features import images_of, sea_of
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    where = (given.source, Recipe(epochs=given.epochs), given.cache)
-    if given.setting == "head":
-        sea = sea_of(*where, development=given.development)
-        return sea, lambda seed: Head(int(sea.classes.max()) + 1)
-    from label_network import Net
+    from benchmarks.labels.features import data_set
+    from benchmarks.labels.sets import image_set
 
-    sea, body = images_of(*where, development=given.development)
-    return sea, lambda seed: Net(body, sea.features, int(sea.classes.max()) + 1, seed)
-
-
-def play_all(
-    field: Field,
-    regime: Regime,
-    names: Sequence[str],
-    seed: int,
-    model: Callable[[int], Any],
-    given: argparse.Namespace,
-) -> None:
-    """Every strategy on this seed's field, but for those that were played or given up."""
-    found = list(lines(given))
-    played = {(one["regime"], one["strategy"], one["seed"]) for one in found}
-    given_up = {(one["regime"], one["strategy"]) for one in found if "refused" in one}
-    for name in names:
-        if (regime.name, name, seed) in played or (regime.name, name) in given_up:
-            continue
-        line = {"setting": given.setting, "epochs": given.epochs, "regime": regime.name}
-        line |= {"strategy": name, "seed": seed}
-        line |= play(field, regime, name, seed, model(seed), given.box)
-        with given.out.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        last = line.get("refused") or f"{line['accuracy'][-1]:.3f}, {line['seconds']:.2f} s a query"
-        print(f"{seed} {regime.name} {name}: {last}", flush=True)
+    torch.set_num_threads(given.processes)
+    for source in given.sets:
+        images = image_set(source)
+        for kind in given.features:
+            DATA[images.name, kind] = data_set(
+                images, kind, given.cache, epochs=given.epochs, development=given.development
+            )
 
 
-def lines(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """What the output has already of this setting and these features."""
-    if given.out.exists():
-        found = (json.loads(line) for line in given.out.read_text().splitlines())
-        wanted = given.setting, given.epochs
-        yield from (one for one in found if (one["setting"], one["epochs"]) == wanted)
-
-
-def play(
-    field: Field, regime: Regime, name: str, seed: int, model: Any, box: float
-) -> dict[str, Any]:
-    """The accuracy at every number of labels, or why the strategy cannot be played."""
-    choose = chooser(name)
-    asked = field.start
-    rng = np.random.default_rng([seed, 1 if name != AGAIN else 2])
-    accuracy, seconds = [], []
-    for labels in regime.steps:
-        model.fit(field.features[asked], field.classes[asked])
-        said = model.head.probs(model.embed(field.test_features))
-        accuracy.append(round(float((said.argmax(axis=1) == field.test_classes).mean()), 5))
-        if labels == regime.budget:
-            break
-        free = np.setdiff1d(np.arange(len(field.classes)), asked)
-        seed_now, blind = int(rng.integers(2**31)), name in CHANCE
-        question = _question(model, field, free, asked, regime.batch, seed_now, blind=blind)
-        began = time.process_time()
-        try:
-            rows = boxed(choose, question, box)
-        except Exception as error:  # a peer may fail in any way; that it did is the finding
-            return {"refused": f"{type(error).__name__}: {error}"[:300], "labels_then": labels}
-        seconds.append(time.process_time() - began)
-        if len(np.unique(rows)) != regime.batch:
-            return {"refused": f"gave {len(np.unique(rows))} samples instead of {regime.batch}"}
-        asked = np.concatenate([asked, free[rows]])
-    return {
-        "labels": regime.steps,
-        "accuracy": accuracy,
-        "seconds": round(float(np.mean(seconds)), 4),
-        "asked": np.bincount(field.classes[asked], minlength=model.classes).tolist(),
+def _missing(given: argparse.Namespace) -> Iterator[Play]:
+    """What to play: whole seeds, one after the other, so that a stopped table is even."""
+    played = {
+        (line["set"], line["features"], line["regime"], line["strategy"], line["seed"])
+        for line in _lines(given.out)
     }
+    regimes = [regime for regime in REGIMES if regime.name in given.regimes]
+    first = DEVELOPMENT if given.development else 0
+    for seed in range(first, first + given.seeds):
+        for name, kind in DATA:
+            for regime in regimes:
+                for strategy in given.strategies or (IN_LOOP if regime.name == LOOP else IN_TABLE):
+                    each = Play(name, kind, regime, strategy, seed, given.box)
+                    if (*each.cell, seed) not in played:
+                        yield each
 
 
-def _question(
-    model: Any, field: Field, free: np.ndarray, asked: np.ndarray, size: int, seed: int,
-    *, blind: bool,
-) -> Question:  # fmt: skip
-    """What is asked; a network need not look at the pool for who draws lots."""
-    seen = np.empty((len(free), 0)) if blind else model.embed(field.features[free])
-    labelled = seen[:0] if blind or not len(asked) else model.embed(field.features[asked])
-    return Question(model.head, seen, labelled, field.classes[asked], size, seed)
+def _play_all(plays: Sequence[Play], given: argparse.Namespace) -> int:
+    """Play them in as many processes as given; the lines are written here alone."""
+    given_up = set(refused(_lines(given.out)))
+    running: dict[Future[dict[str, Any] | None], Play] = {}
+    left = iter(plays)
+    count = 0
+    with (
+        given.out.open("a") as file,
+        ProcessPoolExecutor(given.processes, get_context("fork")) as pool,
+    ):
+        while True:
+            for each in left:
+                if each.cell not in given_up:
+                    running[pool.submit(_line, each)] = each
+                if len(running) >= CHUNK * given.processes:
+                    break
+            if not running:
+                return count
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                each, line = running.pop(future), future.result()
+                if line is None:
+                    given_up.add(each.cell)
+                    continue
+                if "refused" in line:
+                    given_up.add(each.cell)
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                count += 1
+                last = line.get("refused") or f"{line['accuracy'][-1]:.3f}, {line['took']:.1f} s"
+                print(f"{each.seed} {', '.join(each.cell)}: {last}", flush=True)
 
 
-def chooser(name: str) -> Callable[[Question], np.ndarray]:
-    """What answers a question by this name."""
-    if name in PEERS:
-        return PEERS[name]
-    strategy = STRATEGIES["random" if name == AGAIN else name]
+def _line(each: Play) -> dict[str, Any] | None:
+    """The line of this play; None where the set is too small for the regime."""
+    began = time.process_time()
+    problem = problem_of(DATA[each.set, each.features], each.regime, each.seed)
+    if problem is None:
+        return None
+    line = {
+        "set": each.set,
+        "features": each.features,
+        "regime": each.regime.name,
+        "strategy": each.strategy,
+        "seed": each.seed,
+    }
+    line |= play(problem, each.strategy, each.seed, each.seconds)
+    return line | {"took": round(time.process_time() - began, 2)}
 
-    def choose(question: Question) -> np.ndarray:
-        rng = np.random.default_rng(question.seed)
-        draws = (
-            question.head.draws(question.free, 10, rng) if "ensemble" in strategy.needs else None
-        )
-        probs = question.head.probs(question.free) if question.free.shape[1] else None
-        pool = Pool(probs, question.free, draws, question.labelled, question.labels)
-        return strategy.choose(pool, question.size, rng).rows
 
-    return choose
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        yield from (json.loads(line) for line in path.read_text().splitlines())
 
 
-def boxed(
-    choose: Callable[[Question], np.ndarray], question: Question, seconds: float
-) -> np.ndarray:
-    """Its answer, or TimeoutError once it has used so much processor time."""
-
-    def ring(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"a query took more than {seconds:g} s of processor time")
-
-    before = signal.signal(signal.SIGPROF, ring)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        return choose(question)
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+def _is_wanted(line: dict[str, Any], given: argparse.Namespace) -> bool:
+    return (line["seed"] >= DEVELOPMENT) == given.development
 
 
 if __name__ == "__main__":

@@ -56,9 +56,11 @@ def pictures(source: Path, cache: Path) -> dict[str, np.ndarray]:
     place = cache / "verdicts-pictures.npz"
     if place.exists():
         return predictions(np.empty(0), np.empty(0), 0, _network, place)
-    from label_features import read_images
+    from benchmarks.labels.sets import image_set
+    from benchmarks.labels.simclr import squares
 
-    images, classes, _ = read_images(source)
+    pictures = image_set(str(source))
+    images, classes = squares(pictures.read(pictures.rows)), pictures.classes
     return predictions(gradients_and_colours(images), classes, 600, _network, place)
 
 

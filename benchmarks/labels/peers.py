@@ -1,31 +1,17 @@
 """Strategies of scikit-activeml, modAL and cleanlab, asked the same question as ours.
 
-Each gets the same head: `Same` is a classifier of scikit-activeml that trains `Head`. What cannot
+Each gets the same head: `Classifier` is one of scikit-activeml that trains `Head`. What cannot
 be asked is in `REFUSED` with the reason; what takes too long finds out in the run.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-from label_regimes import Head
 
-
-@dataclass(frozen=True)
-class Question:
-    """Everything a peer may look at: never the classes of what has no label."""
-
-    head: Head
-    free: np.ndarray  # [n, width]: features of what may be chosen
-    labelled: np.ndarray  # [m, width]
-    labels: np.ndarray  # [m]
-    size: int
-    seed: int
-
-
-Answer = Callable[[Question], np.ndarray]  # rows of `free`
+from benchmarks.labels.head import Head
+from benchmarks.labels.questions import Answer, Question, at_random
 
 REFUSED = {
     "skactiveml Quire": "inverts a matrix of all pairs of the pool: 20,000 x 20,000 each query",
@@ -38,17 +24,17 @@ REFUSED = {
 }
 
 
-def _same(head: Head) -> Any:
+def _classifier(head: Head) -> Any:
     from skactiveml.base import SkactivemlClassifier
 
-    class Same(SkactivemlClassifier):
+    class Classifier(SkactivemlClassifier):
         """The head as scikit-activeml wants it: nan is no label."""
 
         def __init__(self, classes: Any = None, missing_label: float = np.nan,
                      cost_matrix: Any = None, random_state: Any = None) -> None:  # fmt: skip
             super().__init__(classes, missing_label, cost_matrix, random_state)
 
-        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Same":
+        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Classifier":
             X, y, _ = self._validate_data(X, y, sample_weight)
             known = ~np.isnan(y.astype(float))
             self.head_ = Head(head.classes).fit(
@@ -59,17 +45,17 @@ def _same(head: Head) -> Any:
         def predict_proba(self, X: Any) -> np.ndarray:
             return self.head_.probs(np.asarray(X, np.float32))
 
-    same = Same(classes=range(head.classes))
-    same.fit(np.zeros((head.classes, 1), np.float32), np.arange(head.classes))
-    same.head_ = head
-    return same
+    classifier = Classifier(classes=range(head.classes))
+    classifier.fit(np.zeros((head.classes, 1), np.float32), np.arange(head.classes))
+    classifier.head_ = head
+    return classifier
 
 
-def _asked(make: Callable[[int], Any], question: Question, **also: Any) -> np.ndarray:
+def _queried(make: Callable[[int], Any], question: Question, **also: Any) -> np.ndarray:
     """Rows of `free` that a strategy of scikit-activeml names."""
-    seen = np.concatenate([question.free, question.labelled])
-    told = np.concatenate([np.full(len(question.free), np.nan), question.labels])
-    rows = make(question.seed).query(X=seen, y=told, batch_size=question.size, **also)
+    points = np.concatenate([question.free, question.labelled])
+    labels = np.concatenate([np.full(len(question.free), np.nan), question.labels])
+    rows = make(question.seed).query(X=points, y=labels, batch_size=question.size, **also)
     return np.asarray(rows, np.int64)
 
 
@@ -78,7 +64,7 @@ def _simple(name: str, question: Question, **options: Any) -> np.ndarray:
     import skactiveml.pool
 
     make = getattr(skactiveml.pool, name)
-    return _asked(lambda seed: make(random_state=seed, **options), question)
+    return _queried(lambda seed: make(random_state=seed, **options), question)
 
 
 def _with_head(name: str, question: Question, **options: Any) -> np.ndarray:
@@ -86,17 +72,17 @@ def _with_head(name: str, question: Question, **options: Any) -> np.ndarray:
     import skactiveml.pool
 
     make = getattr(skactiveml.pool, name)
-    return _asked(
+    return _queried(
         lambda seed: make(random_state=seed, **options),
-        question, clf=_same(question.head), fit_clf=False,
+        question, clf=_classifier(question.head), fit_clf=False,
     )  # fmt: skip
 
 
 def _clue(question: Question) -> np.ndarray:
     from skactiveml.pool import Clue
 
-    return _asked(lambda seed: Clue(random_state=seed), question,
-                  estimator=_same(question.head), fit_estimator=False)  # fmt: skip
+    return _queried(lambda seed: Clue(random_state=seed), question,
+                  estimator=_classifier(question.head), fit_estimator=False)  # fmt: skip
 
 
 def _discriminative(question: Question) -> np.ndarray:
@@ -104,9 +90,9 @@ def _discriminative(question: Question) -> np.ndarray:
     from skactiveml.pool import DiscriminativeAL
     from sklearn.linear_model import LogisticRegression
 
-    apart = SklearnClassifier(LogisticRegression(max_iter=100), classes=[0, 1])
-    return _asked(lambda seed: DiscriminativeAL(greedy_selection=True, random_state=seed),
-                  question, discriminator=apart)  # fmt: skip
+    discriminator = SklearnClassifier(LogisticRegression(max_iter=100), classes=[0, 1])
+    return _queried(lambda seed: DiscriminativeAL(greedy_selection=True, random_state=seed),
+                  question, discriminator=discriminator)  # fmt: skip
 
 
 def _committee(name: str, question: Question, **options: Any) -> np.ndarray:
@@ -118,9 +104,9 @@ def _committee(name: str, question: Question, **options: Any) -> np.ndarray:
     for _ in range(5):
         rows = rng.integers(len(question.labels), size=len(question.labels))
         head = Head(question.head.classes)
-        members.append(_same(head.fit(question.labelled[rows], question.labels[rows])))
+        members.append(_classifier(head.fit(question.labelled[rows], question.labels[rows])))
     make = getattr(skactiveml.pool, name)
-    return _asked(lambda seed: make(random_state=seed, **options), question,
+    return _queried(lambda seed: make(random_state=seed, **options), question,
                   ensemble=members, fit_ensemble=False)  # fmt: skip
 
 
@@ -128,12 +114,7 @@ def _costs(question: Question) -> np.ndarray:
     from skactiveml.pool import CostEmbeddingAL
 
     classes = range(question.head.classes)
-    return _asked(lambda seed: CostEmbeddingAL(classes=classes, random_state=seed), question)
-
-
-def _at_random(question: Question) -> np.ndarray:
-    """The first batch of those that cannot begin without labels."""
-    return np.random.default_rng(question.seed).permutation(len(question.free))[: question.size]
+    return _queried(lambda seed: CostEmbeddingAL(classes=classes, random_state=seed), question)
 
 
 def _modal(name: str, question: Question) -> np.ndarray:
@@ -141,18 +122,18 @@ def _modal(name: str, question: Question) -> np.ndarray:
     from modAL.models import ActiveLearner
     from sklearn.base import BaseEstimator
 
-    class Said(BaseEstimator):
+    class Trained(BaseEstimator):
         """The head as modAL wants it: trained already."""
 
-        def fit(self, seen: np.ndarray, told: np.ndarray) -> "Said":
+        def fit(self, points: np.ndarray, labels: np.ndarray) -> "Trained":
             return self
 
-        def predict_proba(self, seen: np.ndarray) -> np.ndarray:
-            return question.head.probs(seen)
+        def predict_proba(self, points: np.ndarray) -> np.ndarray:
+            return question.head.probs(points)
 
     if not len(question.labels):
-        return _at_random(question)
-    learner = ActiveLearner(Said(), X_training=question.labelled, y_training=question.labels)
+        return at_random(question)
+    learner = ActiveLearner(Trained(), X_training=question.labelled, y_training=question.labels)
     choose = getattr(batch if name.endswith("batch_sampling") else uncertainty, name)
     return np.asarray(choose(learner, question.free, question.size)[0])
 
@@ -162,7 +143,7 @@ def _activelab(question: Question) -> np.ndarray:
     from cleanlab.multiannotator import get_active_learning_scores
 
     if not len(question.labels):
-        return _at_random(question)
+        return at_random(question)
     _, scores = get_active_learning_scores(
         question.labels[:, None], question.head.probs(question.labelled),
         question.head.probs(question.free),

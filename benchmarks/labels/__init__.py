@@ -1,0 +1,1 @@
+"""What `benchmarks/label_efficiency.py` measures, and how: sets, regimes, peers, report."""

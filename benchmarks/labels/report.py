@@ -1,0 +1,236 @@
+"""What the lines say: label ratios with intervals, `auto` beside the best, and the whole loop."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.labels.peers import REFUSED
+from benchmarks.labels.play import ORACLE, RANDOM
+
+LEVEL = 0.75  # of the budget: random's accuracy there is what the others must reach
+RESAMPLES = 1_000
+LOOP = "loop"
+MARKS = (20, 50, 200, 2_500)  # labels at which the whole loop is compared
+AGAIN = "random again"  # half of the plays of random against the other half: must be 1
+Curves = dict[int, np.ndarray]  # by seed
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Labels random needs over labels the strategy needs; 0 where it never gets there."""
+
+    value: float
+    low: float
+    high: float
+    seeds: int
+
+    def __str__(self) -> str:
+        if not self.value:
+            return f"<{LEVEL:.2f} ({self.seeds})"
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}] {self.seeds}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that was played in one regime of one set with one kind of features."""
+
+    key: tuple[str, str, str]
+    steps: list[int]
+    beyond: list[int]  # steps of random choice
+    curves: dict[str, Curves]
+
+    @property
+    def chance(self) -> Curves:
+        """What random choice reaches on each pool: the mean of its plays there."""
+        return _mean_of([self.curves[name] for name in RANDOM if name in self.curves])
+
+    def ratio(self, name: str) -> Ratio | None:
+        """The label ratio of a strategy, `AGAIN` among them; None where nothing was played."""
+        chance, other = self.chance, self.curves.get(name, {})
+        if name == AGAIN:
+            plays = [self.curves[each] for each in RANDOM if each in self.curves]
+            chance, other = _mean_of(plays[::2]), _mean_of(plays[1::2])
+        if not set(chance) & set(other):
+            return None
+        return ratio(self.steps, chance, other)
+
+
+def cells(lines: Iterable[dict[str, Any]]) -> list[Cell]:
+    """The lines, by set, features and regime."""
+    grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for line in lines:
+        if "accuracy" in line:
+            key = line["set"], line["features"], line["regime"]
+            grouped.setdefault(key, []).append(line)
+    return [_cell(key, group) for key, group in grouped.items()]
+
+
+def _cell(key: tuple[str, str, str], lines: list[dict[str, Any]]) -> Cell:
+    steps = min((line["labels"] for line in lines), key=len)
+    curves: dict[str, Curves] = {}
+    for line in lines:
+        curves.setdefault(line["strategy"], {})[line["seed"]] = np.array(line["accuracy"])
+    return Cell(key, steps, max((line["labels"] for line in lines), key=len), curves)
+
+
+def _mean_of(plays: Sequence[Curves]) -> Curves:
+    """The mean of each seed over the plays that have it."""
+    seeds = {seed for play in plays for seed in play}
+    return {seed: np.mean([play[seed] for play in plays if seed in play], axis=0) for seed in seeds}
+
+
+def ratio(steps: Sequence[int], chance: Curves, other: Curves) -> Ratio:
+    """The label ratio over the seeds that both have, and its 5 to 95 % interval over seeds."""
+    return _over_seeds([chance, other], lambda curves: _ratio(steps, curves[0], curves[1]))
+
+
+def regret(cell: Cell, name: str, best: str) -> Ratio:
+    """The label ratio of one strategy over that of another, with its interval over seeds."""
+
+    def quotient(curves: list[np.ndarray]) -> float:
+        one, other = (_ratio(cell.steps, curves[0], each) for each in curves[1:])
+        return one / other if other else float(one > 0)
+
+    return _over_seeds([cell.chance, cell.curves[name], cell.curves[best]], quotient)
+
+
+def _over_seeds(curves: Sequence[Curves], figure: Callable[[list[np.ndarray]], float]) -> Ratio:
+    seeds = sorted(set.intersection(*(set(each) for each in curves)))
+    stacked = [np.stack([each[seed] for seed in seeds]) for each in curves]
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(len(seeds), size=len(seeds)) for _ in range(RESAMPLES)]
+    values = [figure([each[rows].mean(axis=0) for each in stacked]) for rows in drawn]
+    low, high = np.quantile(values, [0.05, 0.95])
+    value = figure([each.mean(axis=0) for each in stacked])
+    return Ratio(value, float(low), float(high), len(seeds))
+
+
+def _ratio(steps: Sequence[int], chance: np.ndarray, other: np.ndarray) -> float:
+    rising_chance = rising(chance[: len(steps)])
+    goal = float(np.interp(LEVEL * steps[-1], steps, rising_chance))
+    labels = first(steps, rising(other), goal)
+    return first(steps, rising_chance, goal) / labels if labels else 0.0
+
+
+def rising(curve: np.ndarray) -> np.ndarray:
+    """The nearest curve that never falls (isotonic): the luck of single steps evens out."""
+    sums, counts = [], []
+    for value in curve:
+        sums.append(float(value))
+        counts.append(1)
+        while len(sums) > 1 and sums[-2] / counts[-2] > sums[-1] / counts[-1]:
+            sums[-2:] = [sums[-2] + sums[-1]]
+            counts[-2:] = [counts[-2] + counts[-1]]
+    return np.repeat(np.array(sums) / counts, counts)
+
+
+def first(steps: Sequence[int], curve: np.ndarray, goal: float) -> float:
+    """The least number of labels at which the curve is at the goal; 0 if it never is."""
+    above = np.flatnonzero(curve >= goal - 1e-12)
+    if not len(above):
+        return 0.0
+    after = int(above[0])
+    if after == 0:
+        return float(steps[0])
+    before = after - 1
+    share = (goal - curve[before]) / (curve[after] - curve[before])
+    return float(steps[before] + share * (steps[after] - steps[before]))
+
+
+def best_single(cell: Cell, seeds: int) -> str | None:
+    """The strategy with the highest ratio of those with as many seeds; not `auto`, no oracle."""
+    ratios = {}
+    for name in cell.curves:
+        if name not in (*RANDOM, "auto", ORACLE) and "+" not in name:
+            found = cell.ratio(name)
+            if found and found.seeds >= seeds:
+                ratios[name] = found.value
+    return max(ratios, key=lambda name: ratios[name]) if ratios else None
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """The geometric mean; 0 where one is."""
+    return float(np.exp(np.mean(np.log(values)))) if all(values) else 0.0
+
+
+def report(lines: list[dict[str, Any]]) -> None:
+    """Print every table."""
+    played = cells(lines)
+    choosing = [cell for cell in played if cell.key[2] != LOOP]
+    print(f"labels random needs / labels the strategy needs, for random's accuracy at {LEVEL:.0%}")
+    print("of the budget; 5 to 95 % over seeds in brackets; number of seeds\n")
+    for key in dict.fromkeys(cell.key[:2] for cell in choosing):
+        _print_table(key, [cell for cell in choosing if cell.key[:2] == key])
+    _print_regret(choosing)
+    for cell in played:
+        if cell.key[2] == LOOP:
+            _print_loop(cell)
+    for line in lines:
+        if "refused" in line:
+            print(f"not in {line['set']}, {line['regime']}: {line['strategy']}: {line['refused']}")
+    for name, reason in REFUSED.items():
+        print(f"not played: {name}: {reason}")
+
+
+def _print_table(key: tuple[str, ...], row: list[Cell]) -> None:
+    names = dict.fromkeys(name for cell in row for name in cell.curves if name not in RANDOM)
+    ratios = {name: [cell.ratio(name) for cell in row] for name in [*names, AGAIN]}
+    means = {name: mean_of([each.value if each else 0 for each in ratios[name]]) for name in ratios}
+    print(f"{', '.join(key)}\n| strategy | {' | '.join(cell.key[2] for cell in row)} | mean |")
+    print("|---" * (len(row) + 2) + "|")
+    for name in sorted(ratios, key=lambda name: -means[name]):
+        shown = [str(each) if each else "" for each in ratios[name]]
+        print(f"| {name} | {' | '.join(shown)} | {means[name] or '':.4} |")
+    print()
+
+
+def _print_regret(choosing: list[Cell]) -> None:
+    values = []
+    print("| cell | `auto` | the best single strategy | `auto` / best | oracle |")
+    print("|---|---|---|---|---|")
+    for cell in choosing:
+        auto = cell.ratio("auto")
+        best = best_single(cell, auto.seeds) if auto else None
+        if not auto or not best:
+            continue
+        share = regret(cell, "auto", best)
+        values.append(share.value)
+        columns = [", ".join(cell.key), auto, f"{best} {cell.ratio(best)}", share]
+        print(f"| {' | '.join(str(each) for each in [*columns, cell.ratio(ORACLE) or ''])} |")
+    if values:
+        print(f"geometric mean of `auto` / best: {mean_of(values):.2f}, least {min(values):.2f}\n")
+
+
+def _print_loop(cell: Cell) -> None:
+    """Labels that random choice and a plain head need, over the labels that were used."""
+    marks = [mark for mark in MARKS if mark in cell.steps]
+    print(f"{', '.join(cell.key)}: random and a plain head need so many times the labels")
+    print(
+        f"| used | {' | '.join(str(mark) for mark in marks)} |\n" + "|---" * (len(marks) + 1) + "|"
+    )
+    for name in sorted(set(cell.curves) - set(RANDOM)):
+        shown = [_times(cell, name, mark) for mark in marks]
+        print(f"| {name} | {' | '.join(shown)} |")
+    print()
+
+
+def _times(cell: Cell, name: str, mark: int) -> str:
+    column = cell.steps.index(mark)
+
+    def times(curves: list[np.ndarray]) -> float:
+        labels = first(cell.beyond, rising(curves[0]), float(curves[1][column]))
+        return (labels or cell.beyond[-1]) / mark
+
+    found = _over_seeds([cell.chance, cell.curves[name]], times)
+    accuracy = np.mean([curve[column] for curve in cell.curves[name].values()])
+    beyond = ">= " if found.value * mark >= cell.beyond[-1] else ""
+    return f"{accuracy:.3f}: {beyond}{found}"
+
+
+def refused(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+    """Set, features, regime and strategy of what cannot be played."""
+    for line in lines:
+        if "refused" in line:
+            yield line["set"], line["features"], line["regime"], line["strategy"]
