@@ -35,8 +35,9 @@ from models.network.images import open_images
 from models.network.network import Network, NetworkConfig
 from models.scoring.predict import predict
 from models.training import temperature
+from models.training.config import TrainConfig
 from models.training.temperature import fit_temperature
-from models.training.train import TrainConfig, train
+from models.training.train import train
 from tasks.demo.digits import load_digits
 
 KIND = KINDS[DEFAULT]

@@ -28,7 +28,8 @@ from core.shards import write_shard
 from models.kinds import DEFAULT, KINDS
 from models.network.network import NetworkConfig
 from models.scoring.predict import predict_table
-from models.training.train import TrainConfig, Trained, train
+from models.training.config import TrainConfig
+from models.training.train import Trained, train
 from tasks.demo.digits import load_digits
 from tasks.retrain.distill import soft_rows
 

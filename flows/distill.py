@@ -7,7 +7,7 @@ from prefect import flow
 from labeling.snapshots.publish import SnapshotConfig
 from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
-from models.training.train import TrainConfig
+from models.training.config import TrainConfig
 from tasks.collect.duels import play_duel
 from tasks.retrain.distill import freeze_soft_targets
 from tasks.retrain.judge import judge
@@ -26,7 +26,9 @@ from tasks.waiting_runs import cancel_covered_runs
 )
 def distill(
     network: NetworkConfig = NetworkConfig(backbone="mobilenet_v3_small"),  # noqa: B008 - frozen
-    train: TrainConfig = TrainConfig(soft_weight=0.9),  # noqa: B008 - frozen
+    train: TrainConfig = TrainConfig(  # noqa: B008 - frozen
+        soft_weight=0.9, fine_tune="full", consistency="off"
+    ),
     most: int = 20_000,
     front_only: bool = False,
     snapshot: SnapshotConfig | None = None,

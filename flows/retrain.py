@@ -8,7 +8,7 @@ from labeling.budget.learning_curve import BudgetPolicy
 from labeling.consensus.settle import SettlePolicy
 from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
-from models.training.train import TrainConfig
+from models.training.config import TrainConfig
 from tasks.collect.duels import play_duel
 from tasks.report.publish import publish_budget
 from tasks.retrain.judge import judge

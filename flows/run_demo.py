@@ -15,7 +15,7 @@ from flows.label_round import label_round
 from flows.retrain import retrain
 from flows.watch_traffic import watch_traffic
 from labeling.batches.select import SelectionConfig
-from models.training.train import TrainConfig
+from models.training.config import TrainConfig
 from tasks.context import open_context
 from tasks.demo import annotator, shadow_phase, traffic, watching
 from tasks.demo import recipe as demo

@@ -35,7 +35,7 @@ def retrain(
     with single_run():
         from flows.retrain import retrain as run
         from models.network.network import NetworkConfig
-        from models.training.train import TrainConfig
+        from models.training.config import TrainConfig
 
         config = TrainConfig(seed=seed)
         if epochs is not None:
@@ -69,9 +69,9 @@ def distill(
     with single_run():
         from flows.distill import distill as run
         from models.network.network import NetworkConfig
-        from models.training.train import TrainConfig
+        from models.training.config import TrainConfig
 
-        config = TrainConfig(seed=seed, soft_weight=0.9)
+        config = TrainConfig(seed=seed, soft_weight=0.9, fine_tune="full", consistency="off")
         if epochs is not None:
             config = replace(config, epochs=epochs)
         run(

@@ -46,12 +46,20 @@ class Classification:
         return targets
 
     def loss(
-        self, raw: "torch.Tensor", targets: "torch.Tensor", *, smoothing: float = 0.0
+        self,
+        raw: "torch.Tensor",
+        targets: "torch.Tensor",
+        *,
+        smoothing: "float | torch.Tensor" = 0.0,
     ) -> "torch.Tensor":
         """Cross-entropy of each image, computed in fp32."""
         import torch.nn.functional as F
 
-        return F.cross_entropy(raw.float(), targets, label_smoothing=smoothing, reduction="none")
+        losses = F.cross_entropy(raw.float(), targets, reduction="none")
+        if isinstance(smoothing, float) and not smoothing:
+            return losses
+        even = -raw.float().log_softmax(dim=-1).mean(dim=-1)
+        return losses + smoothing * (even - losses)
 
     def scaled(self, raw: "torch.Tensor", temperature: "float | torch.Tensor") -> "torch.Tensor":
         """The logits divided by the temperature, in fp32: their order stays."""

@@ -46,9 +46,13 @@ class Kind(Protocol):
         """The targets of the loss, one for each row; `soft` rows have `probs`, not a label."""
 
     def loss(
-        self, raw: "torch.Tensor", targets: "torch.Tensor", *, smoothing: float = 0.0
+        self,
+        raw: "torch.Tensor",
+        targets: "torch.Tensor",
+        *,
+        smoothing: "float | torch.Tensor" = 0.0,
     ) -> "torch.Tensor":
-        """The loss of each image, from what the head returns."""
+        """The loss of each image; `smoothing`, of all or each, goes to the other outputs."""
 
     def scaled(self, raw: "torch.Tensor", temperature: "float | torch.Tensor") -> "torch.Tensor":
         """What the head returns, more certain (below 1) or less, with the same answers."""

@@ -135,13 +135,16 @@ def open_images(
     return Images(locations, shards, image_size, threads, cached)
 
 
-def augment(images: torch.Tensor, rng: np.random.Generator, *, flip: bool = False) -> torch.Tensor:
+def augment(
+    images: torch.Tensor, rng: np.random.Generator, *, flip: bool = False, strength: float = 1.0
+) -> torch.Tensor:
     """Each image slightly rotated, shifted, scaled and recoloured; half of them flipped if `flip`.
 
-    Takes uint8 or float pixels and returns floats, a few below 0 or above 255; seeded by `rng`.
+    All changes are `strength` times as large. Takes uint8 or float pixels and returns floats, a few
+    below 0 or above 255; seeded by `rng`.
     """
     count = len(images)
-    draw = rng.uniform(-1, 1, size=(6, count)).astype(np.float32)
+    draw = strength * rng.uniform(-1, 1, size=(6, count)).astype(np.float32)
     turn, scale = TURN * draw[0], 1 + SCALE * draw[1]
     mirror = np.where(rng.random(count) < 0.5, -1, 1) if flip else np.ones(count)
     theta = np.empty((count, 2, 3), np.float32)

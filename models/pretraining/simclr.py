@@ -14,7 +14,7 @@ from torch import nn
 
 from models.network.network import Network
 from models.network.precision import Precision, choose_precision, threads_set
-from models.training.train import rate_share
+from models.training.optimizer import rate_share
 
 SIDE = 32  # pixels: small enough that a minute has thousands of batches
 VIEW = 16  # side of the crops it is trained on: small crops allow more steps in the time

@@ -3,15 +3,19 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from core.text import short
 from models.kinds import DEFAULT, KINDS, Kind
 
-OPTIONAL = {"kind": DEFAULT, "teacher": None}  # of cards that older versions of Hone wrote
+OPTIONAL = {
+    "kind": DEFAULT,
+    "teacher": None,
+    "recipe": {},
+}  # of cards that older versions of Hone wrote
 REMOVED = {"parent"}  # always null in those cards
-TABLES = {"network", "train", "metrics"}  # fields that hold names with values
+TABLES = {"network", "train", "metrics", "recipe"}  # fields that hold names with values
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class ModelCard:
     created_at: str
     kind: str = DEFAULT
     teacher: str | None = None  # the version whose outputs it learnt from, beside labels
+    recipe: dict[str, Any] = field(default_factory=dict)  # what was tuned, how, and why
 
     def __post_init__(self) -> None:
         for name in ("snapshot", "code_commit", "strategy", "created_at"):
@@ -67,7 +72,7 @@ class ModelCard:
             raise ValueError(f"model card: it is damaged: {error}; restore it") from error
         stored = OPTIONAL | written
         stored = {name: value for name, value in stored.items() if name not in REMOVED}
-        known = {field.name for field in fields(cls)}
+        known = {one.name for one in fields(cls)}
         if set(stored) != known:
             raise ValueError(f"model card: {sorted(set(stored) ^ known)} are missing or unknown")
         return cls(**{**stored, "classes": tuple(classes)})

@@ -84,7 +84,7 @@ def announce_snapshot() -> str | None:
 
 
 def _pseudo_labels(ctx: Context, soft: SoftPolicy, config: SnapshotConfig) -> SoftChoice:
-    from models.training.train import TrainConfig
+    from models.training.config import TrainConfig
 
     model = champion(ctx.engine) if soft.enabled else None
     pseudo = choose_pseudo_labels(

@@ -12,7 +12,7 @@ from labeling import simulation
 from labeling.consensus.settle import SettlePolicy, settle
 from labeling.snapshots.publish import SnapshotConfig, split
 from models.network.network import NetworkConfig
-from models.training.train import TrainConfig
+from models.training.config import TrainConfig
 
 
 def baseline_table(

@@ -29,7 +29,7 @@ from models.network.network import NetworkConfig
 from models.registry import releases
 from models.registry.overview import newest_verdict
 from models.serving.prediction_store import first_prediction
-from models.training.train import TrainConfig
+from models.training.config import TrainConfig
 from tasks.context import open_context
 from tasks.demo import digits, servers
 from tasks.demo.duel_cost import duel_cost

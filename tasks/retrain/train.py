@@ -25,7 +25,8 @@ from labeling.snapshots import publish as frozen
 from models.kinds import KINDS
 from models.network.network import NetworkConfig
 from models.registry.model_card import ModelCard
-from models.training.train import SOFT, TrainConfig
+from models.training.config import TrainConfig
+from models.training.rows import SOFT
 from models.training.trainable import missing_for_training
 from tasks.context import Context, open_context
 from tasks.report.artifacts import progress
@@ -147,9 +148,8 @@ def _train(
     frozen.fetch_shards(ctx.engine, ctx.workspace, snapshot)
     show = progress(f"Training on {snapshot}")
     key_of_wandb = ctx.settings.wandb_key
-    about = {"snapshot": snapshot, "commit": commit, "seed": config.seed}
-    about |= {"strategy": _strategy(ctx), "network": asdict(network), "train": asdict(config)}
-    about |= {"soft_rows": int((table["split"] == SOFT).sum()), "teacher": _teacher(ctx, snapshot)}
+    about = {"snapshot": snapshot, "commit": commit} | _about(ctx, table, network, config)
+    about["teacher"] = _teacher(ctx, snapshot)
     with tracked_run(
         ctx.workspace.runs,
         f"{snapshot}-{key[:6]}",
@@ -162,7 +162,7 @@ def _train(
         def each_epoch(numbers: dict[str, Any]) -> None:
             token.check()
             run.log(numbers)
-            show(numbers["epoch"], config.epochs)
+            show(min(numbers["epoch"], config.epochs), config.epochs)
 
         trained = train(
             table,
@@ -181,6 +181,22 @@ def _train(
     return version
 
 
+def _about(
+    ctx: Context, table: pd.DataFrame, network: NetworkConfig, config: TrainConfig
+) -> dict[str, Any]:
+    """What is known of a training before it begins: the configuration of its run in W&B."""
+    from models.training.recipe import choose_recipe
+
+    return {
+        "seed": config.seed,
+        "strategy": _strategy(ctx),
+        "network": asdict(network),
+        "train": asdict(config),
+        "recipe": asdict(choose_recipe(table, config, network)),
+        "soft_rows": int((table["split"] == SOFT).sum()),
+    }
+
+
 def _teacher(ctx: Context, snapshot: str) -> str | None:
     """The model whose outputs a snapshot holds for a student; None for one of labels."""
     with ctx.engine.connect() as connection:
@@ -189,7 +205,8 @@ def _teacher(ctx: Context, snapshot: str) -> str | None:
 
 def _summary(trained: "Trained") -> str:
     temperature = float(trained.network.temperature)
-    return f"{trained.precision}, best epoch {trained.best_epoch}, temperature {temperature:.2f}"
+    how = f"{trained.precision}, best epoch {trained.best_epoch}, temperature {temperature:.2f}"
+    return "; ".join([how, *trained.recipe["why"]])
 
 
 def _keep(
@@ -199,14 +216,42 @@ def _keep(
     from models.registry.model_store import entry, save_model
     from models.scoring.predict import predict_table
 
-    classes, size = ctx.workspace.class_names, ctx.workspace.image_size
+    size = ctx.workspace.image_size
     unseen = table[table["split"].isin(["val", "test"])].reset_index(drop=True)
     reference = predict_table(
         trained.network, unseen, ctx.workspace.shards, size, threads=ctx.settings.threads
     )
-    card = ModelCard(
-        classes=tuple(classes),
-        image_size=size,
+    version = save_model(
+        ctx.engine,
+        ctx.workspace.bento_home,
+        trained.network,
+        _card(ctx, trained, about),
+        reference,
+        unseen["sample_id"].tolist(),
+    )
+    _show_results(run, unseen, reference.outputs, ctx)
+    files = entry(ctx.workspace.bento_home, version).iterdir()
+    run.model(
+        version.replace(":", "-"),
+        sorted(path for path in files if path.is_file()),
+        version=version,
+        snapshot=about["snapshot"],
+    )
+    run.summarise(
+        version=version,
+        best_epoch=trained.best_epoch,
+        temperature=float(trained.network.temperature),
+        absent=trained.absent_classes,
+        recipe=trained.recipe,
+    )
+    return version
+
+
+def _card(ctx: Context, trained: "Trained", about: dict[str, Any]) -> ModelCard:
+    """The card of a model that was trained."""
+    return ModelCard(
+        classes=tuple(ctx.workspace.class_names),
+        image_size=ctx.workspace.image_size,
         network=about["network"],
         train=about["train"],
         snapshot=about["snapshot"],
@@ -217,30 +262,8 @@ def _keep(
         created_at=now(),
         kind=ctx.workspace.kind,
         teacher=about["teacher"],
+        recipe=trained.recipe,
     )
-    version = save_model(
-        ctx.engine,
-        ctx.workspace.bento_home,
-        trained.network,
-        card,
-        reference,
-        unseen["sample_id"].tolist(),
-    )
-    _show_results(run, unseen, reference.outputs, ctx)
-    stored = entry(ctx.workspace.bento_home, version)
-    run.model(
-        version.replace(":", "-"),
-        sorted(path for path in stored.iterdir() if path.is_file()),
-        version=version,
-        snapshot=about["snapshot"],
-    )
-    run.summarise(
-        version=version,
-        best_epoch=trained.best_epoch,
-        temperature=float(trained.network.temperature),
-        absent=trained.absent_classes,
-    )
-    return version
 
 
 def _show_results(run: "Run", unseen: pd.DataFrame, outputs: "np.ndarray", ctx: Context) -> None:

@@ -20,7 +20,7 @@ from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
 from models.registry.versions import models
 from models.serving import prediction_store, service
-from models.training.train import TrainConfig
+from models.training.config import TrainConfig
 from tasks.context import open_context
 from tasks.demo import digits
 from tasks.ingest import adopt_traffic

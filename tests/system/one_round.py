@@ -24,7 +24,7 @@ from labeling.snapshots.publish import SnapshotConfig
 from labeling.studio import client
 from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
-from models.training.train import TrainConfig
+from models.training.config import TrainConfig
 from tasks.context import open_context
 from tasks.direct_run import direct_runs
 from tasks.label.choose import studio_address

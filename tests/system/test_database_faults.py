@@ -35,7 +35,7 @@ from models.judging.verdict import GatePolicy
 from models.network.network import NetworkConfig
 from models.registry import releases, versions
 from models.serving.segments import SegmentWriter
-from models.training.train import TrainConfig
+from models.training.config import TrainConfig
 from models.watching.signals import WatchPolicy
 from tasks import direct_run
 from tasks.context import open_context

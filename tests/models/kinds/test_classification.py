@@ -52,7 +52,9 @@ def test_targets_are_class_numbers_and_the_loss_is_cross_entropy() -> None:
     assert targets.tolist() == [2, 0]
     raw = torch.randn(2, 3)
     expected = F.cross_entropy(raw, targets, label_smoothing=0.1, reduction="none")
-    assert torch.equal(KIND.loss(raw, targets, smoothing=0.1), expected)
+    assert torch.allclose(KIND.loss(raw, targets, smoothing=0.1), expected)
+    each = KIND.loss(raw, targets, smoothing=torch.tensor([0.1, 0.0]))
+    assert torch.allclose(each, torch.stack([expected[0], KIND.loss(raw, targets)[1]]))
 
 
 def test_soft_rows_have_probabilities_as_targets() -> None:

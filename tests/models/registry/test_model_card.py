@@ -42,11 +42,21 @@ def test_a_model_card_with_an_unknown_field_is_refused() -> None:
         ModelCard.from_json(json.dumps(known | {"weight": 1}))
 
 
+def test_a_card_holds_the_recipe_and_its_reasons() -> None:
+    recipe = {"fine_tune": "last", "head_losses": {10.0: 0.5}, "why": ["120 labels are few"]}
+    written = json.loads(make_card(recipe=recipe).to_json())["recipe"]
+    assert written["why"] == ["120 labels are few"] and written["head_losses"] == {"10.0": 0.5}
+    assert ModelCard.from_json(json.dumps(json.loads(make_card().to_json()))).recipe == {}
+    with pytest.raises(ValueError, match="its recipe is 'full', no table"):
+        ModelCard.from_json(json.dumps(json.loads(make_card().to_json()) | {"recipe": "full"}))
+
+
 def test_a_card_of_an_older_version_loads() -> None:
     known = json.loads(make_card().to_json())
-    del known["kind"]
+    del known["kind"], known["recipe"]
     card = ModelCard.from_json(json.dumps(known | {"parent": None}))
     assert card.label_kind.name == "classification"
+    assert card.recipe == {}
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:

@@ -8,8 +8,9 @@ import torch
 from models.kinds import DEFAULT, KINDS
 from models.network.network import NetworkConfig
 from models.scoring.predict import predict_table
+from models.training.config import TrainConfig
 from models.training.temperature import BOUNDS, fit_temperature
-from models.training.train import TrainConfig, train
+from models.training.train import train
 from tests.models.pictures import CLASSES, SIZE, snapshot
 
 KIND = KINDS[DEFAULT]

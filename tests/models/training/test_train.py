@@ -1,37 +1,18 @@
 """A training learns, repeats itself to the bit, keeps its best epoch, and stops at nonsense."""
 
-import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from models.kinds import DEFAULT, KINDS
-from models.network.images import open_images
-from models.network.network import NetworkConfig
 from models.scoring.predict import predict_table
-from models.training import train as module
-from models.training.train import NonFiniteLoss, TrainConfig, Trained, rate_share, train
 from tests.models.pictures import CLASSES, SIZE, snapshot
+from tests.models.training.small_runs import SHORT, guessed, run, same, trained_weights
 
-KIND = KINDS[DEFAULT]
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-SHUFFLE = NetworkConfig("shufflenet_v2_x0_5")  # the cheapest with BatchNorm
-SHORT = TrainConfig(epochs=2, min_steps=4, batch_size=8, lr=5e-3, precision="fp32")
-
-
-def run(table, shards, config=SHORT, network=SHUFFLE, **given) -> Trained:
-    return train(table, shards, CLASSES, SIZE, config, network=network, **given)
-
-
-def same(one, other) -> bool:
-    there = other.state_dict()
-    return all(torch.equal(part, there[name]) for name, part in one.state_dict().items())
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -70,75 +51,11 @@ def test_a_training_leaves_the_callers_random_state_alone(tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_best_epoch_on_enough_val_rows_is_kept_and_the_rest_stops_early(tmp_path, monkeypatch):
-    table = snapshot(tmp_path, train=12, val=60)
-    losses = iter([3.0, 1.0, 2.0, 2.0, 2.0])
-    states = []
-
-    def score(part, rows, precision):
-        states.append({name: value.clone() for name, value in part.state_dict().items()})
-        return {"val_loss": next(losses), "val_accuracy": 0.5}
-
-    monkeypatch.setattr(module, "_score", score)
-    trained = run(table, tmp_path, replace(SHORT, epochs=9, min_steps=0, patience=2))
-    assert trained.best_epoch == 2 and len(trained.history) == 4
-    kept = trained.network.named_parameters()
-    assert all(torch.equal(weight, states[1][name]) for name, weight in kept)
-
-
-def test_few_val_rows_are_reported_but_choose_nothing(tmp_path, monkeypatch):
-    table = snapshot(tmp_path, train=12, val=6)
-    losses = iter([0.0, 9.0, 9.0])
-    monkeypatch.setattr(module, "_score", lambda *given: {"val_loss": next(losses)})
-    trained = run(table, tmp_path, replace(SHORT, lr=1e-3))
-    lowest = min(trained.history, key=lambda row: row["train_loss"])
-    assert trained.best_epoch == lowest["epoch"]
-
-
-def test_batchnorm_ends_with_the_statistics_of_images_as_they_are(tmp_path):
-    table = snapshot(tmp_path, train=20)
-    network = run(table, tmp_path, replace(SHORT, batch_size=20)).network
-    norm = next(part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d))
-    seen = []
-    norm.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    predict_table(network, table, tmp_path, SIZE)
-    assert norm.running_mean is not None
-    assert torch.allclose(norm.running_mean, seen[0].mean((0, 2, 3)), atol=1e-4)
-    assert norm.momentum == 0.1
-
-
 @pytest.mark.parametrize("rows", [1, 2, 9])
 def test_sets_of_any_size_train_with_batchnorm(tmp_path, rows):
     trained = run(snapshot(tmp_path, train=rows), tmp_path)
     assert all(math.isfinite(row["train_loss"]) for row in trained.history)
     assert trained.absent_classes == CLASSES[rows:]
-
-
-def test_the_last_batch_is_as_large_as_the_others_and_no_row_comes_early():
-    batches = module._batches(7, 3, np.random.default_rng(0))
-    drawn = np.concatenate([next(batches) for _ in range(7)])
-    assert [sorted(drawn[start : start + 7]) for start in (0, 7, 14)] == [list(range(7))] * 3
-
-
-def test_the_learning_rate_rises_in_a_line_and_falls_to_nothing():
-    rates = [rate_share(step, 100, 0.1) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1) and rates[9] == 1
-    assert rates[10] == 1 and sorted(rates[10:], reverse=True) == rates[10:]
-    assert rates[-1] < 0.001
-    assert rate_share(0, 1, 0.0) == 1
-
-
-def test_a_loss_that_is_no_number_stops_with_the_numbers(tmp_path):
-    table = snapshot(tmp_path, train=12)
-    with pytest.raises(NonFiniteLoss, match=r"epoch \d+, step \d+, rate .*last losses.*smaller lr"):
-        run(table, tmp_path, replace(SHORT, lr=1e30, epochs=8, min_steps=40, warmup=0.0))
-
-
-def trained_weights(folder: Path, table: pd.DataFrame) -> tuple[NetworkConfig, dict]:
-    """A network to fine-tune, its weights in a file, and those weights."""
-    state = run(table, folder).network.state_dict()
-    torch.save(state, folder / "weights.pt")
-    return replace(SHUFFLE, weights=str(folder / "weights.pt")), state
 
 
 def test_a_frozen_backbone_stays_as_it_was_and_its_head_learns(tmp_path):
@@ -151,6 +68,46 @@ def test_a_frozen_backbone_stays_as_it_was_and_its_head_learns(tmp_path):
         assert changed == {"head.weight", "head.bias"}
 
 
+def test_a_frozen_training_is_one_epoch_without_a_step(tmp_path):
+    table = snapshot(tmp_path, train=24, val=60)
+    network, _ = trained_weights(tmp_path, table)
+    seen: list[dict[str, Any]] = []
+    config = replace(SHORT, fine_tune="frozen")
+    trained = run(table, tmp_path, config, network=network, on_epoch=seen.append)
+    assert [(row["epoch"], row["step"]) for row in seen] == [(1, 0)]
+    assert trained.best_epoch == 1 and trained.recipe["fine_tune"] == "frozen"
+    held = table[table["split"] == "val"]
+    probs = predict_table(trained.network, held, tmp_path, SIZE).outputs
+    right = np.asarray(CLASSES)[probs.argmax(1)] == held["label"].to_numpy()
+    assert trained.history[0]["val_accuracy"] == pytest.approx(right.mean())
+
+
+@pytest.mark.parametrize("part", ["last", "full"])
+def test_a_pretrained_network_starts_from_its_solved_head(tmp_path, part):
+    table = snapshot(tmp_path, train=24, val=60)
+    network, start = trained_weights(tmp_path, table)
+    frozen = run(table, tmp_path, replace(SHORT, fine_tune="frozen"), network=network)
+    tuned = run(table, tmp_path, replace(SHORT, fine_tune=part), network=network)
+    first = {name: tuned.history[0][name] for name in ("step", "train_loss", "val_loss")}
+    assert first == {name: frozen.history[0][name] for name in first}
+    assert [row["step"] for row in tuned.history] == [0, 3, 6]
+    after = tuned.network.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, start[name])}
+    first_layer = "backbone.conv1.0.weight"
+    assert (first_layer in changed) is (part == "full" and tuned.best_epoch > 1)
+
+
+@pytest.mark.parametrize("part", ["frozen", "last", "full"])
+def test_a_pretrained_training_repeats_itself_to_the_bit(tmp_path, part):
+    table = guessed(snapshot(tmp_path, train=24, val=60), [20, 21, 22], flat=0.7, tall=0.3)
+    network, _ = trained_weights(tmp_path, table)
+    once, again = (
+        run(table, tmp_path, replace(SHORT, fine_tune=part), network=network) for _ in range(2)
+    )
+    assert same(once.network, again.network) and once.history == again.history
+    assert once.recipe == again.recipe and once.recipe["why"][0] == f"fine_tune is '{part}'"
+
+
 def test_a_network_that_was_frozen_can_be_trained_again(tmp_path):
     table = snapshot(tmp_path, train=6)
     network, _ = trained_weights(tmp_path, table)
@@ -158,27 +115,15 @@ def test_a_network_that_was_frozen_can_be_trained_again(tmp_path):
     assert all(weight.requires_grad for weight in frozen.parameters())
 
 
-def test_a_frozen_random_backbone_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="backbone would stay random"):
-        run(snapshot(tmp_path, train=6), tmp_path, replace(SHORT, fine_tune="frozen"))
+@pytest.mark.parametrize("part", ["frozen", "last"])
+def test_a_random_backbone_that_is_not_trained_is_refused(tmp_path, part):
+    with pytest.raises(ValueError, match=f"{part}.*backbone would stay random"):
+        run(snapshot(tmp_path, train=6), tmp_path, replace(SHORT, fine_tune=part))
 
 
 def test_without_a_row_to_train_on_it_says_what_there_is(tmp_path):
     with pytest.raises(ValueError, match=r"none of the 3 rows is in split 'train'.*val"):
         run(snapshot(tmp_path, train=0, val=3), tmp_path)
-
-
-def test_trust_of_a_label_does_not_weigh_it(tmp_path):
-    table = snapshot(tmp_path, train=12)
-    doubted = table.assign(trust=np.linspace(0, 1, 12))
-    assert same(run(table, tmp_path).network, run(doubted, tmp_path).network)
-
-
-def guessed(table, rows, **probs) -> pd.DataFrame:
-    """The table with some of its rows turned into guesses."""
-    changed = table.assign(probs=None)
-    changed.loc[rows, ["split", "trust", "probs"]] = ["soft", 0.9, json.dumps(probs)]
-    return changed
 
 
 def test_without_guesses_a_training_is_what_it_was_whatever_they_would_weigh(tmp_path):
@@ -198,17 +143,6 @@ def test_guesses_are_trained_on_and_of_weight_0_are_left_out(tmp_path):
     assert same(run(soft, tmp_path, replace(SHORT, soft_weight=0.0)).network, plain)
 
 
-def test_a_guess_pulls_by_its_weight_and_its_trust_towards_all_it_says(tmp_path):
-    table = guessed(snapshot(tmp_path, train=4), [2, 3], tall=0.6, wide=0.2, gone=0.2)
-    images = open_images(table, tmp_path, SIZE)
-    rows = module._rows(table, images, CLASSES, replace(SHORT, soft_weight=0.5), KIND)
-    assert rows.weights.tolist() == pytest.approx([1, 1, 0.45, 0.45])
-    assert rows.targets[0].tolist() == [1, 0, 0]
-    assert rows.targets[3].tolist() == pytest.approx([0, 0.75, 0.25])
-    wise = module._rows(table[:2], images, CLASSES, SHORT, KIND)
-    assert wise.targets.dtype == torch.int64
-
-
 def test_a_class_that_is_only_guessed_counts_as_absent(tmp_path):
     table = guessed(snapshot(tmp_path, train=6), [2, 5], wide=1.0)
     assert run(table, tmp_path).absent_classes == ["wide"]
@@ -219,19 +153,3 @@ def test_a_guess_that_says_nothing_of_our_classes_is_refused(tmp_path, probs):
     table = guessed(snapshot(tmp_path, train=6), [2], **probs)
     with pytest.raises(ValueError, match="has no probability of the classes flat, tall, wide"):
         run(table, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"soft_weight": 1.0}, {"soft_weight": -0.1},
-        {"epochs": 0}, {"epochs": 2.5}, {"batch_size": 1}, {"min_steps": -1}, {"lr": 0},
-        {"lr": math.nan}, {"lr": math.inf}, {"warmup": 1}, {"label_smoothing": -0.1},
-        {"weight_decay": -1}, {"fine_tune": "half"}, {"precision": "fp8"}, {"patience": 0},
-        {"seed": -1},
-    ],
-)  # fmt: skip
-def test_a_bad_value_is_refused_with_its_name(given):
-    (name,) = given
-    with pytest.raises(ValueError, match=rf"{name} is .*; choose"):
-        TrainConfig(**given)

@@ -23,7 +23,7 @@ from models.kinds import KINDS
 from models.network.network import NetworkConfig
 from models.registry import versions
 from models.registry.overview import model_origin
-from models.training.train import TrainConfig
+from models.training.config import TrainConfig
 from tasks.context import Context
 from tasks.direct_run import direct_runs
 from tasks.label.score_pool import pool_outputs

@@ -15,7 +15,7 @@ from core.locks import LockBusy, LockLost, only_writer
 from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots.table import SnapshotConfig
 from models.network.network import NetworkConfig
-from models.training.train import TrainConfig
+from models.training.config import TrainConfig
 from settings import Settings
 from tasks.collect import freeze
 from tasks.context import open_context
