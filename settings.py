@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     runtime: Literal["auto", "torch", "onnxruntime", "openvino"] = Field(
         default="auto", alias="HONE_RUNTIME"
     )
+    # What makes embeddings while there is no model: the best at hand, a named one, or a file.
+    features: str = Field(default="auto", min_length=1, alias="HONE_FEATURES")
     ray: str | None = Field(default=None, alias="HONE_RAY")
     # The commit of the code where there is no git to ask, as in an image, which sets it itself.
     commit: str | None = Field(default=None, alias="HONE_COMMIT")

@@ -21,6 +21,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "COLLECT_ANALYTICS": "0",
     "HONE_WORKERS": "1",  # a second one takes seconds to start: tests of two say so
+    "HONE_FEATURES": "simclr",  # as without pretrained weights, which take longer on few images
     "HONE_RUNTIME": "torch",  # a test of the others says so: a probe takes seconds
 }
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")

@@ -1,6 +1,6 @@
-"""A torchvision backbone and the head of a label kind."""
+"""A backbone, of torchvision or EfficientNet-Lite0, and the head of a label kind."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -10,13 +10,11 @@ from torch import nn
 
 from core.configuration import OneOf, configuration
 from models.kinds import DEFAULT, KINDS, Kind
+from models.network import lite0
 from models.network.images import MEAN, STD
-from models.network.zoo import import_zoo
-
-zoo = import_zoo()
+from models.network.weights import LITE0, backbones, lite0_weights, zoo
 
 SMALL = 64  # pixels; below, a stem made for 224 leaves few cells of the image or none
-WITHOUT = ("googlenet", "inception_v3")  # auxiliary heads that only their own recipe can train
 # The first strided convolution and the pool after it can be replaced in these; the others (vit,
 # swin, convnext, maxvit, vgg, alexnet) cut the image into patches of a fixed size.
 SMALL_STEMS = (
@@ -25,22 +23,17 @@ SMALL_STEMS = (
 )  # fmt: skip
 
 
-def backbones() -> list[str]:
-    """The torchvision classifiers that `backbone` may name."""
-    return [name for name in zoo.list_models(module=zoo) if name not in WITHOUT]
-
-
 @configuration("network")
 class NetworkConfig:
     """The architecture of a network and the weights that its training starts from."""
 
     backbone: Annotated[str, OneOf(backbones())] = Field(  # the best-known baseline
-        default="resnet18", description="a torchvision classification model"
+        default="resnet18", description=f"a torchvision classification model, or {LITE0}"
     )
     weights: str | None = Field(
         default=None,
         min_length=1,
-        description='from scratch when empty, "default" for torchvision\'s, or a weights file',
+        description='from scratch when empty, "default" for the published ones, or a weights file',
     )
     small_stem: bool | None = Field(
         default=None,
@@ -80,9 +73,15 @@ class Network(nn.Module):
         self.backbone = backbone
         self.head = kind.head(width, classes)
         self.width, self.classes, self.kind = width, classes, kind
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1) * 255)
+        self.register_buffer("mean", torch.empty(1, 3, 1, 1))
+        self.register_buffer("std", torch.empty(1, 3, 1, 1))
+        self.normalise(MEAN, STD)
         self.register_buffer("temperature", torch.ones(()))
+
+    def normalise(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Set the mean and standard deviation of each channel, in units of 255."""
+        self.mean = torch.tensor(mean).view(1, 3, 1, 1) * 255
+        self.std = torch.tensor(std).view(1, 3, 1, 1) * 255
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """The embeddings of uint8 or float images [n, 3, s, s]: one row for each."""
@@ -110,13 +109,18 @@ def build(
     config: NetworkConfig, *, classes: int, image_size: int, kind: Kind = KINDS[DEFAULT]
 ) -> Network:
     """A network for images of this size, its new parts drawn from torch's random state."""
-    backbone, head = _headless(_from_zoo(config, image_size))
+    backbone, head = _backbone(config, image_size)
     if config.has_small_stem(image_size):
         _open_stem(backbone)
-    if config.weights not in (None, "default"):
+    if config.weights == "default" and config.backbone == LITE0:
+        _load_weights(backbone, lite0_weights().file, head)
+    elif config.weights not in (None, "default"):
         _load_weights(backbone, Path(str(config.weights)), head)
     width = _width(backbone, config, image_size)
-    return Network(backbone, width, classes, kind)
+    network = Network(backbone, width, classes, kind)
+    if config.backbone == LITE0:
+        network.normalise(lite0.MEAN, lite0.STD)
+    return network
 
 
 def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:
@@ -161,6 +165,13 @@ def _from_zoo(config: NetworkConfig, image_size: int) -> nn.Module:
         ) from error
     except (ValueError, AssertionError) as error:
         raise _unfit(config, image_size, error) from error
+
+
+def _backbone(config: NetworkConfig, image_size: int) -> tuple[nn.Module, str]:
+    """The backbone, and the name that its classifier has in published weights."""
+    if config.backbone == LITE0:
+        return lite0.Lite0(), lite0.CLASSIFIER
+    return _headless(_from_zoo(config, image_size))
 
 
 def _headless(model: nn.Module) -> tuple[nn.Module, str]:
@@ -213,6 +224,8 @@ def _unfit(config: NetworkConfig, image_size: int, error: Exception) -> ValueErr
 def _load_weights(backbone: nn.Module, path: Path, head: str) -> None:
     """Load the backbone's weights from a file of torchvision's or of ours, without its head."""
     state = _read_state(path)
+    if isinstance(backbone, lite0.Lite0):
+        state = lite0.own_names(state)
     ours = {
         name.removeprefix("backbone."): part
         for name, part in state.items()

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,21 @@ import torch.nn.functional as F
 from safetensors.torch import load, save
 from torch import nn
 
-from core.files import file_sha256, read_checked, write_atomically
+from core.files import read_checked, write_atomically
 from models.network.images import open_images
-from models.network.network import Network, NetworkConfig, backbones, build, load_state
+from models.network.network import Network, load_state
 from models.network.precision import threads_set
+from models.network.weights import (
+    FILE,
+    LITE0,
+    Pretrained,
+    lite0_installed,
+    lite0_weights,
+    torchvision_at_hand,
+    weights_in,
+)
 from models.pretraining import simclr, texture
+from models.pretraining.pretrained import folder_of, pretrained_embeddings
 from models.scoring.predict import BATCH
 from models.scoring.score_pool import cache_for, score_table
 
@@ -27,7 +36,7 @@ SECONDS = 90.0  # of training; the gain of more diminishes
 MIN_IMAGES = 200  # from fewer a network learns nothing beyond colours and textures
 MAX_IMAGES = 50_000  # to train on: more would be repeated too rarely in the time
 SAMPLE = 2_000  # images that each feature's standard deviation is estimated from
-PRETRAINED_SIDE = 128  # pixels: a third of the work of 224
+AUTO, TORCHVISION, SIMCLR, TEXTURE = "auto", "torchvision", "simclr", "texture"
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ def cold_start_embeddings(
     image_size: int,
     *,
     folder: Path,
-    weights: Path | None = None,
+    features: str = AUTO,
     seed: int = 0,
     seconds: float = SECONDS,
     threads: int = 1,
@@ -85,27 +94,72 @@ def cold_start_embeddings(
 ) -> tuple[np.ndarray, str]:
     """Embeddings of the rows of `table`, float32 [n, width], and a sentence about their source.
 
-    The encoder has torchvision's weights from the file `weights` or from torch's cache, without
-    downloading; else it is trained on these images for at most `seconds`; with fewer than
-    MIN_IMAGES, or 0 seconds, it computes colours and textures. It is stored in `folder` and
-    embeds only new images in later calls, until they outnumber those it was made from.
+    `features` is one of `choose_encoder`. Nothing is downloaded. What makes the embeddings is
+    stored in `folder` and embeds only new images in later calls; one that was trained or scaled on
+    these images is made anew when the new ones outnumber the old.
     """
-    weights = weights or weights_at_hand()
-    kind = _kind(weights, len(table), seconds)
-    identity = [kind, seed, seconds, image_size, file_sha256(weights) if weights else ""]
+    chosen = choose_encoder(features, len(table), seconds)
+    if isinstance(chosen, Pretrained):
+        embeddings = pretrained_embeddings(
+            chosen,
+            table,
+            shards,
+            folder=folder_of(chosen, folder),
+            seed=seed,
+            threads=threads,
+            on_progress=on_progress,
+        )
+        return embeddings, str(chosen)
+    identity = [chosen, seed, seconds, image_size, ""]
     folder = folder / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    encoder = _load_encoder(folder, kind)
+    encoder = _load_encoder(folder, chosen)
     if encoder is None or len(table) > 2 * encoder.count:
         images = _Images(table, shards, np.random.default_rng(seed), threads)
-        if kind == "texture":
-            encoder = _by_texture(images)
-        elif kind == "simclr":
-            encoder = _by_simclr(images, seconds=seconds, seed=seed, on_training=on_training)
+        if chosen == TEXTURE:
+            encoder = _by_texture(images, features)
         else:
-            encoder = _by_weights(images, kind, Path(str(weights)))
+            encoder = _by_simclr(images, seconds=seconds, seed=seed, on_training=on_training)
         _save_encoder(folder, encoder)
+    return _embeddings(encoder, table, shards, folder, threads, on_progress), encoder.source
+
+
+def choose_encoder(features: str, count: int, seconds: float) -> Pretrained | str:
+    """The pretrained weights that `features` stands for, or SIMCLR or TEXTURE.
+
+    "auto" is the first at hand of: the package of EfficientNet-Lite0, the smallest weights in
+    torch's cache, a small network trained on the `count` images, colours and textures. Any of these
+    can be named, or a file of published weights given. SIMCLR with fewer than MIN_IMAGES, or no
+    time, is TEXTURE.
+    """
+    if features == LITE0 or (features == AUTO and lite0_installed()):
+        return lite0_weights()
+    file = torchvision_at_hand() if features in (AUTO, TORCHVISION) else None
+    if file is not None:
+        return weights_in(file)
+    if features in (AUTO, SIMCLR):
+        return TEXTURE if count < MIN_IMAGES or seconds <= 0 else SIMCLR
+    if features == TEXTURE:
+        return TEXTURE
+    if features != TORCHVISION and Path(features).is_file():
+        return weights_in(Path(features))
+    cause = "torch's cache has none" if features == TORCHVISION else "there is no such file"
+    raise ValueError(
+        f"features (HONE_FEATURES) is {features!r}, and {cause}; choose "
+        f"{', '.join((AUTO, LITE0, TORCHVISION, SIMCLR, TEXTURE))}, or a file of published weights "
+        f"with its published name: {FILE}, resnet18-f37072fd.pth"
+    )
+
+
+def _embeddings(
+    encoder: ColdStartEncoder,
+    table: pd.DataFrame,
+    shards: Path,
+    folder: Path,
+    threads: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> np.ndarray:
     with cache_for(encoder.network, folder / "scores") as cache:
-        scored = score_table(
+        return score_table(
             encoder.network,
             table,
             shards,
@@ -114,34 +168,7 @@ def cold_start_embeddings(
             threads=threads,
             name="the network of the features",
             on_progress=on_progress,
-        )
-    return scored.embeddings, encoder.source
-
-
-def weights_at_hand() -> Path | None:
-    """The smallest file of torchvision's weights in torch's cache; None without one."""
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    files = [file for file in folder.glob("*.pth") if _backbone(file)]
-    return min(files, key=lambda file: (file.stat().st_size, file.name), default=None)
-
-
-def _backbone(weights: Path) -> str | None:
-    """The backbone in the name of torchvision's weights files, which a digest follows."""
-    known = re.fullmatch(r"(\w+)-[0-9a-f]{8}", weights.stem)
-    return known[1] if known and known[1] in backbones() else None
-
-
-def _kind(weights: Path | None, count: int, seconds: float) -> str:
-    """`texture`, `simclr`, or the backbone that the weights are of."""
-    if weights is None:
-        return "texture" if count < MIN_IMAGES or seconds <= 0 else "simclr"
-    backbone = _backbone(weights)
-    if backbone is None or not weights.is_file():
-        raise ValueError(
-            f"weights is {str(weights)!r}; choose None, or a file with torchvision's name "
-            "for it, which names the backbone: resnet18-f37072fd.pth"
-        )
-    return backbone
+        ).embeddings
 
 
 @dataclass(frozen=True)
@@ -161,14 +188,16 @@ class _Images:
         return torch.cat([images.take(np.arange(0)), *images.batches(BATCH)])
 
 
-def _by_texture(images: _Images) -> ColdStartEncoder:
+def _by_texture(images: _Images, features: str) -> ColdStartEncoder:
     count = len(images.table)
     why = f"{count} images are too few" if count < MIN_IMAGES else "there was no time"
     return _standard(
-        _encoder("texture", texture.SIDE),
+        _encoder(TEXTURE, texture.SIDE),
         images,
         texture.SIDE,
-        f"colours and textures: no weights are at hand, and {why} to train a network",
+        "colours and textures, as chosen"
+        if features == TEXTURE
+        else f"colours and textures: {why} to train a network, and no pretrained one is used",
     )
 
 
@@ -188,28 +217,14 @@ def _by_simclr(
         images,
         simclr.SIDE,
         f"a small network trained without labels on {len(crops):,} images of the pool, "
-        f"{epochs:.0f} times each, beside colours and textures: no weights are at hand",
+        f"{epochs:.0f} times each, beside colours and textures",
     )
 
 
-def _by_weights(images: _Images, backbone: str, weights: Path) -> ColdStartEncoder:
-    side = 224 if backbone.startswith(("vit", "maxvit")) else PRETRAINED_SIDE
-    return _standard(
-        _encoder(backbone, side, str(weights)),
-        images,
-        side,
-        f"torchvision's {backbone} with the weights at hand, {weights.name}",
-    )
-
-
-def _encoder(kind: str, side: int, weights: str | None = None) -> Encoder:
+def _encoder(kind: str, side: int) -> Encoder:
     """An encoder of this kind with random weights."""
-    if kind == "texture":
-        return Encoder([texture.Texture()], side)
-    if kind == "simclr":
-        return Encoder([simclr.small_encoder(), texture.Texture()], side)
-    config = NetworkConfig(kind, weights=weights, small_stem=False)
-    return Encoder([build(config, classes=1, image_size=side).backbone], side)
+    trained = [simclr.small_encoder()] if kind == SIMCLR else []
+    return Encoder([*trained, texture.Texture()], side)
 
 
 def _standard(encoder: Encoder, images: _Images, side: int, source: str) -> ColdStartEncoder:

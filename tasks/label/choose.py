@@ -310,6 +310,8 @@ def _choose_cold(
         audit=audit_batch(audit),
         wanted=wanted,
     )
+    if predictions.source:
+        rule += f"; embeddings: {predictions.source}"
     if arrays.labels is None or not (arrays.labels >= 0).any():
         return batch, rule
     ids = pool["sample_id"].tolist()

@@ -44,6 +44,7 @@ class PoolPredictions:
     outputs: np.ndarray  # of these, as the kind declares them
     model: str
     kind: Kind
+    source: str = ""  # of embeddings that no champion made, in words
 
     def pre_annotations(self, sample_ids: Sequence[str]) -> pd.DataFrame:
         """The PRE_ANNOTATIONS of these samples; none of a sample without a usable output."""
@@ -113,21 +114,27 @@ def embed_cold_pool(
 ) -> PoolPredictions:
     """The embeddings of the pool before there is a model; none where chance decides anyway."""
     classes, kind = ctx.workspace.class_names, KINDS[ctx.workspace.kind]
-    arrays = Pool()
+    arrays, source = Pool(), ""
     if selection.strategy != "random" and len(pool):
         table = pd.concat([pool, labelled], ignore_index=True)
-        embeddings = cold_start_embeddings(ctx, table, seconds=selection.feature_seconds)
+        seconds = selection.feature_seconds
+        embeddings, source = cold_start_embeddings(ctx, table, seconds=seconds)
         arrays = Pool(
             embeddings=embeddings[: len(pool)],
             labelled=embeddings[len(pool) :],
             labels=kind.class_numbers(list(labelled["label"]), classes),
         )
     no_outputs = np.empty((0, kind.output_width(len(classes))), np.float32)
-    return PoolPredictions(arrays, classes, NO_SAMPLES, no_outputs, FEATURES, kind)
+    return PoolPredictions(arrays, classes, NO_SAMPLES, no_outputs, FEATURES, kind, source)
 
 
-def cold_start_embeddings(ctx: Context, table: pd.DataFrame, *, seconds: float) -> np.ndarray:
-    """Embeddings of these samples by a network that learnt from no label; prints which network."""
+def cold_start_embeddings(
+    ctx: Context, table: pd.DataFrame, *, seconds: float
+) -> tuple[np.ndarray, str]:
+    """Embeddings of these samples by a network that learnt from no label, and which, with licence.
+
+    It is printed, too.
+    """
     from models.pretraining import cold_start
 
     show_training = progress("Training an embedding network on the pool, in steps")
@@ -145,6 +152,7 @@ def cold_start_embeddings(ctx: Context, table: pd.DataFrame, *, seconds: float) 
         ctx.workspace.shards,
         ctx.workspace.image_size,
         folder=ctx.workspace.scores / FEATURES,
+        features=ctx.settings.features,
         seconds=seconds,
         threads=ctx.settings.threads,
         on_training=show_training,
@@ -152,7 +160,7 @@ def cold_start_embeddings(ctx: Context, table: pd.DataFrame, *, seconds: float) 
     )
     show_embedding(1, 1)
     print(f"embeddings: {source}")
-    return embeddings
+    return embeddings, source
 
 
 def embedder(ctx: Context, model: str | None) -> Callable[[pd.DataFrame], tuple[np.ndarray, str]]:
@@ -161,7 +169,7 @@ def embedder(ctx: Context, model: str | None) -> Callable[[pd.DataFrame], tuple[
     def embedded(table: pd.DataFrame) -> tuple[np.ndarray, str]:
         if model is None:
             seconds = SelectionConfig.feature_seconds
-            return cold_start_embeddings(ctx, table, seconds=seconds), FEATURES
+            return cold_start_embeddings(ctx, table, seconds=seconds)[0], FEATURES
         loaded = load_version(ctx, model)
         return _scored(ctx, loaded, table).embeddings, model
 

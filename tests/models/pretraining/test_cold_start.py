@@ -1,19 +1,23 @@
-"""Embeddings before any model: the best that is at hand, named, kept, and never fetched."""
+"""Embeddings before any model: the best that is at hand, named, stored, and never fetched."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torchvision import models as zoo
 
+from models.network.weights import LITE0, Pretrained
 from models.pretraining import cold_start as module
 from models.pretraining import simclr
-from models.pretraining.cold_start import cold_start_embeddings, weights_at_hand
+from models.pretraining.cold_start import choose_encoder, cold_start_embeddings
 from tests.models.pictures import SIZE, snapshot
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_at_hand(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    monkeypatch.setattr(module, "lite0_installed", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -67,30 +71,59 @@ def test_a_larger_pool_teaches_a_network_of_its_own(pool, tmp_path, monkeypatch)
 
 
 def test_weights_at_hand_are_used_whether_named_or_in_the_cache_of_torch(pool, weights, tmp_path):
-    assert weights_at_hand() == weights
     cached, source = seen(pool, tmp_path)
     assert_sound(cached, 24)
-    assert "squeezenet1_1" in source and weights.name in source
+    assert source == (
+        f"squeezenet1_1, pretrained, file {weights.name} (licence unknown: a file of your own)"
+    )
     moved = weights.rename(tmp_path / weights.name)
-    assert weights_at_hand() is None
-    named, _ = seen(pool, tmp_path / "other", weights=moved)
+    assert "colours" in seen(pool, tmp_path)[1]
+    named, _ = seen(pool, tmp_path / "other", features=str(moved))
     np.testing.assert_array_equal(cached, named)
 
 
-def test_what_is_in_the_cache_of_torch_but_not_torchvisions_is_left_alone(weights):
-    weights.rename(weights.with_name("squeezenet1_1_of_mine.pth"))
-    weights.with_name("somebody-0123abcd.pth").touch()
-    assert weights_at_hand() is None
+def test_the_first_at_hand_is_chosen_and_each_can_be_named(weights, monkeypatch):
+    lite0 = Pretrained(LITE0, Path("lite0.pth"), "package", "Apache-2.0")
+    monkeypatch.setattr(module, "lite0_weights", lambda: lite0)
+    monkeypatch.setattr(module, "lite0_installed", lambda: True)
+    assert choose_encoder("auto", 10, 0) == lite0
+    assert choose_encoder(LITE0, 10, 0) == lite0
+    for named, file in (("torchvision", weights), (str(weights), weights)):
+        chosen = choose_encoder(named, 10, 0)
+        assert isinstance(chosen, Pretrained) and chosen.file == file
+    assert choose_encoder("simclr", module.MIN_IMAGES, 1.0) == "simclr"
+    assert choose_encoder("simclr", module.MIN_IMAGES - 1, 1.0) == "texture"
+    assert choose_encoder("texture", module.MIN_IMAGES, 1.0) == "texture"
+    monkeypatch.setattr(module, "lite0_installed", lambda: False)
+    chosen = choose_encoder("auto", 10, 0)
+    assert isinstance(chosen, Pretrained) and chosen.file == weights
+    weights.unlink()
+    assert choose_encoder("auto", module.MIN_IMAGES, 1.0) == "simclr"
 
 
-@pytest.mark.parametrize("name", ["resnet18-f37072fd.pth", "mine.pth"])
-def test_weights_that_are_not_there_or_nobodys_are_an_error_that_says_how_to_name_them(
-    pool, tmp_path, name
+def test_colours_and_textures_that_were_chosen_are_not_excused(pool, tmp_path):
+    assert seen(pool, tmp_path, features="texture")[1] == "colours and textures, as chosen"
+
+
+@pytest.mark.parametrize(
+    ("features", "cause"),
+    [
+        ("resnet18-f37072fd.pth", "no such file"),
+        ("resnet18", "no such file"),
+        ("torchvision", "cache has none"),
+    ],
+)
+def test_features_that_are_not_there_are_an_error_with_what_there_is_to_choose(
+    pool, tmp_path, features, cause
 ):
-    if name == "mine.pth":
-        (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=rf"{name}.*resnet18-f37072fd"):
-        seen(pool, tmp_path, weights=tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{features}.*{cause}.*{LITE0}, torchvision, simclr"):
+        seen(pool, tmp_path, features=features)
+
+
+def test_weights_that_name_no_backbone_are_refused_with_names_that_do(pool, tmp_path):
+    (tmp_path / "mine.pth").touch()
+    with pytest.raises(ValueError, match=r"mine\.pth.*resnet18-f37072fd"):
+        seen(pool, tmp_path, features=str(tmp_path / "mine.pth"))
 
 
 def test_asked_again_only_new_images_are_looked_at_by_the_same_encoder(pool, tmp_path, monkeypatch):

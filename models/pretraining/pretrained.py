@@ -1,0 +1,176 @@
+"""Embeddings of a pretrained backbone: its features, standardised over the pool and projected."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load, save
+from torch import nn
+
+from core.files import file_sha256, read_checked, write_atomically
+from models.network.images import open_images
+from models.network.network import Network, NetworkConfig, build
+from models.network.precision import computes_bf16, threads_set
+from models.network.weights import Pretrained
+from models.scoring.predict import predict
+from models.scoring.score_pool import cache_for, score_table
+
+SIDE = 128  # pixels: a third of the work of 224
+WIDTH = 256  # principal directions of the features, at most
+FITTED = 20_000  # images at most that standardising and directions are fitted on
+TRIED = 32  # images that bf16 is compared with fp32 on
+AGREES = 0.99  # cosine of each image's features in bf16 and in fp32, at least
+ROWS = 4096  # projected at a time
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Features -> embeddings of length one: standardised, then on their principal directions."""
+
+    mean: torch.Tensor
+    spread: torch.Tensor
+    directions: torch.Tensor  # [features, width]
+    count: int  # images there were when it was fitted
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """The embeddings, float32 [n, width]."""
+        rows = (torch.from_numpy(np.array(features)) - self.mean) / self.spread
+        return torch.nn.functional.normalize(rows @ self.directions).numpy()
+
+
+def folder_of(pretrained: Pretrained, home: Path) -> Path:
+    """The folder below `home` for features of these very weights."""
+    return home / f"{pretrained.backbone}-{file_sha256(pretrained.file)[:16]}"
+
+
+def pretrained_network(pretrained: Pretrained) -> tuple[Network, int]:
+    """The backbone with its weights, and the side of its images."""
+    side = 224 if pretrained.backbone.startswith(("vit", "maxvit")) else SIDE
+    config = NetworkConfig(pretrained.backbone, weights=str(pretrained.file), small_stem=False)
+    network = build(config, classes=1, image_size=side)
+    for part in network.head.parameters():
+        nn.init.zeros_(part)  # unused; a random one would be another network in the cache
+    return network.eval(), side
+
+
+def pretrained_features(
+    pretrained: Pretrained,
+    table: pd.DataFrame,
+    shards: Path,
+    *,
+    folder: Path,
+    threads: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """The backbone's features of the rows of `table`, float32 [n, width], mapped from `folder`.
+
+    Only images that are not there yet pass through the backbone: in bf16 where the processor
+    computes in it and the features agree with those in fp32, which is tried once for a folder.
+    """
+    network, side = pretrained_network(pretrained)
+    precision = _precision(network, table, shards, side, folder, threads)
+    with cache_for(network, folder / "scores") as cache:
+        return score_table(
+            network,
+            table,
+            shards,
+            side,
+            cache,
+            precision=precision,
+            threads=threads,
+            name=f"the pretrained {pretrained.backbone}",
+            on_progress=on_progress,
+        ).embeddings
+
+
+def pretrained_embeddings(
+    pretrained: Pretrained,
+    table: pd.DataFrame,
+    shards: Path,
+    *,
+    folder: Path,
+    seed: int = 0,
+    threads: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Embeddings of the rows of `table`, float32 [n, WIDTH at most], mapped from a file.
+
+    Their standardising and directions are stored in `folder` and fitted anew, which embeds no image
+    again, when the images outnumber twice those they were fitted on.
+    """
+    if not len(table):
+        return np.empty((0, WIDTH), np.float32)
+    features = pretrained_features(
+        pretrained, table, shards, folder=folder, threads=threads, on_progress=on_progress
+    )
+    with threads_set(threads):
+        projection = _load(folder)
+        if projection is None or len(features) > 2 * projection.count:
+            projection = fit_projection(features, np.random.default_rng(seed))
+            _save(folder, projection)
+        with TemporaryFile(dir=folder) as file:
+            for start in range(0, len(features), ROWS):
+                file.write(projection(features[start : start + ROWS]).tobytes())
+            file.flush()
+            shape = len(features), projection.directions.shape[1]
+            return np.memmap(file, np.float32, "r", shape=shape)
+
+
+def fit_projection(features: np.ndarray, rng: np.random.Generator) -> Projection:
+    """The projection of these features, fitted on FITTED of them drawn at random."""
+    chosen = np.sort(rng.permutation(len(features))[:FITTED])
+    rows = torch.from_numpy(np.array(features[chosen]))
+    mean, spread = rows.mean(0), rows.std(0, correction=0)
+    spread = spread.clamp_min(max(1e-6, 1e-3 * float(spread.max())))
+    rows = (rows - mean) / spread
+    # In doubles: with fewer rows than features, fp32 finds no vectors for the many zeros.
+    _, vectors = torch.linalg.eigh((rows.T @ rows).double())
+    directions = vectors.flip(1)[:, :WIDTH].float().contiguous()  # the largest come last
+    return Projection(mean, spread, directions, len(features))
+
+
+def _precision(
+    network: Network, table: pd.DataFrame, shards: Path, side: int, folder: Path, threads: int
+) -> str:
+    """The precision: bf16 where the processor computes in it and the features agree, else auto."""
+    if not computes_bf16():
+        return "auto"
+    note = folder / "precision.json"
+    if note.is_file():
+        return str(json.loads(note.read_bytes())["precision"])
+    images = open_images(table.iloc[:TRIED], shards, side, threads=threads)
+    pixels = images.take(np.arange(len(images)))
+    plain, fast = (
+        torch.from_numpy(predict(network, pixels, precision=one, threads=threads).embeddings)
+        for one in ("fp32", "bf16")
+    )
+    cosine = float(torch.nn.functional.cosine_similarity(plain, fast).min())
+    precision = "bf16" if cosine >= AGREES else "fp32"
+    write_atomically(note, json.dumps({"precision": precision, "cosine": cosine}).encode())
+    return precision
+
+
+def _save(folder: Path, projection: Projection) -> None:
+    """Save the projection; it is complete when `projection.json` exists."""
+    parts = {name: getattr(projection, name) for name in ("mean", "spread", "directions")}
+    digest = write_atomically(folder / "projection.safetensors", save(parts))
+    about = {"count": projection.count, "state": digest}
+    write_atomically(folder / "projection.json", json.dumps(about).encode())
+
+
+def _load(folder: Path) -> Projection | None:
+    """The projection in `folder`; None without one, and when it is damaged, which is printed."""
+    if not (folder / "projection.json").is_file():
+        return None
+    try:
+        about = json.loads((folder / "projection.json").read_bytes())
+        parts = load(read_checked(folder / "projection.safetensors", about["state"]))
+        return Projection(**parts, count=int(about["count"]))
+    except Exception as error:  # JSON, safetensors and torch raise a dozen types
+        print(f"the stored projection in {folder} is damaged and is made anew: {error}")
+        return None
