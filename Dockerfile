@@ -13,7 +13,7 @@ RUN sed -e '/^    --hash/d' -e 's/ \\$//' requirements.lock > /tmp/versions.txt 
  && uv venv --python /usr/local/bin/python3.11 /app/.venv \
  && uv pip install --python /app/.venv/bin/python --no-cache --compile-bytecode \
       --torch-backend "$TORCH_BACKEND" --constraint /tmp/versions.txt \
-      --requirement pyproject.toml --extra fast
+      --requirement pyproject.toml --extra fast --extra pretrained
 
 FROM python:3.11-slim
 # DVC runs git. hadolint's rule on versions (DL3008) would break the build with each update of git.

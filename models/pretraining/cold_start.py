@@ -28,7 +28,7 @@ from models.network.weights import (
     weights_in,
 )
 from models.pretraining import simclr, texture
-from models.pretraining.pretrained import folder_of, pretrained_embeddings
+from models.pretraining.pretrained import pretrained_embeddings
 from models.scoring.predict import BATCH
 from models.scoring.score_pool import cache_for, score_table
 
@@ -104,7 +104,7 @@ def cold_start_embeddings(
             chosen,
             table,
             shards,
-            folder=folder_of(chosen, folder),
+            folder=folder,
             seed=seed,
             threads=threads,
             on_progress=on_progress,

@@ -10,15 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load, save
-from torch import nn
 
-from core.files import file_sha256, read_checked, write_atomically
+from core.files import read_checked, write_atomically
 from models.network.images import open_images
 from models.network.network import Network, NetworkConfig, build
 from models.network.precision import computes_bf16, threads_set
 from models.network.weights import Pretrained
 from models.scoring.predict import predict
-from models.scoring.score_pool import cache_for, score_table
+from models.scoring.score_pool import feature_cache, score_table
 
 SIDE = 128  # pixels: a third of the work of 224
 WIDTH = 256  # principal directions of the features, at most
@@ -43,18 +42,11 @@ class Projection:
         return torch.nn.functional.normalize(rows @ self.directions).numpy()
 
 
-def folder_of(pretrained: Pretrained, home: Path) -> Path:
-    """The folder below `home` for features of these very weights."""
-    return home / f"{pretrained.backbone}-{file_sha256(pretrained.file)[:16]}"
-
-
 def pretrained_network(pretrained: Pretrained) -> tuple[Network, int]:
     """The backbone with its weights, and the side of its images."""
     side = 224 if pretrained.backbone.startswith(("vit", "maxvit")) else SIDE
     config = NetworkConfig(pretrained.backbone, weights=str(pretrained.file), small_stem=False)
     network = build(config, classes=1, image_size=side)
-    for part in network.head.parameters():
-        nn.init.zeros_(part)  # unused; a random one would be another network in the cache
     return network.eval(), side
 
 
@@ -66,16 +58,17 @@ def pretrained_features(
     folder: Path,
     threads: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """The backbone's features of the rows of `table`, float32 [n, width], mapped from `folder`.
+) -> tuple[np.ndarray, Path]:
+    """The backbone's features of the rows of `table`, float32 [n, width], and their cache's folder.
 
-    Only images that are not there yet pass through the backbone: in bf16 where the processor
-    computes in it and the features agree with those in fp32, which is tried once for a folder.
+    The cache is that of `feature_cache` in `folder`. Only images that are not there yet pass
+    through the backbone: in bf16 where the processor computes in it and the features agree with
+    those in fp32, which is tried once for a cache.
     """
     network, side = pretrained_network(pretrained)
-    precision = _precision(network, table, shards, side, folder, threads)
-    with cache_for(network, folder / "scores") as cache:
-        return score_table(
+    with feature_cache(network, folder, side) as cache:
+        precision = _precision(network, table, shards, side, cache.folder, threads)
+        scored = score_table(
             network,
             table,
             shards,
@@ -85,7 +78,8 @@ def pretrained_features(
             threads=threads,
             name=f"the pretrained {pretrained.backbone}",
             on_progress=on_progress,
-        ).embeddings
+        )
+    return scored.embeddings, cache.folder
 
 
 def pretrained_embeddings(
@@ -100,12 +94,12 @@ def pretrained_embeddings(
 ) -> np.ndarray:
     """Embeddings of the rows of `table`, float32 [n, WIDTH at most], mapped from a file.
 
-    Their standardising and directions are stored in `folder` and fitted anew, which embeds no image
-    again, when the images outnumber twice those they were fitted on.
+    Their standardising and directions are stored beside the features and fitted anew, which embeds
+    no image again, when the images outnumber twice those they were fitted on.
     """
     if not len(table):
         return np.empty((0, WIDTH), np.float32)
-    features = pretrained_features(
+    features, folder = pretrained_features(
         pretrained, table, shards, folder=folder, threads=threads, on_progress=on_progress
     )
     with threads_set(threads):
