@@ -31,7 +31,7 @@ from models.scoring.predict import predict_table
 from models.training.config import TrainConfig
 from models.training.train import Trained, train
 from tasks.demo.digits import load_digits
-from tasks.retrain.distill import soft_rows
+from tasks.soft_rows import soft_rows
 
 KIND = KINDS[DEFAULT]
 VAL_SHARE = 0.25  # of the labels; the others are trained on

@@ -17,6 +17,7 @@ LABEL_KINDS = ("classification",)  # KINDS of labeling and of models have each
 POLICIES = (
     "settling",
     "snapshot",
+    "train",
     "audit",
     "gate",
     "release",
@@ -25,6 +26,9 @@ POLICIES = (
     "retention",
 )  # sections; `tasks.policies` reads them
 KEYS = ("title", "purpose", "kind", "image_size", "price", "class", *POLICIES)
+FORMER = {  # keys of older versions, and what to do with them
+    "soft": '[soft] is gone: write [train] with pool = "auto" or "off" in its place',
+}
 HIGHEST_PRICE = 1e12
 NAME_LENGTH = 1000  # characters of a class name
 LONGEST_COMPOSED = 4 * NAME_LENGTH  # characters of a name before its accents are composed
@@ -70,6 +74,8 @@ def parse_hone_toml(text: str, config: Path) -> HoneToml:
         raise HoneError(f"{config}: {error}") from error
     unknown = sorted(set(table) - set(KEYS))
     if unknown:
+        if unknown[0] in FORMER:
+            raise HoneError(f"{config}: {FORMER[unknown[0]]}")
         raise HoneError(f"{config}: unknown key {short(unknown[0])}; known: {', '.join(KEYS)}")
     size, kind = table.get("image_size", 224), table.get("kind", LABEL_KINDS[0])
     if type(size) is not int or not 8 <= size <= 1024:

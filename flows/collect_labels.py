@@ -5,7 +5,6 @@ from typing import Literal
 from prefect import flow
 
 from labeling.consensus.settle import SettlePolicy
-from labeling.quality.pseudo_labels import SoftPolicy
 from labeling.snapshots.publish import SnapshotConfig
 from tasks.collect.duels import advance_duel, judge_waiting
 from tasks.collect.fetch import fetch_answers
@@ -28,7 +27,6 @@ def collect_labels(
     annotators: Literal["label-studio", "simulated"] = "label-studio",
     settling: SettlePolicy | None = None,
     snapshot: SnapshotConfig | None = None,
-    soft: SoftPolicy = SoftPolicy(),  # noqa: B008 - frozen
     every: int = 50,
 ) -> str | None:
     """Turn what annotators answered into labels; return the snapshot that was cut, if one was.
@@ -42,7 +40,7 @@ def collect_labels(
     ask_more_annotators(annotators)
     advance_duel(annotators)
     judge_waiting(annotators)
-    name = freeze_labels(policies.snapshot, soft, every)
+    name = freeze_labels(policies.snapshot, policies.train, every)
     announce_snapshot()
     publish_annotators(policies.settling)
     return name

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from core.configuration import CONFIGURATIONS, fields_of
+from core.configuration import fields_of
 from core.errors import HoneError
 from core.hone_toml import POLICIES
 from core.workspace import Workspace
 from labeling.audit.numbers import AuditPolicy
 from labeling.batches.referred import ReviewPolicy
 from labeling.consensus.settle import SettlePolicy
+from labeling.quality.student import TrainPolicy
 from labeling.snapshots.split import SnapshotConfig
 from models.judging.verdict import GatePolicy
 from models.rollout.policy import ReleasePolicy
@@ -25,12 +26,18 @@ class Policies:
 
     settling: SettlePolicy = field(default_factory=SettlePolicy)
     snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)
+    train: TrainPolicy = field(default_factory=TrainPolicy)
     audit: AuditPolicy = field(default_factory=AuditPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
     release: ReleasePolicy = field(default_factory=ReleasePolicy)
     watch: WatchPolicy = field(default_factory=WatchPolicy)
     review: ReviewPolicy = field(default_factory=ReviewPolicy)
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
+
+
+POLICY_CLASSES: dict[str, Any] = {
+    known.name: type(getattr(Policies(), known.name)) for known in fields(Policies)
+}
 
 
 def load_policies(workspace: Workspace) -> Policies:
@@ -56,14 +63,14 @@ def changed_fields(old: Any, new: Any) -> str:
 
 def _read(section: str, workspace: Workspace) -> Any:
     try:
-        return CONFIGURATIONS[section](**workspace.policies.get(section, {}))
+        return POLICY_CLASSES[section](**workspace.policies.get(section, {}))
     except HoneError as error:
         raise HoneError(f"{workspace.root / 'hone.toml'}: {error}") from error
 
 
 def _section_lines(section: str, policy: Any) -> Iterator[str]:
     yield f"\n[{section}]  # {(type(policy).__doc__ or '').splitlines()[0]}"
-    for name, known in fields_of(section).items():
+    for name, known in fields_of(type(policy)).items():
         value = getattr(policy, name)
         mark = "# " if value == known.default else ""
         yield f"{mark}{name} = {json.dumps(value)}  # {known.description}"

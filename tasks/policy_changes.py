@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from core.configuration import CONFIGURATIONS, fields_of, values_of
+from core.configuration import fields_of, values_of
 from core.database import writing
 from core.policy_log import PolicyChange, last_policy, record_policy
 from labeling.consensus.preview import preview_settling
 from labeling.kinds import KINDS
 from tasks.context import Context
-from tasks.policies import Policies, changed_fields
+from tasks.policies import POLICY_CLASSES, Policies, changed_fields
 
 
 def record_policy_changes(ctx: Context) -> None:
@@ -35,10 +35,9 @@ def record_policy_changes(ctx: Context) -> None:
 
 def _restore(section: str, values: Mapping[str, Any]) -> Any:
     """The policy that was recorded; a field that is gone since is left out."""
-    known = fields_of(section)
-    return CONFIGURATIONS[section](
-        **{name: value for name, value in values.items() if name in known}
-    )
+    policy = POLICY_CLASSES[section]
+    known = fields_of(policy)
+    return policy(**{name: value for name, value in values.items() if name in known})
 
 
 def _effect(ctx: Context, section: str, old: Any, new: Any) -> str:
@@ -56,6 +55,8 @@ def _effect(ctx: Context, section: str, old: Any, new: Any) -> str:
         return f"the next snapshot has {count_moved(ctx.engine, old, new)} samples in another split"
     if section == "audit":
         return "groups are drawn with it from now on; what was drawn before stays drawn"
+    if section == "train":
+        return "the next snapshot goes by it, those before stay as they are"
     if section == "gate":
         return "the next verdict is judged by it, those before stand"
     if section == "review":

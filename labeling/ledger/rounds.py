@@ -101,8 +101,10 @@ def begun_round(connection: Connection, run: str | None) -> str | None:
     return next((row.key for row in recent if row.payload.get("run") == run), None)
 
 
-def load_pool(connection: Connection) -> pd.DataFrame:
+def load_pool(connection: Connection, most: int | None = None) -> pd.DataFrame:
     """Samples that may be asked about, sorted: no label, not asked now, never skipped.
+
+    Of more than `most` the first: a sample's name is a digest, so these are a random draw.
 
     Audit samples and their near-duplicates are not among them: those are never trained on. Nor is
     what was drawn for the duel under way: a strategy that took it would change what the duel asks.
@@ -119,7 +121,7 @@ def load_pool(connection: Connection) -> pd.DataFrame:
         .join(path, path.c.sample_id == samples.c.sample_id, isouter=True)
         .where(samples.c.sample_id.in_(pool_ids()), samples.c.sample_id.not_in(drawn))
     )
-    pool = pd.read_sql(query.order_by(samples.c.sample_id), connection)
+    pool = pd.read_sql(query.order_by(samples.c.sample_id).limit(most), connection)
     folder = pool.pop("path").astype(object).str.rpartition("/", expand=False).str[0]
     return pool.assign(source=folder.where(pool["origin"] != "served", "served"))
 
@@ -294,6 +296,12 @@ def open_round(
 def latest_strategy(connection: Connection) -> str | None:
     """The strategy of the round that was chosen last; None before the first."""
     return connection.scalar(select(rounds.c.strategy).order_by(rounds.c.number.desc()).limit(1))
+
+
+def latest_config(connection: Connection) -> Mapping[str, Any]:
+    """How the round that was chosen last was chosen; empty before the first."""
+    config = connection.scalar(select(rounds.c.config).order_by(rounds.c.number.desc()).limit(1))
+    return config if isinstance(config, dict) else {}
 
 
 def round_size(connection: Connection, round_id: str) -> int | None:

@@ -226,18 +226,16 @@ def _mean_of_nearest(
     return class_shares(np.concatenate(parts), answers)
 
 
-def linear_model(
-    embeddings: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None = None
-) -> "Linear":
+def linear_model(embeddings: np.ndarray, labels: np.ndarray, classes: int) -> "Linear":
     """Logistic regression on rows of known class numbers, as class probabilities of any rows."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
     if len(np.unique(labels)) < 2:
         return lambda rows: np.full((len(rows), classes), 1 / classes, np.float32)
-    scale = StandardScaler().fit(embeddings, sample_weight=weights)
+    scale = StandardScaler().fit(embeddings)
     fitted = LogisticRegression(C=STRENGTH, max_iter=500)
-    fitted.fit(scale.transform(embeddings), labels, sample_weight=weights)
+    fitted.fit(scale.transform(embeddings), labels)
 
     def linear(rows: np.ndarray) -> np.ndarray:
         probs = np.zeros((len(rows), classes), np.float32)

@@ -10,10 +10,12 @@ the teacher predicts held-out labels no better than the plain head, the plain he
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from pydantic import Field
 
+from core.configuration import OneOf, configuration
 from labeling.quality.label_propagation import (
     class_shares,
     directions_of,
@@ -36,6 +38,20 @@ STEPS = 30  # of the search for the offsets that make shares even
 HEAD_ROWS = 5_000  # of the pool that the head learns from; of 10,000 it learnt no more
 TEMPERATURES = np.geomspace(0.25, 8, 41)  # that a likelihood is taken at, the best of each side
 DIRECTIONS = 256  # of the features that are left
+
+
+POOL_USES = ("off", "auto")
+
+
+@configuration("[train]")  # of hone.toml; the parameter `train` of a flow is TrainConfig
+class TrainPolicy:
+    """What a network learns from beside the labels."""
+
+    pool: Annotated[str, OneOf(POOL_USES)] = Field(  # neither benchmark nor test where it hurt
+        default="auto",
+        description='"auto" trains on inferred labels of the pool where held-out labels show '
+        'that it helps, "off" on labels alone',
+    )
 
 
 @dataclass(frozen=True)

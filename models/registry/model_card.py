@@ -13,6 +13,7 @@ OPTIONAL = {
     "kind": DEFAULT,
     "teacher": None,
     "recipe": {},
+    "pool": None,
 }  # of cards that older versions of Hone wrote
 REMOVED = {"parent"}  # always null in those cards
 TABLES = {"network", "train", "metrics", "recipe"}  # fields that hold names with values
@@ -35,6 +36,7 @@ class ModelCard:
     kind: str = DEFAULT
     teacher: str | None = None  # the version whose outputs it learnt from, beside labels
     recipe: dict[str, Any] = field(default_factory=dict)  # what was tuned, how, and why
+    pool: str | None = None  # what of the unlabelled pool it learnt from, and why
 
     def __post_init__(self) -> None:
         for name in ("snapshot", "code_commit", "strategy", "created_at"):
@@ -67,6 +69,8 @@ class ModelCard:
                 raise TypeError(f"its kind is {short(written['kind'])}, no name")
             if not isinstance(written.get("teacher"), str | None):
                 raise TypeError(f"its teacher is {short(written['teacher'])}, no version")
+            if not isinstance(written.get("pool"), str | None):
+                raise TypeError(f"its pool is {short(written['pool'])}, no text")
             json_value(written)  # nested so deeply that it could not be written again: refused
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise ValueError(f"model card: it is damaged: {error}; restore it") from error

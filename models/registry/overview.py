@@ -119,6 +119,7 @@ class ModelOrigin:
     seed: int
     created_at: str
     teacher: str | None = None  # the version whose outputs it learnt from, beside labels
+    pool: str | None = None  # what of the unlabelled pool it learnt from, and why
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ def model_origin(connection: Connection, version: str) -> tuple[ModelOrigin, str
         seed=row.seed,
         created_at=row.created_at,
         teacher=row.config.get("teacher"),
+        pool=row.config.get("pool"),
     )
     return origin, row.snapshot
 

@@ -1,5 +1,7 @@
 """Labels are frozen as a snapshot, and a snapshot that can be trained on wakes the training."""
 
+from functools import partial
+
 from prefect import task
 
 from core.database import writing
@@ -7,18 +9,18 @@ from core.locks import only_writer
 from labeling.audit.membership import draw_standing_audit
 from labeling.ledger import overview
 from labeling.ledger.watermarks import save_watermark, watermark_of
-from labeling.quality.pseudo_labels import SoftPolicy
+from labeling.quality.student import TrainPolicy
 from labeling.snapshots import publish
 from labeling.snapshots.publish import SnapshotConfig, cut_snapshot
 from models.registry.overview import registry_overview
-from models.registry.releases import champion
 from models.training.trainable import missing_for_training
-from tasks.collect.pseudo_labels import SoftChoice, choose_pseudo_labels, training_samples_of
+from tasks.collect.pool_rows import choose_pool_rows
 from tasks.collect.weak_truths import with_weak_truths
 from tasks.context import Context, open_context
 from tasks.events import EventName, emit, was_answered
-from tasks.label.score_pool import embedder
+from tasks.label.score_pool import features_at_hand
 from tasks.retries import is_transient_error
+from tasks.soft_rows import SoftChoice
 
 ANNOUNCED = "announced-snapshot"
 UNTRAINABLE = "untrainable-snapshot"
@@ -30,11 +32,11 @@ UNTRAINABLE = "untrainable-snapshot"
     retry_condition_fn=is_transient_error,
     timeout_seconds=6 * 3600,
 )
-def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str | None:
+def freeze_labels(config: SnapshotConfig, train: TrainPolicy, every: int) -> str | None:
     """Cut a snapshot when `every` labels changed or no sample waits for an answer; return its name.
 
-    By the `soft` policy pseudo-labels of the pool go into it, as long as they do no harm on the
-    audit samples.
+    By the `train` policy inferred labels of the pool go into it, where held-out labels show that
+    they help.
 
     Idempotent: a half-made snapshot is completed or discarded, the same content is cut once.
     """
@@ -47,10 +49,10 @@ def freeze_labels(config: SnapshotConfig, soft: SoftPolicy, every: int) -> str |
         return None
     with writing(ctx.engine) as connection:
         draw_standing_audit(connection, ctx.policies.audit)
-    pseudo = _pseudo_labels(ctx, soft, config)
+    chosen = _soft_rows(ctx, train, config)
     with only_writer(ctx.engine, "workspace-git") as token:
         name = cut_snapshot(
-            ctx.engine, ctx.workspace, token, config, soft=pseudo.rows, why=pseudo.why
+            ctx.engine, ctx.workspace, token, config, soft=chosen.rows, why=chosen.why
         )
     print(f"{name} is cut" if name else "the labels are those of the last snapshot")
     return name
@@ -83,23 +85,14 @@ def announce_snapshot() -> str | None:
     return None if missing else newest
 
 
-def _pseudo_labels(ctx: Context, soft: SoftPolicy, config: SnapshotConfig) -> SoftChoice:
+def _soft_rows(ctx: Context, train: TrainPolicy, config: SnapshotConfig) -> SoftChoice:
     from models.training.config import TrainConfig
 
-    model = champion(ctx.engine) if soft.enabled else None
-    pseudo = choose_pseudo_labels(
-        ctx.engine,
-        ctx.workspace.class_names,
-        embedder(ctx, model),
-        soft,
-        config,
-        weight=TrainConfig.soft_weight,
-        learnt=training_samples_of(ctx, model),
-    )
-    if soft.enabled:
-        print(pseudo.why)
+    chosen = choose_pool_rows(ctx, train, config, partial(features_at_hand, ctx))
+    if train.pool != "off":
+        print(chosen.why)
     with ctx.engine.connect() as connection:
         return with_weak_truths(
-            connection, pseudo, ctx.policies.watch, ctx.workspace.class_names,
+            connection, chosen, ctx.policies.watch, ctx.workspace.class_names,
             soft_weight=TrainConfig.soft_weight,
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """Weak truths about served images, trained on with less weight than labels, and never judging.
 
-They go into the snapshot as pseudo-labels do, as soft rows: only of images in the pool that
+They go into the snapshot as soft rows: only of images in the pool that
 resemble nothing that is measured on. Truths that merely repeat what the model answered are capped,
 or a model would train on its own answers and confirm itself.
 """
@@ -18,7 +18,7 @@ from labeling.ledger.tables import sample_states
 from labeling.snapshots.table import SOFT_COLUMNS
 from models.watching.outcome_queries import WeakTruth, weak_truths
 from models.watching.signals import WatchPolicy
-from tasks.collect.pseudo_labels import SoftChoice
+from tasks.soft_rows import SoftChoice
 
 SOURCE = "feedback, weak"
 

@@ -30,7 +30,7 @@ from labeling.ledger.examples import most_similar_labelled
 from labeling.ledger.reasons import AnswerKind, Reason
 from labeling.ledger.samples import load_image_places
 from labeling.ledger.settlement import load_ledger_state
-from labeling.quality.pseudo_labels import pre_annotate
+from labeling.quality.pre_annotations import pre_annotate
 from labeling.strategies.pool import Pool
 from labeling.studio import client
 from labeling.studio.ml_backend import connect_backend
@@ -98,7 +98,7 @@ def resume_round(round_id: str | None, annotators: str) -> str | None:
 
 @task(
     retries=3,
-    retry_delay_seconds=[60, 600, 1800],  # a collect with soft labels may be scoring the pool
+    retry_delay_seconds=[60, 600, 1800],  # a collect may be embedding the pool
     retry_condition_fn=is_lock_busy,
     timeout_seconds=6 * 3600,
 )

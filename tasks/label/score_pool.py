@@ -10,6 +10,7 @@ import pandas as pd
 from labeling.batches.batch import PRE_ANNOTATIONS
 from labeling.batches.select import SelectionConfig
 from labeling.ingest.intake import INDEX
+from labeling.ledger.rounds import latest_config
 from labeling.strategies import STRATEGIES
 from labeling.strategies.pool import Pool
 from models.kinds import KINDS, Kind
@@ -163,17 +164,23 @@ def cold_start_embeddings(
     return embeddings, source
 
 
-def embedder(ctx: Context, model: str | None) -> Callable[[pd.DataFrame], tuple[np.ndarray, str]]:
-    """A function from samples to their embeddings and to the name of what made them."""
+def features_at_hand(ctx: Context, table: pd.DataFrame) -> np.ndarray | None:
+    """The embeddings that samples have before there is a model, for more than choosing.
 
-    def embedded(table: pd.DataFrame) -> tuple[np.ndarray, str]:
-        if model is None:
-            seconds = SelectionConfig.feature_seconds
-            return cold_start_embeddings(ctx, table, seconds=seconds)[0], FEATURES
-        loaded = load_version(ctx, model)
-        return _scored(ctx, loaded, table).embeddings, model
+    None where no network was made for them and no published weights are at hand: to train one
+    takes minutes.
+    """
+    from models.network.weights import Pretrained
+    from models.pretraining.cold_start import choose_encoder
 
-    return embedded
+    with ctx.engine.connect() as connection:
+        config = latest_config(connection)
+    seconds = float(config.get("feature_seconds", SelectionConfig.feature_seconds))
+    encoder = choose_encoder(ctx.settings.features, len(table), seconds)
+    made = any((ctx.workspace.scores / FEATURES).glob("*/encoder.json"))
+    if not made and not isinstance(encoder, Pretrained):
+        return None
+    return cold_start_embeddings(ctx, table, seconds=seconds)[0]
 
 
 def pool_outputs(ctx: Context, model: str, table: pd.DataFrame) -> "tuple[ModelCard, np.ndarray]":

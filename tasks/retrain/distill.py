@@ -1,9 +1,7 @@
 """The champion's outputs for the unlabelled pool, frozen as a snapshot for a student."""
 
 import hashlib
-import json
 
-import numpy as np
 import pandas as pd
 from prefect import task
 from sqlalchemy import Connection
@@ -11,19 +9,13 @@ from sqlalchemy import Connection
 from core.database import writing
 from core.locks import only_writer
 from labeling.audit.membership import draw_standing_audit
-from labeling.ledger import duels
-from labeling.ledger.rounds import load_pool
-from labeling.ledger.samples import groups_of
 from labeling.snapshots import publish
-from labeling.snapshots.table import SOFT_COLUMNS, SnapshotConfig
-from models.kinds import Kind
+from labeling.snapshots.table import SnapshotConfig
 from models.registry.releases import champion
 from tasks.context import Context, open_context
 from tasks.label.score_pool import pool_outputs
 from tasks.retries import is_lock_busy, is_transient_error
-
-DIGITS = 5  # of a stored probability: the same outputs make the same bytes
-TRUST = 1.0  # what the teacher doubts is in its probabilities
+from tasks.soft_rows import free_pool, soft_rows
 
 
 @task(
@@ -62,11 +54,7 @@ def freeze_soft_targets(config: SnapshotConfig, most: int) -> str:
 
 def _free_pool(connection: Connection, most: int) -> pd.DataFrame:
     """Samples of the pool, drawn by their names, without what resembles one of an open duel."""
-    pool = load_pool(connection)
-    duel = duels.open_duel(connection)
-    if duel is not None:
-        drawn = duels.load_duel_samples(connection, duel.duel_id)["sample_id"].tolist()
-        pool = pool[~pool["group_id"].isin(set(groups_of(connection, drawn).values()))]
+    pool = free_pool(connection)
     if pool.empty:
         raise ValueError(publish.NOTHING_TO_LEARN)
     lots = [hashlib.sha256(f"distill:{one}".encode()).hexdigest() for one in pool["sample_id"]]
@@ -75,21 +63,8 @@ def _free_pool(connection: Connection, most: int) -> pd.DataFrame:
 
 
 def _soft_rows(ctx: Context, teacher: str, pool: pd.DataFrame) -> pd.DataFrame:
-    """The teacher's calibrated probabilities of each sample, as SOFT_COLUMNS."""
+    """The teacher's calibrated probabilities of each sample; its doubt is in them, trust is 1."""
     card, outputs = pool_outputs(ctx, teacher, pool)
     return soft_rows(
         pool["sample_id"].tolist(), outputs, card.classes, card.label_kind, source=teacher
     )
-
-
-def soft_rows(
-    sample_ids: list[str], outputs: np.ndarray, classes: tuple[str, ...], kind: Kind, *, source: str
-) -> pd.DataFrame:
-    """A soft row for each sample: likeliest class, and the probability of every class."""
-    probs = np.round(kind.probabilities(outputs, classes).astype(float), DIGITS)
-    rows = [json.dumps(dict(zip(classes, row, strict=True))) for row in probs.tolist()]
-    labels = [answer.label for answer in kind.answers(outputs, classes)]
-    table = pd.DataFrame(
-        {"sample_id": sample_ids, "label": labels, "trust": TRUST, "source": source, "probs": rows}
-    )
-    return table[SOFT_COLUMNS]

@@ -149,7 +149,7 @@ def _train(
     show = progress(f"Training on {snapshot}")
     key_of_wandb = ctx.settings.wandb_key
     about = {"snapshot": snapshot, "commit": commit} | _about(ctx, table, network, config)
-    about["teacher"] = _teacher(ctx, snapshot)
+    about |= {"teacher": _teacher(ctx, snapshot), **_pool(ctx, table, snapshot, config)}
     with tracked_run(
         ctx.workspace.runs,
         f"{snapshot}-{key[:6]}",
@@ -193,7 +193,6 @@ def _about(
         "network": asdict(network),
         "train": asdict(config),
         "recipe": asdict(choose_recipe(table, config, network)),
-        "soft_rows": int((table["split"] == SOFT).sum()),
     }
 
 
@@ -201,6 +200,17 @@ def _teacher(ctx: Context, snapshot: str) -> str | None:
     """The model whose outputs a snapshot holds for a student; None for one of labels."""
     with ctx.engine.connect() as connection:
         return frozen.teachers(connection).get(snapshot)
+
+
+def _pool(ctx: Context, table: pd.DataFrame, snapshot: str, config: TrainConfig) -> dict[str, Any]:
+    """How many soft rows are trained on, and the sentence about them; None without any."""
+    rows = int((table["split"] == SOFT).sum()) if config.soft_weight else 0
+    with ctx.engine.connect() as connection:
+        why = frozen.why_soft(connection, snapshot)
+    return {
+        "soft_rows": rows,
+        "pool": f"{rows} rows of weight {config.soft_weight:g}: {why}" if rows else None,
+    }
 
 
 def _summary(trained: "Trained") -> str:
@@ -263,6 +273,7 @@ def _card(ctx: Context, trained: "Trained", about: dict[str, Any]) -> ModelCard:
         kind=ctx.workspace.kind,
         teacher=about["teacher"],
         recipe=trained.recipe,
+        pool=about["pool"],
     )
 
 

@@ -182,6 +182,7 @@ def test_classes_nobody_can_choose_between_are_refused_before_anything_is_made(
     [
         ("title = ", "hone.toml"),
         ("colour = 3", "unknown key 'colour'"),
+        ("[soft]\nenabled = true", r"\[soft\] is gone: write \[train\] with pool = \"auto\""),
         ("image_size = 4\n[[class]]\nname='a'\n[[class]]\nname='b'", "image_size is 4"),
         ("price = 'much'\n[[class]]\nname='a'\n[[class]]\nname='b'", "price is 'much'"),
         ("price = -1\n[[class]]\nname='a'\n[[class]]\nname='b'", "price is -1"),

@@ -53,10 +53,16 @@ def test_a_card_holds_the_recipe_and_its_reasons() -> None:
 
 def test_a_card_of_an_older_version_loads() -> None:
     known = json.loads(make_card().to_json())
-    del known["kind"], known["recipe"]
+    del known["kind"], known["recipe"], known["pool"]
     card = ModelCard.from_json(json.dumps(known | {"parent": None}))
     assert card.label_kind.name == "classification"
     assert card.recipe == {}
+
+
+def test_what_is_no_text_about_the_pool_is_refused() -> None:
+    known = json.loads(make_card().to_json())
+    with pytest.raises(ValueError, match="its pool is 3, no text"):
+        ModelCard.from_json(json.dumps(known | {"pool": 3}))
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from labeling.quality.pseudo_labels import SoftPolicy
+from labeling.quality.student import TrainPolicy
 from labeling.snapshots.table import SnapshotConfig
 from tasks.collect import freeze
 from tasks.context import Context
@@ -30,7 +30,7 @@ def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Events:
 
 
 def cut() -> str | None:
-    name: str | None = freeze.freeze_labels.fn(SnapshotConfig(), SoftPolicy(), every=1)
+    name: str | None = freeze.freeze_labels.fn(SnapshotConfig(), TrainPolicy(), every=1)
     return name
 
 

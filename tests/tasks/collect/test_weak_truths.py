@@ -16,13 +16,13 @@ from labeling.snapshots.table import SOFT_COLUMNS, SnapshotConfig, build_table
 from models.watching.outcome_queries import WeakTruth
 from models.watching.outcomes import ClassNames, record_outcomes
 from models.watching.signals import WatchPolicy
-from tasks.collect.pseudo_labels import SoftChoice
 from tasks.collect.weak_truths import capped, with_weak_truths
+from tasks.soft_rows import SoftChoice
 from tests.labeling.databases import make_engine
 from tests.models.watching.feedback_given import CLASSES, prediction_id, serve, truth
 from tests.tasks.operate.sound_workspace import AUDITED, make_sound_workspace
 
-OFF = SoftChoice(None, "pseudo-labels are off")
+OFF = SoftChoice(None, "the pool is not trained on")
 
 
 def weak(engine: Engine, *given: tuple[str, str, str]) -> None:

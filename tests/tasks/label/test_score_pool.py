@@ -45,12 +45,12 @@ def test_what_another_model_said_goes_unless_a_process_is_still_writing_it(ctx: 
         cache.append(few, *rows)
     with open_cache(busy, outputs=2, width=3) as cache:
         cache.append(few, *rows)
-        score_pool.embedder(ctx, version)(table)
+        score_pool.pool_outputs(ctx, version, table)
         cache.append(table["sample_id"].tolist()[2:4], *rows)
     with open_cache(busy, outputs=2, width=3) as cache:
         assert len(cache) == 4
     assert not (idle / "probs").exists()
-    score_pool.embedder(ctx, version)(table)
+    score_pool.pool_outputs(ctx, version, table)
     assert not (busy / "probs").exists()
 
 
@@ -68,14 +68,14 @@ def test_a_cluster_reads_shard_by_shard_and_its_answers_go_to_the_right_samples(
     monkeypatch.setattr(ray, "predict_on_ray", cluster)
     monkeypatch.setattr(score_pool, "ROWS_PER_RAY_CALL", 5)
     many = replace(ctx, settings=Settings(HONE_RAY="local"))
-    spread_out, _ = score_pool.embedder(many, version)(table)
+    _, spread_out = score_pool.pool_outputs(many, version, table)
     assert [len(part) for part in given] == [5, 5, 2]
     order = pd.concat(given)[["shard", "offset"]].apply(tuple, axis=1).tolist()
     assert order == sorted(order)
     (cached,) = (ctx.workspace.scores / score_pool.FEATURES).glob("*/shape.json")
     for path in list(cached.parent.iterdir()):
         path.unlink()
-    alone, _ = score_pool.embedder(ctx, version)(table)
+    _, alone = score_pool.pool_outputs(ctx, version, table)
     np.testing.assert_allclose(spread_out, alone, rtol=1e-4, atol=1e-5)
     assert len(np.unique(alone.round(4), axis=0)) == len(table)
 

@@ -29,6 +29,7 @@ from tasks.direct_run import direct_runs
 from tasks.label.score_pool import pool_outputs
 from tasks.predictions import load_version
 from tasks.retrain import distill, gather
+from tasks.soft_rows import soft_rows
 from tests.tasks.duels import CHALLENGER, begin_duel, make_duel_workspace
 from tests.tasks.labelled_folders import import_images
 from tests.tasks.retrain.test_judge import (  # noqa: F401 - fixtures
@@ -93,8 +94,12 @@ def test_a_student_learns_from_the_teachers_outputs_and_from_nothing_that_is_mea
     config = TrainConfig(epochs=1, min_steps=1, precision="fp32", soft_weight=0.9)
     student = flow(network=NetworkConfig("squeezenet1_1"), train=config, front_only=True)
     assert versions.find_model(ctx.engine, student).snapshot == name
-    assert load_version(ctx, student).card.teacher == teacher
+    card = load_version(ctx, student).card
+    assert card.teacher == teacher
+    assert card.pool is not None and card.pool.startswith(f"{len(soft)} rows of weight 0.9: ")
     with ctx.engine.connect() as connection:
+        assert model_origin(connection, student)[0].pool == card.pool
+        assert model_origin(connection, teacher)[0].pool is None
         assert model_origin(connection, student)[0].teacher == teacher
         assert model_origin(connection, teacher)[0].teacher is None
     assert set(soft["group_id"]) <= gather.training_groups(ctx, student)
@@ -192,7 +197,7 @@ def test_a_students_duel_is_played_to_its_end(
 def test_a_soft_row_has_the_likeliest_class_and_every_probability() -> None:
     outputs = np.array([[0.25, 0.75], [0.9, 0.1]], np.float32)
     kind = KINDS["classification"]
-    rows = distill.soft_rows(["a", "b"], outputs, ("cat", "dog"), kind, source="hone:1")
+    rows = soft_rows(["a", "b"], outputs, ("cat", "dog"), kind, source="hone:1")
     assert rows["label"].tolist() == ["dog", "cat"]
     assert json.loads(rows["probs"][0]) == {"cat": 0.25, "dog": 0.75}
     assert rows["trust"].tolist() == [1.0, 1.0]

@@ -12,7 +12,7 @@ from labeling.audit.membership import draw_standing_audit, set_key
 from labeling.audit.numbers import AuditPolicy, Part
 from labeling.audit.rows import of_part
 from labeling.ledger.metadata import save_metadata
-from labeling.quality.pseudo_labels import SoftPolicy
+from labeling.quality.student import TrainPolicy
 from labeling.snapshots.publish import load_snapshot
 from labeling.snapshots.table import SnapshotConfig
 from models.judging.gate_evidence import Evidence
@@ -56,7 +56,7 @@ def draw(ctx: Context, policy: AuditPolicy = SHARE) -> None:
 
 def cut() -> str:
     """A snapshot of all labels."""
-    name = freeze.freeze_labels.fn(SnapshotConfig(), SoftPolicy(), every=1)
+    name = freeze.freeze_labels.fn(SnapshotConfig(), TrainPolicy(), every=1)
     assert name is not None
     return str(name)
 
@@ -239,4 +239,4 @@ def test_the_values_of_any_column_are_slices_and_change_nothing_else(ctx: Contex
     assert {*after.slices} == {"source", "origin", "folder", "month", "lens"}
     assert {str(name).rpartition("/")[2] for name in after.slices["folder"]} == {"cat", "dog"}
     assert gather.gate_rows(ctx, second, snapshot).fingerprint == fingerprint
-    assert freeze.freeze_labels.fn(SnapshotConfig(), SoftPolicy(), every=1) is None
+    assert freeze.freeze_labels.fn(SnapshotConfig(), TrainPolicy(), every=1) is None

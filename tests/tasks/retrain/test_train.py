@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from core.locks import LockBusy, LockLost, only_writer
-from labeling.quality.pseudo_labels import SoftPolicy
+from labeling.quality.student import TrainPolicy
 from labeling.snapshots.table import SnapshotConfig
 from models.network.network import NetworkConfig
 from models.training.config import TrainConfig
@@ -30,7 +30,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cut() -> str | None:
-    name: str | None = freeze.freeze_labels.fn(SnapshotConfig(), SoftPolicy(), every=1)
+    name: str | None = freeze.freeze_labels.fn(SnapshotConfig(), TrainPolicy(), every=1)
     return name
 
 

@@ -1,0 +1,152 @@
+"""Inferred labels of the unlabelled pool for the next snapshot, where they help.
+
+The pool takes part by the features that batches are chosen by before there is a model: no label had
+a part in them, so a held-out label is a fair judge. Where held-out labels are not likelier with the
+pool than without, or where a model that was trained on labels alone is already better than what the
+pool would teach, the snapshot has no such rows, and the reason is stored with it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from core.locks import LockBusy
+from labeling import kinds as label_kinds
+from labeling.ledger.reasons import Split
+from labeling.ledger.rounds import IMAGE_COLUMNS
+from labeling.quality.student import FEWEST, Student, TrainPolicy, reduced, student
+from labeling.snapshots.publish import load_snapshot
+from labeling.snapshots.table import SnapshotConfig, build_table
+from models.judging.compare import compare
+from models.kinds import KINDS
+from models.registry.overview import model_origin
+from models.registry.releases import champion
+from models.registry.versions import find_model
+from tasks.context import Context
+from tasks.label.score_pool import pool_outputs
+from tasks.soft_rows import SoftChoice, free_pool, soft_rows
+
+SOURCE = "pool"  # of the rows in the snapshot
+POOL_ROWS = 20_000  # of the pool that take part: the cost of the graph is their square
+LEAST_POOL = 200  # samples: fewer teach nothing worth a look
+MOST_LABELS = 10_000  # of more the pool teaches nothing that the labels do not
+SOFT_ROWS = 2_000  # in a snapshot; a head learns as much from them as from 10,000
+ALPHA = 0.2  # of the test whether a model is better already: leaving out costs less than harm
+LEAST_CHECK = 20  # validation rows of that test
+
+# Samples (with their shard locations) in; their features out, None where none are at hand.
+Embed = Callable[[pd.DataFrame], np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Labels to train on, labels to validate on, and the part of the pool, in one table."""
+
+    learn: pd.DataFrame
+    held: pd.DataFrame
+    pool: pd.DataFrame
+
+    @property
+    def images(self) -> pd.DataFrame:
+        """What a network needs to know of all, learn and pool first."""
+        parts = (self.learn, self.pool, self.held)
+        return pd.concat([part[list(IMAGE_COLUMNS)] for part in parts], ignore_index=True)
+
+
+def choose_pool_rows(
+    ctx: Context, policy: TrainPolicy, config: SnapshotConfig, embed: Embed
+) -> SoftChoice:
+    """The rows of the pool to train on beside the labels of the next snapshot.
+
+    None resembles an audit, gold, duel or validation sample, and of near-duplicates one takes part.
+    Time and memory are bounded whatever the size of the pool.
+    """
+    if policy.pool == "off":
+        return SoftChoice(None, "the pool is not trained on: it is off in hone.toml")
+    samples = _samples(ctx, config)
+    learn, pool = len(samples.learn), len(samples.pool)
+    if not FEWEST <= learn <= MOST_LABELS or pool < LEAST_POOL:
+        return _none(
+            f"{learn} labels ({FEWEST} to {MOST_LABELS:,} are needed), {pool} samples in the pool "
+            f"({LEAST_POOL} are needed)"
+        )
+    try:
+        embeddings = embed(samples.images)
+    except LockBusy:  # perhaps for an hour; the labels do not wait for the pool
+        return _none("another process embeds the pool; the next snapshot tries again")
+    if embeddings is None:
+        return _none("no features are at hand")
+    features, classes = reduced(embeddings), ctx.workspace.class_names
+    numbers = pd.Index(classes).get_indexer(pd.Index(samples.learn["label"]))
+    made = student(features[: learn + pool], np.arange(learn), numbers, len(classes))
+    if not made.helps:
+        return _none(made.why)
+    if better := _better_model(ctx, samples.held, made, features[learn + pool :]):
+        return _none(better)
+    rows = _rows(ctx, samples.pool, made.probs[learn:], made.trust[learn:])
+    return SoftChoice(
+        rows, f"{len(rows)} inferred labels of {pool} samples of the pool: {made.why}"
+    )
+
+
+def training_samples_of(ctx: Context, model: str) -> set[str]:
+    """The samples that a model was trained on, those of the pool too."""
+    table = load_snapshot(ctx.engine, ctx.workspace, find_model(ctx.engine, model).snapshot)
+    return set(table.loc[table["split"].isin([Split.TRAIN, Split.SOFT]), "sample_id"])
+
+
+def _none(why: str) -> SoftChoice:
+    return SoftChoice(None, f"the pool is not trained on: {why}")
+
+
+def _samples(ctx: Context, config: SnapshotConfig) -> _Samples:
+    kind = label_kinds.KINDS[ctx.workspace.kind]
+    table = build_table(ctx.engine, config, kind=kind).to_pandas()
+    with ctx.engine.connect() as connection:
+        pool = free_pool(connection, POOL_ROWS)
+    pool = pool.drop_duplicates("group_id")  # copies are each other's neighbours, and teach nothing
+    learn, held = (table[table["split"] == split] for split in (Split.TRAIN, Split.VAL))
+    return _Samples(learn, held, pool[~pool["group_id"].isin(table["group_id"])])
+
+
+def _better_model(
+    ctx: Context, held: pd.DataFrame, made: Student, features: np.ndarray
+) -> str | None:
+    """Why the champion knows more than the pool would teach, by labels that neither was trained on.
+
+    A champion that was itself trained on the pool shows nothing about a training without it.
+    """
+    model = champion(ctx.engine)
+    if model is None or held.empty:
+        return None
+    with ctx.engine.connect() as connection:
+        if model_origin(connection, model)[0].pool is not None:
+            return None
+    unseen = ~held["sample_id"].isin(training_samples_of(ctx, model)).to_numpy()
+    if unseen.sum() < LEAST_CHECK:
+        return None
+    truths = held.loc[unseen, "label"].tolist()
+    card, outputs = pool_outputs(ctx, model, held[unseen])
+    kind = KINDS[ctx.workspace.kind]
+    ours = kind.credit(made.head.probs(features[unseen]), truths, ctx.workspace.class_names)
+    result = compare(ours, kind.credit(outputs, truths, card.classes), alpha=ALPHA)
+    if not result.worse:
+        return None
+    return (
+        f"{model} is right on {result.champion.value:.3f} of {len(truths)} validation samples, "
+        f"what the pool teaches on {result.challenger.value:.3f}"
+    )
+
+
+def _rows(ctx: Context, pool: pd.DataFrame, probs: np.ndarray, trust: np.ndarray) -> pd.DataFrame:
+    """The first SOFT_ROWS of the pool, a random draw, with what the student infers of them."""
+    return soft_rows(
+        pool["sample_id"].tolist()[:SOFT_ROWS],
+        probs[:SOFT_ROWS],
+        ctx.workspace.class_names,
+        KINDS[ctx.workspace.kind],
+        source=SOURCE,
+        trust=trust[:SOFT_ROWS],
+    )
