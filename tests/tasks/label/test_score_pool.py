@@ -109,3 +109,14 @@ def test_a_champion_with_the_same_backbone_scores_nothing_again_and_another_one_
         kept = [*(ctx.workspace.scores / score_pool.FEATURES).glob("*/shape.json")]
         assert len(kept) == 1
     assert np.abs(outputs[0] - outputs[1]).max() > 0.01
+
+
+def test_features_serve_more_than_choosing_only_once_they_were_made(ctx: Context) -> None:
+    """To make them may take minutes of training, which a collect does not begin."""
+    table = put_pictures(ctx.workspace.shards)
+    ours = replace(ctx, settings=Settings(HONE_FEATURES="texture"))
+    assert score_pool.features_at_hand(ours, table) is None
+    made, _ = score_pool.cold_start_embeddings(ours, table, seconds=90)
+    again = score_pool.features_at_hand(ours, table)
+    assert again is not None
+    np.testing.assert_array_equal(again, made)
