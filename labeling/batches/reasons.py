@@ -13,6 +13,7 @@ WHY = {
     "k_center": "it is unlike every image with a label so far",
     "typiclust": "it is typical of a group of images without labels",
     "prob_cover": "many images like it have no label yet",
+    "coverage": "it represents images that have no label yet",
     "max_herding": "it represents many images that have no label yet",
     "badge": "the model is not sure what it is, and it differs from the others of this round",
     "cluster_margin": "the model wavers between two classes, as for a whole group of images",

@@ -28,7 +28,7 @@ class SelectionConfig:
     """How a batch is made up. Shares are rounded up: one above 0 gives at least one sample."""
 
     strategy: Annotated[str, OneOf(STRATEGIES)] = Field(
-        default="auto", description="how to choose; auto decides by the model and the embeddings"
+        default="auto", description="how to choose; auto tries several on the labels so far"
     )
     size: int = Field(  # minutes of one annotator's work; much smaller ones waste training runs
         default=50, ge=1, description="samples in the batch"
@@ -119,7 +119,7 @@ def select_batch(
     builder = BatchBuilder(size, np.ones(len(candidates), dtype=bool))
     if len(candidates):
         _take_wanted(builder, candidates, predictions, config, wanted or {})
-        _fill(builder, candidates, predictions, config, name, rng, classes)
+        rule = _fill(builder, candidates, predictions, config, name, rng, classes) or rule
     return audit.followed_by(_batch_of(builder.taken, candidates)), rule
 
 
@@ -146,8 +146,11 @@ def _fill(
     name: str,
     rng: np.random.Generator,
     classes: Sequence[str],
-) -> None:
-    """Fill the places that are left; what was promised comes before what is left to choose."""
+) -> str:
+    """Fill the places that are left; what was promised comes before what is left to choose.
+
+    What the strategy decided comes back, if it is one that decides among others.
+    """
     chooser = _Chooser(builder, predictions, rng, _best_of_group(candidates, predictions, rng))
     for row in np.flatnonzero(candidates["sample_id"].isin(list(config.named))):
         if builder.left:
@@ -163,6 +166,7 @@ def _fill(
             builder.drop(str(ended))
             chooser.several_of_group = chooser.several_of_group or ended == "groups"
         chooser.fill(name, builder.left, chance=chance, with_odds=not promised)
+    return chooser.why
 
 
 def _take_wanted(
@@ -243,6 +247,7 @@ class _Chooser:
     rng: np.random.Generator
     best_of_group: np.ndarray
     several_of_group: bool = False
+    why: str = ""  # what the strategy decided, when it was first asked
 
     def fill(
         self,
@@ -265,12 +270,14 @@ class _Chooser:
                 return
             needed = end - len(builder.taken)
             choice = STRATEGIES[name].choose(self._remaining(free), needed, self.rng)
-            proposed = zip(choice.rows.tolist(), choice.scores.tolist(), strict=True)
+            self.why = self.why or choice.why
+            by = choice.by or (name,) * len(choice.rows)
+            proposed = zip(choice.rows.tolist(), choice.scores.tolist(), by, strict=True)
             lot = iter(self.rng.permutation(len(builder.free)).tolist()) if chance else iter(())
-            for row, score in proposed:
+            for row, score, wanted_by in proposed:
                 self._draw(lot, chance, end, with_odds)
                 if len(builder.taken) < end and builder.free[row]:
-                    self._take(row, reason or name, score, 1 - chance, chance, with_odds)
+                    self._take(row, reason or wanted_by, score, 1 - chance, chance, with_odds)
 
     def _draw(self, lot: Iterator[int], chance: float, end: int, with_odds: bool) -> None:
         """Give places to chance until it is the strategy's turn."""

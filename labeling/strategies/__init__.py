@@ -15,7 +15,11 @@ from labeling.strategies.pool import Choice, Pool
 from labeling.strategies.strategy import Strategy, at_random
 from labeling.strategies.typiclust import typiclust
 from labeling.strategies.uncertainty import bald, by_entropy, by_least_confidence, by_margin
-from labeling.strategies.uncertainty_coverage import rare_uncertainty_coverage, uncertainty_coverage
+from labeling.strategies.uncertainty_coverage import (
+    coverage,
+    rare_uncertainty_coverage,
+    uncertainty_coverage,
+)
 
 STRATEGIES: dict[str, Strategy] = {
     "auto": Strategy(auto, needs=()),
@@ -27,6 +31,7 @@ STRATEGIES: dict[str, Strategy] = {
     "k_center": Strategy(k_center, needs=("embeddings",)),
     "typiclust": Strategy(typiclust, needs=("embeddings",)),
     "prob_cover": Strategy(prob_cover, needs=("embeddings",)),
+    "coverage": Strategy(coverage, needs=("embeddings",)),
     "max_herding": Strategy(max_herding, needs=("embeddings",)),
     "badge": Strategy(badge, needs=("probs", "embeddings")),
     "cluster_margin": Strategy(cluster_margin, needs=("probs", "embeddings")),

@@ -1,141 +1,150 @@
-"""`auto`: a rule looks at the pool and names the strategy, because none is best everywhere.
+"""`auto`: strategies share the batch, by what their proposals would teach in this workspace.
 
-The rule uses what is known before anyone answers: how many labels there are, how many samples have
-a near copy in the pool, and how unevenly the classes are predicted. It was made on development runs
-of benchmarks/label_efficiency.py; what is reported comes from other test images and other seeds.
-
-With self-supervised features of CIFAR-10 and a linear head: with few labels and among copies only
-herding weighted by uncertainty clearly beat random choice, and k-means weighted by uncertainty was
-worse than random among copies. From some 100 labels a class on it was the other way round, by
-little (a switch there is worth a tenth of a label ratio over one at 20, or over none: three sets of
-development runs). In a long tail it paid to weigh uncertainty by rarity. With better features every
-strategy gains more.
+None is best everywhere, and no rule that was tuned on one data set holds on the next. So each of
+`CANDIDATES` proposes, `evidence.weigh` judges the proposals by the labels so far, and random choice
+is judged beside them as the control. The advantage over it decides who gets which part of the
+batch; those that are nearly as good as the best share it, because the judgement is uncertain and
+they see different things. Before the first label, the samples that cover most of the pool come.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from labeling.strategies.bait import bait, rare_bait
 from labeling.strategies.cluster_margin import weighted_kmeans
-from labeling.strategies.herding import max_herding
-from labeling.strategies.kmeans import blocks, squared_distances
+from labeling.strategies.evidence import JUDGED, Evidence, weigh
 from labeling.strategies.pool import Choice, Pool
 from labeling.strategies.strategy import at_random
 from labeling.strategies.uncertainty import by_margin
-from labeling.strategies.uncertainty_coverage import rare_uncertainty_coverage, uncertainty_coverage
+from labeling.strategies.uncertainty_coverage import (
+    coverage,
+    rare_uncertainty_coverage,
+    uncertainty_coverage,
+)
 
-MANY_LABELS = 100  # a class; from then on uncertainty is a better guide than similarity
-ENOUGH_LABELS = 5  # a class; with fewer, predictions do not show how common classes are
-MIN_EVENNESS = 0.75  # effective share of the classes; below, they count as uneven
-REDUNDANT = 0.1  # share of samples with a near copy from which on the pool counts as redundant
-COPY_DISTANCE = 0.15  # of the median distance: two samples that are closer are copies
-PROBES = 256  # samples whose copies are searched
-SEARCHED = 50_000  # samples among which they are searched
+CANDIDATES: dict[str, Callable[[Pool, int, np.random.Generator], Choice]] = {
+    "uncertainty_coverage": uncertainty_coverage,
+    "rare_uncertainty_coverage": rare_uncertainty_coverage,
+    "bait": bait,
+    "rare_bait": rare_bait,
+    "weighted_kmeans": weighted_kmeans,
+    "margin": by_margin,
+}
+CLOSE = 0.25  # of the way from the worst to the best: who is behind by so much gets 1/e of its part
+CONTROLS = 4  # draws by chance that are judged beside the proposals
+LEAST_PART = 0.1  # of the batch: less is left to the others
+PROPOSERS = 20_000  # samples, drawn from a larger pool, that the proposals to be judged come from
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Which strategy, in which regime, and the measured reason in one sentence."""
+class Plan:
+    """The part of the batch that each strategy gets, the largest first, and why in one sentence."""
 
-    strategy: str
-    regime: str
+    parts: dict[str, float]  # sums to one
     why: str
+
+    def __str__(self) -> str:
+        parts = (f"{name} {part:.0%}" if part < 1 else name for name, part in self.parts.items())
+        return f"{' and '.join(parts)} ({self.why})"
 
 
 def auto(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
-    """The batch of the strategy that `rule` names."""
-    return _CHOICES[rule(pool).strategy](pool, size, rng)
-
-
-def rule(pool: Pool) -> Rule:
-    """What to do with this pool; the same pool, the same rule."""
-    if pool.embeddings is None:
-        return _without_embeddings(pool)
-    labels = 0 if pool.labels is None else int((pool.labels >= 0).sum())
-    if pool.probs is None:
-        return Rule(
-            "max_herding",
-            "cold",
-            "no predictions yet: images that represent most others are chosen",
-        )
-    copied = copied_share(pool.embeddings, pool.free)
-    even = evenness(pool)
-    classes = pool.probs.shape[1]
-    known = f"{labels} labels for {classes} classes"
-    if labels >= ENOUGH_LABELS * classes and even < MIN_EVENNESS:
-        return Rule(
-            "rare_uncertainty_coverage", "long tail",
-            f"{known}, and predictions are as uneven as if there were {even * classes:.1f}: "
-            "uncertainty counts more where a class is rare",
-        )  # fmt: skip
-    if copied >= REDUNDANT:
-        return Rule(
-            "uncertainty_coverage", "redundant",
-            f"{copied:.0%} of the samples have a near copy: uncertain images are chosen, copies of "
-            "chosen ones are not",
-        )  # fmt: skip
-    if labels < MANY_LABELS * classes:
-        return Rule(
-            "uncertainty_coverage", "few labels",
-            f"{known}: uncertain images that represent many others are chosen",
-        )  # fmt: skip
-    return Rule(
-        "weighted_kmeans", "many labels",
-        f"{known}: uncertain images are chosen, spread over groups of similar ones",
-    )  # fmt: skip
-
-
-def _without_embeddings(pool: Pool) -> Rule:
-    if pool.probs is None:
-        return Rule("random", "nothing known", "no predictions, no embeddings: drawn at random")
-    return Rule(
-        "margin", "no embeddings", "only predictions are known: the least certain are chosen"
+    """A batch that the best strategies share; `by` names the one that wanted each row."""
+    size = min(size, len(pool.free))
+    decided = plan(pool, size, rng)
+    places = _turns(decided.parts, size)
+    chosen: dict[str, Choice] = {}
+    for name in decided.parts:
+        left = _without(pool, [choice.rows for choice in chosen.values()])
+        chosen[name] = _STRATEGIES[name](left, places.count(name), rng)
+    turns = {name: iter(zip(one.rows, one.scores, strict=True)) for name, one in chosen.items()}
+    rows = [next(turns[name]) for name in places]
+    return Choice(
+        np.array([row for row, _ in rows], np.int64),
+        np.array([score for _, score in rows], np.float64),
+        by=tuple(places),
+        why=str(decided),
     )
 
 
-def evenness(pool: Pool) -> float:
-    """The effective number of predicted classes over that of classes; 1 if all are as common."""
-    if pool.probs is None or not len(pool.free):
-        return 1.0
-    shares = pool.probs[pool.free].mean(axis=0, dtype=np.float64)
-    entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum()
-    return float(np.exp(entropy) / len(shares))
+def plan(pool: Pool, size: int, rng: np.random.Generator) -> Plan:
+    """Who gets which part of a batch of this size."""
+    if pool.embeddings is None:
+        return without_embeddings(pool)
+    if pool.probs is None or pool.labels is None or not (pool.labels >= 0).any():
+        return Plan({"coverage": 1.0}, "no label yet: images that represent many others are chosen")
+    if size < 1 or len(pool.free) <= size:
+        return Plan({"margin": 1.0}, "the whole pool is asked, the least certain first")
+    sampled = _sample(pool, rng)
+    proposals = {name: choose(sampled, JUDGED, rng).rows for name, choose in CANDIDATES.items()}
+    drawn = {f"random {number}": at_random(sampled, JUDGED, rng).rows for number in range(CONTROLS)}
+    evidence = weigh(sampled, proposals | drawn, rng)
+    chance = float(np.mean([evidence.gains[name] for name in drawn]))
+    return _shared(evidence, chance, int((pool.labels >= 0).sum()))
 
 
-def copied_share(embeddings: np.ndarray, rows: np.ndarray) -> float:
-    """The share of these rows that have another one so close that it must be nearly the same.
-
-    Estimated on up to `PROBES` evenly spaced rows among up to `SEARCHED` others, without chance.
-    """
-    if len(rows) < 2:
-        return 0.0
-    searched = rows[:: -(-len(rows) // SEARCHED)]
-    probes = searched[:: -(-len(searched) // PROBES)]
-    points = np.asarray(embeddings[probes], np.float32)
-    typical = float(np.median(squared_distances(points, points)[np.triu_indices(len(probes), 1)]))
-    apart = _to_nearest_other(points, probes, embeddings, searched)
-    return float((apart <= COPY_DISTANCE**2 * typical).mean())
+def without_embeddings(pool: Pool) -> Plan:
+    """What is left to do with a pool that nothing can be compared in."""
+    if pool.probs is None:
+        return Plan({"random": 1.0}, "no predictions, no embeddings: drawn at random")
+    return Plan({"margin": 1.0}, "only predictions are known: the least certain are chosen")
 
 
-def _to_nearest_other(
-    points: np.ndarray, probes: np.ndarray, embeddings: np.ndarray, searched: np.ndarray
-) -> np.ndarray:
-    """The squared distance of each probe to the nearest other row."""
-    least = np.full(len(points), np.inf)
-    for block in blocks(len(searched), embeddings.shape[1]):
-        rows = searched[block]
-        apart = squared_distances(points, np.asarray(embeddings[rows], np.float32))
-        apart[probes[:, None] == rows] = np.inf
-        least = np.minimum(least, apart.min(axis=1))
-    return least
+def _shared(evidence: Evidence, chance: float, labels: int) -> Plan:
+    """Parts by what each would teach; what chance would teach is the control."""
+    gains = {name: evidence.gains[name] for name in CANDIDATES}
+    order = sorted(gains, key=lambda name: -gains[name])
+    best, least = gains[order[0]], min(chance, gains[order[-1]])
+    close = {name: max(evidence.doubts[name], CLOSE * (best - least), 1e-12) for name in order}
+    raw = {name: float(np.exp((gains[name] - best) / close[name])) for name in order}
+    shared = {name: value for name, value in raw.items() if value >= LEAST_PART * sum(raw.values())}
+    parts = {name: value / sum(shared.values()) for name, value in shared.items()}
+    likely = " and ".join(f"{name} {share:.0%}" for name, share in evidence.processes.items())
+    worth = ", ".join(f"{name} {100 * gains[name]:.1f}" for name in order)
+    return Plan(
+        parts,
+        f"by {labels} labels, points of error that {JUDGED} more should take away: {worth}, "
+        f"random choice {100 * chance:.1f}; how classes follow the embeddings: {likely}",
+    )
 
 
-_CHOICES: dict[str, Callable[[Pool, int, np.random.Generator], Choice]] = {
-    "uncertainty_coverage": uncertainty_coverage,
-    "margin": by_margin,
-    "max_herding": max_herding,
-    "random": at_random,
-    "rare_uncertainty_coverage": rare_uncertainty_coverage,
-    "weighted_kmeans": weighted_kmeans,
-}
+def _turns(parts: Mapping[str, float], size: int) -> list[str]:
+    """Whose turn it is at each place: every beginning is shared as the whole."""
+    owed = dict.fromkeys(parts, 0.0)
+    turns = []
+    for _ in range(size):
+        for name, part in parts.items():
+            owed[name] += part
+        name = max(owed, key=lambda name: owed[name])
+        owed[name] -= 1
+        turns.append(name)
+    return turns
+
+
+def _sample(pool: Pool, rng: np.random.Generator) -> Pool:
+    """The rows of the pool that may be chosen, or a draw of many."""
+    rows = np.sort(rng.permutation(pool.free)[:PROPOSERS])
+    assert pool.probs is not None and pool.embeddings is not None
+    return replace(pool, probs=pool.probs[rows], embeddings=pool.embeddings[rows], ensemble=None,
+                   allowed=None)  # fmt: skip
+
+
+def _without(pool: Pool, parts: Sequence[np.ndarray]) -> Pool:
+    """The pool with these rows counted among the labelled."""
+    if not parts:
+        return pool
+    taken = np.concatenate(parts)
+    allowed = np.zeros(len(pool), bool)
+    allowed[np.setdiff1d(pool.free, taken)] = True
+    if pool.embeddings is None:
+        return replace(pool, allowed=allowed)
+    new = np.asarray(pool.embeddings[taken], np.float32)
+    labelled = new if pool.labelled is None else np.concatenate([pool.labelled, new])
+    labels = np.empty(0, np.int64) if pool.labels is None else pool.labels
+    labels = np.concatenate([labels, np.full(len(taken), -1)])
+    return replace(pool, allowed=allowed, labelled=labelled, labels=labels)
+
+
+_STRATEGIES = CANDIDATES | {"coverage": coverage, "random": at_random}

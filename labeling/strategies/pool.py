@@ -38,3 +38,5 @@ class Choice:
 
     rows: np.ndarray  # int64, none twice
     scores: np.ndarray  # float64
+    by: tuple[str, ...] = ()  # where strategies share the batch: which one wanted each row
+    why: str = ""  # where a strategy decides among others: what it decided, in words

@@ -1,7 +1,7 @@
 """Which strategy can be used on a pool that lacks something."""
 
 from labeling.strategies import STRATEGIES
-from labeling.strategies.auto import rule
+from labeling.strategies.auto import without_embeddings
 from labeling.strategies.pool import Pool
 
 # Of one that lacks what it needs: the first that does not.
@@ -10,9 +10,9 @@ INSTEAD = ("margin", "typiclust", "random")
 
 def usable(name: str, pool: Pool) -> tuple[str, str]:
     """The strategy that can be used on this pool in the place of `name`, and why, in words."""
-    if name == "auto":
-        advice = rule(pool)
-        return advice.strategy, f"{advice.strategy} ({advice.regime}: {advice.why})"
+    if name == "auto" and pool.embeddings is None:
+        plan = without_embeddings(pool)
+        return next(iter(plan.parts)), str(plan)
     lacking = _lacking(name, pool)
     if not lacking:
         return name, name

@@ -22,6 +22,14 @@ LEAST = 1e-6  # uncertainty, so that samples which are all certain are still spr
 AT_ONCE = 32  # outdated gains that are computed together
 
 
+def coverage(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
+    """The samples that cover most of the pool, beside what is labelled: for the first labels.
+
+    The score is the share of the pool that a sample newly covers; a copy has none.
+    """
+    return _select(pool, _uncertainty(None, len(pool)), size, rng)
+
+
 def uncertainty_coverage(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
     """The samples that cover most of the uncertainty, beside what is labelled.
 
