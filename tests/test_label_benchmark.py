@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 
 from benchmarks import label_efficiency
-from benchmarks.labels import oracle, report, simclr
+from benchmarks.labels import oracle, pretrained, report, simclr
 from benchmarks.labels.features import aside_of, data_set, near_copies
 from benchmarks.labels.head import Head
 from benchmarks.labels.play import ORACLE, RANDOM, play
 from benchmarks.labels.regimes import COPIES, REGIMES, DataSet, problem_of
 from benchmarks.labels.sets import image_set
+from models.network.weights import lite0_installed
 
 LOW, MID, LONGTAIL, REDUNDANT, LOOP = REGIMES
 
@@ -76,6 +77,17 @@ def test_simclr_teaches_a_network_without_labels(source: Path) -> None:
     assert features.shape == (18, 16) and np.isfinite(features).all()
     mirrored = encode([image[:, ::-1] for image in images])
     assert np.allclose(features, mirrored, atol=1e-2)
+
+
+@pytest.mark.skipif(not lite0_installed(), reason="the extra pretrained is not installed")
+def test_the_pretrained_network_tells_images_apart(source: Path) -> None:
+    images = image_set(str(source))
+    features = pretrained.encoder()(images.read(range(0, 108, 12)))
+    assert features.shape == (9, 1280)
+    apart = np.linalg.norm(features[:, None] - features, axis=2)
+    classes = images.classes[::12]
+    same = classes[:, None] == classes
+    assert apart[same].mean() < apart[~same].mean()
 
 
 def test_features_are_computed_once_and_keep_development_apart(

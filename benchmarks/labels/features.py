@@ -1,6 +1,6 @@
 """Features of a set of images, computed once: pretrained ones, or those of SimCLR on its pool.
 
-They are put on the `WIDTH` principal axes of the pool and made as long as one, and stored in an
+They are put on the principal axes of the pool and made as long as one, and stored in an
 .npz named by the images and the network. Near copies of images have theirs.
 """
 
@@ -16,8 +16,8 @@ from PIL import Image
 from benchmarks.labels import pretrained, simclr
 from benchmarks.labels.regimes import ASIDE, COPIES, DataSet
 from benchmarks.labels.sets import Images, ImageSet
+from models.pretraining.pretrained import fit_projection
 
-WIDTH = 256
 COPIED = 2_000  # images of which near copies are made
 CHUNK = 2_560
 Encoder = Callable[[Images], np.ndarray]
@@ -81,12 +81,12 @@ def store(
     path: Path, features: np.ndarray, copies: np.ndarray, copied: np.ndarray, is_test: np.ndarray
 ) -> None:
     """Write what a network gave, on the principal axes of the pool."""
-    project = _projection(features[~is_test])
+    project = fit_projection(features[~is_test], np.random.default_rng(0))
     unfinished = path.with_suffix(".part.npz")
     np.savez(
         unfinished,
-        features=project(features),
-        copies=project(copies).reshape(len(copied), COPIES, -1),
+        features=project(features.astype(np.float32)),
+        copies=project(copies.astype(np.float32)).reshape(len(copied), COPIES, -1),
         copied=copied,
     )
     unfinished.rename(path)
@@ -124,19 +124,3 @@ def near_copies(images: Images, rng: np.random.Generator) -> Images:
             Image.fromarray(noisy).save(file, "JPEG", quality=int(rng.integers(75, 96)))
             copies.append(np.asarray(Image.open(file)))
     return copies
-
-
-def _projection(pool: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Features standardised over the pool, on its principal axes, each row as long as one."""
-    mean = pool.mean(axis=0, dtype=np.float64).astype(np.float32)
-    spread = pool.std(axis=0, dtype=np.float64).astype(np.float32) + 1e-6
-    rows = (pool.astype(np.float32) - mean) / spread
-    axes = np.linalg.eigh((rows.T @ rows).astype(np.float64))[1][:, ::-1][:, :WIDTH]
-    axes = axes.astype(np.float32)
-
-    def project(features: np.ndarray) -> np.ndarray:
-        rows = ((features.astype(np.float32) - mean) / spread) @ axes
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True) + 1e-12
-        return rows.astype(np.float32)
-
-    return project

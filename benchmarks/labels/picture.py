@@ -41,7 +41,7 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
 
 def _draw_cell(cell: Cell, place: Any) -> None:
     auto = cell.ratio("auto")
-    best = best_single(cell, auto.seeds if auto else 1)
+    best = best_single(cell, (auto.seeds + 1) // 2 if auto else 1)
     for name in ("random", best, ORACLE, "auto"):
         curves = cell.chance if name == "random" else cell.curves.get(name or "", {})
         if not curves:

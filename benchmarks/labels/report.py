@@ -140,7 +140,7 @@ def first(steps: Sequence[int], curve: np.ndarray, goal: float) -> float:
 
 
 def best_single(cell: Cell, seeds: int) -> str | None:
-    """The strategy with the highest ratio of those with as many seeds; not `auto`, no oracle."""
+    """The strategy with the highest ratio of those with so many seeds; not `auto`, no oracle."""
     ratios = {}
     for name in cell.curves:
         if name not in (*RANDOM, "auto", ORACLE) and "+" not in name:
@@ -192,7 +192,7 @@ def _print_regret(choosing: list[Cell]) -> None:
     print("|---|---|---|---|---|")
     for cell in choosing:
         auto = cell.ratio("auto")
-        best = best_single(cell, auto.seeds) if auto else None
+        best = best_single(cell, (auto.seeds + 1) // 2) if auto else None
         if not auto or not best:
             continue
         share = regret(cell, "auto", best)
