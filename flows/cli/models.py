@@ -22,7 +22,9 @@ Challenger = Annotated[str | None, typer.Argument(help="Of the champion's classe
 @app.command(rich_help_panel=PANEL)
 def retrain(
     snapshot: Annotated[str | None, typer.Option(help="Default: the newest.")] = None,
-    backbone: Annotated[str, typer.Option(help="A torchvision classification model.")] = "resnet18",
+    backbone: Annotated[
+        str, typer.Option(help="Of torchvision, or efficientnet_lite0.")
+    ] = "resnet18",
     weights: Annotated[
         str | None, typer.Option(help="'default', a weights file, or nothing.")
     ] = None,
@@ -52,7 +54,7 @@ def retrain(
 @app.command(rich_help_panel=PANEL)
 def distill(
     backbone: Annotated[
-        str, typer.Option(help="A small torchvision classification model.")
+        str, typer.Option(help="A small one of torchvision, or efficientnet_lite0.")
     ] = "mobilenet_v3_small",
     weights: Annotated[
         str | None, typer.Option(help="'default', a weights file, or nothing.")

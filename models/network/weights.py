@@ -87,11 +87,14 @@ def torchvision_at_hand() -> Path | None:
 
 
 def origin_of(backbone: str, weights: str | None) -> str | None:
-    """One sentence about the weights that a training starts from; None: it starts from scratch."""
+    """One sentence about the weights that a training starts from; None: it starts from scratch.
+
+    Those of a package that is missing or damaged are an error.
+    """
     if weights is None:
         return None
     if weights == "default" and backbone == LITE0:
-        return str(Pretrained(LITE0, Path(FILE), f"package {PACKAGE}", LICENCE))
+        return str(lite0_weights())
     if weights == "default":
         chosen = zoo.get_model_weights(backbone).DEFAULT
         name = Path(urlsplit(chosen.url).path)

@@ -12,6 +12,7 @@ from models.kinds import DEFAULT, KINDS, Kind
 OPTIONAL = {
     "kind": DEFAULT,
     "teacher": None,
+    "pretrained": None,
     "recipe": {},
     "pool": None,
 }  # of cards that older versions of Hone wrote
@@ -35,6 +36,7 @@ class ModelCard:
     created_at: str
     kind: str = DEFAULT
     teacher: str | None = None  # the version whose outputs it learnt from, beside labels
+    pretrained: str | None = None  # the weights that its training began with, and their licence
     recipe: dict[str, Any] = field(default_factory=dict)  # what was tuned, how, and why
     pool: str | None = None  # what of the unlabelled pool it learnt from, and why
 
@@ -67,10 +69,9 @@ class ModelCard:
                     raise TypeError(f"its {name} is {short(written[name])}, no table")
             if not isinstance(written.get("kind", DEFAULT), str):
                 raise TypeError(f"its kind is {short(written['kind'])}, no name")
-            if not isinstance(written.get("teacher"), str | None):
-                raise TypeError(f"its teacher is {short(written['teacher'])}, no version")
-            if not isinstance(written.get("pool"), str | None):
-                raise TypeError(f"its pool is {short(written['pool'])}, no text")
+            for name, what in (("teacher", "version"), ("pool", "text"), ("pretrained", "text")):
+                if not isinstance(written.get(name), str | None):
+                    raise TypeError(f"its {name} is {short(written[name])}, no {what}")
             json_value(written)  # nested so deeply that it could not be written again: refused
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise ValueError(f"model card: it is damaged: {error}; restore it") from error

@@ -178,6 +178,8 @@ def _train(
         version = _keep(ctx, table, trained, about, run)
     show(1, 1)
     print(f"trained {version} on {snapshot}, {_summary(trained)}")
+    if about["pretrained"]:
+        print(f"its training began with {about['pretrained']}")
     return version
 
 
@@ -185,12 +187,14 @@ def _about(
     ctx: Context, table: pd.DataFrame, network: NetworkConfig, config: TrainConfig
 ) -> dict[str, Any]:
     """What is known of a training before it begins: the configuration of its run in W&B."""
+    from models.network.weights import origin_of
     from models.training.recipe import choose_recipe
 
     return {
         "seed": config.seed,
         "strategy": _strategy(ctx),
         "network": asdict(network),
+        "pretrained": origin_of(network.backbone, network.weights),
         "train": asdict(config),
         "recipe": asdict(choose_recipe(table, config, network)),
     }
@@ -272,6 +276,7 @@ def _card(ctx: Context, trained: "Trained", about: dict[str, Any]) -> ModelCard:
         created_at=now(),
         kind=ctx.workspace.kind,
         teacher=about["teacher"],
+        pretrained=about["pretrained"],
         recipe=trained.recipe,
         pool=about["pool"],
     )

@@ -44,6 +44,7 @@ def test_backbones_are_torchvisions_and_lite0() -> None:
 def test_the_package_has_the_weights_and_their_licence() -> None:
     weights = lite0_weights()
     assert str(weights) == f"{LITE0}, pretrained, package {PACKAGE} ({LICENCE})"
+    assert origin_of(LITE0, "default") == str(weights)
     assert weights_in(weights.file).licence == LICENCE
     files = distribution(PACKAGE).files or []
     [licence] = [file for file in files if file.name == "LICENSE"]
@@ -59,6 +60,7 @@ def test_weights_that_are_not_installed_are_an_error_with_the_command(
     for attempt in (
         lite0_weights,
         lambda: build(NetworkConfig(LITE0, weights="default"), classes=2, image_size=64),
+        lambda: origin_of(LITE0, "default"),
     ):
         with pytest.raises(ValueError, match=re.escape("pip install 'hone[pretrained]'")):
             attempt()
@@ -99,7 +101,6 @@ def test_a_file_of_another_name_names_no_backbone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("backbone", "weights", "parts"),
     [
-        (LITE0, "default", [f"package {PACKAGE}", "(Apache-2.0)"]),
         ("resnet18", "default", ["torchvision's resnet18-f37072fd.pth", "no licence stated"]),
         ("vit_h_14", "default", ["vit_h_14_swag", "SWAG/blob/main/LICENSE"]),
         ("resnet18", "/x/resnet18-f37072fd.pth", ["file resnet18-f3", "no licence stated"]),

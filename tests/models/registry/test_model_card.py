@@ -51,9 +51,16 @@ def test_a_card_holds_the_recipe_and_its_reasons() -> None:
         ModelCard.from_json(json.dumps(json.loads(make_card().to_json()) | {"recipe": "full"}))
 
 
+def test_a_card_names_the_weights_that_the_training_began_with() -> None:
+    written = json.loads(make_card(pretrained="resnet18 (BSD-3-Clause)").to_json())
+    assert ModelCard.from_json(json.dumps(written)).pretrained == "resnet18 (BSD-3-Clause)"
+    with pytest.raises(ValueError, match="its pretrained is 18, no text"):
+        ModelCard.from_json(json.dumps(written | {"pretrained": 18}))
+
+
 def test_a_card_of_an_older_version_loads() -> None:
     known = json.loads(make_card().to_json())
-    del known["kind"], known["recipe"], known["pool"]
+    del known["kind"], known["recipe"], known["pool"], known["pretrained"]
     card = ModelCard.from_json(json.dumps(known | {"parent": None}))
     assert card.label_kind.name == "classification"
     assert card.recipe == {}

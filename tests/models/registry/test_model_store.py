@@ -20,6 +20,8 @@ from sqlalchemy import Engine, select
 from core.database import connect
 from core.intents import open_intents
 from core.workspace import Workspace, load_workspace
+from models.network.network import NetworkConfig, build
+from models.network.weights import LITE0
 from models.registry import model_store
 from models.registry.checks import models_hold_data_only
 from models.registry.model_store import (
@@ -85,6 +87,21 @@ def test_base_weights_named_in_the_card_are_not_needed_again(
                               "small_stem": None})  # fmt: skip
     version = save_model(engine, workspace.bento_home, network, card, reference(network))
     assert load_model(engine, workspace.bento_home, version).card.network["weights"]
+
+
+def test_a_model_of_lite0_is_loaded_where_its_package_is_not_installed(
+    place: tuple[Workspace, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a bento, which installs nothing that trains."""
+    monkeypatch.setattr("models.network.weights.MODULE", "no_such_module_of_weights")
+    workspace, engine = place
+    network = build(NetworkConfig(LITE0), classes=3, image_size=SIZE).eval()
+    card = make_card(network={"backbone": LITE0, "weights": "default", "small_stem": None})
+    version = save_model(engine, workspace.bento_home, network, card, reference(network))
+    loaded = load_model(engine, workspace.bento_home, version).network
+    images = torch.full((1, 3, SIZE, SIZE), 99, dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), network(images))
 
 
 def test_saving_the_same_model_twice_is_one_version(place: tuple[Workspace, Engine]) -> None:

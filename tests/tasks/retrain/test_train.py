@@ -1,20 +1,24 @@
 """Which snapshot is trained on, and what is printed when none can be."""
 
+import json
 import re
 import tomllib
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import torch
 
 from core.locks import LockBusy, LockLost, only_writer
 from labeling.quality.student import TrainPolicy
 from labeling.snapshots.table import SnapshotConfig
-from models.network.network import NetworkConfig
+from models.network.network import NetworkConfig, build
+from models.registry.versions import find_model
 from models.training.config import TrainConfig
 from settings import Settings
 from tasks.collect import freeze
@@ -97,6 +101,31 @@ def test_a_training_ends_at_the_next_epoch_once_its_lock_is_lost(
     ):
         train._train(ctx, token, "snapshot-0001", *recipe, key="k", commit="c")
     assert epochs == [1]
+
+
+def test_the_weights_of_a_training_and_their_licence_are_printed_and_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the configuration that W&B gets, and in the model card."""
+    import_images(tmp_path / "first", cat=3, dog=3)
+    assert cut() == "snapshot-0001"
+    monkeypatch.setattr("models.training.tracking._open_mirror", lambda *_: None)
+    network = NetworkConfig("squeezenet1_1")
+    file = tmp_path / "squeezenet1_1-b8a52dc0.pth"
+    torch.save(build(network, classes=2, image_size=16).backbone.state_dict(), file)
+    network = replace(network, weights=str(file))
+    config = TrainConfig(epochs=1, min_steps=0)
+    ctx = open_context()
+    with direct_runs(), only_writer(ctx.engine, train.LOCK) as token:
+        version = train._train(ctx, token, "snapshot-0001", network, config, key="k", commit="c")
+    sentence = (
+        f"squeezenet1_1, pretrained, file {file.name} (no licence stated: torchvision's code is "
+        "BSD-3-Clause, the images are ImageNet's)"
+    )
+    assert f"its training began with {sentence}\n" in capsys.readouterr().out
+    assert find_model(ctx.engine, version).config["pretrained"] == sentence
+    [stored] = ctx.workspace.runs.glob("*/config.json")
+    assert json.loads(stored.read_bytes())["pretrained"] == sentence
 
 
 def test_the_code_of_a_model_is_known_in_the_image_which_has_neither_git_nor_a_package(
