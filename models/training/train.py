@@ -60,15 +60,16 @@ def train(
     on_epoch: Callable[[dict[str, float]], None] | None = None,
     threads: int = 1,
     device: str | None = None,
+    recipe: Recipe | None = None,
 ) -> Trained:
     """A network trained on the "train" rows of `table`, its best epoch chosen on the "val" rows.
 
     "soft" rows are trained on as well, with less weight. Seeded: the same rows, threads and
     processor give the same result (on a CPU in "fp32"). With fewer than MIN_VAL_ROWS "val" rows the
-    training loss chooses the epoch.
+    training loss chooses the epoch. The recipe is `choose_recipe`'s unless one is given.
     """
     _check(table, config, network)
-    recipe = choose_recipe(table, config, network)
+    recipe = recipe or choose_recipe(table, config, network)
     with threads_set(threads), torch.random.fork_rng():
         torch.manual_seed(config.seed)
         made = build(network, classes=len(classes), image_size=image_size, kind=kind)

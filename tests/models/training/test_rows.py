@@ -37,10 +37,11 @@ def test_a_guess_pulls_by_its_weight_and_its_trust_towards_all_it_says(tmp_path)
     assert rows(table[:2], tmp_path).targets.dtype == torch.int64
 
 
-def test_what_trust_leaves_open_is_spread_over_the_other_classes(tmp_path):
+def test_a_label_weighs_its_trust_and_what_is_left_open_goes_to_the_other_classes(tmp_path):
     table = snapshot(tmp_path, train=5).assign(trust=[1.0, 0.97, 0.8, 0.1, math.nan])
-    smoothing = rows(table, tmp_path, replace(SHORT, label_smoothing=0.05)).smoothing
-    assert smoothing.tolist() == pytest.approx([0.05, 0.05, 0.2, 0.5, 0.05])
+    made = rows(table, tmp_path, replace(SHORT, label_smoothing=0.05))
+    assert made.smoothing.tolist() == pytest.approx([0.05, 0.05, 0.2, 0.5, 0.05])
+    assert made.weights.tolist() == pytest.approx([1.0, 0.97, 0.8, 0.5, 1.0])
     sure, doubted = table.assign(trust=1.0), table.assign(trust=0.6)
     assert not same(run(sure, tmp_path).network, run(doubted, tmp_path).network)
 
