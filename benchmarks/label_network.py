@@ -143,18 +143,16 @@ def _game(images: ImageSet, seed: int, given: argparse.Namespace) -> Game:
 def order(game: Game, choice: str, seed: int, most: int) -> np.ndarray:
     """Rows of the pool in the order in which they are labelled."""
     rng = np.random.default_rng([seed, 3])
-    if choice == "random":
-        return rng.permutation(len(game.classes))[:most]
     labelled = np.empty(0, np.int64)
     head = Head(int(game.classes.max()) + 1)
-    for total in (step for step in BATCHES if step <= most):
+    for total in [*(step for step in BATCHES if step < most), most]:
         free = np.setdiff1d(np.arange(len(game.classes)), labelled)
         head.fit(game.features[labelled], game.classes[labelled])
         question = Question(
             head, free, game.features, game.features[labelled], game.classes[labelled],
             total - len(labelled), int(rng.integers(2**31)),
         )  # fmt: skip
-        answer = ours(choice) if choice != "random" else at_random
+        answer = at_random if choice == "random" else ours(choice)
         labelled = np.concatenate([labelled, free[answer(question)]])
     return labelled
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.scoring.predict import predict_table
+from models.training.recipe import Recipe
 from tests.models.pictures import CLASSES, SIZE, snapshot
 from tests.models.training.small_runs import SHORT, guessed, run, same, trained_weights
 
@@ -66,6 +67,16 @@ def test_a_frozen_backbone_stays_as_it_was_and_its_head_learns(tmp_path):
         found = run(table, tmp_path, config, network=network).network.state_dict()
         changed = {name for name, part in found.items() if not torch.equal(part, start[name])}
         assert changed == {"head.weight", "head.bias"}
+
+
+def test_a_recipe_that_is_given_is_followed(tmp_path):
+    table = snapshot(tmp_path, train=24)
+    network, start = trained_weights(tmp_path, table)
+    plain = run(table, tmp_path, network=network, recipe=Recipe(why=("plain",)))
+    assert plain.recipe["why"] == ["plain"] and "head_strength" not in plain.recipe
+    assert [row["step"] for row in plain.history] == [3, 6]
+    changed = plain.network.state_dict()["backbone.conv1.0.weight"]
+    assert not torch.equal(changed, start["backbone.conv1.0.weight"])
 
 
 def test_a_frozen_training_is_one_epoch_without_a_step(tmp_path):

@@ -96,6 +96,10 @@ def test_a_student_learns_from_the_teachers_outputs_and_from_nothing_that_is_mea
     assert versions.find_model(ctx.engine, student).snapshot == name
     card = load_version(ctx, student).card
     assert card.teacher == teacher
+    assert card.recipe["why"] == ["the network starts from scratch: all of it is trained"]
+    (run,) = ctx.workspace.runs.glob(f"{name}-*")
+    planned = json.loads((run / "config.json").read_text())["recipe"]
+    assert planned == {word: card.recipe[word] for word in planned}
     assert card.pool is not None and card.pool.startswith(f"{len(soft)} rows of weight 0.9: ")
     with ctx.engine.connect() as connection:
         assert model_origin(connection, student)[0].pool == card.pool
