@@ -23,6 +23,7 @@ SIDE = 128  # pixels: a third of the work of 224
 WIDTH = 256  # principal directions of the features, at most
 FITTED = 20_000  # images at most that standardising and directions are fitted on
 TRIED = 32  # images that bf16 is compared with fp32 on
+PROJECTION = "projection.json"  # beside the features of published weights, and of no others
 AGREES = 0.99  # cosine of each image's features in bf16 and in fp32, at least
 ROWS = 4096  # projected at a time
 
@@ -150,19 +151,19 @@ def _precision(
 
 
 def _save(folder: Path, projection: Projection) -> None:
-    """Save the projection; it is complete when `projection.json` exists."""
+    """Save the projection; it is complete when PROJECTION exists."""
     parts = {name: getattr(projection, name) for name in ("mean", "spread", "directions")}
     digest = write_atomically(folder / "projection.safetensors", save(parts))
     about = {"count": projection.count, "state": digest}
-    write_atomically(folder / "projection.json", json.dumps(about).encode())
+    write_atomically(folder / PROJECTION, json.dumps(about).encode())
 
 
 def _load(folder: Path) -> Projection | None:
     """The projection in `folder`; None without one, and when it is damaged, which is printed."""
-    if not (folder / "projection.json").is_file():
+    if not (folder / PROJECTION).is_file():
         return None
     try:
-        about = json.loads((folder / "projection.json").read_bytes())
+        about = json.loads((folder / PROJECTION).read_bytes())
         parts = load(read_checked(folder / "projection.safetensors", about["state"]))
         return Projection(**parts, count=int(about["count"]))
     except Exception as error:  # JSON, safetensors and torch raise a dozen types

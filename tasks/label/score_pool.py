@@ -248,13 +248,16 @@ def _score_on_ray(
 def _forget_others(scores: "Path", version: str, backbone: str) -> None:
     """Remove what models that are no longer in service predicted, and the features of theirs.
 
-    A cache that another process has open stays: it began when that model was in service.
+    A cache that another process has open stays: it began when that model was in service. So do
+    features of published weights, which serve more than one model.
     """
+    from models.pretraining.pretrained import PROJECTION
     from models.scoring.cache import forget_cache
 
     of_version = [version.replace(":", "-") + ending for ending in (EXACT, REFERENCE)]
     in_use = (*of_version, FEATURES, INDEX, backbone)
     of_backbones = [path.parent for path in (scores / FEATURES).glob("*/shape.json")]
     for folder in (*scores.iterdir(), *of_backbones):
-        if folder.is_dir() and folder.name not in in_use:
+        published = (folder / PROJECTION).is_file()
+        if folder.is_dir() and folder.name not in in_use and not published:
             forget_cache(folder)

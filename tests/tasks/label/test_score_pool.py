@@ -111,6 +111,24 @@ def test_a_champion_with_the_same_backbone_scores_nothing_again_and_another_one_
     assert np.abs(outputs[0] - outputs[1]).max() > 0.01
 
 
+def test_features_of_published_weights_stay_when_a_champion_has_another_backbone(
+    ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, version = put_pictures(ctx.workspace.shards), save(ctx.workspace, ctx.engine)
+    file = tmp_path / "squeezenet1_1-0123abcd.pth"
+    torch.save(make_network(seed=7).backbone.state_dict(), file)
+    ours = replace(ctx, settings=Settings(HONE_FEATURES=str(file)))
+    made, source = score_pool.cold_start_embeddings(ours, table, seconds=90)
+    assert source.startswith("squeezenet1_1, pretrained, file squeezenet1_1-0123abcd.pth (")
+    made = made.copy()
+    score_pool.pool_outputs(ours, version, table)
+    assert len([*(ctx.workspace.scores / score_pool.FEATURES).glob("*/shape.json")]) == 2
+    monkeypatch.setattr("models.scoring.score_pool.predictions", lambda *_, **__: iter(()))
+    again = score_pool.features_at_hand(ours, table)
+    assert again is not None
+    np.testing.assert_array_equal(again, made)
+
+
 def test_features_serve_more_than_choosing_only_once_they_were_made(ctx: Context) -> None:
     """To make them may take minutes of training, which a collect does not begin."""
     table = put_pictures(ctx.workspace.shards)
