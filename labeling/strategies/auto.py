@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from labeling.strategies.bait import bait, rare_bait
-from labeling.strategies.cluster_margin import weighted_kmeans
 from labeling.strategies.evidence import JUDGED, Evidence, weigh
 from labeling.strategies.pool import Choice, Pool
 from labeling.strategies.strategy import at_random
@@ -29,9 +28,16 @@ CANDIDATES: dict[str, Callable[[Pool, int, np.random.Generator], Choice]] = {
     "rare_uncertainty_coverage": rare_uncertainty_coverage,
     "bait": bait,
     "rare_bait": rare_bait,
-    "weighted_kmeans": weighted_kmeans,
     "margin": by_margin,
 }
+PRIOR = {  # by development runs: the parts where nothing else tells the candidates apart
+    "uncertainty_coverage": 2.0,
+    "rare_uncertainty_coverage": 2.0,
+    "bait": 1.0,
+    "rare_bait": 1.0,
+    "margin": 0.5,
+}
+EVEN_ONLY = ("uncertainty_coverage", "bait")  # count less where predicted classes are uneven
 CLOSE = 0.25  # of the way from the worst to the best: who is behind by so much gets 1/e of its part
 CONTROLS = 4  # draws by chance that are judged beside the proposals
 LEAST_PART = 0.1  # of the batch: less is left to the others
@@ -82,7 +88,9 @@ def plan(pool: Pool, size: int, rng: np.random.Generator) -> Plan:
     drawn = {f"random {number}": at_random(sampled, JUDGED, rng).rows for number in range(CONTROLS)}
     evidence = weigh(sampled, proposals | drawn, rng)
     chance = float(np.mean([evidence.gains[name] for name in drawn]))
-    return _shared(evidence, chance, int((pool.labels >= 0).sum()))
+    even = evenness(sampled.probs)
+    prior = {name: part * (even**2 if name in EVEN_ONLY else 1.0) for name, part in PRIOR.items()}
+    return _shared(evidence, chance, prior, int((pool.labels >= 0).sum()), even)
 
 
 def without_embeddings(pool: Pool) -> Plan:
@@ -92,21 +100,32 @@ def without_embeddings(pool: Pool) -> Plan:
     return Plan({"margin": 1.0}, "only predictions are known: the least certain are chosen")
 
 
-def _shared(evidence: Evidence, chance: float, labels: int) -> Plan:
-    """Parts by what each would teach; what chance would teach is the control."""
+def evenness(probs: np.ndarray) -> float:
+    """The effective number of predicted classes over that of classes; 1 if all are as common."""
+    shares = probs.mean(axis=0, dtype=np.float64)
+    entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum()
+    return float(np.exp(entropy) / len(shares))
+
+
+def _shared(
+    evidence: Evidence, chance: float, prior: Mapping[str, float], labels: int, even: float
+) -> Plan:
+    """Parts by the prior and by what each would teach; what chance would teach is the control."""
     gains = {name: evidence.gains[name] for name in CANDIDATES}
     order = sorted(gains, key=lambda name: -gains[name])
     best, least = gains[order[0]], min(chance, gains[order[-1]])
     close = {name: max(evidence.doubts[name], CLOSE * (best - least), 1e-12) for name in order}
-    raw = {name: float(np.exp((gains[name] - best) / close[name])) for name in order}
+    raw = {name: prior[name] * float(np.exp((gains[name] - best) / close[name])) for name in order}
     shared = {name: value for name, value in raw.items() if value >= LEAST_PART * sum(raw.values())}
-    parts = {name: value / sum(shared.values()) for name, value in shared.items()}
+    largest_first = sorted(shared, key=lambda name: -shared[name])
+    parts = {name: shared[name] / sum(shared.values()) for name in largest_first}
     likely = " and ".join(f"{name} {share:.0%}" for name, share in evidence.processes.items())
     worth = ", ".join(f"{name} {100 * gains[name]:.1f}" for name in order)
     return Plan(
         parts,
         f"by {labels} labels, points of error that {JUDGED} more should take away: {worth}, "
-        f"random choice {100 * chance:.1f}; how classes follow the embeddings: {likely}",
+        f"random choice {100 * chance:.1f}; how classes follow the embeddings: {likely}; "
+        f"evenness of the predicted classes {even:.2f}",
     )
 
 

@@ -11,7 +11,7 @@ All proposals are judged by the same labelings, so what is left of chance hits a
 does not grow with the pool: a sample of it is looked at, and the first places of each proposal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,15 +19,17 @@ import numpy as np
 from labeling.strategies.kmeans import squared_distances
 from labeling.strategies.pool import Pool
 
-TARGETS = 500  # rows of the pool on which the head is judged
+TARGETS = 400  # rows of the pool on which the head is judged
 JUDGED = 40  # first places of a proposal: fewer differ by chance
-LABELS = 1_000  # labels that the labelings agree with
-LEFT_OUT = 400  # labels that are left out in turn to judge the processes
+LABELS = 600  # labels that the labelings agree with
+LEFT_OUT = 300  # labels that are left out in turn to judge the processes
 LABELINGS = 1_000  # drawn of each process, over the number of classes: 4 at least, 100 at most
+JITTER = 1e-4  # of the variance: without it rounding may leave no root of a covariance
 RIDGE = 1.0  # of the head, where embeddings have the mean square length one
 NOISES = (0.1, 0.3, 1.0, 3.0)  # variance of a label over that which the embeddings explain
 WIDTHS = {"wide": 1.0, "narrow": 0.25}  # variances of the kernels over the median squared distance
-TRUST = 20.0  # labels that differences of the mean likelihood count for: more would name one winner
+SOFTNESS = 0.1  # of an error, in the difference of one-hot predictions
+TRUST = 10.0  # labels that differences of the mean likelihood count for: more would name one winner
 LEAST_WEIGHT = 0.05  # of a process that is worth drawing from
 LEAST_SHARE = 0.2  # of a class's even share: a class that is hardly expected cannot count for more
 
@@ -36,7 +38,7 @@ LEAST_SHARE = 0.2  # of a class's even share: a class that is hardly expected ca
 class Evidence:
     """How much less wrong a head would be after each proposal, and what that rests on."""
 
-    gains: dict[str, float]  # by which the error falls, each class counted alike
+    gains: dict[str, float]  # by which the share of errors falls, each class counted alike
     doubts: dict[str, float]  # the standard error of each gain's distance to the largest
     processes: dict[str, float]  # how much each counts; they sum to one
 
@@ -53,11 +55,11 @@ def weigh(pool: Pool, proposals: Mapping[str, np.ndarray], rng: np.random.Genera
     share = pool.probs[targets].mean(axis=0)
     worth = 1 / np.maximum(share, LEAST_SHARE / len(share))
     world = _World(pool, points, rng)
-    head = _Head(world, worth / (worth * share).sum())
+    head = _Head(world, worth / (worth * share).sum(), at, [at[:0], *batches])
     gains, errors = np.zeros(len(batches)), np.zeros((len(batches), len(batches)))
     for name, weight in world.weights.items():
         labels = world.draw(name, int(np.clip(LABELINGS // len(share), 4, 100)), rng)
-        losses = np.array([head.losses(labels, at, part) for part in (at[:0], *batches)])
+        losses = head.losses(labels)
         each = losses[0] - losses[1:]
         gains += weight * each.mean(axis=1)
         errors += weight**2 * (each[:, None] - each).var(axis=-1) / each.shape[1]
@@ -128,31 +130,46 @@ class _World:
     def draw(self, name: str, count: int, rng: np.random.Generator) -> np.ndarray:
         """Labelings of the points [count, rows] that agree with the labels."""
         mean, covariance = self.fit(name)
-        values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-        root = vectors * np.sqrt(np.maximum(values, 0))
+        size = self.judged[name][2] * float(np.diag(self.kernels[name]).mean())
+        covariance = covariance.astype(np.float64) + max(JITTER * size, 1e-9) * np.eye(len(mean))
+        root = np.linalg.cholesky(covariance)
         lots = rng.standard_normal((len(mean), count * mean.shape[1]), dtype=np.float32)
-        drawn = (root @ lots).reshape(len(mean), count, -1) + mean[:, None]
+        drawn = (root.astype(np.float32) @ lots).reshape(len(mean), count, -1) + mean[:, None]
         return np.asarray(drawn.argmax(axis=-1).T)
 
 
 class _Head:
     """A linear head by least squares: what more labels do to it is known in one step, exactly."""
 
-    def __init__(self, world: _World, worth: np.ndarray) -> None:
-        self.points, self.worth = world.points, worth.astype(np.float32)
-        ridge = RIDGE * np.eye(self.points.shape[1], dtype=np.float32)
-        self.square = world.labelled.T @ world.labelled + ridge
-        weights = np.linalg.solve(self.square, world.labelled.T @ world.truth)
-        self.values = world.share.astype(np.float32) + self.points @ weights
+    def __init__(
+        self, world: _World, worth: np.ndarray, at: np.ndarray, batches: Sequence[np.ndarray]
+    ) -> None:
+        self.worth, self.at, self.batches = worth.astype(np.float32), at, batches
+        square = world.labelled.T @ world.labelled
+        square += RIDGE * np.eye(len(square), dtype=np.float32)
+        weights = np.linalg.solve(square, world.labelled.T @ world.truth)
+        self.values = (world.share + world.points @ weights).astype(np.float32)
+        self.reach = []  # how much the error at each row of a batch moves the value at each target
+        for batch in batches:
+            points = world.points[batch]
+            moved = np.linalg.solve(square + points.T @ points, points.T)
+            self.reach.append(world.points[at] @ moved)
 
-    def losses(self, labels: np.ndarray, at: np.ndarray, batch: np.ndarray) -> np.ndarray:
-        """The error at the targets once the batch has its labels, for each labeling."""
-        points = self.points[batch]
+    def losses(self, labels: np.ndarray) -> np.ndarray:
+        """The loss at the targets once a batch has its labels [batches, labelings].
+
+        Half an error where two classes are even: it moves before a target changes sides.
+        """
         truth = np.eye(self.values.shape[1], dtype=np.float32)[labels]
-        reach = self.points[at] @ np.linalg.solve(self.square + points.T @ points, points.T)
-        values = self.values[at] + reach @ (truth[:, batch] - self.values[batch])
-        missed = values.argmax(axis=-1) != labels[:, at]
-        return np.asarray((missed * self.worth[labels[:, at]]).mean(axis=1))
+        right = labels[:, self.at]
+        losses = []
+        for batch, reach in zip(self.batches, self.reach, strict=True):
+            values = self.values[self.at] + reach @ (truth[:, batch] - self.values[batch])
+            ahead = np.take_along_axis(values, right[..., None], -1)[..., 0]
+            np.put_along_axis(values, right[..., None], -np.inf, -1)
+            wrong = 1 / (1 + np.exp((ahead - values.max(axis=-1)) / SOFTNESS))
+            losses.append((wrong * self.worth[right]).mean(axis=1))
+        return np.array(losses)
 
 
 def _weights(likelihoods: Mapping[str, float]) -> dict[str, float]:

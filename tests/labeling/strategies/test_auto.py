@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from labeling.strategies.auto import CANDIDATES, LEAST_PART, auto, plan
+from labeling.quality.linear_head import fit_head
+from labeling.strategies.auto import CANDIDATES, LEAST_PART, Plan, auto, evenness, plan
 from labeling.strategies.pool import Pool
 from labeling.strategies.substitute import usable
 
@@ -48,11 +49,11 @@ def test_with_nothing_to_see_chance_decides_and_is_called_by_its_name() -> None:
 
 
 def test_who_shares_the_batch_has_a_part_worth_having_and_every_row_has_one_who_wanted_it() -> None:
-    decided = plan(pool(labels=40), 60, np.random.default_rng(0))
-    assert sum(decided.parts.values()) == pytest.approx(1)
-    assert min(decided.parts.values()) >= LEAST_PART
+    decided_on = plan(pool(labels=40), 60, np.random.default_rng(0))
+    assert sum(decided_on.parts.values()) == pytest.approx(1)
+    assert min(decided_on.parts.values()) >= LEAST_PART
     choice = auto(pool(labels=40), 60, np.random.default_rng(0))
-    for name, part in decided.parts.items():
+    for name, part in decided_on.parts.items():
         assert choice.by.count(name) == pytest.approx(60 * part, abs=1)
         assert choice.by[:20].count(name) == pytest.approx(20 * part, abs=2)  # from the start on
 
@@ -65,8 +66,74 @@ def test_the_reason_names_the_parts_the_labels_and_what_each_candidate_is_worth(
 
 
 def test_a_pool_that_is_asked_whole_is_not_judged() -> None:
-    decided = plan(pool(20, labels=40), 20, np.random.default_rng(0))
-    assert "the whole pool" in decided.why
+    assert "the whole pool" in plan(pool(20, labels=40), 20, np.random.default_rng(0)).why
+
+
+def planted(points: np.ndarray, classes: np.ndarray, known: np.ndarray) -> tuple[Pool, np.ndarray]:
+    """The pool that is left beside the labels of `known`, by a head of them; and its classes."""
+    free = np.setdiff1d(np.arange(len(points)), known)
+    truth = np.eye(classes.max() + 1)
+    probs = fit_head(points[known], truth[classes[known]]).probs(points[free])
+    return Pool(probs, points[free], None, points[known], classes[known]), classes[free]
+
+
+def balanced_accuracy(pool: Pool, classes: np.ndarray, name: str) -> float:
+    """That of a head after the batch of this strategy."""
+    assert pool.embeddings is not None and pool.labelled is not None and pool.labels is not None
+    rows = CANDIDATES[name](pool, 30, np.random.default_rng(0)).rows
+    points = np.concatenate([pool.labelled, pool.embeddings[rows]])
+    labels = np.concatenate([pool.labels, classes[rows]])
+    right = fit_head(points, np.eye(classes.max() + 1)[labels]).probs(pool.embeddings).argmax(1)
+    each = [(right == classes)[classes == one].mean() for one in np.unique(classes)]
+    return float(np.mean(each))
+
+
+def of_groups(seed: int) -> tuple[Pool, np.ndarray]:
+    """Tight groups of one class each, and labels of a quarter of them: whole groups are unknown."""
+    rng = np.random.default_rng(seed)
+    group = rng.integers(24, size=600)
+    points = rng.normal(size=(24, 24))[group] + 0.25 * rng.normal(size=(600, 24))
+    return planted(points.astype(np.float32), group % 3, np.flatnonzero(group < 6)[:12])
+
+
+def of_a_long_tail(seed: int) -> tuple[Pool, np.ndarray]:
+    """Six wide classes, each a third as common as the one before, and 60 labels drawn at random."""
+    rng = np.random.default_rng(seed)
+    shares = 0.35 ** np.arange(6)
+    classes = rng.choice(6, size=1_500, p=shares / shares.sum())
+    points = (rng.normal(size=(6, 16))[classes] + rng.normal(size=(1_500, 16))) / 6
+    return planted(points.astype(np.float32), classes, rng.permutation(1_500)[:60])
+
+
+def decided(pool: Pool) -> Plan:
+    return plan(pool, 30, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_where_whole_groups_are_unknown_they_are_covered_and_margins_get_nothing(seed: int) -> None:
+    pool, classes = of_groups(seed)
+    covered = balanced_accuracy(pool, classes, "uncertainty_coverage")
+    assert covered > balanced_accuracy(pool, classes, "margin") + 0.1  # as the pool was planted
+    parts = decided(pool).parts
+    assert "margin" not in parts
+    assert next(iter(parts)) == "uncertainty_coverage"
+
+
+def test_in_a_long_tail_the_strategies_that_seek_rare_classes_get_the_most() -> None:
+    parts = []
+    for seed in range(4):
+        pool, classes = of_a_long_tail(seed)
+        rare = balanced_accuracy(pool, classes, "rare_uncertainty_coverage")
+        assert rare > balanced_accuracy(pool, classes, "uncertainty_coverage")  # as planted
+        shared = decided(pool).parts
+        parts.append(sum(part for name, part in shared.items() if name.startswith("rare")))
+        assert parts[-1] > shared.get("uncertainty_coverage", 0) + shared.get("bait", 0)
+    assert np.mean(parts) > 0.6
+
+
+def test_all_classes_alike_are_even_and_one_alone_is_not() -> None:
+    assert evenness(np.full((10, CLASSES), 1 / CLASSES)) == pytest.approx(1)
+    assert evenness(np.eye(CLASSES)[np.zeros(10, int)]) == pytest.approx(1 / CLASSES)
 
 
 @settings(max_examples=25, deadline=None)
