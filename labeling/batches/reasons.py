@@ -25,6 +25,7 @@ WHY = {
     "bait": "its label says much about what the model predicts for all images",
     "rare_bait": "its label says much about what the model predicts for images of rare classes",
     "bait_by_class": "its label says much about what the model predicts for all images",
+    "lookahead": "after its label the model should make fewer mistakes on all images",
     # what a batch adds to a strategy's choice
     "audit": "drawn at random",
     "drift": "images like it are new in what the model is asked, and it differs most",

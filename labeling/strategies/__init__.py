@@ -11,6 +11,7 @@ from labeling.strategies.bait import bait, bait_by_class, rare_bait
 from labeling.strategies.cluster_margin import balanced, cluster_margin, weighted_kmeans
 from labeling.strategies.herding import max_herding, prob_cover, uncertainty_herding
 from labeling.strategies.k_center import k_center
+from labeling.strategies.lookahead import lookahead
 from labeling.strategies.pool import Choice, Pool
 from labeling.strategies.strategy import Strategy, at_random
 from labeling.strategies.typiclust import typiclust
@@ -41,6 +42,7 @@ STRATEGIES: dict[str, Strategy] = {
     "uncertainty_coverage": Strategy(uncertainty_coverage, needs=("probs", "embeddings")),
     "bait": Strategy(bait, needs=("probs", "embeddings")),
     "rare_bait": Strategy(rare_bait, needs=("probs", "embeddings")),
+    "lookahead": Strategy(lookahead, needs=("probs", "embeddings")),
     "bait_by_class": Strategy(bait_by_class, needs=("probs", "embeddings")),
     "rare_uncertainty_coverage": Strategy(rare_uncertainty_coverage, needs=("probs", "embeddings")),
 }

@@ -11,14 +11,14 @@ The head is found again from its predictions, because the labelled samples come 
 import numpy as np
 
 from labeling.strategies.cluster_margin import rarity
-from labeling.strategies.design import Design
+from labeling.strategies.design import Design, Scale
 from labeling.strategies.pool import Choice, Pool
 
 RIDGE = 0.1  # of A, where embeddings have the mean square length one: a head's weight decay
 EVERY = 100_000  # rows that may all be chosen; of a larger pool DRAWN are, the less certain rather
 DRAWN = 20_000
 TARGETS = 100_000  # rows that F is the mean of, over the classes told apart; of more they are drawn
-FITTED = 5_000  # rows that the head is found from
+FITTED = 5_000  # rows that scale and head are found from
 MOST_CLASSES = 16  # told apart by class: those that are doubted most
 LEAST = 1e-6  # variance of a prediction, so that among certain ones the pool is still covered
 
@@ -68,15 +68,17 @@ def _select(
     variance = variances(probs, classes)
     targets = np.sort(order[: max(TARGETS // len(variance), 1)])
     counted = np.ones(len(targets)) if counts is None else counts[targets]
-    head = Head(pool.embeddings, probs, targets[:: -(-len(targets) // FITTED)])
-    points = head.points(pool.embeddings[targets])
+    every = slice(None, None, -(-len(targets) // FITTED))
+    scale = Scale.of(pool.embeddings[targets[every]])
+    points = scale.points(pool.embeddings[targets])
     wanted = information(points, variance[:, targets] * (counted / counted.sum()))
     known = RIDGE * np.eye(points.shape[1]) + np.zeros_like(wanted)
     if pool.labelled is not None and len(pool.labelled):
-        points = head.points(pool.labelled)
-        known += information(points, variances(head.probs(points), classes))
-    rows = _candidates(order, variance.sum(axis=0), size, rng)
-    design = Design(head.points(pool.embeddings[rows]), variance[:, rows], known, wanted)
+        labelled = scale.points(pool.labelled)
+        predicted = Head(points[every], probs[targets[every]]).probs(labelled)
+        known += information(labelled, variances(predicted, classes))
+    rows = _candidates(order, variance, size, rng)
+    design = Design(scale.points(pool.embeddings[rows]), variance[:, rows], known, wanted)
     picks, gains = design.choose(size)
     return Choice(rows[picks], gains)
 
@@ -94,28 +96,16 @@ def information(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 class Head:
-    """The linear head that explains these predictions, on embeddings of mean zero and length one.
+    """The linear head that explains these predictions: the least squares of their logarithms.
 
-    The least squares of the logarithms: a linear head is found again, another one nearly so.
+    A linear head is found again, another one nearly so.
     """
 
-    def __init__(self, embeddings: np.ndarray, probs: np.ndarray, rows: np.ndarray) -> None:
-        rows = np.sort(rows)
-        points = np.asarray(embeddings[rows], np.float32)
-        self.mean = points.mean(axis=0)
-        self.length = float(np.sqrt(((points - self.mean) ** 2).sum(axis=1).mean())) or 1.0
-        points = self.points(points)
-        logits = np.log(np.maximum(probs[rows], 1e-7)).astype(np.float32)
+    def __init__(self, points: np.ndarray, probs: np.ndarray) -> None:
+        logits = np.log(np.maximum(probs, LEAST)).astype(np.float32)
         logits -= logits.mean(axis=1, keepdims=True)
         square = points.T @ points + 1e-3 * np.eye(points.shape[1], dtype=np.float32)
         self.weights = np.linalg.solve(square.astype(np.float64), points.T @ logits)
-
-    def points(self, embeddings: np.ndarray) -> np.ndarray:
-        """Embeddings about their mean, of mean square length one, and a one for the bias."""
-        points = np.ones((len(embeddings), len(self.mean) + 1), np.float32)
-        np.subtract(embeddings, self.mean, out=points[:, :-1])
-        points[:, :-1] /= self.length
-        return points
 
     def probs(self, points: np.ndarray) -> np.ndarray:
         """What it predicts for these, [n, classes]."""
@@ -125,11 +115,15 @@ class Head:
 
 
 def _candidates(
-    order: np.ndarray, weights: np.ndarray, size: int, rng: np.random.Generator
+    order: np.ndarray, variance: np.ndarray, size: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Rows that may be chosen, ascending: all of few; of many a draw by weight."""
-    most = max(DRAWN, 2 * size)
+    """Rows that may be chosen, ascending: all of few; of many a draw by how much they are doubted.
+
+    By class fewer are drawn, for each of them costs as much more as there are classes.
+    """
+    most = max(DRAWN // len(variance), 4 * size)
     if len(order) <= max(EVERY, most):
         return np.sort(order)
-    keys = rng.exponential(size=len(order)) / weights[order]  # the least of exponential races
+    doubts = variance.sum(axis=0)[order]
+    keys = rng.exponential(size=len(order)) / doubts  # the least of exponential races
     return np.sort(order[np.argpartition(keys, most)[:most]])

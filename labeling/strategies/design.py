@@ -20,11 +20,32 @@ ROUNDING = 1e-5  # of a gain in float32
 
 
 @dataclass(frozen=True)
+class Scale:
+    """Where embeddings lie and how long they are, so that neither changes what a ridge does."""
+
+    mean: np.ndarray  # [width]
+    length: float
+
+    @classmethod
+    def of(cls, embeddings: np.ndarray) -> "Scale":
+        """That of these: the root of the mean square distance to their mean is the length."""
+        mean = embeddings.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return cls(mean, float(np.sqrt(((embeddings - mean) ** 2).sum(axis=1).mean())) or 1.0)
+
+    def points(self, embeddings: np.ndarray) -> np.ndarray:
+        """Embeddings about the mean in units of the length, and a one for the bias: float32."""
+        points = np.ones((len(embeddings), len(self.mean) + 1), np.float32)
+        np.subtract(embeddings, self.mean, out=points[:, :-1], casting="same_kind")
+        points[:, :-1] /= self.length
+        return points
+
+
+@dataclass(frozen=True)
 class _Pick:
     """A row that was taken: its gain, and for each model s and the two vectors of the update."""
 
     row: int
-    gain: float  # of the variance, not its share
+    gain: float  # times its worth; of the variance, not its share
     scale: np.ndarray  # [models]
     first: np.ndarray  # [models, width], A^-1 x
     second: np.ndarray  # [models, width], A^-1 F A^-1 x - s b A^-1 x / 2
@@ -39,16 +60,23 @@ class Design:
     """Rows to choose from, and for each of one or several models what is known and wanted.
 
     `points` is [n, width], `weights` the u of every row [models, n], `known` and `wanted` are the A
-    and F of every model [models, width, width].
+    and F of every model [models, width, width]. `worth` [n] multiplies what a row gains.
     """
 
     def __init__(
-        self, points: np.ndarray, weights: np.ndarray, known: np.ndarray, wanted: np.ndarray
+        self,
+        points: np.ndarray,
+        weights: np.ndarray,
+        known: np.ndarray,
+        wanted: np.ndarray,
+        worth: np.ndarray | None = None,
     ) -> None:
+        self.worth = np.ones(len(points), np.float32) if worth is None else worth.astype(np.float32)
         self.points = points.astype(np.float32, copy=False)
         self.weights = weights.astype(np.float32, copy=False)
         self.inverse = np.linalg.inv(known.astype(np.float64))
         self.spread = self.inverse @ wanted @ self.inverse
+        self.short = self._short()
         self.variance = float(np.einsum("kij,kji->", self.inverse, wanted))
         self.near = self._squares(self.inverse)  # the a of every row
         self.far = self._squares(self.spread)  # the b
@@ -79,7 +107,7 @@ class Design:
 
     def _among_best(self, count: int) -> list[_Pick]:
         """Picks of the greedy choice among the `BEST` rows that gain most now."""
-        gains = _gains(self.weights, self.near, self.far)
+        gains = self.worth * _gains(self.weights, self.near, self.far)
         gains[self.taken] = -np.inf
         rows, best = np.arange(len(gains)), max(BEST, count)
         if len(rows) > best:
@@ -94,13 +122,13 @@ class Design:
                 return picks
             near, far = _after(picks[-1], near, far, *picks[-1].products(points))
             taken = np.isneginf(gains)
-            gains = _gains(weights, near, far)
+            gains = self.worth[rows] * _gains(weights, near, far)
             gains[taken] = gains[best] = -np.inf
 
     def _pick(self, row: int, before: list[_Pick]) -> _Pick:
         """The row after those `before`, of which the matrices know nothing yet."""
-        point = self.points[row].astype(np.float64)
-        first, second = self.inverse @ point, self.spread @ point
+        point = self.points[row].astype(self.short.dtype)
+        first, second = (self.short @ point).astype(np.float64)
         for pick in before:
             near, far = pick.scale * (pick.first @ point), pick.scale * (pick.second @ point)
             first -= near[:, None] * pick.first
@@ -108,7 +136,7 @@ class Design:
         weight = self.weights[:, row].astype(np.float64)
         scale, far = weight / (1 + weight * (first @ point)), second @ point
         second -= (scale * far / 2)[:, None] * first
-        return _Pick(row, float(scale @ far), scale, first, second)
+        return _Pick(row, float(self.worth[row] * (scale @ far)), scale, first, second)
 
     def _settle(self, picks: list[_Pick]) -> list[_Pick]:
         """The picks up to the first that another row would have been better than, for good."""
@@ -119,7 +147,7 @@ class Design:
         far = self.points @ second.reshape(-1, width).T
         for number, pick in enumerate(picks):
             if number:
-                gains = _gains(self.weights, self.near, self.far)
+                gains = self.worth * _gains(self.weights, self.near, self.far)
                 gains[self.taken] = -np.inf
                 if gains.max() > pick.gain * (1 + ROUNDING):
                     picks = picks[:number]
@@ -131,7 +159,13 @@ class Design:
         self.inverse -= scaled @ np.stack([pick.first for pick in picks], axis=1)
         cross = scaled @ np.stack([pick.second for pick in picks], axis=1)
         self.spread -= cross + cross.transpose(0, 2, 1)
+        self.short = self._short()
         return picks
+
+    def _short(self) -> np.ndarray:
+        """Both matrices, as they are read for every pick: those of several models as float32."""
+        both = np.stack([self.inverse, self.spread])
+        return both if len(self.inverse) == 1 else both.astype(np.float32)
 
 
 def _gains(weights: np.ndarray, near: np.ndarray, far: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 
 from labeling.strategies.bait import RIDGE, Head, bait, bait_by_class, rare_bait
 from labeling.strategies.cluster_margin import rarity
+from labeling.strategies.design import Scale
 from labeling.strategies.pool import Pool
 
 
@@ -27,15 +28,15 @@ def definition(pool: Pool, size: int, counts: np.ndarray | None = None) -> list[
     """BAIT with every inverse computed anew, the labelled rows' predictions by the true head."""
     assert pool.probs is not None
     assert pool.embeddings is not None
-    head = Head(pool.embeddings, pool.probs, np.arange(len(pool)))
-    points = head.points(pool.embeddings).astype(np.float64)
+    scale = Scale.of(pool.embeddings)
+    points = scale.points(pool.embeddings).astype(np.float64)
     counts = np.ones(len(pool)) if counts is None else counts
     weights = (pool.probs * (1 - pool.probs)).mean(axis=1)
     wanted = np.einsum("n,ni,nj->ij", weights * counts, points, points)
     known = RIDGE * np.eye(points.shape[1])
     if pool.labelled is not None:
-        past = head.points(pool.labelled).astype(np.float64)
-        probs = head.probs(past)
+        past = scale.points(pool.labelled).astype(np.float64)
+        probs = Head(points, pool.probs).probs(past)
         known += np.einsum("n,ni,nj->ij", (probs * (1 - probs)).mean(axis=1), past, past)
     picks: list[int] = []
     for _ in range(size):
@@ -68,8 +69,8 @@ def test_a_linear_head_is_found_again_from_its_predictions() -> None:
     pool = pool_of(labelled=50)
     assert pool.probs is not None
     assert pool.embeddings is not None
-    head = Head(pool.embeddings, pool.probs, np.arange(0, 300, 2))
-    assert head.probs(head.points(pool.embeddings)) == pytest.approx(pool.probs, abs=2e-3)
+    points = Scale.of(pool.embeddings).points(pool.embeddings)
+    assert Head(points[::2], pool.probs[::2]).probs(points) == pytest.approx(pool.probs, abs=2e-3)
 
 
 def test_where_the_embeddings_lie_and_how_long_they_are_changes_nothing() -> None:
