@@ -44,7 +44,7 @@ def lookahead(pool: Pool, size: int, rng: np.random.Generator) -> Choice:
     count = CELLS // (len(rows) * min(LIKELY, classes) * classes)
     others = np.sort(rng.permutation(free)[: min(max(count, LEAST_TARGETS), MOST_TARGETS)])
     scale = Scale.of(pool.embeddings[others])
-    candidates, targets = (scale.points(pool.embeddings[some]) for some in (rows, others))
+    candidates, targets = (scale.points(pool.embeddings[at]) for at in (rows, others))
     labelled = scale.points(pool.embeddings[:0] if pool.labelled is None else pool.labelled)
     labels = np.full(len(labelled), -1) if pool.labels is None else pool.labels
     head = trained(labelled[labels >= 0], labels[labels >= 0], classes)
@@ -105,9 +105,9 @@ def trained(points: np.ndarray, labels: np.ndarray, classes: int) -> Ridge | Non
         for sharpness in SHARPNESS:
             head = Ridge(ridge, inverse, weights, sharpness)
             right = head.probs(held_out)[np.arange(len(labels)), labels]
-            found = float(np.log(np.maximum(right, 1e-9)).mean())
-            if found > likelihood:
-                best, likelihood = head, found
+            logs = float(np.log(np.maximum(right, 1e-9)).mean())
+            if logs > likelihood:
+                best, likelihood = head, logs
     return best
 
 
