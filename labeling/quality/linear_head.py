@@ -11,7 +11,6 @@ import numpy as np
 STRENGTH = 10.0  # how little the weights are held back
 ITERATIONS = 200  # of L-BFGS, at most
 BLOCK = 16_384  # rows predicted at a time
-FLOOR = 1e-12  # of a probability in a logarithm
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,3 @@ def softmax(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     powers = np.exp(logits - top)
     total = powers.sum(axis=1, keepdims=True)
     return powers / total, (top + np.log(total))[:, 0]
-
-
-def log_likelihood(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The logarithm of the probability of each row's label."""
-    return np.log(np.maximum(probs[np.arange(len(labels)), labels], FLOOR))

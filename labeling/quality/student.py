@@ -4,8 +4,9 @@ A head learnt from few labels knows directions, the graph of nearest neighbours 
 together: the teacher is the product of both, each to the power 1/2. Its classes may be pulled
 towards even shares of the pool, which helps where they are and harms where they are not. The labels
 decide that: each third is predicted from the others, several times. A head is then trained on the
-labels and on the teacher's sharpened probabilities for the pool, weighted by their confidence. If
-the teacher predicts held-out labels no better than the plain head, the plain head is what remains.
+labels and on the teacher's sharpened probabilities for the pool, weighted by their confidence. It
+takes the plain head's place in the next teacher, for as many rounds as held-out labels ask for. If
+the first teacher predicts them no better than the plain head, the plain head is what remains.
 """
 
 from collections.abc import Iterator
@@ -30,11 +31,14 @@ if TYPE_CHECKING:
 FOLDS = 3
 REPEATS = 3  # of the folds, each time divided otherwise: one division of 20 labels is a lottery
 FEWEST = 10  # labels: of fewer none is held out
-EVIDENCE = 1.5  # nats that all held-out labels together must be likelier: less is chance
+EVIDENCE = 2.0  # nats that all held-out labels together must be likelier: less is chance
 EVENNESS = (0.0, 0.5, 1.0)  # how far the shares of the classes are pulled towards even ones
 SHARPNESS = 2  # power of the teacher's probabilities: a product of two square roots is too flat
+TINY = 1e-9  # added to a probability in a logarithm
 FLOOR = 1e-3  # of a probability goes to all classes alike: nothing is impossible
 STEPS = 30  # of the search for the offsets that make shares even
+ROUNDS = (1, 2, 3, 5)  # of teacher and head: more help ten classes, and harm two
+STRENGTH = 1.0  # of the head's weights, a tenth of a plain head's: thousands of rows hold it, too
 HEAD_ROWS = 5_000  # of the pool that the head learns from; of 10,000 it learnt no more
 TEMPERATURES = np.geomspace(0.25, 8, 41)  # that a likelihood is taken at, the best of each side
 DIRECTIONS = 256  # of the features that are left
@@ -64,6 +68,7 @@ class Student:
     trust: np.ndarray  # weight of each row's probabilities in training, 0 to 1
     gain: float  # nats a held-out label is likelier by the teacher than by the plain head
     evenness: float  # one of EVENNESS
+    rounds: int  # one of ROUNDS; 0 where the pool does not help
     why: str
 
 
@@ -101,29 +106,21 @@ def student(
     rows, labels = np.asarray(rows), np.asarray(labels)
     rng = np.random.default_rng(seed)
     teacher = _Teacher(features, graph, classes)
-    plain, logs = teacher.learn(rows, labels)
     if len(rows) < FEWEST or len(np.unique(labels)) < 2:
         why = f"{len(rows)} labels of {len(np.unique(labels))} classes show nothing"
-        return _without(plain, features, why)
+        return _without(teacher.plain(rows, labels), features, why)
     gain, evenness = _held_out(teacher, rows, labels, rng)
     why = f"held-out labels are likelier by {gain:+.3f} nats each"
     if gain * len(rows) <= EVIDENCE:
-        return _without(plain, features, why, gain)
-    probs = softmax(SHARPNESS * (logs + evenness * _even(logs)))[0].astype(np.float32)
-    trust = (probs.max(axis=1) - 1 / classes) / (1 - 1 / classes)
-    free = np.setdiff1d(np.arange(len(features)), rows)
-    free = np.sort(rng.permutation(free)[:HEAD_ROWS])
-    head = fit_head(
-        np.concatenate([features[rows], features[free]]),
-        np.concatenate([np.eye(classes, dtype=np.float32)[labels], probs[free]]),
-        np.concatenate([np.ones(len(rows)), trust[free]]),
-        start=plain,
-    )
-    return Student(head, True, probs, trust, gain, evenness, why)
+        return _without(teacher.plain(rows, labels), features, why, gain)
+    rounds = _best_rounds(teacher, rows, labels, evenness, rng)
+    *_, (logs, head) = teacher.rounds(rows, labels, evenness, rounds)
+    probs, trust = teacher.targets(logs)
+    return Student(head, True, probs, trust, gain, evenness, rounds, why)
 
 
 def _without(plain: Head, features: np.ndarray, why: str, gain: float = 0.0) -> Student:
-    return Student(plain, False, plain.probs(features), np.zeros(len(features)), gain, 0.0, why)
+    return Student(plain, False, plain.probs(features), np.zeros(len(features)), gain, 0.0, 0, why)
 
 
 @dataclass(frozen=True)
@@ -132,14 +129,46 @@ class _Teacher:
     graph: "csr_array"
     classes: int
 
-    def learn(self, rows: np.ndarray, labels: np.ndarray) -> tuple[Head, np.ndarray]:
-        """The plain head, and the logarithms of head times neighbours for every row."""
-        targets = np.eye(self.classes, dtype=np.float32)[labels]
-        head = fit_head(self.features[rows], targets)
-        shares = class_shares(spread_labels(self.graph, rows, targets), targets)
-        both = (head.probs(self.features), shares)
-        logs = [np.log((1 - FLOOR) * probs + FLOOR / self.classes) for probs in both]
-        return head, (logs[0] + logs[1]) / 2
+    def plain(self, rows: np.ndarray, labels: np.ndarray) -> Head:
+        """The head that labels alone teach."""
+        return fit_head(self.features[rows], self._truth(labels))
+
+    def neighbours(self, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The logarithms of the shares of classes that the labels have among neighbours."""
+        truth = self._truth(labels)
+        return self._logs(class_shares(spread_labels(self.graph, rows, truth), truth))
+
+    def both(self, head: Head, neighbours: np.ndarray, evenness: float = 0.0) -> np.ndarray:
+        """The logarithms of head times neighbours for every row, not yet scaled to sum to one."""
+        logs = (self._logs(head.probs(self.features)) + neighbours) / 2
+        return logs + evenness * _even(logs) if evenness else logs
+
+    def targets(self, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the pool is trained on: sharpened probabilities, and their confidence, 0 to 1."""
+        probs = softmax(SHARPNESS * logs)[0].astype(np.float32)
+        return probs, (probs.max(axis=1) - 1 / self.classes) / (1 - 1 / self.classes)
+
+    def rounds(
+        self, rows: np.ndarray, labels: np.ndarray, evenness: float, count: int
+    ) -> Iterator[tuple[np.ndarray, Head]]:
+        """The teacher of each round, and the head that it makes; each head makes the next."""
+        neighbours, head = self.neighbours(rows, labels), self.plain(rows, labels)
+        free = np.setdiff1d(np.arange(len(self.features)), rows)
+        free = np.sort(np.random.default_rng(len(free)).permutation(free)[:HEAD_ROWS])
+        inputs = np.concatenate([self.features[rows], self.features[free]])
+        for _ in range(count):
+            logs = self.both(head, neighbours, evenness)
+            probs, trust = self.targets(logs)
+            targets = np.concatenate([self._truth(labels), probs[free]])
+            weights = np.concatenate([np.ones(len(rows)), trust[free]])
+            head = fit_head(inputs, targets, weights, start=head, strength=STRENGTH)
+            yield logs, head
+
+    def _truth(self, labels: np.ndarray) -> np.ndarray:
+        return np.eye(self.classes, dtype=np.float32)[labels]
+
+    def _logs(self, probs: np.ndarray) -> np.ndarray:
+        return np.asarray(np.log((1 - FLOOR) * probs + FLOOR / self.classes))
 
 
 def _even(logs: np.ndarray) -> np.ndarray:
@@ -159,8 +188,9 @@ def _held_out(
     for _ in range(REPEATS):
         logs = np.empty((1 + len(EVENNESS), len(rows), teacher.classes))
         for learn, held in _folds(labels, rng):
-            plain, of_all = teacher.learn(rows[learn], labels[learn])
-            logs[0, held] = np.log(plain.probs(teacher.features[rows[held]]) + 1e-9)
+            plain = teacher.plain(rows[learn], labels[learn])
+            of_all = teacher.both(plain, teacher.neighbours(rows[learn], labels[learn]))
+            logs[0, held] = np.log(plain.probs(teacher.features[rows[held]]) + TINY)
             offsets = _even(of_all)
             for place, evenness in enumerate(EVENNESS, start=1):
                 logs[place, held] = of_all[rows[held]] + evenness * offsets
@@ -168,6 +198,22 @@ def _held_out(
         gains.append(likelihoods[1:] - likelihoods[0])
     mean = np.mean(gains, axis=0)
     return float(mean.max()), EVENNESS[int(mean.argmax())]
+
+
+def _best_rounds(
+    teacher: _Teacher,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    evenness: float,
+    rng: np.random.Generator,
+) -> int:
+    """After which of ROUNDS the teacher makes held-out labels likeliest."""
+    logs = np.empty((max(ROUNDS), len(rows), teacher.classes))
+    for learn, held in _folds(labels, rng):
+        taught = teacher.rounds(rows[learn], labels[learn], evenness, max(ROUNDS))
+        for number, (of_all, _) in enumerate(taught):
+            logs[number, held] = of_all[rows[held]]
+    return max(ROUNDS, key=lambda count: _likelihood(logs[count - 1], labels))
 
 
 def _folds(labels: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -32,6 +32,7 @@ SOURCE = "pool"  # of the rows in the snapshot
 POOL_ROWS = 20_000  # of the pool that take part: the cost of the graph is their square
 LEAST_POOL = 200  # samples: fewer teach nothing worth a look
 MOST_LABELS = 10_000  # of more the pool teaches nothing that the labels do not
+MOST_WORK = 500_000  # labels times classes: the heads that are compared take minutes at most
 SOFT_ROWS = 2_000  # in a snapshot; a head learns as much from them as from 10,000
 ALPHA = 0.2  # of the test whether a model is better already: leaving out costs less than harm
 LEAST_CHECK = 20  # validation rows of that test
@@ -67,9 +68,10 @@ def choose_pool_rows(
         return SoftChoice(None, "the pool is not trained on: it is off in hone.toml")
     samples = _samples(ctx, config)
     learn, pool = len(samples.learn), len(samples.pool)
-    if not FEWEST <= learn <= MOST_LABELS or pool < LEAST_POOL:
+    most = min(MOST_LABELS, MOST_WORK // len(ctx.workspace.class_names))
+    if not FEWEST <= learn <= most or pool < LEAST_POOL:
         return _none(
-            f"{learn} labels ({FEWEST} to {MOST_LABELS:,} are needed), {pool} samples in the pool "
+            f"{learn} labels ({FEWEST} to {most:,} are needed), {pool} samples in the pool "
             f"({LEAST_POOL} are needed)"
         )
     try:

@@ -24,6 +24,7 @@ from labeling.consensus.settle import SettlePolicy
 from labeling.ledger.overview import labelled_samples, ledger_counts
 from labeling.ledger.reasons import Origin
 from labeling.ledger.samples import load_samples
+from labeling.quality.student import TrainPolicy
 from labeling.snapshots.publish import SnapshotConfig, load_snapshot
 from models.network.network import NetworkConfig
 from models.registry import releases
@@ -89,9 +90,12 @@ class Recipe:
         return SelectionConfig(size=self.batch(person), audit_share=0.0)
 
     def policies(self, person: bool) -> Policies:
-        """One person in front of the demo is asked once; the simulated two both answer."""
+        """One person in front of the demo is asked once; the simulated two both answer.
+
+        Networks learn from labels alone, as the random baseline does that they are compared with.
+        """
         settling = SettlePolicy(answers_needed=1) if person else self.settling
-        return Policies(settling=settling, snapshot=self.snapshot)
+        return Policies(settling=settling, snapshot=self.snapshot, train=TrainPolicy(pool="off"))
 
     @property
     def after_drift(self) -> SelectionConfig:

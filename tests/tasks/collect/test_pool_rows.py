@@ -132,6 +132,7 @@ def test_where_the_features_say_nothing_the_labels_stay_alone(world: World) -> N
         ({"LEAST_POOL": 551}, "550 samples in the pool (551 are needed)"),
         ({"FEWEST": 31}, "30 labels (31 to 10,000 are needed)"),
         ({"MOST_LABELS": 29}, "30 labels (10 to 29 are needed)"),
+        ({"MOST_WORK": 87}, "30 labels (10 to 29 are needed)"),
     ],
 )
 def test_with_too_few_or_too_many_samples_nothing_is_embedded(
