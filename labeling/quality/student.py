@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 FOLDS = 3
 REPEATS = 3  # of the folds, each time divided otherwise: one division of 20 labels is a lottery
 FEWEST = 10  # labels: of fewer none is held out
-EVIDENCE = 2.0  # nats that all held-out labels together must be likelier: less is chance
+EVIDENCE = 1.5  # nats that all held-out labels together must be likelier: less is chance
 EVENNESS = (0.0, 0.5, 1.0)  # how far the shares of the classes are pulled towards even ones
 SHARPNESS = 2  # power of the teacher's probabilities: a product of two square roots is too flat
 TINY = 1e-9  # added to a probability in a logarithm
 FLOOR = 1e-3  # of a probability goes to all classes alike: nothing is impossible
 STEPS = 30  # of the search for the offsets that make shares even
+MODEST = 1.0  # nats that further rounds must gain over all held-out labels
 ROUNDS = (1, 2, 3, 5)  # of teacher and head: more help ten classes, and harm two
 STRENGTH = 1.0  # of the head's weights, a tenth of a plain head's: thousands of rows hold it, too
 HEAD_ROWS = 5_000  # of the pool that the head learns from; of 10,000 it learnt no more
@@ -207,13 +208,15 @@ def _best_rounds(
     evenness: float,
     rng: np.random.Generator,
 ) -> int:
-    """After which of ROUNDS the teacher makes held-out labels likeliest."""
+    """The first of ROUNDS after which the teacher makes held-out labels about as likely as any."""
     logs = np.empty((max(ROUNDS), len(rows), teacher.classes))
     for learn, held in _folds(labels, rng):
         taught = teacher.rounds(rows[learn], labels[learn], evenness, max(ROUNDS))
         for number, (of_all, _) in enumerate(taught):
             logs[number, held] = of_all[rows[held]]
-    return max(ROUNDS, key=lambda count: _likelihood(logs[count - 1], labels))
+    likelihoods = {count: _likelihood(logs[count - 1], labels) for count in ROUNDS}
+    enough = max(likelihoods.values()) - MODEST / len(labels)
+    return next(count for count, likelihood in likelihoods.items() if likelihood >= enough)
 
 
 def _folds(labels: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
