@@ -1,27 +1,41 @@
-"""Which labelled sample an image resembles most, by their 16x16 thumbnails: no model is needed."""
+"""Which labelled sample an image resembles most: by features, else by their 16x16 thumbnails."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy as np
 
-BLOCK = 512  # thumbnails compared at once with all the known ones
+BLOCK = 512  # images compared at once with all the known ones
 
 
 def nearest(thumbnails: Sequence[bytes], known: Sequence[bytes]) -> np.ndarray:
     """For each thumbnail the row of the known one most like it at equal brightness."""
-    if not thumbnails or not known:
-        raise ValueError(
-            f"{len(thumbnails)} thumbnails and {len(known)} known ones; each needs at least one"
-        )
-    ours, theirs = _unit(thumbnails), _unit(known)
-    blocks = (ours[start : start + BLOCK] @ theirs.T for start in range(0, len(ours), BLOCK))
+    _check(thumbnails, known)
+    pixels = [
+        np.frombuffer(b"".join(part), np.uint8).reshape(len(part), -1)
+        for part in (thumbnails, known)
+    ]
+    ours, theirs = (part - part.mean(axis=1, keepdims=True, dtype=np.float32) for part in pixels)
+    return nearest_by_features(ours, theirs)
+
+
+def nearest_by_features(features: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """For each row the row of the known ones most like it by cosine similarity."""
+    _check(features, known)
+    theirs = _unit(known)
+    blocks = (
+        _unit(features[start : start + BLOCK]) @ theirs.T
+        for start in range(0, len(features), BLOCK)
+    )
     return np.concatenate([block.argmax(axis=1) for block in blocks])
 
 
-def _unit(thumbnails: Sequence[bytes]) -> np.ndarray:
-    """Rows of mean zero and length one, so that a product is a correlation; flat ones are zero."""
-    pixels = np.frombuffer(b"".join(thumbnails), np.uint8)
-    grey = pixels.reshape(len(thumbnails), -1).astype(np.float32)
-    grey -= grey.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(grey, axis=1, keepdims=True)
-    return grey / np.where(length > 0, length, 1)
+def _check(ours: Sized, known: Sized) -> None:
+    if not len(ours) or not len(known):
+        raise ValueError(f"{len(ours)} images and {len(known)} known ones; each needs at least one")
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of length one, so that a product is a similarity; those of zeros stay."""
+    rows = np.asarray(rows, np.float32)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(length > 0, length, 1)

@@ -5,7 +5,7 @@ each of them: the audit, the random draws, quotas, limits and near-duplicates.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
@@ -100,14 +100,16 @@ def select_batch(
     audit: Batch | None = None,
     taken: int = 0,
     wanted: Mapping[str, str] | None = None,
+    covered: Collection[str] = (),
 ) -> tuple[Batch, str]:
     """The next batch in the order to ask, and the rule that chose it, in words.
 
     `candidates` is a table of CANDIDATES; row i of the predictions belongs to its row i. Where a
     strategy lacks what it needs, another takes its place and the rule says so. The order of rows
     does not matter, and the same seed gives the same batch. `audit`, which no strategy gets, comes
-    first, so that a round left unfinished has it whole. No two of one group are chosen as long as
-    there are others. `taken` places are taken already, of those that are not promised.
+    first, so that a round left unfinished has it whole. No two of one group are chosen, and none of
+    the `covered` groups, of which one has a label or waits for it, as long as there are others.
+    `taken` places are taken already, of those that are not promised.
     """
     audit = Batch.of([], reason=str(Reason.AUDIT)) if audit is None else audit
     if config.by_chance:
@@ -118,7 +120,7 @@ def select_batch(
     size = min(config.size - taken - len(audit), len(candidates))
     builder = BatchBuilder(size, np.ones(len(candidates), dtype=bool))
     if len(candidates):
-        _take_wanted(builder, candidates, predictions, config, wanted or {})
+        _take_wanted(builder, candidates, predictions, config, wanted or {}, set(covered))
         rule = _fill(builder, candidates, predictions, config, name, rng, classes) or rule
     return audit.followed_by(_batch_of(builder.taken, candidates)), rule
 
@@ -175,9 +177,11 @@ def _take_wanted(
     predictions: Pool,
     config: SelectionConfig,
     wanted: Mapping[str, str],
+    covered: set[str],
 ) -> None:
     """Set the limits, and take the wanted samples that they let through."""
     _set_limits(builder, candidates, predictions, config)
+    builder.fill_groups("groups", candidates["group_id"].isin(covered).to_numpy())
     rows = pd.Index(candidates["sample_id"]).get_indexer(pd.Index(list(wanted)))
     for row, reason in zip(rows.tolist(), wanted.values(), strict=True):
         if row >= 0 and builder.left and builder.free[row]:

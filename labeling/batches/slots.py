@@ -66,6 +66,12 @@ class BatchBuilder:
             if full is not None:
                 self.free[full] = False
 
+    def fill_groups(self, name: str, rows: np.ndarray) -> None:
+        """Count the groups of these rows (bool) as full in a limit."""
+        limit = self.limits[name]
+        limit.left[limit.groups[rows]] = 0
+        self.free &= limit.open
+
     def drop(self, name: str) -> None:
         """End a limit; rows of a group that is full by another limit stay out."""
         del self.limits[name]

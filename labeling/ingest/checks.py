@@ -1,6 +1,6 @@
 """What the stored images promise, checked: their bytes, their near-duplicates, and nothing else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -14,8 +14,10 @@ from core.findings import MEND, RESTORE, Finding
 from core.intents import open_intents
 from core.shards import read_image
 from core.workspace import Workspace
+from labeling.ingest.aligned_copies import are_aligned
 from labeling.ingest.intake import INDEX, index_folder
 from labeling.ingest.near_duplicates import damage_of_index, strangers
+from labeling.ledger.samples import thumbnails_of
 from labeling.ledger.tables import location_of, samples
 from labeling.ledger.watermarks import watermark_of
 
@@ -103,6 +105,9 @@ def _groups_of_strangers(connection: Connection) -> Iterator[Finding]:
         named_by = list(rows)
         ids, thumbnails = [row.sample_id for row in named_by], [row.thumbnail for row in named_by]
         for sample_id in strangers(ids, thumbnails):
+            own = ids.index(sample_id)
+            if are_aligned(thumbnails[own], thumbnails[:own] + thumbnails[own + 1 :]):
+                continue
             what = f"sample {sample_id[:12]} resembles no other of its group {group[:12]}"
             yield Finding("I11", what, RESTORE)
 
@@ -112,12 +117,6 @@ def the_index_of_thumbnails_is_whole(engine: Engine, workspace: Workspace) -> It
     folder = index_folder(workspace)
     with engine.connect() as connection:
         version = watermark_of(connection, INDEX) or ""
-        problem = damage_of_index(folder, version, lambda ids: _thumbnails(connection, ids))
+        problem = damage_of_index(folder, version, lambda ids: thumbnails_of(connection, ids))
     if problem:
         yield Finding("I11", f"{folder}: {problem}", "`hone fsck --repair` drops it")
-
-
-def _thumbnails(connection: Connection, sample_ids: Sequence[str]) -> dict[str, bytes]:
-    wanted = samples.c.sample_id.in_(list(sample_ids))
-    columns = samples.c["sample_id", "thumbnail"]
-    return dict(connection.execute(select(*columns).where(wanted)).tuples().all())

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 from sqlalchemy import Connection, func, select
 
-from labeling.batches.most_similar import nearest
+from labeling.batches.features import Features
+from labeling.batches.most_similar import nearest, nearest_by_features
 from labeling.ledger.rounds import IMAGE_COLUMNS
 from labeling.ledger.tables import audit, gold, labels, samples
 
@@ -32,19 +33,31 @@ def most_trusted_samples(connection: Connection, *, each: int) -> pd.DataFrame:
     return pd.read_sql(query, connection)
 
 
-def most_similar_labelled(connection: Connection, sample_ids: Sequence[str]) -> list[str | None]:
+def most_similar_labelled(
+    connection: Connection, sample_ids: Sequence[str], features: Features | None = None
+) -> list[str | None]:
     """For each sample the labelled one that looks most like it; None while there is none.
 
-    It is never gold: who saw a sample as labelled before would know that its label is known.
+    By features where the samples and labelled ones have them, else by thumbnails. It is never gold:
+    who saw a sample as labelled before would know that its label is known.
     """
     in_force = select(labels.c.sample_id).where(
         labels.c.replaced_at.is_(None), labels.c.sample_id.not_in(select(gold.c.sample_id))
     )
+    if not sample_ids:
+        return []
+    if features is not None and features.has(sample_ids):
+        names = sorted(set(connection.scalars(in_force)) - set(sample_ids))
+        has = (features.numbers(names) >= 0).tolist()
+        names = [name for name, known in zip(names, has, strict=True) if known]
+        if names:
+            rows = nearest_by_features(features.of(sample_ids), features.of(names))
+            return [names[int(row)] for row in rows]
     query = select(*samples.c["sample_id", "thumbnail"])
     known = connection.execute(
         query.where(samples.c.sample_id.in_(in_force), samples.c.sample_id.not_in(sample_ids))
     ).all()
-    if not known or not sample_ids:
+    if not known:
         return [None] * len(sample_ids)
     mine = dict(connection.execute(query.where(samples.c.sample_id.in_(sample_ids))).tuples().all())
     rows = nearest([mine[key] for key in sample_ids], [row.thumbnail for row in known])

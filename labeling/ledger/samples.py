@@ -63,6 +63,15 @@ def load_image_places(connection: Connection, sample_ids: Sequence[str]) -> pd.D
     return IMAGE_PLACES.check(pd.concat(parts)) if parts else IMAGE_PLACES.empty()
 
 
+def thumbnails_of(connection: Connection, sample_ids: Collection[str]) -> dict[str, bytes]:
+    """The thumbnail of each of these samples."""
+    thumbnails: dict[str, bytes] = {}
+    for keys in chunks(sorted(sample_ids)):
+        query = select(*samples.c["sample_id", "thumbnail"]).where(samples.c.sample_id.in_(keys))
+        thumbnails |= dict(connection.execute(query).tuples().all())
+    return thumbnails
+
+
 def groups_of(connection: Connection, sample_ids: Collection[str]) -> dict[str, str]:
     """The present group of each of these samples."""
     groups: dict[str, str] = {}

@@ -202,7 +202,7 @@ def _fastest(
             batch = batch.contiguous()
         return _predict(network, chosen.put(batch), chosen)
 
-    return compute, precision != "auto" or chosen.device != "cpu"
+    return compute, precision == "fp32" or chosen.device != "cpu"
 
 
 class _Pace:

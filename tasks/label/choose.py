@@ -14,22 +14,20 @@ from labeling.audit.asking import audit_batch
 from labeling.audit.membership import draw_standing_audit
 from labeling.batches.batch import Batch
 from labeling.batches.candidates import candidates_of
-from labeling.batches.checks import validate_predictions
+from labeling.batches.features import Features
 from labeling.batches.quality_control import (
     QualityControlConfig,
     add_quality_controls,
     mask_for_annotators,
     pick_gold,
 )
-from labeling.batches.relabel import relabel_candidates
-from labeling.batches.select import SelectionConfig, select_batch, share_of
+from labeling.batches.select import SelectionConfig, select_batch
 from labeling.kinds import KINDS
 from labeling.ledger import duels, overview, rounds
 from labeling.ledger.answers import refuse_lost_classes
 from labeling.ledger.examples import most_similar_labelled
-from labeling.ledger.reasons import AnswerKind, Reason
+from labeling.ledger.reasons import Reason
 from labeling.ledger.samples import load_image_places
-from labeling.ledger.settlement import load_ledger_state
 from labeling.quality.pre_annotations import pre_annotate
 from labeling.strategies.pool import Pool
 from labeling.studio import client
@@ -39,15 +37,39 @@ from labeling.studio.tabs import QUEUE, duel_stage
 from models.registry import releases
 from tasks.context import Context, open_context
 from tasks.label.audit_part import choose_audit, print_missing
+from tasks.label.copies import join_copies_of
 from tasks.label.disputed import with_disputed
 from tasks.label.drift_batch import DriftPart, drift_part, record_answer
 from tasks.label.referred import take_in_referred
+from tasks.label.relabel_part import relabel_part
 from tasks.label.score_pool import FEATURES, embed_cold_pool, predict_pool
 from tasks.label.shadow_part import first_part, take_in_shadow
 from tasks.label.stage_images import stage_examples, stage_images
 from tasks.report.artifacts import IMAGES_SHOWN, publish_batch_artifact
 from tasks.retries import is_lock_busy, is_transient_error
 from tasks.run_names import deployed_run
+
+CHOICES = 3  # of a batch, at most, while copies of one image take places of it
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a batch is chosen from, and what it need not cover again."""
+
+    pool: pd.DataFrame
+    audit: pd.DataFrame
+    gold: pd.DataFrame
+    labelled: pd.DataFrame  # or before annotators
+
+    @property
+    def others(self) -> pd.DataFrame:
+        """What no strategy chooses among."""
+        return pd.concat([self.gold, self.audit], ignore_index=True)
+
+    @property
+    def covered(self) -> set[str]:
+        """The groups of near-duplicates of which one is labelled or waits for a label."""
+        return set(self.labelled["group_id"])
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,10 @@ class _Chosen:
     batch: Batch
     model: str | None
     rule: str
+    selection: SelectionConfig
+    drift: DriftPart | None
+    pool: set[str]
+    features: Features | None
 
     @property
     def rule_and_model(self) -> str:
@@ -122,17 +148,15 @@ def choose_batch(
                 print(f"{round_id} was chosen before, {size} samples: it is finished as it was")
                 return round_id
             draw_standing_audit(connection, ctx.policies.audit)
-        with ctx.engine.connect() as connection:
-            waiting = overview.count_open(connection)
-            pool = rounds.load_pool(connection)
-            selection = with_disputed(connection, selection, set(pool["sample_id"]))
-        rng = np.random.default_rng([seed, rounds.round_number(round_id)])
-        drift = drift_part(ctx, set(pool["sample_id"]), selection, rng)
-        selection, audit = choose_audit(ctx, selection, len(pool), served_first=bool(drift))
-        if not _worth_choosing(pool, audit, waiting, queue_limit, selection):
-            return None
-        first = first_part(ctx, referred, differing, set(pool["sample_id"]), selection, drift)
-        chosen = _choose(ctx, pool, audit, selection, queueing, rng, drift, first)
+        for attempt in range(CHOICES):
+            seeds = [seed, rounds.round_number(round_id), *[attempt][:attempt]]
+            rng = np.random.default_rng(seeds)
+            chosen = _choose(ctx, selection, queueing, queue_limit, rng, referred, differing)
+            if chosen is None:
+                return None
+            if not join_copies_of(ctx, chosen.features, chosen.batch.sample_ids, chosen.pool):
+                break
+        selection, drift = chosen.selection, chosen.drift
         with writing(ctx.engine) as connection:
             rounds.open_round(
                 connection,
@@ -149,7 +173,9 @@ def choose_batch(
             )
             if drift:
                 record_answer(connection, drift, round_id, chosen.batch.sample_ids)
-    print(f"{round_id}: {len(chosen.batch)} of {len(pool)} chosen by {chosen.rule_and_model}")
+    print(
+        f"{round_id}: {len(chosen.batch)} of {len(chosen.pool)} chosen by {chosen.rule_and_model}"
+    )
     print_missing(ctx, chosen.audit_size)
     return round_id
 
@@ -259,47 +285,53 @@ def studio_address(ctx: Context) -> dict[str, str]:
 
 def _choose(
     ctx: Context,
-    pool: pd.DataFrame,
-    audit: pd.DataFrame,
     selection: SelectionConfig,
     queueing: QualityControlConfig,
+    queue_limit: int,
     rng: np.random.Generator,
-    drift: DriftPart | None,
     referred: Mapping[str, str],
-) -> _Chosen:
-    """The batch as the ledger records it."""
-    wanted = {**referred, **(drift.wanted if drift else {}), **referred}  # referred ones first
-    selection = drift.rest(selection) if drift else selection
+    differing: Mapping[str, str],
+) -> _Chosen | None:
+    """The batch as the ledger records it; None where there is nothing to choose."""
+    with ctx.engine.connect() as connection:
+        waiting = overview.count_open(connection)
+        pool = rounds.load_pool(connection)
+        selection = with_disputed(connection, selection, set(pool["sample_id"]))
+    names = set(pool["sample_id"])
+    drift = drift_part(ctx, names, selection, rng)
+    selection, audit = choose_audit(ctx, selection, len(pool), served_first=bool(drift))
+    if not _worth_choosing(pool, audit, waiting, queue_limit, selection):
+        return None
+    first = first_part(ctx, referred, differing, names, selection, drift)
+    wanted = {**first, **(drift.wanted if drift else {}), **first}  # referred ones first
+    rest = drift.rest(selection) if drift else selection
     with ctx.engine.connect() as connection:
         every_gold = rounds.load_gold(connection)
         labelled = rounds.load_labelled_or_pending(connection)
-    size = min(selection.size, len(pool) + len(audit))
-    gold = pick_gold(every_gold, size, queueing, rng)
+    gold = pick_gold(every_gold, min(rest.size, len(pool) + len(audit)), queueing, rng)
+    parts = _Parts(pool, audit, gold, labelled)
     model = releases.champion(ctx.engine)
     if model is None:
-        batch, rule = _choose_cold(ctx, pool, audit, labelled, selection, rng, wanted)
-        gold_batch = Batch.of(gold["sample_id"].tolist(), reason=str(Reason.GOLD))
+        batch, gold_batch, rule, features = _choose_cold(ctx, parts, rest, rng, wanted)
     else:
-        batch, gold_batch, rule = _choose_with_model(
-            ctx, pool, audit, gold, labelled, model, selection, rng, wanted
-        )
+        batch, gold_batch, rule, features = _choose_with_model(ctx, parts, model, rest, rng, wanted)
     batch = add_quality_controls(batch, gold_batch, queueing, rng)
     with ctx.engine.connect() as connection:
-        similar = most_similar_labelled(connection, batch.sample_ids)
-    return _Chosen(batch.with_columns(most_similar=similar), model, rule)
+        similar = most_similar_labelled(connection, batch.sample_ids, features)
+    batch = batch.with_columns(most_similar=similar)
+    return _Chosen(batch, model, rule, selection, drift, names, features)
 
 
 def _choose_cold(
     ctx: Context,
-    pool: pd.DataFrame,
-    audit: pd.DataFrame,
-    labelled: pd.DataFrame,
+    parts: _Parts,
     selection: SelectionConfig,
     rng: np.random.Generator,
     wanted: dict[str, str],
-) -> tuple[Batch, str]:
+) -> tuple[Batch, Batch, str, Features | None]:
     """The batch while there is no model, pre-annotated by similar samples with labels; the rule."""
-    predictions = embed_cold_pool(ctx, pool, labelled, selection)
+    pool = parts.pool
+    predictions = embed_cold_pool(ctx, pool, parts.others, parts.labelled, selection)
     arrays, classes = predictions.pool, predictions.classes
     batch, rule = select_batch(
         candidates_of(pool),
@@ -307,39 +339,40 @@ def _choose_cold(
         selection,
         rng,
         classes=classes,
-        audit=audit_batch(audit),
+        audit=audit_batch(parts.audit),
         wanted=wanted,
+        covered=parts.covered,
     )
     if predictions.source:
         rule += f"; embeddings: {predictions.source}"
-    if arrays.labels is None or not (arrays.labels >= 0).any():
-        return batch, rule
-    ids = pool["sample_id"].tolist()
-    return pre_annotate(batch, ids, arrays, classes, source=FEATURES), rule
+    gold_batch = Batch.of(parts.gold["sample_id"].tolist(), reason=str(Reason.GOLD))
+    if arrays.labels is not None and (arrays.labels >= 0).any():
+        ids = pool["sample_id"].tolist()
+        batch = pre_annotate(batch, ids, arrays, classes, source=FEATURES)
+    return batch, gold_batch, rule, predictions.features
 
 
 def _choose_with_model(
     ctx: Context,
-    pool: pd.DataFrame,
-    audit: pd.DataFrame,
-    gold: pd.DataFrame,
-    labelled: pd.DataFrame,
+    parts: _Parts,
     model: str,
     selection: SelectionConfig,
     rng: np.random.Generator,
     wanted: dict[str, str],
-) -> tuple[Batch, Batch, str]:
+) -> tuple[Batch, Batch, str, Features | None]:
     """The batch and the gold, pre-annotated by the model except second looks; the rule."""
+    pool, labelled = parts.pool, parts.labelled
     relabel = Batch.of([], reason=str(Reason.RELABEL))
-    candidates, first = candidates_of(pool), audit_batch(audit)
-    others = pd.concat([gold, audit], ignore_index=True)
+    candidates, first = candidates_of(pool), audit_batch(parts.audit)
     if selection.by_chance:  # the model predicts only the samples that were drawn
-        batch, rule = select_batch(candidates, Pool(), selection, rng, audit=first, wanted=wanted)
+        batch, rule = select_batch(
+            candidates, Pool(), selection, rng, audit=first, wanted=wanted, covered=parts.covered
+        )
         drawn = pool[pool["sample_id"].isin(batch.sample_ids)]
-        predictions = predict_pool(ctx, drawn, others, labelled[:0], model, selection)
+        predictions = predict_pool(ctx, drawn, parts.others, labelled[:0], model, selection)
     else:
-        predictions = predict_pool(ctx, pool, others, labelled, model, selection)
-        relabel = _relabel_batch(ctx, candidates, predictions.pool, labelled, selection, rng)
+        predictions = predict_pool(ctx, pool, parts.others, labelled, model, selection)
+        relabel = relabel_part(ctx, candidates, predictions.pool, labelled, selection, rng)
         batch, rule = select_batch(
             candidates,
             predictions.pool,
@@ -349,42 +382,11 @@ def _choose_with_model(
             audit=first,
             taken=len(relabel),
             wanted=wanted,
+            covered=parts.covered,
         )
-    gold_batch = Batch.of(gold["sample_id"].tolist(), reason=str(Reason.GOLD))
+    gold_batch = Batch.of(parts.gold["sample_id"].tolist(), reason=str(Reason.GOLD))
     batch, gold_batch = (
         part.with_pre_annotations(predictions.pre_annotations(part.sample_ids))
         for part in (batch, gold_batch)
     )
-    return batch.followed_by(relabel), gold_batch, rule
-
-
-def _relabel_batch(
-    ctx: Context,
-    candidates: pd.DataFrame,
-    predictions: Pool,
-    labelled: pd.DataFrame,
-    selection: SelectionConfig,
-    rng: np.random.Generator,
-) -> Batch:
-    """Labels that take places of this batch: one more answer teaches more than a new sample.
-
-    The audit, the named and quotas keep their places, and one stays for new samples.
-    """
-    spare = selection.size - max(selection.promised, 1)
-    limit = min(share_of(selection.size, selection.relabel_share), spare)
-    if limit == 0 or predictions.embeddings is None or predictions.labelled is None:
-        return Batch.of([], reason=str(Reason.RELABEL))
-    validate_predictions(candidates, predictions)  # before a head is fitted to it
-    with ctx.engine.connect() as connection:
-        may_be_asked = rounds.load_labelled(connection)["sample_id"]
-        answers = load_ledger_state(connection).answers
-    rows = (labelled["label"].notna() & labelled["sample_id"].isin(may_be_asked)).to_numpy()
-    return relabel_candidates(
-        predictions.embeddings,
-        predictions.labelled[rows],
-        labelled[rows].reset_index(drop=True),
-        answers[answers["kind"] != AnswerKind.SKIP],
-        size=selection.size,
-        limit=limit,
-        seed=int(rng.integers(2**31)),
-    )
+    return batch.followed_by(relabel), gold_batch, rule, predictions.features

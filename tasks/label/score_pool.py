@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from labeling.batches.batch import PRE_ANNOTATIONS
+from labeling.batches.features import Features
 from labeling.batches.select import SelectionConfig
 from labeling.ingest.intake import INDEX
 from labeling.ledger.rounds import latest_config
@@ -46,6 +47,7 @@ class PoolPredictions:
     model: str
     kind: Kind
     source: str = ""  # of embeddings that no champion made, in words
+    features: Features | None = None  # of the pool, the others and the labelled
 
     def pre_annotations(self, sample_ids: Sequence[str]) -> pd.DataFrame:
         """The PRE_ANNOTATIONS of these samples; none of a sample without a usable output."""
@@ -107,26 +109,37 @@ def predict_pool(
         predictions.outputs[:n_asked],
         model,
         kind,
+        features=Features(pd.Index(table["sample_id"]), predictions.embeddings),
     )
 
 
 def embed_cold_pool(
-    ctx: Context, pool: pd.DataFrame, labelled: pd.DataFrame, selection: SelectionConfig
+    ctx: Context,
+    pool: pd.DataFrame,
+    others: pd.DataFrame,
+    labelled: pd.DataFrame,
+    selection: SelectionConfig,
 ) -> PoolPredictions:
-    """The embeddings of the pool before there is a model; none where chance decides anyway."""
+    """The embeddings of the pool before there is a model; none where chance decides anyway.
+
+    No strategy chooses among `others` of the batch: they are the audit and gold.
+    """
     classes, kind = ctx.workspace.class_names, KINDS[ctx.workspace.kind]
-    arrays, source = Pool(), ""
+    arrays, features, source = Pool(), None, ""
     if selection.strategy != "random" and len(pool):
-        table = pd.concat([pool, labelled], ignore_index=True)
+        table = pd.concat([pool, labelled, others], ignore_index=True)
         seconds = selection.feature_seconds
         embeddings, source = cold_start_embeddings(ctx, table, seconds=seconds)
+        features = Features(pd.Index(table["sample_id"]), embeddings)
         arrays = Pool(
             embeddings=embeddings[: len(pool)],
-            labelled=embeddings[len(pool) :],
+            labelled=embeddings[len(pool) : len(pool) + len(labelled)],
             labels=kind.class_numbers(list(labelled["label"]), classes),
         )
     no_outputs = np.empty((0, kind.output_width(len(classes))), np.float32)
-    return PoolPredictions(arrays, classes, NO_SAMPLES, no_outputs, FEATURES, kind, source)
+    return PoolPredictions(
+        arrays, classes, NO_SAMPLES, no_outputs, FEATURES, kind, source, features
+    )
 
 
 def cold_start_embeddings(

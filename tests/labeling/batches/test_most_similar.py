@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from labeling.batches.most_similar import nearest
+from labeling.batches.most_similar import nearest, nearest_by_features
 
 
 def looks(count: int, seed: int = 0) -> np.ndarray:
@@ -31,3 +31,11 @@ def test_more_than_one_block_is_one_answer():
 def test_without_known_looks_there_is_no_neighbour():
     with pytest.raises(ValueError, match="0 known ones"):
         nearest([bytes(256)], [])
+
+
+def test_by_features_the_direction_counts_and_the_length_does_not():
+    known = np.array([[1, 0], [0, 5], [-1, 1]], np.float32)
+    rows = np.array([[0, 0.1], [9, 1], [-3, 2]], np.float32)
+    assert nearest_by_features(rows, known).tolist() == [1, 0, 2]
+    with pytest.raises(ValueError, match="0 images and 3 known"):
+        nearest_by_features(rows[:0], known)

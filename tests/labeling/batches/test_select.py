@@ -430,3 +430,16 @@ def test_a_strategy_takes_what_is_chosen_for_training_for_labelled_but_no_audit_
     assert before is not None and before.ravel().tolist() == [-1]
     assert after is not None and after.ravel().tolist() == [-1, *served]
     assert pools[1].labels is not None and pools[1].labels.tolist() == [2, -1, -1]
+
+
+@pytest.mark.parametrize("strategy", ["random", "margin"])
+@pytest.mark.parametrize("size", [5, 8])
+def test_copies_of_what_has_a_label_come_after_all_others(strategy: str, size: int) -> None:
+    pool, probs = make_pool(40, groups=20), make_probs(40)
+    covered = {f"group-{number}" for number in range(15)}
+    config = SelectionConfig(strategy=strategy, size=size, random_share=0.3)
+    rng = np.random.default_rng(0)
+    batch, _ = select_batch(pool, Pool(probs=probs), config, rng, covered=covered)
+    groups = pool.set_index("sample_id").loc[batch.sample_ids, "group_id"]
+    assert len(groups) == size and len(set(groups[:5])) == 5
+    assert not groups[:5].isin(covered).any()

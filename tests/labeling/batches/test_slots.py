@@ -31,3 +31,11 @@ def test_giving_up_one_cap_keeps_the_others() -> None:
     places.take(Pick(0, "margin"))
     places.drop("groups")
     assert places.free.tolist() == [False, False, True, True]
+
+
+def test_groups_that_are_full_from_the_start_open_when_their_limit_ends() -> None:
+    places = places_of(0, 0, 1, 2)
+    places.fill_groups("groups", np.array([True, False, False, False]))
+    assert places.free.tolist() == [False, False, True, True]
+    places.drop("groups")
+    assert places.free.all()
