@@ -89,8 +89,6 @@ def _soft_rows(ctx: Context, train: TrainPolicy, config: SnapshotConfig) -> Soft
     from models.training.config import TrainConfig
 
     chosen = choose_pool_rows(ctx, train, config, partial(features_at_hand, ctx))
-    if train.pool != "off":
-        print(chosen.why)
     with ctx.engine.connect() as connection:
         return with_weak_truths(
             connection, chosen, ctx.policies.watch, ctx.workspace.class_names,

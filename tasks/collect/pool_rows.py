@@ -80,6 +80,14 @@ def choose_pool_rows(
         return _none("another process embeds the pool; the next snapshot tries again")
     if embeddings is None:
         return _none("no features are at hand")
+    choice = _by_evidence(ctx, samples, embeddings)
+    print(choice.why)
+    return choice
+
+
+def _by_evidence(ctx: Context, samples: _Samples, embeddings: np.ndarray) -> SoftChoice:
+    """The rows that held-out labels are for, or why there are none."""
+    learn, pool = len(samples.learn), len(samples.pool)
     features, classes = reduced(embeddings), ctx.workspace.class_names
     numbers = pd.Index(classes).get_indexer(pd.Index(samples.learn["label"]))
     made = student(features[: learn + pool], np.arange(learn), numbers, len(classes))
@@ -106,10 +114,11 @@ def _none(why: str) -> SoftChoice:
 def _samples(ctx: Context, config: SnapshotConfig) -> _Samples:
     kind = label_kinds.KINDS[ctx.workspace.kind]
     table = build_table(ctx.engine, config, kind=kind).to_pandas()
+    known = table["label"].isin(ctx.workspace.class_names)  # a class may have been taken away
     with ctx.engine.connect() as connection:
         pool = free_pool(connection, POOL_ROWS)
     pool = pool.drop_duplicates("group_id")  # copies are each other's neighbours, and teach nothing
-    learn, held = (table[table["split"] == split] for split in (Split.TRAIN, Split.VAL))
+    learn, held = (table[known & (table["split"] == split)] for split in (Split.TRAIN, Split.VAL))
     return _Samples(learn, held, pool[~pool["group_id"].isin(table["group_id"])])
 
 

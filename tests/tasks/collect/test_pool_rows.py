@@ -164,6 +164,14 @@ def test_without_features_the_reason_is_stored(world: World) -> None:
     )  # fmt: skip
 
 
+def test_labels_of_a_class_that_was_taken_away_teach_nothing(world: World) -> None:
+    with writing(world.engine) as connection:
+        gone = labels.c.sample_id.in_([f"s{number:03d}" for number in range(5)])
+        connection.execute(update(labels).where(gone).values(label="fox"))
+    assert world.choose().rows is not None
+    assert not {"s000", "s004"} & set(world.embedded) and "s005" in world.embedded
+
+
 def test_of_a_large_pool_a_bounded_part_takes_part(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

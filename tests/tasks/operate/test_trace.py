@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 
 from core.database import writing
 from core.errors import HoneError
+from models.registry.versions import models
 from models.serving.prediction_store import predictions
 from tasks.context import Context, open_context
 from tasks.operate.trace import trace
@@ -56,6 +57,14 @@ def test_a_prediction_leads_back_to_model_snapshot_label_and_annotators(ctx: Con
     ]  # fmt: skip
     assert "superseded" in printed(ctx, traced.prediction.prediction_id)
     assert traced.model.version in printed(ctx, traced.prediction.prediction_id)
+
+
+def test_what_a_model_learnt_from_the_pool_is_named(ctx: Context) -> None:
+    why = "12 rows of weight 0.5: 12 inferred labels of 300 samples of the pool"
+    assert "pool" not in printed(ctx, served_id(ctx, "a"))
+    with writing(ctx.engine) as connection:
+        connection.execute(update(models).values(config={"pool": why}))
+    assert why in printed(ctx, served_id(ctx))
 
 
 def test_an_image_that_nobody_labelled_has_no_label_yet(ctx: Context) -> None:
