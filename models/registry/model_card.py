@@ -9,7 +9,7 @@ from typing import Any
 from core.text import short
 from models.kinds import DEFAULT, KINDS, Kind
 
-OPTIONAL = {
+OPTIONAL: dict[str, Any] = {
     "kind": DEFAULT,
     "teacher": None,
     "pretrained": None,

@@ -42,13 +42,13 @@ def choose_recipe(table: pd.DataFrame, config: TrainConfig, network: NetworkConf
     labels = table.loc[table["split"] == "train", "label"]
     weights, weighed = _class_weights(labels, config)
     if network.weights is None:
-        why = ("the network starts from scratch: all of it is trained", weighed)
-        return Recipe(class_weights=weights, why=_sentences(why))
+        why = _sentences("the network starts from scratch: all of it is trained", weighed)
+        return Recipe(class_weights=weights, why=why)
     part, reason = _part(len(labels), config)
     tuned = part != FROZEN
     has_pool = bool(table["split"].eq(SOFT).any()) and config.soft_weight > 0
     consistency = tuned and has_pool and config.consistency == AUTO
-    why = (
+    why = _sentences(
         reason,
         "the head starts at its best on the embeddings" if tuned else "",
         weighed,
@@ -63,7 +63,7 @@ def choose_recipe(table: pd.DataFrame, config: TrainConfig, network: NetworkConf
         first_rate=FIRST_RATE,
         consistency=consistency,
         class_weights=weights,
-        why=_sentences(why),
+        why=why,
     )
 
 
@@ -84,11 +84,11 @@ def _class_weights(labels: pd.Series, config: TrainConfig) -> tuple[dict[str, fl
     shrunk = counts + CHANCE
     if config.class_weights != AUTO or len(counts) < 2 or shrunk.max() < TAIL * shrunk.min():
         return None, ""
-    weights = shrunk**-TAIL_POWER
-    weights /= (weights * counts).sum() / counts.sum()
+    raw = shrunk.astype(float) ** -TAIL_POWER
+    weights = raw / ((raw * counts).sum() / counts.sum())
     words = f"labels of rare classes weigh more: {counts.max()} of the commonest, {counts.min()}"
     return dict(weights.sort_index()), f"{words} of the rarest"
 
 
-def _sentences(why: tuple[str, ...]) -> tuple[str, ...]:
+def _sentences(*why: str) -> tuple[str, ...]:
     return tuple(one for one in why if one)

@@ -1,6 +1,7 @@
 """Short trainings of a small network, from scratch and from weights that were trained."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,11 @@ def trained_weights(
     return replace(SHUFFLE, weights=str(folder / "weights.pt")), state
 
 
-def guessed(table: pd.DataFrame, rows: Any, **probs: float) -> pd.DataFrame:
+def guessed(table: pd.DataFrame, rows: Sequence[int], **probs: float) -> pd.DataFrame:
     """The table with pseudo-labels in place of the labels of some rows."""
     changed = table.assign(probs=None)
-    changed.loc[rows, ["split", "trust", "probs"]] = ["soft", 0.9, json.dumps(probs)]
+    chosen = changed.index.isin(list(rows))
+    values = {"split": "soft", "trust": 0.9, "probs": json.dumps(probs)}
+    for name, value in values.items():
+        changed[name] = changed[name].where(~chosen, value)
     return changed

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from models.training import loop as module
 from models.training import train as training
@@ -47,17 +48,15 @@ def test_the_average_of_the_weights_is_what_is_scored_and_kept(tmp_path, monkeyp
     def recipe(*given):
         return Recipe(averaged=True)
 
-    def average(part, steps):
-        average = module.AveragedModel(part)  # the plain mean over all steps
-        update = average.update_parameters
-        average.update_parameters = lambda model: (
-            seen.append([weight.detach().clone() for weight in model.parameters()]),
-            update(model),
-        )
-        return average
+    class Recorded(AveragedModel):
+        """The plain mean over all steps."""
+
+        def update_parameters(self, model):
+            seen.append([weight.detach().clone() for weight in model.parameters()])
+            super().update_parameters(model)
 
     monkeypatch.setattr(training, "choose_recipe", recipe)
-    monkeypatch.setattr(module, "_average", average)
+    monkeypatch.setattr(module, "_average", lambda part, steps: Recorded(part))
     averaged = run(table, tmp_path, config)
     assert len(seen) == 40 and not same(averaged.network, plain.network)
     for weight, steps in zip(averaged.network.parameters(), zip(*seen, strict=True), strict=True):
