@@ -43,6 +43,7 @@ ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", 
 WIDTH, CLASSES, CLUSTERS, LABELLED, LOOKS = 512, 10, 200, 100, 5
 BLOCK = 8192
 MEASURED = 20  # picks of the naive greedy
+ANEW = 3  # of the naive bait
 PEERS = {  # ours -> others that do the same
     "margin": ("scikit-activeml UncertaintySampling", "modAL margin_sampling"),
     "k_center": ("scikit-activeml CoreSet", "naive greedy"),
@@ -50,6 +51,7 @@ PEERS = {  # ours -> others that do the same
     "typiclust": ("scikit-activeml TypiClust",),
     "prob_cover": ("scikit-activeml ProbCover",),
     "max_herding": ("scikit-activeml MaxHerding",),
+    "bait": ("naive bait",),
 }
 STOPS = ("out of time", "out of memory")  # not tried on more rows after these
 MODULES = {"scikit-activeml": "skactiveml", "modAL": "modAL"}
@@ -175,6 +177,7 @@ def chooser(name: str) -> Chooser:
         "one read": one_read,
         "one product": one_product,
         "naive greedy": naive_greedy,
+        "naive bait": naive_bait,
         "modAL margin_sampling": modal_margin,
     }.get(name) or scikit_activeml(name.split()[1])
 
@@ -212,6 +215,30 @@ def naive_greedy(pool: Pool, batch: int) -> tuple[list[int], float]:
         apart = np.minimum(apart, squares + (squares[row] - 2 * (rows @ rows[row])))
         apart[row] = -np.inf
     return (chosen, 1) if picks == batch else ([], batch / picks)
+
+
+def naive_bait(pool: Pool, batch: int) -> tuple[list[int], float]:
+    """BAIT with the inverse and every row's gain computed anew: the first picks."""
+    rows, labelled, probs = pool.embeddings, pool.labelled, pool.probs
+    assert rows is not None
+    assert labelled is not None
+    assert probs is not None
+    doubts = (probs * (1 - probs)).mean(axis=1).astype(np.float32)
+    parts = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
+    wanted = sum(rows[part].T @ (rows[part] * doubts[part, None]) for part in parts) / len(rows)
+    known = 0.1 * np.eye(rows.shape[1]) + doubts.mean() * labelled.T @ labelled
+    picks = min(batch, ANEW)
+    for _ in range(picks):
+        inverse = np.linalg.inv(known).astype(np.float32)
+        gains = np.empty(len(rows), np.float32)
+        for part in parts:
+            moved = rows[part] @ inverse
+            near = np.einsum("ij,ij->i", moved, rows[part])
+            far = np.einsum("ij,ij->i", moved @ wanted, moved)
+            gains[part] = doubts[part] * far / (1 + doubts[part] * near)
+        best = int(gains.argmax())
+        known += doubts[best] * np.outer(rows[best], rows[best])
+    return [], batch / picks
 
 
 def modal_margin(pool: Pool, batch: int) -> tuple[list[int], float]:
