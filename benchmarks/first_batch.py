@@ -1,6 +1,6 @@
 """How long does the first batch of a new workspace take, from `hone label` to its tasks sent?
 
-    python benchmarks/first_batch.py FOLDER_OR_ZIP [--limit 10000] [--threads 2] [--json FILE]
+    PYTHONPATH=. python benchmarks/first_batch.py FOLDER_OR_ZIP [--threads 2] [--json FILE]
 
 Point it at a folder of images with one folder for each class, or at a ZIP of one. A workspace is
 made and filled by `hone init` and `hone ingest`; then `hone label` chooses 50 images of all and

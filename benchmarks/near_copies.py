@@ -1,6 +1,6 @@
 """How many near copies of images are found, and how often are distinct images taken for copies?
 
-    python benchmarks/near_copies.py SOURCE [--images 10000] [--copies 500] [--json FILE]
+    python -m benchmarks.near_copies SOURCE [--images 10000] [--copies 500] [--json FILE]
 
 SOURCE is a ZIP or a folder of `<class>/<file>`, or the folder of Debian's dataset-fashion-mnist.
 Of some images copies are made of each kind below, one at a time beside all the images: found is
