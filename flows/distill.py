@@ -27,7 +27,7 @@ from tasks.waiting_runs import cancel_covered_runs
 def distill(
     network: NetworkConfig = NetworkConfig(backbone="mobilenet_v3_small"),  # noqa: B008 - frozen
     train: TrainConfig = TrainConfig(  # noqa: B008 - frozen
-        soft_weight=0.9, fine_tune="full", consistency="off"
+        soft_weight=0.9, fine_tune="full"
     ),
     most: int = 20_000,
     front_only: bool = False,

@@ -73,7 +73,7 @@ def distill(
         from models.network.network import NetworkConfig
         from models.training.config import TrainConfig
 
-        config = TrainConfig(seed=seed, soft_weight=0.9, fine_tune="full", consistency="off")
+        config = TrainConfig(seed=seed, soft_weight=0.9, fine_tune="full")
         if epochs is not None:
             config = replace(config, epochs=epochs)
         run(

@@ -17,7 +17,7 @@ from tests.models.pictures import CLASSES, SIZE, snapshot
 from tests.models.training.small_runs import SHORT, guessed, run, same, trained_weights
 
 KIND = KINDS[DEFAULT]
-TUNED = replace(SHORT, fine_tune="full")
+TUNED = replace(SHORT, fine_tune="full", consistency="auto")
 
 
 class Sure(nn.Module):

@@ -60,11 +60,11 @@ def test_classes_that_differ_by_chance_weigh_the_same():
 @pytest.mark.parametrize(
     ("soft", "config", "tried"),
     [
-        (20, TrainConfig(fine_tune="full"), True),
-        (0, TrainConfig(fine_tune="full"), False),
-        (20, TrainConfig(fine_tune="frozen"), False),
-        (20, TrainConfig(fine_tune="full", consistency="off"), False),
-        (20, TrainConfig(fine_tune="full", soft_weight=0), False),
+        (20, TrainConfig(fine_tune="full", consistency="auto"), True),
+        (0, TrainConfig(fine_tune="full", consistency="auto"), False),
+        (20, TrainConfig(fine_tune="frozen", consistency="auto"), False),
+        (20, TrainConfig(fine_tune="full"), False),
+        (20, TrainConfig(fine_tune="full", consistency="auto", soft_weight=0), False),
     ],
 )
 def test_consistency_is_tried_where_something_is_tuned_and_the_pool_is_there(soft, config, tried):
