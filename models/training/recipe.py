@@ -12,7 +12,9 @@ from models.network.network import NetworkConfig
 from models.training.config import AUTO, FROZEN, FULL, LAST, TrainConfig
 from models.training.rows import SOFT
 
-FEW, MANY = 100, 300  # labels from which on more than the head, and the whole network, is tuned
+# Labels from which on more than the head, and the whole network, is tuned. EfficientNet-Lite0 at
+# 64 px, 200 random labels of CIFAR-10: head .432, last layers .490, all .469 right.
+FEW, MANY = 100, 300
 BACKBONE_RATE = 0.5  # of the head's learning rate, for the last layers of the backbone
 FIRST_RATE = 0.1  # of that, for the first layers
 CHANCE = 5  # labels added to each class: of 50 labels, classes differ fivefold by chance alone
@@ -28,7 +30,9 @@ class Recipe:
 
     fine_tune: str = FULL  # or "last", "frozen"
     starts_solved: bool = False  # the head is fitted to the embeddings before anything is tuned
-    keeps_norms: bool = False  # BatchNorm keeps the statistics of the weights that it starts from
+    # BatchNorm keeps the statistics of the weights that it starts from: with 500 labels .656 right,
+    # with statistics of the labels' images .567.
+    keeps_norms: bool = False
     averaged: bool = False  # the network is the moving average of its weights over the steps
     backbone_rate: float = 1.0  # share of the learning rate at the last layers of the backbone
     first_rate: float = 1.0  # share of that at the first layers
