@@ -98,7 +98,9 @@ def test_inferred_labels_of_the_pool_go_into_the_next_snapshot(world: World) -> 
     assert choice.rows["source"].unique().tolist() == ["pool"]
     assert json.loads(choice.rows["probs"][0]).keys() == set(CLASSES)
     assert choice.why.startswith("550 inferred labels of 550 samples of the pool: held-out labels")
-    pd.testing.assert_frame_equal(world.choose().rows, choice.rows)
+    again = world.choose().rows
+    assert again is not None
+    pd.testing.assert_frame_equal(again, choice.rows)
 
 
 def test_near_duplicates_of_what_is_measured_or_labelled_have_no_part(world: World) -> None:
