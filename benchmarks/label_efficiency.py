@@ -33,13 +33,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
-from benchmarks.labels.play import NAMES, ORACLE, RANDOM, SINGLE, WITH_STUDENT, play
+from benchmarks.labels.play import NAMES, ORACLE, RANDOM, SINGLE, play
 from benchmarks.labels.regimes import REGIMES, DataSet, Regime, problem_of
 from benchmarks.labels.report import LOOP, refused, report
 
-BEST_PEERS = ("skactiveml Falcun", "skactiveml margin", "skactiveml Badge")
+BEST_PEERS = ("skactiveml Falcun", "skactiveml margin", "skactiveml MaxHerding")
 IN_TABLE = (*RANDOM, "auto", *SINGLE, *BEST_PEERS, ORACLE)
-IN_LOOP = (*RANDOM, "auto", *WITH_STUDENT)
+IN_LOOP = (*RANDOM, "auto")
 DEVELOPMENT = 100  # the first seed there
 CHUNK = 2  # plays that wait for each process
 DATA: dict[tuple[str, str], DataSet] = {}  # by set and features; the processes inherit it

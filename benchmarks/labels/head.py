@@ -1,4 +1,4 @@
-"""The benchmark's models: the product's linear head on fixed features, alone or as a student."""
+"""The benchmark's models, the product's own: a linear head on fixed features, and the student."""
 
 import numpy as np
 
@@ -13,10 +13,6 @@ class Head:
     def __init__(self, classes: int) -> None:
         self.classes = classes
         self._fitted: linear_head.Head | None = None
-
-    def learn(self, problem: Problem, rows: np.ndarray) -> None:
-        """Train on these rows of the pool."""
-        self.fit(problem.features[rows], problem.classes[rows])
 
     def fit(self, features: np.ndarray, labels: np.ndarray) -> "Head":
         """Train on these; itself comes back."""
@@ -42,16 +38,18 @@ class Head:
         return np.stack([self.probs(features * (2 * mask).astype(np.float32)) for mask in masks])
 
 
-class StudentHead(Head):
-    """The head that learns from the pool's rows too, where held-out labels show that it helps."""
+class Learner:
+    """What the product trains: a student of the labels and of the pool's rows."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.class_count)
+        self._problem = problem
         self._graph = pool_graph(problem.features)
 
-    def learn(self, problem: Problem, rows: np.ndarray) -> None:
-        """Train on these rows and on the rest of the pool."""
-        if len(rows):
-            labels = problem.classes[rows]
-            learnt = student(problem.features, rows, labels, self.classes, graph=self._graph)
-            self._fitted = learnt.head
+    def accuracy(self, rows: np.ndarray) -> float:
+        """The share of the test images that it names right when these rows are labelled."""
+        problem = self._problem
+        learnt = student(
+            problem.features, rows, problem.classes[rows], problem.class_count, graph=self._graph
+        )
+        named = learnt.head.probs(problem.test_features).argmax(axis=1)
+        return float((named == problem.test_classes).mean())

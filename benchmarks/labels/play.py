@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.labels import oracle
-from benchmarks.labels.head import Head, StudentHead
+from benchmarks.labels.head import Head, Learner
 from benchmarks.labels.peers import PEERS
 from benchmarks.labels.questions import Answer, Question, at_random, ours, within
 from benchmarks.labels.regimes import Problem
@@ -16,21 +16,22 @@ from labeling.strategies import STRATEGIES
 RANDOM = ("random", "random 2", "random 3", "random 4")
 ORACLE = "oracle"
 SINGLE = tuple(name for name in STRATEGIES if name not in ("random", "auto"))
-WITH_STUDENT = ("random + student", "auto + student")
-NAMES = (*RANDOM, "auto", *SINGLE, *PEERS, ORACLE, *WITH_STUDENT)
+NAMES = (*RANDOM, "auto", *SINGLE, *PEERS, ORACLE)
 
 
 def play(problem: Problem, name: str, seed: int, seconds: float) -> dict[str, Any]:
     """The accuracy at every number of labels, or why the strategy cannot be played."""
-    strategy, _, learner = name.partition(" + ")
-    choose = _answer(problem, strategy)
-    head = StudentHead(problem) if learner else Head(problem.class_count)
+    choose, head = _answer(problem, name), Head(problem.class_count)
+    marks = problem.marks if name not in RANDOM[1:] else ()
+    learner = Learner(problem) if marks else None
     labelled, rng = problem.start, _generator(name, seed)
     steps = [*problem.steps, *(problem.beyond if name in RANDOM else ())]
-    accuracies, durations = [], []
+    accuracies, durations, learnt = [], [], {}
     for labels, after in zip(steps, [*steps[1:], 0], strict=True):
-        head.learn(problem, labelled)
+        head.fit(problem.features[labelled], problem.classes[labelled])
         accuracies.append(round(head.accuracy(problem.test_features, problem.test_classes), 5))
+        if learner and labels in marks:
+            learnt[labels] = round(learner.accuracy(labelled), 5)
         if not after:
             break
         size = after - labels
@@ -47,6 +48,7 @@ def play(problem: Problem, name: str, seed: int, seconds: float) -> dict[str, An
     return {
         "labels": steps,
         "accuracy": accuracies,
+        "student": learnt,  # by labels: the same labels and the pool, by the product's learner
         "seconds": round(float(np.mean(durations)), 4),
         "chosen": np.bincount(problem.classes[labelled], minlength=head.classes).tolist(),
     }

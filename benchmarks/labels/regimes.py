@@ -19,6 +19,7 @@ class Regime:
     steps: tuple[int, ...]
     pool: int  # images, of which `redundant` has COPIES each; 0: as many as there are
     beyond: tuple[int, ...] = ()  # more steps, for random choice with a plain head only
+    marks: tuple[int, ...] = ()  # steps at which the product's learner is trained, too
 
 
 def _steps(start: int, batch: int, budget: int) -> tuple[int, ...]:
@@ -35,6 +36,7 @@ REGIMES = (
         (0, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1_000, 1_500, 2_000, 2_500),
         pool=10_000,
         beyond=(3_500, 5_000, 6_500, 8_000),
+        marks=(20, 50, 200, 2_500),
     ),
 )
 
@@ -62,6 +64,7 @@ class Problem:
     start: np.ndarray  # rows that are labelled before anyone chooses
     steps: tuple[int, ...]
     beyond: tuple[int, ...]
+    marks: tuple[int, ...]
 
     @property
     def class_count(self) -> int:
@@ -85,7 +88,8 @@ def problem_of(data: DataSet, regime: Regime, seed: int) -> Problem | None:
     if len(steps) < 2:
         return None
     start = rng.permutation(len(classes))[: steps[0]]
-    return Problem(features, classes, data.test_features, data.test_classes, start, steps, beyond)
+    test = data.test_features, data.test_classes
+    return Problem(features, classes, *test, start, steps, beyond, regime.marks)
 
 
 def _within(steps: Sequence[int], images: int) -> tuple[int, ...]:

@@ -8,11 +8,12 @@ import numpy as np
 
 from benchmarks.labels.peers import REFUSED
 from benchmarks.labels.play import ORACLE, RANDOM
+from benchmarks.labels.regimes import REGIMES
 
 LEVEL = 0.75  # of the budget: random's accuracy there is what the others must reach
 RESAMPLES = 1_000
 LOOP = "loop"
-MARKS = (20, 50, 200, 2_500)  # labels at which the whole loop is compared
+MARKS = REGIMES[-1].marks
 AGAIN = "random again"  # half of the plays of random against the other half: must be 1
 Curves = dict[int, np.ndarray]  # by seed
 
@@ -72,6 +73,10 @@ def _cell(key: tuple[str, str, str], lines: list[dict[str, Any]]) -> Cell:
     curves: dict[str, Curves] = {}
     for line in lines:
         curves.setdefault(line["strategy"], {})[line["seed"]] = np.array(line["accuracy"])
+        if line.get("student"):
+            learnt = [line["student"].get(str(labels), np.nan) for labels in steps]
+            name = f"{line['strategy']} + student"
+            curves.setdefault(name, {})[line["seed"]] = np.array(learnt)
     return Cell(key, steps, max((line["labels"] for line in lines), key=len), curves)
 
 
