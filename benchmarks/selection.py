@@ -225,7 +225,9 @@ def naive_bait(pool: Pool, batch: int) -> tuple[list[int], float]:
     assert probs is not None
     doubts = (probs * (1 - probs)).mean(axis=1).astype(np.float32)
     parts = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
-    wanted = sum(rows[part].T @ (rows[part] * doubts[part, None]) for part in parts) / len(rows)
+    wanted = np.zeros((rows.shape[1], rows.shape[1]), np.float32)
+    for part in parts:
+        wanted += rows[part].T @ (rows[part] * doubts[part, None]) / len(rows)
     known = 0.1 * np.eye(rows.shape[1]) + doubts.mean() * labelled.T @ labelled
     picks = min(batch, ANEW)
     for _ in range(picks):

@@ -96,7 +96,8 @@ def trained(points: np.ndarray, labels: np.ndarray, classes: int) -> Ridge | Non
         return None
     truth = np.eye(classes)[labels] - 1 / classes
     square, sums = (points.T @ points).astype(np.float64), points.T @ truth
-    best, likelihood = None, -np.inf
+    best: Ridge | None = None
+    likelihood = -np.inf
     for ridge in RIDGES:
         inverse = np.linalg.inv(square + ridge * np.eye(len(square)))
         weights = inverse @ sums
