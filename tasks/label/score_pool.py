@@ -189,7 +189,8 @@ def features_at_hand(ctx: Context, table: pd.DataFrame) -> np.ndarray | None:
     with ctx.engine.connect() as connection:
         config = latest_config(connection)
     seconds = float(config.get("feature_seconds", SelectionConfig.feature_seconds))
-    encoder = choose_encoder(ctx.settings.features, len(table), seconds)
+    size = ctx.workspace.image_size
+    encoder = choose_encoder(ctx.settings.features, len(table), seconds, size)
     made = any((ctx.workspace.scores / FEATURES).glob("*/encoder.json"))
     if not made and not isinstance(encoder, Pretrained):
         return None

@@ -11,7 +11,7 @@ from models.network.weights import LITE0, Pretrained
 from models.pretraining import cold_start as module
 from models.pretraining import simclr
 from models.pretraining.cold_start import choose_encoder, cold_start_embeddings
-from tests.models.pictures import SIZE, snapshot
+from tests.models.pictures import snapshot
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def weights(tmp_path):
 
 def seen(pool, folder, rows=slice(None), **more):
     table, shards = pool
-    return cold_start_embeddings(table.iloc[rows], shards, SIZE, folder=folder, **more)
+    return cold_start_embeddings(table.iloc[rows], shards, module.SMALLEST, folder=folder, **more)
 
 
 def assert_sound(found, count):
@@ -86,19 +86,21 @@ def test_the_first_at_hand_is_chosen_and_each_can_be_named(weights, monkeypatch)
     lite0 = Pretrained(LITE0, Path("lite0.pth"), "package", "Apache-2.0")
     monkeypatch.setattr(module, "lite0_weights", lambda: lite0)
     monkeypatch.setattr(module, "lite0_installed", lambda: True)
-    assert choose_encoder("auto", 10, 0) == lite0
-    assert choose_encoder(LITE0, 10, 0) == lite0
+    assert choose_encoder("auto", 10, 0, 16) == lite0
+    assert choose_encoder(LITE0, 10, 0, 16) == lite0
     for named, file in (("torchvision", weights), (str(weights), weights)):
-        chosen = choose_encoder(named, 10, 0)
+        chosen = choose_encoder(named, 10, 0, 16)
         assert isinstance(chosen, Pretrained) and chosen.file == file
-    assert choose_encoder("simclr", module.MIN_IMAGES, 1.0) == "simclr"
-    assert choose_encoder("simclr", module.MIN_IMAGES - 1, 1.0) == "texture"
-    assert choose_encoder("texture", module.MIN_IMAGES, 1.0) == "texture"
+    assert choose_encoder("simclr", module.MIN_IMAGES, 1.0, 16) == "simclr"
+    assert choose_encoder("simclr", module.MIN_IMAGES - 1, 1.0, 16) == "texture"
+    assert choose_encoder("texture", module.MIN_IMAGES, 1.0, 16) == "texture"
     monkeypatch.setattr(module, "lite0_installed", lambda: False)
-    chosen = choose_encoder("auto", 10, 0)
+    chosen = choose_encoder("auto", 10, 0, 16)
     assert isinstance(chosen, Pretrained) and chosen.file == weights
+    assert choose_encoder("auto", 10, 0, 15) == "texture"  # as measured on small digits
+    assert choose_encoder("torchvision", 10, 0, 15) == chosen
     weights.unlink()
-    assert choose_encoder("auto", module.MIN_IMAGES, 1.0) == "simclr"
+    assert choose_encoder("auto", module.MIN_IMAGES, 1.0, 16) == "simclr"
 
 
 def test_colours_and_textures_that_were_chosen_are_not_excused(pool, tmp_path):
@@ -158,5 +160,5 @@ def test_a_damaged_encoder_is_made_anew_and_that_is_said(pool, tmp_path, capsys,
 def test_images_that_are_all_the_same_get_rows_without_a_nan(pool, tmp_path):
     table, shards = pool
     same = table.iloc[[0]].reset_index(drop=True)
-    found, _ = cold_start_embeddings(same, shards, SIZE, folder=tmp_path)
+    found, _ = cold_start_embeddings(same, shards, module.SMALLEST, folder=tmp_path)
     assert found.shape[0] == 1 and np.isfinite(found).all()
