@@ -35,7 +35,7 @@ def campaign(strategy: str, seed: int) -> list[float]:
             labels=np.array([CLASSES.index(labels[row]) for row in asked], dtype=int),
             allowed=~np.isin(pool, asked),
         )
-        name = strategy if probs is not None else "max_herding"  # no predictions yet
+        name = strategy if probs is not None else "coverage"  # no predictions yet
         rows = STRATEGIES[name].choose(known, BATCH, rng).rows
         asked_truths = pd.Series(truths[rows], index=[str(row) for row in rows])
         answers = simulate_answers(asked_truths, CLASSES, ANNOTATORS, seed=seed)
