@@ -33,12 +33,12 @@ CANDIDATES: dict[str, Callable[[Pool, int, np.random.Generator], Choice]] = {
 PRIOR = {  # by development runs: the parts where nothing else tells the candidates apart
     "uncertainty_coverage": 2.0,
     "rare_uncertainty_coverage": 2.0,
-    "bait": 2.0,
+    "bait": 1.0,
     "rare_bait": 1.0,
     "margin": 0.5,
 }
 EVEN_ONLY = ("uncertainty_coverage", "bait")  # count less where predicted classes are uneven
-CLOSE = 0.5  # of the way from the worst to the best: who is behind by so much gets 1/e of its part
+CLOSE = 0.25  # of the way from the worst to the best: who is behind by so much gets 1/e of its part
 CONTROLS = 4  # draws by chance that are judged beside the proposals
 LEAST_PART = 0.1  # of the batch: less is left to the others
 PROPOSERS = 20_000  # samples, drawn from a larger pool, that the proposals to be judged come from
@@ -88,6 +88,7 @@ def plan(pool: Pool, size: int, rng: np.random.Generator) -> Plan:
     drawn = {f"random {number}": at_random(sampled, JUDGED, rng).rows for number in range(CONTROLS)}
     evidence = weigh(sampled, proposals | drawn, rng)
     chance = float(np.mean([evidence.gains[name] for name in drawn]))
+    assert sampled.probs is not None
     even = evenness(sampled.probs)
     prior = {name: part * (even**2 if name in EVEN_ONLY else 1.0) for name, part in PRIOR.items()}
     return _shared(evidence, chance, prior, int((pool.labels >= 0).sum()), even)
