@@ -50,9 +50,12 @@ def statistics_of(pixels: np.ndarray, container: Container | None = None) -> np.
     count = planes.shape[1]
     means = planes.sum(axis=1) / count
     planes -= means[:, None]
-    spread = planes @ planes.T / count  # its numbers give every deviation of a mix of colours
+    # Its numbers give every deviation of a mix of colours. Three products of a matrix and a row
+    # take a third of the time of one of two matrices.
+    spread = np.stack([planes @ plane for plane in planes]) / count
     middle = _middle(pixels)
-    detail = _detail((_WEIGHTS @ _planes(middle)).reshape(middle.shape[:2]))
+    close = grey if step == 1 else _WEIGHTS @ _planes(middle)  # a small picture is all middle
+    detail = _detail(close.reshape(middle.shape[:2]))
     brightness = _WEIGHTS @ means
     numbers = [
         brightness, _deviation(spread, _WEIGHTS), *means, *np.sqrt(spread.diagonal()),
@@ -128,7 +131,7 @@ def _border(pixels: np.ndarray) -> float:
 
 def _entropy(grey: np.ndarray) -> float:
     """Bits of the histogram of 64 greys."""
-    counts = np.bincount((grey / 4).astype(np.intp), minlength=64)
+    counts = np.bincount((grey * 0.25).astype(np.uint8), minlength=64)
     shares = counts[counts > 0] / grey.size
     return float(-(shares * np.log2(shares)).sum())
 

@@ -35,6 +35,7 @@ from core.image_formats import (
     strip_png,
     webp_size,
 )
+from core.plain_png import plain_png
 
 MAX_PIXELS = 2**26  # 8192 x 8192: a quarter of a GiB decoded
 MAX_RLE_PIXELS = 2**22  # of a run-length encoded BMP, which Pillow decodes byte by byte in Python
@@ -78,7 +79,6 @@ _ORIENTATION = 274  # EXIF
 _SCAN = b"\xff\xda"  # begins a scan of a JPEG; rare by chance anywhere else
 _BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF
 _SAMPLES, _PLANAR = 277, 284  # of a TIFF: colours, and 2 where each is stored apart
-
 
 # Pillow warns of tags with the numbers in them, and Python keeps each text that it has shown.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -125,7 +125,7 @@ def clean_image(received: bytes) -> CleanImage:
     inspected = inspect_image(received)
     with _refusing_damage(inspected.kind):
         upright, changed = _upright(inspected)
-        stored_format = _stored_format(inspected)
+        stored_format = "JPEG" if inspected.kind == "JPEG" else "PNG"
         content = _encoded(upright, stored_format) if changed else inspected.bare
         thumbnail = _thumbnail(upright)
     return CleanImage(
@@ -274,13 +274,8 @@ def _claimed_work(kind: str, bare: bytes) -> int:
 
 def _upright(inspected: InspectedImage) -> tuple[Image.Image, bool]:
     """The decoded picture as people see it, and whether it differs from the bytes received."""
-    picture: Image.Image = _opened(inspected.kind, inspected.bare)
-    if isinstance(picture, JpegImageFile):
-        check_scans(inspected.bare)
-        picture = _whole_jpeg(picture, inspected.bare)
-    if inspected.kind == "PNG":
-        check_rows(inspected.bare)
-    picture.load()
+    picture = plain_png(inspected.bare) if inspected.kind == "PNG" else None
+    picture = picture or _decoded(inspected)
     turn = _TURNS.get(_orientation(inspected.exif or picture.info.get("exif")))
     if inspected.plain and turn is None and picture.mode in ("L", "RGB"):
         return picture, False
@@ -288,8 +283,15 @@ def _upright(inspected: InspectedImage) -> tuple[Image.Image, bool]:
     return upright if turn is None else upright.transpose(turn), True
 
 
-def _stored_format(inspected: InspectedImage) -> str:
-    return "JPEG" if inspected.kind == "JPEG" else "PNG"
+def _decoded(inspected: InspectedImage) -> Image.Image:
+    picture: Image.Image = _opened(inspected.kind, inspected.bare)
+    if isinstance(picture, JpegImageFile):
+        check_scans(inspected.bare)
+        picture = _whole_jpeg(picture, inspected.bare)
+    if inspected.kind == "PNG":
+        check_rows(inspected.bare)
+    picture.load()
+    return picture
 
 
 def _check_pixels(width: int, height: int, *, most: int = MAX_PIXELS) -> None:

@@ -21,9 +21,10 @@ PARSERS = ("json.load", "json.loads", "tomllib.loads", "csv.reader", "np.load", 
            "torch.load", "load_file", "yaml.safe_load", "pq.read_table", "XMLPullParser",
            "Image.open", "safetensors.torch.load", "parse_options_header", "base64.b64decode",
            "base64.urlsafe_b64decode", "np.fromfile", "struct.unpack", "struct.unpack_from",
-           "HEADER.unpack_from", "CHECKS.unpack_from", "_RECORD.iter_unpack", "load")  # fmt: skip
+           "HEADER.unpack_from", "CHECKS.unpack_from", "_RECORD.iter_unpack", "load",
+           "_HEADER.unpack_from")  # fmt: skip
 FUZZED = {
-    "core/dvc_objects.py", "core/hone_toml.py", "core/image_formats.py",
+    "core/dvc_objects.py", "core/hone_toml.py", "core/image_formats.py", "core/plain_png.py",
     "labeling/formats/csv_table.py", "labeling/formats/folders.py", "labeling/formats/rows.py",
     "labeling/ingest/near_duplicates.py", "labeling/simulation.py", "labeling/studio/errors.py",
     "labeling/studio/project.py", "models/network/network.py",
