@@ -4,9 +4,14 @@ import asyncio
 import logging
 import queue
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import torch
@@ -42,7 +47,7 @@ from models.serving.shadow import Shadow, trial_of
 from models.serving.traffic_split import request_key
 
 AT_ONCE = 64  # images of one forward pass; further waiting images go into the next one
-LOOPS = 2  # one waits for the disk while the other computes
+HELP_SECONDS = 0.005  # for which the thread that answers is busy until another one helps it
 
 logger = logging.getLogger("hone.service")
 
@@ -74,9 +79,12 @@ class Inference:
             writer.folder, self._predict, self._load, needs_review_below=needs_review_below
         )
         self._decoded: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
-        self._decoders = Decoders(self._decoded.put, request_pixels=request_pixels)
-        for number in range(LOOPS):
-            threading.Thread(target=self._work, name=f"hone-loop-{number}", daemon=True).start()
+        self._decoders = Decoders(self._take, request_pixels=request_pixels)
+        self._busy_since: float | None = None  # the thread that answers
+        self._calls: queue.SimpleQueue[bool] = queue.SimpleQueue()  # for help; False ends it
+        self._helps = False
+        for work, name in ((self._answer_all, "hone-answer"), (self._help, "hone-help")):
+            threading.Thread(target=work, name=name, daemon=True).start()
 
     def ask(
         self,
@@ -108,8 +116,8 @@ class Inference:
     def close(self) -> None:
         """Answer the waiting requests, then end the threads."""
         self._decoders.close()
-        for _ in range(LOOPS):
-            self._decoded.put(None)
+        self._decoded.put(None)
+        self._calls.put(False)
         self.shadow.close()
 
     def _start(self, request: Waiting, active: ActiveModel) -> None:
@@ -120,17 +128,41 @@ class Inference:
             look_up = by.looks_up(request, self.cache)
             self._decoders.decode(request, by.model.card.image_size, look_up)
 
-    def _work(self) -> None:
-        while (requests := self._next()) is not None:
-            active, groups = self._active(), dict[Any, tuple[Answering, list[Waiting]]]()
-            for request in requests:
-                by = answering(active, request)
-                if by and by.may_answer(request):
-                    groups.setdefault(by.name, (by, []))[1].append(request)
-                else:  # it was decoded, or looked up, for a model that was just replaced
-                    self._start(request, active)
-            for by, current in groups.values():
-                self._respond(by, current)
+    def _take(self, request: Waiting) -> None:
+        """Queue a request to be answered.
+
+        One thread answers: all that came meanwhile share its next forward pass and fsync. A second
+        one helps it where that takes long, so that one waits for the disk while the other computes.
+        """
+        self._decoded.put(request)
+        since = self._busy_since
+        if since is not None and time.monotonic() - since > HELP_SECONDS and not self._helps:
+            self._helps = True
+            self._calls.put(True)
+
+    def _answer_all(self) -> None:
+        while (requests := self._next(self._decoded.get())) is not None:
+            self._busy_since = time.monotonic()
+            self._work_on(requests)
+            self._busy_since = None
+
+    def _help(self) -> None:
+        while self._calls.get():
+            with suppress(queue.Empty):
+                while (requests := self._next(self._decoded.get_nowait())) is not None:
+                    self._work_on(requests)
+            self._helps = False
+
+    def _work_on(self, requests: list[Waiting]) -> None:
+        active, groups = self._active(), dict[Any, tuple[Answering, list[Waiting]]]()
+        for request in filter(self._decoders.is_decoded, requests):
+            by = answering(active, request)
+            if by and by.may_answer(request):
+                groups.setdefault(by.name, (by, []))[1].append(request)
+            else:  # it was decoded, or looked up, for a model that was just replaced
+                self._start(request, active)
+        for by, current in groups.values():
+            self._respond(by, current)
 
     def _respond(self, by: Answering, requests: list[Waiting]) -> None:
         try:
@@ -165,11 +197,14 @@ class Inference:
         if trial is not None and request.recorded:
             self.shadow.failed(trial, model, len(request.images))
 
-    def _next(self) -> list[Waiting] | None:
-        """The oldest decoded requests that fit into one forward pass; None at the end."""
-        first = self._decoded.get()
+    def _next(self, first: Waiting | None) -> list[Waiting] | None:
+        """The waiting requests that fit into one forward pass, oldest first; None at the end."""
         if first is None:
-            return None
+            self._decoded.put(None)  # for the other thread, and behind what came last
+            first = self._decoded.get()
+            if first is None:
+                self._decoded.put(None)
+                return None
         requests, images = [first], len(first.images)
         while images < AT_ONCE:
             try:
@@ -290,13 +325,54 @@ class Inference:
 
 async def awaited(answers: "Future[list[Answer]]") -> list[Answer]:
     """The answers; being cancelled stops the work, unless they are being recorded right now."""
-    wrapped = asyncio.wrap_future(answers)
-    try:
-        return await asyncio.shield(wrapped)
-    except asyncio.CancelledError:
-        if answers.cancel():
-            raise
-        return await wrapped
+    loop = asyncio.get_running_loop()
+    while not answers.done():
+        done = loop.create_future()
+        answers.add_done_callback(partial(_deliveries_of(loop).put, done))
+        try:
+            await done
+        except asyncio.CancelledError:
+            if answers.cancel():
+                raise
+    if answers.cancelled():
+        raise asyncio.CancelledError
+    return answers.result()
+
+
+class _Deliveries:
+    """Tells an event loop what is done: all that is done meanwhile wakes it once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = ref(loop)  # which holds these
+        self._done: deque[asyncio.Future[None]] = deque()
+        self._wakes = False
+
+    def put(self, done: "asyncio.Future[None]", _: object) -> None:
+        """Set `done` soon, in its loop; from any thread."""
+        self._done.append(done)
+        if not self._wakes:
+            self._wakes = True
+            loop = self._loop()
+            if loop is not None:
+                with suppress(RuntimeError):  # it has ended, and nobody waits in it
+                    loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._wakes = False  # first: what is put from here on wakes the loop again
+        while self._done:
+            done = self._done.popleft()
+            if not done.done():
+                done.set_result(None)
+
+
+_deliveries: WeakKeyDictionary[asyncio.AbstractEventLoop, _Deliveries] = WeakKeyDictionary()
+
+
+def _deliveries_of(loop: asyncio.AbstractEventLoop) -> _Deliveries:
+    found = _deliveries.get(loop)
+    if found is None:
+        found = _deliveries[loop] = _Deliveries(loop)
+    return found
 
 
 def client_json(served: Mapping[str, Any], card: ModelCard) -> Answer:

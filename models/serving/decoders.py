@@ -2,7 +2,8 @@
 
 What an image takes is known from its header before a pixel is decoded. Requests take turns, and the
 largest images share one thread, which also bounds the memory of decoded pictures. A request whose
-client got 504 is dropped at its next image.
+client got 504 is dropped at its next image. Small images are decoded by the thread that predicts:
+to hand them from thread to thread would take as long as to decode them.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from models.serving.requests import RequestError
 
 THREADS = 2  # for images of ordinary size; decoders work without the interpreter's lock
 TURN = 2**20  # pixels that a request decodes until it is the next one's turn: some 20 ms
+SMALL = 2**16  # pixels, and bytes, of a request that whoever predicts decodes: a millisecond
 LARGE = 2**24  # pixels, 4096 x 4096: a quarter of a second, and 200 MB while it is decoded
 REQUEST_PIXELS = 2**27  # of one request: three times the phone photos that fit into one body
 
@@ -63,8 +65,7 @@ class Waiting:
 
     def next_work(self) -> int:
         """The pixels of the next image to decode; 0 when nothing of it is to be decoded."""
-        following = self.inspected[len(self.pictures)]
-        return following.work if isinstance(following, InspectedImage) else 0
+        return _work_of(self.inspected[len(self.pictures)])
 
 
 def commit(request: Waiting) -> bool:
@@ -98,7 +99,30 @@ class Decoders:
         if any(isinstance(one, Computed) for one in request.inspected):
             request.inspected = []  # it was looked up for another model
         request.pictures, request.image_size, request.look_up = [], image_size, look_up
-        self._queue(request, self._ordinary)
+        if sum(map(len, request.images)) <= SMALL:
+            self._hand_on(request)
+        else:
+            self._queue(request, self._ordinary)
+
+    def is_decoded(self, request: Waiting) -> bool:
+        """Whether a request that was handed on has its pictures: a small one gets them now.
+
+        One that turns out to be no small work is queued, to be handed on again.
+        """
+        if len(request.pictures) == len(request.images):
+            return True
+        if request.answers.cancelled():
+            return False
+        try:
+            self._inspect(request)
+            if sum(_work_of(one) for one in request.inspected) > SMALL:
+                self._queue(request, self._ordinary)
+                return False
+            request.pictures = [_decoded(request, at) for at in range(len(request.images))]
+        except Exception as problem:
+            fail(request, problem)
+            return False
+        return True
 
     def close(self) -> None:
         """Decode what waits, then end the threads."""
@@ -113,9 +137,7 @@ class Decoders:
 
     def _take_turn(self, request: Waiting, pool: ThreadPoolExecutor) -> None:
         try:
-            if not request.inspected:
-                _inspect(request)
-                self._check_work(request)
+            self._inspect(request)
             done = 0
             while len(request.pictures) < len(request.images):
                 if request.answers.cancelled():
@@ -125,14 +147,26 @@ class Decoders:
                     self._queue(request, its_pool)
                     return
                 done += request.next_work()
-                request.pictures.append(_decode_next(request))
+                request.pictures.append(_decoded(request, len(request.pictures)))
         except Exception as problem:
             fail(request, problem)
             return
         self._hand_on(request)
 
-    def _check_work(self, request: Waiting) -> None:
-        work = sum(one.work for one in request.inspected if isinstance(one, InspectedImage))
+    def _inspect(self, request: Waiting) -> None:
+        """Learn what the images claim, unless that is known; too much work is refused."""
+        if request.inspected:
+            return
+        request.sample_ids = [hashlib.sha256(received).hexdigest() for received in request.images]
+        request.inspected = [
+            request.known.get(position)
+            or (request.look_up(sample_id) if request.look_up else None)
+            or _inspected(received)
+            for position, (sample_id, received) in enumerate(
+                zip(request.sample_ids, request.images, strict=True)
+            )
+        ]
+        work = sum(map(_work_of, request.inspected))
         if request.recorded and work > self._request_pixels:
             raise RequestError(
                 413,
@@ -143,19 +177,6 @@ class Decoders:
             )
 
 
-def _inspect(request: Waiting) -> None:
-    """What is known of each image before it is decoded."""
-    request.sample_ids = [hashlib.sha256(received).hexdigest() for received in request.images]
-    request.inspected = [
-        request.known.get(position)
-        or (request.look_up(sample_id) if request.look_up else None)
-        or _inspected(received)
-        for position, (sample_id, received) in enumerate(
-            zip(request.sample_ids, request.images, strict=True)
-        )
-    ]
-
-
 def _inspected(received: bytes) -> InspectedImage | Answer:
     try:
         return inspect_image(received)
@@ -163,9 +184,12 @@ def _inspected(received: bytes) -> InspectedImage | Answer:
         return _refusal(error)
 
 
-def _decode_next(request: Waiting) -> Picture:
-    """The next picture of the request."""
-    at = len(request.pictures)
+def _work_of(one: InspectedImage | Answer | Computed) -> int:
+    return one.work if isinstance(one, InspectedImage) else 0
+
+
+def _decoded(request: Waiting, at: int) -> Picture:
+    """One picture of the request."""
     received, inspected = request.images[at], request.inspected[at]
     sample_id = request.sample_ids[at]
     if isinstance(inspected, Computed):

@@ -27,6 +27,13 @@ def large_png() -> bytes:
     return buffer.getvalue()
 
 
+def plain_png(side: int) -> bytes:
+    """A picture of few bytes."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 class Counter:
     """The decoder, which counts its calls; images of more pixels than `holds_above` wait."""
 
@@ -42,6 +49,12 @@ class Counter:
         if inspected.work > self.holds_above:
             self.may_go.wait()
         return self._real(inspected)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every image is decoded by the threads for that, unless a test says otherwise."""
+    monkeypatch.setattr(decoders, "SMALL", 0)
 
 
 @pytest.fixture
@@ -155,4 +168,40 @@ def test_an_image_whose_decoder_fails_spoils_no_other(monkeypatch: pytest.Monkey
     started.decode("a", [png(), b""])
     refusals = [picture.answer for picture in started.done.get().pictures]
     assert [one["error"]["reason"] for one in refusals if one] == ["NOT_READ", "EMPTY"]
+    started.decoders.close()
+
+
+def test_small_images_are_decoded_by_who_predicts_and_others_by_the_threads(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "SMALL", SIDE * SIDE)
+    started = Started()
+    small = started.decode("small", [plain_png(SIDE)])
+    assert started.done.get() is small and counter.calls == 0
+    assert started.decoders.is_decoded(small) and counter.calls == 1
+    assert started.decoders.is_decoded(small) and counter.calls == 1, "it is decoded once"
+
+    wide = started.decode("few bytes, many pixels", [plain_png(2 * SIDE)])
+    assert started.done.get() is wide and counter.calls == 1
+    assert not started.decoders.is_decoded(wide)
+    assert started.done.get() is wide and counter.calls == 2
+    assert started.decoders.is_decoded(wide)
+    started.decoders.close()
+
+
+def test_small_images_are_refused_and_cancelled_like_others(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "SMALL", 2**16)
+    started = Started(request_pixels=SIDE * SIDE)
+    refused = started.decode("two", [plain_png(SIDE)] * 2)
+    assert not started.decoders.is_decoded(refused)
+    with pytest.raises(RequestError, match="400 are the limit"):
+        refused.answers.result()
+    cancelled = started.decode("late", [plain_png(SIDE)])
+    assert cancelled.answers.cancel()
+    assert not started.decoders.is_decoded(cancelled) and counter.calls == 0
+    damaged = started.decode("damaged", [plain_png(SIDE)[:-20]])
+    assert started.decoders.is_decoded(damaged)
+    assert [picture.answer is None for picture in damaged.pictures] == [False]
     started.decoders.close()
