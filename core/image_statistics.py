@@ -4,7 +4,7 @@ A camera that was replaced, a new codec or a scan moves these before it moves wh
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,9 @@ FORMATS: Mapping[str, int] = {"JPEG": 0, "PNG": 1, "WebP": 2, "BMP": 3, "TIFF": 
 HALF = np.dtype("<f2")  # of a statistic, as it is recorded
 EDGE = 24  # of 255, between neighbouring pixels: what the eye takes for an edge
 COLOUR_SIDE, DETAIL_SIDE = 64, 96  # pixels that are looked at: a large picture takes no longer
+OF_PIXELS = 16  # of them are of the pixels, the others of the container
+AT_ONCE = 8  # pictures
+GREYS = 64  # of a histogram
 GREY = 2  # of 255, between colours: a grey picture after JPEG's rounding
 _WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue in brightness
 _OPPONENTS = np.array([[1, -1, 0], [0.5, 0.5, -1]], np.float32)  # red and green, yellow and blue
@@ -40,40 +43,53 @@ def statistics_of(pixels: np.ndarray, container: Container | None = None) -> np.
     The pixels are those that the model gets, so that images of all sizes compare; width, height,
     compression and format are of the container.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+    return statistics_of_all(pixels[None], [container])[0]
+
+
+def statistics_of_all(pixels: np.ndarray, containers: Sequence[Container | None]) -> np.ndarray:
+    """The STATISTICS of pictures of one size, uint8 [n, height, width, 3], a row for each."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or not pixels.size:
         raise ValueError(
-            f"the picture is {pixels.dtype} {pixels.shape}; uint8 [height, width, 3] is needed"
+            f"the picture is {pixels.dtype} {pixels.shape[1:]}; uint8 [height, width, 3] is needed"
         )
-    step = -(-max(pixels.shape[:2]) // COLOUR_SIDE)
-    planes = _planes(pixels[::step, ::step])
-    grey, range_ = _WEIGHTS @ planes, planes.max(axis=0) - planes.min(axis=0)
-    count = planes.shape[1]
-    means = planes.sum(axis=1) / count
-    planes -= means[:, None]
-    # Its numbers give every deviation of a mix of colours. Three products of a matrix and a row
-    # take a third of the time of one of two matrices.
-    spread = np.stack([planes @ plane for plane in planes]) / count
+    rows = np.empty((len(pixels), len(STATISTICS)), np.float32)
+    for start in range(0, len(pixels), AT_ONCE):  # a few, so that they stay in the cache
+        _measure(pixels[start : start + AT_ONCE], rows[start : start + AT_ONCE])
+    rows[:, OF_PIXELS:] = [_about(container) for container in containers]
+    return rows
+
+
+def _measure(pixels: np.ndarray, rows: np.ndarray) -> None:
+    """Write what the pixels say into the first columns."""
+    step = -(-max(pixels.shape[1:3]) // COLOUR_SIDE)
+    planes = _planes(pixels[:, ::step, ::step])
+    grey, range_ = _WEIGHTS @ planes, planes.max(axis=1) - planes.min(axis=1)
+    count = planes.shape[2]
+    means = planes.sum(axis=2) / count
+    planes -= means[..., None]
+    # Its numbers give every deviation of a mix of colours. Products of a matrix and a row take a
+    # third of the time of one of two matrices.
+    spread = np.stack([(planes @ planes[:, row, :, None])[..., 0] for row in range(3)], 1) / count
     middle = _middle(pixels)
     close = grey if step == 1 else _WEIGHTS @ _planes(middle)  # a small picture is all middle
-    detail = _detail(close.reshape(middle.shape[:2]))
-    brightness = _WEIGHTS @ means
-    numbers = [
-        brightness, _deviation(spread, _WEIGHTS), *means, *np.sqrt(spread.diagonal()),
-        range_.sum() / count, _colourfulness(means, spread), *detail, _border(pixels) - brightness,
-        _entropy(grey), np.count_nonzero(range_ <= GREY) / count,
-    ]  # fmt: skip
-    return np.array([*numbers, *_about(container)], np.float32)
+    brightness = means @ _WEIGHTS
+    rows[:, 0], rows[:, 1] = brightness, _deviation(spread, _WEIGHTS)
+    rows[:, 2:5], rows[:, 5:8] = means, np.sqrt(spread.diagonal(axis1=1, axis2=2))
+    rows[:, 8], rows[:, 9] = range_.sum(axis=1) / count, _colourfulness(means, spread)
+    rows[:, 10], rows[:, 11], rows[:, 12] = _detail(close.reshape(middle.shape[:3]))
+    rows[:, 13], rows[:, 14] = _border(pixels) - brightness, _entropy(grey)
+    rows[:, 15] = (range_ <= GREY).sum(axis=1) / count
 
 
 def _planes(pixels: np.ndarray) -> np.ndarray:
-    """Red, green and blue, one row each."""
-    return np.ascontiguousarray(pixels.reshape(-1, 3).T, np.float32)
+    """Red, green and blue of each picture, one row each."""
+    return np.ascontiguousarray(pixels.reshape(len(pixels), -1, 3).transpose(0, 2, 1), np.float32)
 
 
 def _middle(pixels: np.ndarray) -> np.ndarray:
-    """The middle of the picture, which says enough about its details."""
-    down, right = (max(side - DETAIL_SIDE, 0) // 2 for side in pixels.shape[:2])
-    return pixels[down : down + DETAIL_SIDE, right : right + DETAIL_SIDE]
+    """The middle of the pictures, which says enough about their details."""
+    down, right = (max(side - DETAIL_SIDE, 0) // 2 for side in pixels.shape[1:3])
+    return pixels[:, down : down + DETAIL_SIDE, right : right + DETAIL_SIDE]
 
 
 def packed(statistics: np.ndarray) -> bytes:
@@ -93,55 +109,62 @@ def unpacked(recorded: "list[bytes | None]") -> np.ndarray:
     return numbers.astype(np.float32)
 
 
-def _deviation(spread: np.ndarray, mix: np.ndarray) -> float:
+def _deviation(spread: np.ndarray, mix: np.ndarray) -> np.ndarray:
     """The standard deviation of a mix of red, green and blue, from their covariances."""
-    return math.sqrt(max(0.0, float(mix @ spread @ mix)))
+    return np.sqrt(np.maximum(0, spread @ mix @ mix))
 
 
-def _colourfulness(means: np.ndarray, spread: np.ndarray) -> float:
+def _colourfulness(means: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """How far the two opponent colours spread and lie from grey (Hasler and Suesstrunk)."""
-    spreads = math.hypot(*(_deviation(spread, colour) for colour in _OPPONENTS))
-    return spreads + 0.3 * math.hypot(*(_OPPONENTS @ means))
+    spreads = np.hypot(*(_deviation(spread, colour) for colour in _OPPONENTS))
+    return np.asarray(spreads + 0.3 * np.hypot(*(_OPPONENTS @ means.T)))
 
 
-def _detail(grey: np.ndarray) -> tuple[float, float, float]:
-    """Sharpness (log variance of the Laplacian), noise (Immerkaer), and the share of edges."""
-    if min(grey.shape) < 3:
-        return np.nan, np.nan, np.nan
-    inner = grey[1:-1]
-    middle, across = inner[:, 1:-1], inner[:, :-2] + inner[:, 2:]
-    down = grey[:-2] + grey[2:]
-    near = across + down[:, 1:-1]
-    corners = down[:, :-2] + down[:, 2:]
-    laplacian = near - 4 * middle
-    mask = corners - 2 * laplacian - 4 * middle  # blind to flat areas and straight edges
-    noise = _NOISE * np.abs(mask).sum() / mask.size
-    steps = grey[1:] - grey[:-1]
-    edges = np.count_nonzero(np.abs(steps) > EDGE) / steps.size
-    flat = laplacian.ravel()
-    flat -= flat.sum() / flat.size
-    return math.log1p(float(flat @ flat) / flat.size), float(noise), edges
+def _detail(grey: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Sharpness (log variance of the Laplacian), noise (Immerkaer), and the share of edges.
+
+    Computed in place: each array of this size that is made costs the system new pages.
+    """
+    if min(grey.shape[1:]) < 3:
+        return (np.full(len(grey), np.nan),) * 3
+    inner, down = grey[:, 1:-1], grey[:, :-2] + grey[:, 2:]
+    middle = 4 * inner[..., 1:-1]
+    laplacian = inner[..., :-2] + inner[..., 2:]
+    laplacian += down[..., 1:-1]
+    laplacian -= middle
+    mask = down[..., :-2] + down[..., 2:]  # blind to flat areas and straight edges
+    mask -= 2 * laplacian
+    mask -= middle
+    size = mask[0].size
+    noise = _NOISE * np.abs(mask, out=mask).sum(axis=(1, 2)) / size
+    steps = grey[:, 1:] - grey[:, :-1]
+    edges = (np.abs(steps, out=steps) > EDGE).sum(axis=(1, 2)) / steps[0].size
+    flat = laplacian.reshape(len(grey), -1)
+    flat -= flat.sum(axis=1, keepdims=True) / size
+    return np.log1p(np.einsum("np,np->n", flat, flat) / size), noise, edges
 
 
-def _border(pixels: np.ndarray) -> float:
+def _border(pixels: np.ndarray) -> np.ndarray:
     """The brightness of the outermost rows and columns."""
-    ring = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return float(_WEIGHTS @ ring.sum(axis=0, dtype=np.float32)) / len(ring)
+    sides = pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]
+    ring = np.concatenate(sides, axis=1)
+    return np.asarray(ring.sum(axis=1, dtype=np.float32) @ _WEIGHTS / ring.shape[1])
 
 
-def _entropy(grey: np.ndarray) -> float:
+def _entropy(grey: np.ndarray) -> np.ndarray:
     """Bits of the histogram of 64 greys."""
-    counts = np.bincount((grey * 0.25).astype(np.uint8), minlength=64)
-    shares = counts[counts > 0] / grey.size
-    return float(-(shares * np.log2(shares)).sum())
+    codes = (grey * 0.25).astype(np.uint16)
+    codes += GREYS * np.arange(len(grey), dtype=np.uint16)[:, None]
+    counts = np.bincount(codes.ravel(), minlength=GREYS * len(grey)).reshape(-1, GREYS)
+    shares = counts / grey.shape[1]
+    return -(shares * np.log2(np.where(counts, shares, 1))).sum(axis=1)
 
 
 def _about(container: Container | None) -> tuple[float, float, float, float, float]:
-    """Log sizes, log aspect, log bytes a pixel and the number of the format."""
     if container is None:
-        return np.nan, np.nan, np.nan, np.nan, np.nan
-    width, height = np.log2(max(container.width, 1)), np.log2(max(container.height, 1))
+        return math.nan, math.nan, math.nan, math.nan, math.nan
+    width, height = math.log2(max(container.width, 1)), math.log2(max(container.height, 1))
     size = container.size
-    dense = np.nan if size is None else np.log2(max(size, 1)) - width - height
-    kind = np.nan if container.format is None else FORMATS.get(container.format, len(FORMATS))
+    dense = math.nan if size is None else math.log2(max(size, 1)) - width - height
+    kind = math.nan if container.format is None else FORMATS.get(container.format, len(FORMATS))
     return width, height, width - height, dense, kind

@@ -30,6 +30,7 @@ from models.serving.decoders import (
     Decoders,
     Picture,
     Waiting,
+    add_statistics,
     commit,
     fail,
 )
@@ -47,7 +48,7 @@ from models.serving.shadow import Shadow, trial_of
 from models.serving.traffic_split import request_key
 
 AT_ONCE = 64  # images of one forward pass; further waiting images go into the next one
-HELP_SECONDS = 0.005  # for which the thread that answers is busy until another one helps it
+HELP_SECONDS = 0.02  # for which the thread that answers is busy until another one helps it
 
 logger = logging.getLogger("hone.service")
 
@@ -220,6 +221,7 @@ class Inference:
 
     def _answer(self, by: Answering, requests: list[Waiting]) -> None:
         pictures = [picture for one in requests for picture in one.pictures]
+        add_statistics(pictures)
         results = iter(self._computed(by, [one for one in pictures if one.pixels is not None]))
         recorded: list[tuple[Served, Picture]] = []
         answered: list[tuple[Waiting, list[Answer]]] = []
@@ -369,10 +371,10 @@ _deliveries: WeakKeyDictionary[asyncio.AbstractEventLoop, _Deliveries] = WeakKey
 
 
 def _deliveries_of(loop: asyncio.AbstractEventLoop) -> _Deliveries:
-    found = _deliveries.get(loop)
-    if found is None:
-        found = _deliveries[loop] = _Deliveries(loop)
-    return found
+    its = _deliveries.get(loop)
+    if its is None:
+        its = _deliveries[loop] = _Deliveries(loop)
+    return its
 
 
 def client_json(served: Mapping[str, Any], card: ModelCard) -> Answer:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.image_statistics import Container, packed, statistics_of
+from core.image_statistics import Container, packed, statistics_of_all
 from core.images import ImageRefused, InspectedImage, decode_inspected, inspect_image
 from models.network.images import prepare
 from models.serving.answer_cache import Computed
@@ -34,7 +34,7 @@ Answer = dict[str, Any]
 Lookup = Callable[[str], Computed | None]  # by the SHA-256 of an image
 
 
-@dataclass(frozen=True)
+@dataclass
 class Picture:
     """One image of a request: pixels for the network, or what makes them needless."""
 
@@ -42,7 +42,8 @@ class Picture:
     sample_id: str
     pixels: torch.Tensor | None
     answer: Answer | None = None
-    statistics: bytes | None = None  # as recorded
+    container: Container | None = None  # of an image whose statistics are recorded
+    statistics: bytes | None = None  # as recorded, once they are computed
     computed: Computed | None = None  # by an earlier request
 
 
@@ -199,24 +200,36 @@ def _decoded(request: Waiting, at: int) -> Picture:
     try:
         decoded = decode_inspected(inspected)
         pixels = prepare(decoded, request.image_size)
-        statistics = _statistics(pixels, decoded, inspected) if request.recorded else None
+        container = _container(decoded, inspected) if request.recorded else None
     except Exception as error:
         return Picture(received, "", None, _refusal(error))
-    return Picture(received, sample_id, pixels, statistics=statistics)
+    return Picture(received, sample_id, pixels, container=container)
 
 
-def _statistics(pixels: torch.Tensor, decoded: np.ndarray, inspected: InspectedImage) -> bytes:
-    """The statistics as those of the image once it is stored, so that the two compare.
+def _container(decoded: np.ndarray, inspected: InspectedImage) -> Container:
+    """The container of the image once it is stored, so that the statistics of the two compare.
 
     The size is unknown of an image that would be stored with other bytes.
     """
-    stored = Container(
+    return Container(
         width=decoded.shape[1],
         height=decoded.shape[0],
         size=len(inspected.bare) if inspected.plain else None,
         format="JPEG" if inspected.kind == "JPEG" else "PNG",
     )
-    return packed(statistics_of(pixels.permute(1, 2, 0).numpy(), stored))
+
+
+def add_statistics(pictures: Sequence[Picture]) -> None:
+    """Compute the statistics that are to be recorded: of a batch in half of the time of each."""
+    measured = [one for one in pictures if one.pixels is not None and one.container is not None]
+    if not measured:
+        return
+    pixels = torch.stack(
+        [one.pixels.permute(1, 2, 0) for one in measured if one.pixels is not None]
+    )
+    rows = statistics_of_all(pixels.numpy(), [one.container for one in measured])
+    for one, row in zip(measured, rows, strict=True):
+        one.statistics = packed(row)
 
 
 def _refusal(error: Exception) -> Answer:

@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 
 from core.access import keep_others_out
 from core.database import connect
-from core.http_access import PAGE_POLICY, App, BearerGuard, SecurityHeaders
+from core.http_access import App
 from models.registry.halts import Halt, HaltPolicy
 from models.registry.model_card import ModelCard
 from models.serving import answered, connections, feedback, label_studio
@@ -34,7 +34,6 @@ from models.serving.client_api import ClientApi
 from models.serving.client_rates import ClientRates
 from models.serving.decoders import Answer
 from models.serving.deployment import (
-    TOKEN,
     ReleasedModel,
     bundled_model,
     database_of,
@@ -42,14 +41,13 @@ from models.serving.deployment import (
     plain,
     prepare_to_serve,
     runtimes_of,
-    service_token,
     traffic_of,
     workspace_of,
 )
 from models.serving.earlier_answers import EarlierAnswers
 from models.serving.endpoints import docs, document
-from models.serving.metrics import CountRequests, ShownModel, TimeAnswers, metrics
-from models.serving.own_routes import OwnRoutes
+from models.serving.metrics import ShownModel, TimeAnswers, metrics
+from models.serving.own_routes import AROUND, OwnRoutes, Shortcut, guarded
 from models.serving.release_follower import ActiveModel, ReleaseFollower
 from models.serving.requests import (
     NOBODY,
@@ -66,6 +64,7 @@ from models.serving.supervisor import end_with_supervisor
 from settings import Settings
 
 HALTED_SECONDS = 60  # until a client of a halted service should try again
+PREDICT = ("/predict", "/predict/")
 REMEMBERED = 512  # requests whose answers a worker stores for retries
 
 
@@ -123,7 +122,7 @@ def _bounded_clients(app: App) -> ClientRates:
 # Both spellings, and at the root: Starlette would answer the other spelling with a redirect.
 app = Starlette(
     routes=[
-        *(Route(path, predict, methods=["POST"]) for path in ("/predict", "/predict/")),
+        *(Route(path, predict, methods=["POST"]) for path in PREDICT),
         *feedback.ROUTES,
         *answered.ROUTES,
         # POST as BentoML's clients send whatever they call.
@@ -132,7 +131,12 @@ app = Starlette(
         Route("/docs.json", docs, methods=["GET"]),
         Mount("/label-studio", routes=label_studio.ROUTES),
     ],
-    middleware=[Middleware(_bounded_clients), Middleware(CompleteBodies), Middleware(TimeAnswers)],
+    middleware=[
+        Middleware(_bounded_clients),
+        Middleware(CompleteBodies),
+        Middleware(TimeAnswers),
+        Middleware(Shortcut, paths=PREDICT, answer=predict),
+    ],
     exception_handlers={Exception: report_failure},
 )
 connections.register()
@@ -209,6 +213,7 @@ class Hone(ClientApi):
         self._cards: dict[str, ModelCard] = {}  # of models that answered, and do no more
         self._asked: dict[str, _Asked] = {}  # oldest first
         app.state.hone, app.state.document = self, document(_version())
+        connections.Connection.predict = guarded(app)
 
     @property
     def active(self) -> ActiveModel:
@@ -377,14 +382,11 @@ class Hone(ClientApi):
             self._follower.stop()
         self._runtimes.stop()
         self._inference.close()
+        connections.Connection.predict = None
 
 
-# Around all that BentoML serves: ours, and its pages about the API.
-cast(Any, Hone).add_asgi_middleware(CountRequests)
-cast(Any, Hone).add_asgi_middleware(SecurityHeaders, policy=PAGE_POLICY)
-cast(Any, Hone).add_asgi_middleware(
-    BearerGuard, name=TOKEN, token=service_token, open_below="/label-studio/"
-)
+for layer, options in AROUND:
+    cast(Any, Hone).add_asgi_middleware(layer, **options)
 cast(Any, Hone).add_asgi_middleware(OwnRoutes, ours=app, routes=app.routes)
 
 

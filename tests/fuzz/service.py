@@ -21,9 +21,11 @@ from labeling.studio import webhook as studio_webhook
 from models.kinds import KINDS
 from models.serving import label_studio
 from models.serving.decoders import _inspected, _refusal
+from models.serving.direct import head_of
 from models.serving.screen import screen_of
 from models.serving.staged_images import Unreadable, staged_folder_images
 from tests.fuzz import seeds
+from tests.models.serving.test_direct import by_h11
 from tests.models.serving.test_requests import Client
 
 KIND = KINDS["classification"]
@@ -77,6 +79,30 @@ def form(folder: Path) -> Act:
         for name, received in given:
             assert JSONResponse({"file": name}).body
             _served(received)
+        return None
+
+    return act
+
+
+def heads() -> list[bytes]:
+    """Requests for predictions, ordinary and almost so."""
+    more = b"Content-Type: multipart/form-data; boundary=x\r\nX-Request-ID: a-1\r\nAccept: */*\r\n"
+    kept = b"Connection: keep-alive\r\nUser-Agent: curl/8\r\nAuthorization: Bearer abc\r\n"
+    forms = (b"", more, kept, more + kept, b"Transfer-Encoding: chunked\r\n", b"Expect: x\r\n")
+    begin = b"POST /predict HTTP/1.1\r\nHost: a:3000\r\n"
+    return [begin + form + b"Content-Length: 20\r\n\r\n" + b"a" * 20 for form in forms]
+
+
+def head(folder: Path) -> Act:
+    """A request that is read without h11, if h11 reads the same: its headers, length and body."""
+
+    def act(content: bytes) -> object:
+        read = head_of(content)
+        if read is None:
+            return ValueError("it is left to h11")
+        assert read.length < 10**10
+        whole = content[: read.begin + read.length]
+        assert (read.headers, whole[read.begin :][: read.length]) == by_h11(whole)
         return None
 
     return act

@@ -22,6 +22,7 @@ class Target:
 TARGETS: dict[str, Target] = {
     "image": Target(seeds.images, service.image, lines=60_000),
     "form": Target(seeds.form, service.form, lines=60_000),
+    "request head": Target(service.heads, service.head),
     "feedback": Target(feedback.bodies, feedback.body, lines_per_byte=80),
     "feedback record": Target(feedback.records, feedback.record),
     "callback": Target(feedback.callback_records, feedback.callback),

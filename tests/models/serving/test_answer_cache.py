@@ -144,6 +144,7 @@ def test_a_request_that_was_looked_up_for_a_model_that_is_replaced_is_computed_a
     answer(client, png())
     newer = save(workspace, engine, seed=1)
     hone = service.app.state.hone
+    monkeypatch.setattr(decoders, "SMALL", 0)  # looked up by one thread, answered by another
     hand_on = hone._inference._decoders._hand_on
 
     def release_first(request: Any) -> None:
