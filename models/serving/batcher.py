@@ -48,7 +48,7 @@ from models.serving.shadow import Shadow, trial_of
 from models.serving.traffic_split import request_key
 
 AT_ONCE = 64  # images of one forward pass; further waiting images go into the next one
-HELP_SECONDS = 0.02  # for which the thread that answers is busy until another one helps it
+HELP_SECONDS = 0.02  # that one thread is at work while others wait, until another helps it
 
 logger = logging.getLogger("hone.service")
 
@@ -83,7 +83,8 @@ class Inference:
         self._decoders = Decoders(self._take, request_pixels=request_pixels)
         self._busy_since: float | None = None  # the thread that answers
         self._calls: queue.SimpleQueue[bool] = queue.SimpleQueue()  # for help; False ends it
-        self._helps = False
+        self._is_called = False
+        self._ended = threading.Event()
         for work, name in ((self._answer_all, "hone-answer"), (self._help, "hone-help")):
             threading.Thread(target=work, name=name, daemon=True).start()
 
@@ -118,6 +119,7 @@ class Inference:
         """Answer the waiting requests, then end the threads."""
         self._decoders.close()
         self._decoded.put(None)
+        self._ended.set()
         self._calls.put(False)
         self.shadow.close()
 
@@ -136,9 +138,12 @@ class Inference:
         one helps it where that takes long, so that one waits for the disk while the other computes.
         """
         self._decoded.put(request)
-        since = self._busy_since
-        if since is not None and time.monotonic() - since > HELP_SECONDS and not self._helps:
-            self._helps = True
+        if self._busy_since is not None:
+            self._call()
+
+    def _call(self) -> None:
+        if not self._is_called:
+            self._is_called = True
             self._calls.put(True)
 
     def _answer_all(self) -> None:
@@ -149,10 +154,18 @@ class Inference:
 
     def _help(self) -> None:
         while self._calls.get():
-            with suppress(queue.Empty):
-                while (requests := self._next(self._decoded.get_nowait())) is not None:
-                    self._work_on(requests)
-            self._helps = False
+            while not (self._decoded.empty() or self._ended.is_set()):
+                began = self._busy_since or time.monotonic()
+                left = began + HELP_SECONDS - time.monotonic()
+                if left > 0:
+                    self._ended.wait(left)
+                    continue
+                with suppress(queue.Empty):
+                    requests = self._next(self._decoded.get_nowait())
+                    self._work_on(requests or [])
+            self._is_called = False
+            if not (self._decoded.empty() or self._ended.is_set()):
+                self._call()  # for what came in this moment
 
     def _work_on(self, requests: list[Waiting]) -> None:
         active, groups = self._active(), dict[Any, tuple[Answering, list[Waiting]]]()
@@ -316,7 +329,7 @@ class Inference:
             sample_id=picture.sample_id,
             label=answer.label,
             confidence=confidence,
-            probabilities=[round(float(value), DIGITS) for value in computed.output],
+            probabilities=[round(value, DIGITS) for value in computed.output.tolist()],
             needs_review=abstains or confidence < self._needs_review_below,
             served_at=now(),
             embedding=computed.embedding,

@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,11 @@ for _strength in Strength:
     _truths.labels(str(_strength))
 
 
+# Kept, for the library builds the key of each anew; there are as few as endpoints and reasons.
+_counter_of = lru_cache(1024)(_requests.labels)
+_seconds_of = lru_cache(64)(_endpoint_seconds.labels)
+
+
 class CountRequests:
     """ASGI middleware around all others: each answer is counted once, with its reason."""
 
@@ -143,7 +149,7 @@ class CountRequests:
             if message["type"] == "http.response.start":
                 status = int(message["status"])
                 why = reason[-1] if reason else HTTPStatus(status).name
-                _requests.labels(endpoint_of(str(scope["path"])), str(status), why).inc()
+                _counter_of(endpoint_of(str(scope["path"])), str(status), why).inc()
             await send(message)
 
         await self._app(scope, receive, counted)
@@ -169,7 +175,7 @@ class TimeAnswers:
         finally:
             _answering.dec(is_predict)
             seconds = time.monotonic() - began
-            _endpoint_seconds.labels(endpoint).observe(seconds)
+            _seconds_of(endpoint).observe(seconds)
             if is_predict:
                 _seconds.observe(seconds)
 

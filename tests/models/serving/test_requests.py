@@ -4,14 +4,17 @@ import asyncio
 import encodings
 import sys
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 from starlette.types import Message
 
 from core.images import ImageRefused, clean_image
+from models.serving import requests
 from models.serving.requests import (
     CHARSETS,
     IMAGES,
@@ -221,3 +224,22 @@ def test_any_form_ends_in_images_or_in_a_named_refusal(kind: str, parts: list[by
         assert sum(len(content) for _, content in files) <= sum(map(len, parts))
         assert [name.encode() for name, _ in files] != []
     assert client.taken <= len(parts)
+
+
+PRINTABLE = "".join(map(chr, range(32, 127)))
+
+
+def test_what_clients_usually_send_is_read_as_the_library_reads_it() -> None:
+    random, usual = Random(0), 0
+    for _ in range(3_000):
+        name = "".join(random.choices(PRINTABLE, k=random.randint(1, 8)))
+        disposition = f'form-data; name="images"; filename="{name}"'.encode()
+        if match := requests._USUAL_FILE.fullmatch(disposition):
+            usual += 1
+            read = {b"name": b"images", b"filename": match[1]}
+            assert parse_options_header(disposition) == (b"form-data", read)
+        kind = f"multipart/form-data; boundary={name[:3]}"
+        if match := requests._USUAL_KIND.fullmatch(kind):
+            boundary = {b"boundary": match[1].encode()}
+            assert parse_options_header(kind) == (b"multipart/form-data", boundary)
+    assert usual > 1_000
