@@ -221,8 +221,8 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     """The accuracy of each pair at each number of labels, with its label ratio."""
     curves: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
     for line in lines:
-        pair = curves.setdefault((line["choice"], line["training"]), {})
-        pair.setdefault(line["labels"], {})[line["seed"]] = line["accuracy"]
+        of_pair = curves.setdefault((line["choice"], line["training"]), {})
+        of_pair.setdefault(line["labels"], {})[line["seed"]] = line["accuracy"]
     written = ["| choice + training | labels | accuracy | label ratio | seeds |", "|" + "---|" * 5]
     for pair, by_labels in curves.items():
         for labels, by_seed in sorted(by_labels.items()):

@@ -148,7 +148,7 @@ def test_without_guesses_a_training_is_what_it_was_whatever_they_would_weigh(tmp
 def test_guesses_are_trained_on_and_of_weight_0_are_left_out(tmp_path):
     table = snapshot(tmp_path, train=24)
     labelled = table[table.index < 12]
-    soft = guessed(table, slice(12, 23), flat=0.8, tall=0.1, wide=0.1)
+    soft = guessed(table, range(12, 24), flat=0.8, tall=0.1, wide=0.1)
     plain = run(labelled, tmp_path).network
     assert not same(run(soft, tmp_path).network, plain)
     assert same(run(soft, tmp_path, replace(SHORT, soft_weight=0.0)).network, plain)
