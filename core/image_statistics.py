@@ -43,7 +43,8 @@ def statistics_of(pixels: np.ndarray, container: Container | None = None) -> np.
     The pixels are those that the model gets, so that images of all sizes compare; width, height,
     compression and format are of the container.
     """
-    return statistics_of_all(pixels[None], [container])[0]
+    [row] = statistics_of_all(pixels[None], [container])
+    return np.asarray(row)
 
 
 def statistics_of_all(pixels: np.ndarray, containers: Sequence[Container | None]) -> np.ndarray:
@@ -111,7 +112,7 @@ def unpacked(recorded: "list[bytes | None]") -> np.ndarray:
 
 def _deviation(spread: np.ndarray, mix: np.ndarray) -> np.ndarray:
     """The standard deviation of a mix of red, green and blue, from their covariances."""
-    return np.sqrt(np.maximum(0, spread @ mix @ mix))
+    return np.asarray(np.sqrt(np.maximum(0, spread @ mix @ mix)))
 
 
 def _colourfulness(means: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -157,7 +158,7 @@ def _entropy(grey: np.ndarray) -> np.ndarray:
     codes += GREYS * np.arange(len(grey), dtype=np.uint16)[:, None]
     counts = np.bincount(codes.ravel(), minlength=GREYS * len(grey)).reshape(-1, GREYS)
     shares = counts / grey.shape[1]
-    return -(shares * np.log2(np.where(counts, shares, 1))).sum(axis=1)
+    return np.asarray(-(shares * np.log2(np.where(counts, shares, 1))).sum(axis=1))
 
 
 def _about(container: Container | None) -> tuple[float, float, float, float, float]:

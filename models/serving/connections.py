@@ -7,7 +7,7 @@ where none is named. Requests for predictions in their ordinary form take a shor
 
 import asyncio
 import sys
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import h11
 from uvicorn.config import HTTP_PROTOCOLS
@@ -72,7 +72,7 @@ class Connection(H11Protocol):
     def _is_idle(self) -> bool:
         """Whether the next byte begins a request that may take the short way."""
         return (
-            self.predict is not None
+            type(self).predict is not None
             and self.conn.our_state is h11.IDLE
             and self.conn.their_state is h11.IDLE
             and not self.conn.trailing_data[0]
@@ -106,7 +106,7 @@ class Connection(H11Protocol):
         )  # fmt: skip
         self.cycle = self._direct = cycle
         self._put_behind(cycle.begin(head, received))
-        cycle.scope[COMPLETE] = not cycle.missing  # type: ignore[typeddict-unknown-key]
+        cast(dict[str, Any], cycle.scope)[COMPLETE] = not cycle.missing
         task = self.loop.create_task(cycle.run_asgi(type(self).predict))  # type: ignore[arg-type]
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)

@@ -24,7 +24,7 @@ ORDINARY = b"POST /predict HTTP/1.1\r\nHost: a:3000\r\nContent-Length: 3\r\n\r\n
 
 
 def request(
-    body: bytes = b"one", *, line: bytes = b"POST /predict HTTP/1.1", **headers: str
+    body: bytes = b"one", /, *, line: Any = b"POST /predict HTTP/1.1", **headers: str
 ) -> bytes:
     fields = {"Host": "a:3000", "Content-Length": str(len(body)), **headers}
     lines = [f"{name.replace('_', '-')}: {value}".encode() for name, value in fields.items()]

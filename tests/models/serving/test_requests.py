@@ -239,7 +239,7 @@ def test_what_clients_usually_send_is_read_as_the_library_reads_it() -> None:
             read = {b"name": b"images", b"filename": match[1]}
             assert parse_options_header(disposition) == (b"form-data", read)
         kind = f"multipart/form-data; boundary={name[:3]}"
-        if match := requests._USUAL_KIND.fullmatch(kind):
-            boundary = {b"boundary": match[1].encode()}
+        if named := requests._USUAL_KIND.fullmatch(kind):
+            boundary = {b"boundary": named[1].encode()}
             assert parse_options_header(kind) == (b"multipart/form-data", boundary)
     assert usual > 1_000
