@@ -8,7 +8,7 @@ from labeling.strategies.design import Design
 
 
 def naive(
-    points: np.ndarray, weights: np.ndarray, known: np.ndarray, wanted: np.ndarray, size: int
+    size: int, points: np.ndarray, weights: np.ndarray, known: np.ndarray, wanted: np.ndarray
 ) -> tuple[list[int], list[float]]:
     """The greedy choice by its definition: every matrix inverted anew for every row."""
 
@@ -51,7 +51,7 @@ def test_the_choice_is_the_naive_one_however_few_rows_are_looked_at_between(
         patch.setattr(design, "BEST", best)
         patch.setattr(design, "AHEAD", ahead)
         picks, shares = Design(*given_).choose(size)
-    naive_picks, naive_shares = naive(*given_, size)
+    naive_picks, naive_shares = naive(size, *given_)
     assert len(set(picks.tolist())) == size
     assert shares == pytest.approx(naive_shares, abs=1e-5)  # where two are as good, either
     if rows == 40:
@@ -66,7 +66,7 @@ def test_picks_that_a_row_outside_would_beat_are_made_again(
     copies = np.repeat(points, 3, axis=0), np.repeat(weights, 3, axis=1)
     chosen = Design(*copies, known, wanted).choose(9)[0]
     assert (
-        np.sort(chosen // 3) == np.sort(np.array(naive(*copies, known, wanted, 9)[0]) // 3)
+        np.sort(chosen // 3) == np.sort(np.array(naive(9, *copies, known, wanted)[0]) // 3)
     ).all()
 
 
