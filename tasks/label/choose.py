@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -148,14 +149,10 @@ def choose_batch(
                 print(f"{round_id} was chosen before, {size} samples: it is finished as it was")
                 return round_id
             draw_standing_audit(connection, ctx.policies.audit)
-        for attempt in range(CHOICES):
-            seeds = [seed, rounds.round_number(round_id), *[attempt][:attempt]]
-            rng = np.random.default_rng(seeds)
-            chosen = _choose(ctx, selection, queueing, queue_limit, rng, referred, differing)
-            if chosen is None:
-                return None
-            if not join_copies_of(ctx, chosen.features, chosen.batch.sample_ids, chosen.pool):
-                break
+        seeds = [seed, rounds.round_number(round_id)]
+        chosen = _without_copies(ctx, seeds, selection, queueing, queue_limit, referred, differing)
+        if chosen is None:
+            return None
         selection, drift = chosen.selection, chosen.drift
         with writing(ctx.engine) as connection:
             rounds.open_round(
@@ -283,12 +280,23 @@ def studio_address(ctx: Context) -> dict[str, str]:
     return {"url": url, "api_key": key.get_secret_value()}
 
 
+def _without_copies(ctx: Context, seeds: list[int], *about: Any) -> _Chosen | None:
+    """The batch, chosen again, CHOICES times at most, while copies take places of it."""
+    for attempt in range(CHOICES):
+        rng = np.random.default_rng(seeds + [attempt] * (attempt > 0))
+        chosen = _choose(ctx, rng, *about)
+        asked = chosen.batch.sample_ids if chosen else []
+        if not chosen or not join_copies_of(ctx, chosen.features, asked, chosen.pool):
+            break
+    return chosen
+
+
 def _choose(
     ctx: Context,
+    rng: np.random.Generator,
     selection: SelectionConfig,
     queueing: QualityControlConfig,
     queue_limit: int,
-    rng: np.random.Generator,
     referred: Mapping[str, str],
     differing: Mapping[str, str],
 ) -> _Chosen | None:
