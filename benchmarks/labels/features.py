@@ -6,7 +6,7 @@ They are put on the principal axes of the pool and made as long as one, and stor
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def _encoder(images: ImageSet, kind: str, epochs: float) -> Encoder:
 
 
 def _encoded(
-    encode: Encoder, read: Callable[[Sequence[int]], Images], rows: np.ndarray
+    encode: Encoder, read: Callable[[Iterable[int]], Images], rows: np.ndarray
 ) -> np.ndarray:
     parts, began = [], time.monotonic()
     for start in range(0, len(rows), CHUNK):

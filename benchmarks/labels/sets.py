@@ -6,7 +6,7 @@ A set is named by its path. `PATH:cat+dog+horse` makes two classes of it: these 
 import gzip
 import hashlib
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -25,7 +25,7 @@ class ImageSet:
 
     name: str
     fingerprint: str  # of the images, not of their classes
-    read: Callable[[Sequence[int]], Images]
+    read: Callable[[Iterable[int]], Images]
     classes: np.ndarray
     is_test: np.ndarray
     rows: np.ndarray  # that belong to it: all, but for a set of two classes
@@ -57,7 +57,7 @@ def _of_files(source: Path) -> tuple[list[str], ImageSet]:
         for name in range(len(names)):
             is_test[np.flatnonzero(classes == name)[::6]] = True
 
-    def read(rows: Sequence[int]) -> Images:
+    def read(rows: Iterable[int]) -> Images:
         if source.is_dir():
             return [_decoded((source / paths[row]).read_bytes()) for row in rows]
         with zipfile.ZipFile(source) as archive:
@@ -93,10 +93,10 @@ def _fashion(folder: Path) -> ImageSet:
     images = np.concatenate(parts).reshape(-1, 28, 28)
     is_test = np.arange(len(images)) >= len(labels[0])
 
-    def read(rows: Sequence[int]) -> Images:
+    def read(rows: Iterable[int]) -> Images:
         return [np.repeat(images[row][..., None], 3, axis=2) for row in rows]
 
-    fingerprint = hashlib.sha256(images).hexdigest()[:16]
+    fingerprint = hashlib.sha256(images.tobytes()).hexdigest()[:16]
     classes = np.concatenate(labels).astype(np.int64)
     return ImageSet(folder.name, fingerprint, read, classes, is_test, np.arange(len(images)))
 
