@@ -23,6 +23,7 @@ SIDE = 128  # pixels: a third of the work of 224
 WIDTH = 256  # principal directions of the features, at most
 FITTED = 20_000  # images at most that standardising and directions are fitted on
 TRIED = 32  # images that bf16 is compared with fp32 on
+PRECISION = "precision.json"  # which number format agreed, in the same folder
 PROJECTION = "projection.json"  # beside the features of published weights, and of no others
 AGREES = 0.99  # cosine of each image's features in bf16 and in fp32, at least
 ROWS = 4096  # projected at a time
@@ -135,9 +136,9 @@ def _precision(
     """The precision: bf16 where the processor computes in it and the features agree, else auto."""
     if not computes_bf16():
         return "auto"
-    note = folder / "precision.json"
-    if note.is_file():
-        return str(json.loads(note.read_bytes())["precision"])
+    note = folder / PRECISION
+    if (known := _noted_precision(note)) is not None:
+        return known
     images = open_images(table.iloc[:TRIED], shards, side, threads=threads)
     pixels = images.take(np.arange(len(images)))
     plain, fast = (
@@ -148,6 +149,15 @@ def _precision(
     precision = "bf16" if cosine >= AGREES else "fp32"
     write_atomically(note, json.dumps({"precision": precision, "cosine": cosine}).encode())
     return precision
+
+
+def _noted_precision(note: Path) -> str | None:
+    """The precision in a note; None without one, and when it is damaged: it is tried anew."""
+    try:
+        known = json.loads(note.read_bytes())["precision"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return known if known in ("bf16", "fp32") else None
 
 
 def _save(folder: Path, projection: Projection) -> None:

@@ -125,6 +125,9 @@ def test_bf16_is_used_where_its_features_agree_and_the_trial_is_not_repeated(
     network, side = pretrained_network(weights)
     given = (network, *pool, side, tmp_path, 1)
     assert module._precision(*given) == chosen
+    for damaged in (b'{"precision": "b', b"[]", b"{}", b'{"precision": "fp8"}'):
+        (tmp_path / "precision.json").write_bytes(damaged)
+        assert module._precision(*given) == chosen
     monkeypatch.setattr(module, "predict", None)
     assert module._precision(*given) == chosen
     monkeypatch.setattr(module, "computes_bf16", lambda: False)
