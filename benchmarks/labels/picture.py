@@ -44,6 +44,8 @@ def _draw_cell(cell: Cell, place: Any) -> None:
     best = best_single(cell, (auto.seeds + 1) // 2 if auto else 1)
     for name in ("random", best, ORACLE, "auto"):
         curves = cell.chance if name == "random" else cell.curves.get(name or "", {})
+        seeds = cell.curves.get("auto", curves)  # the same pools for all lines
+        curves = {seed: curve for seed, curve in curves.items() if seed in seeds}
         if not curves:
             continue
         stacked = np.stack(list(curves.values()))[:, : len(cell.steps)]
