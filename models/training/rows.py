@@ -49,7 +49,7 @@ def rows_of(
     """The rows of a table whose images are open.
 
     A pseudo-label weighs its trust, and a label too; what its trust leaves open is spread over the
-    other classes. With labels of which a tenth to a fifth is wrong, each of the two gains a point
+    other classes. With labels of which a sixth is wrong, each of the two gains a point
     or two of accuracy.
     """
     trust = part["trust"].fillna(1.0).to_numpy(float)
