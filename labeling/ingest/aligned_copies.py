@@ -15,6 +15,9 @@ from labeling.ingest.near_duplicates import FLAT, SIDE, SLIGHT
 
 FITS = 0.3  # RMS difference at unit contrast, at most; see benchmarks/near_copies.py
 FAR_BETTER = 0.3  # of the median of the farther half of the candidates, its own and all, at most
+# Images among which copies are looked for, at least: among 25 to 100 handwritten digits one in ten
+# was taken for a copy, because no other of its kind was among the candidates; among 400 none.
+FEWEST = 1_000
 NEAREST = 20  # candidates by features; a copy is among the first five in 98 of 100
 STARTS = (0.0, -0.15, 0.18)  # relative scales from which the fit begins
 STEPS = 10  # of Gauss and Newton, from each start
@@ -35,11 +38,11 @@ def aligned_copies(
 ) -> list[tuple[int, int]]:
     """Pairs (one of `rows`, a copy of it among all rows), by their features and thumbnails.
 
-    `thumbnails_of` gives those of an array of rows. With fewer than NEAREST other rows there are no
-    pairs: nothing shows how well distinct images fit. The cost is that of comparing `rows` with all
+    `thumbnails_of` gives those of an array of rows. Among fewer than FEWEST there are no pairs:
+    too few show how well distinct images fit. The cost is that of comparing `rows` with all
     features; the numbers of thumbnails and fits depend on `rows` alone.
     """
-    if len(features) <= NEAREST or not len(rows):
+    if len(features) < max(FEWEST, NEAREST + 1) or not len(rows):
         return []
     near = nearest_rows(features, rows, NEAREST)
     used, places = np.unique(np.concatenate([rows, near.ravel()]), return_inverse=True)

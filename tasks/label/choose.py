@@ -50,7 +50,7 @@ from tasks.report.artifacts import IMAGES_SHOWN, publish_batch_artifact
 from tasks.retries import is_lock_busy, is_transient_error
 from tasks.run_names import deployed_run
 
-CHOICES = 3  # of a batch, at most, while copies of one image take places of it
+CHOICES = 20  # of a batch, at most; each time but the last, copies of its images became one group
 
 
 @dataclass(frozen=True)
@@ -281,12 +281,13 @@ def studio_address(ctx: Context) -> dict[str, str]:
 
 
 def _without_copies(ctx: Context, seeds: list[int], *about: Any) -> _Chosen | None:
-    """The batch, chosen again, CHOICES times at most, while copies take places of it."""
-    for attempt in range(CHOICES):
-        rng = np.random.default_rng(seeds + [attempt] * (attempt > 0))
-        chosen = _choose(ctx, rng, *about)
-        asked = chosen.batch.sample_ids if chosen else []
-        if not chosen or not join_copies_of(ctx, chosen.features, asked, chosen.pool):
+    """The batch, chosen again, CHOICES times at most, while copies of it are found.
+
+    Each time with the same chance: a run that is killed in between chooses what this one would.
+    """
+    for _ in range(CHOICES):
+        chosen = _choose(ctx, np.random.default_rng(seeds), *about)
+        if not chosen or not join_copies_of(ctx, chosen.features, chosen.batch.sample_ids):
             break
     return chosen
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from core.images import clean_image
+from labeling.ingest import aligned_copies as module
 from labeling.ingest.aligned_copies import (
     NEAREST,
     aligned_copies,
@@ -15,6 +16,7 @@ from labeling.ingest.aligned_copies import (
     nearest_rows,
 )
 from labeling.ingest.near_duplicates import SIDE, ThumbnailIndex
+from tasks.demo.digits import load_digits
 from tests.labeling.ingest.test_near_duplicates import look_of, names, scenes
 
 BOXES = {
@@ -23,6 +25,12 @@ BOXES = {
     "cropped much": (9, 8, 58, 57),
     "squeezed": (0, 5, 64, 59),
 }
+
+
+@pytest.fixture(autouse=True)
+def enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scenes here are enough: they are of many kinds."""
+    monkeypatch.setattr(module, "FEWEST", 21)
 
 
 def features_of(pictures: list[Image.Image]) -> np.ndarray:
@@ -85,11 +93,26 @@ def test_an_image_shown_in_the_mirror_or_upside_down_is_another() -> None:
     assert fitted_difference(np.stack([look, look]), np.stack([mirrored, turned])).min() > 0.5
 
 
-def test_with_few_others_nothing_is_decided() -> None:
+def test_with_few_others_nothing_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FEWEST", 0)
     pictures = scenes(NEAREST - 1)
     pictures.append(pictures[0].crop(BOXES["shifted"]))
     assert pairs_among(pictures, [0, NEAREST - 1]) == set()
     assert pairs_among([*pictures, *scenes(30, seed=9)], []) == set()
+    pictures = [*pictures, *scenes(30, seed=9)]
+    assert pairs_among(pictures, [0]) == {(0, NEAREST - 1)}
+    monkeypatch.setattr(module, "FEWEST", len(pictures) + 1)
+    assert pairs_among(pictures, [0]) == set()
+
+
+def test_handwritten_digits_are_not_copies_of_each_other_however_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digits = [Image.open(io.BytesIO(one.png)).convert("RGB") for one in load_digits(seed=0)[0][:40]]
+    assert module.FEWEST == 21
+    assert len(pairs_among(digits, list(range(40)))) > 5  # no other of its kind is there to compare
+    monkeypatch.undo()
+    assert pairs_among(digits, list(range(40))) == set()
 
 
 def test_nearest_rows_are_those_of_a_full_sort_whatever_the_blocks(

@@ -1,6 +1,8 @@
 """Copies that only features show take no second place, and are held back with the audit."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,14 +11,16 @@ from sqlalchemy import select
 
 from core.database import connect, upgrade, writing
 from core.locks import only_writer
-from core.workspace import init_workspace
+from core.workspace import init_workspace, load_workspace
 from labeling.audit.membership import set_key
 from labeling.batches.features import Features
 from labeling.batches.quality_control import QualityControlConfig
 from labeling.batches.select import SelectionConfig
+from labeling.ingest import aligned_copies
 from labeling.ingest import join_copies as joining
 from labeling.ingest.checks import near_duplicates_are_together
 from labeling.ingest.intake import ingest
+from labeling.ledger.reasons import Reason
 from labeling.ledger.rounds import load_batch
 from labeling.ledger.samples import groups_of
 from labeling.ledger.tables import audit, sample_states, sources
@@ -38,6 +42,7 @@ def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     upgrade(engine)
     with writing(engine) as connection:
         set_key(connection, bytes(32))
+    monkeypatch.setattr(aligned_copies, "FEWEST", SCENES)
     folder = tmp_path / "images"
     folder.mkdir()
     for number, scene in enumerate(scenes(SCENES)):
@@ -66,17 +71,20 @@ def features_of(names: dict[str, str]) -> Features:
 
 def test_no_batch_has_two_copies_and_later_ones_have_none_of_the_first(ctx: Context) -> None:
     stems = {sample: stem[:3] for stem, sample in names_of(ctx).items()}
-    queue, asked = QualityControlConfig(gold_share=0), list[str]()
+    queue, batches = QualityControlConfig(gold_share=0), list[pd.DataFrame]()
     selection = SelectionConfig(strategy="max_herding", size=12, audit_share=0.2)
     with direct_runs():
         for number in (1, 2):
             round_id = f"round-{number:04}"
             choose.choose_batch.fn(round_id, selection, queue, 0, 500)
             with ctx.engine.connect() as connection:
-                asked += load_batch(connection, round_id).sample_ids
-    assert len(asked) == 24
-    scenes_asked = [stems[sample] for sample in asked]
-    assert len(set(scenes_asked)) == len(scenes_asked)
+                batches.append(load_batch(connection, round_id).rows)
+    scenes_asked = [rows["sample_id"].map(stems) for rows in batches]
+    assert [len(set(asked)) for asked in scenes_asked] == [12, 12]
+    # The audit was drawn before: one of its samples may be a copy of what was asked.
+    chosen = scenes_asked[1][batches[1]["reason"] != Reason.AUDIT]
+    assert len(chosen) > 3
+    assert set(chosen).isdisjoint(scenes_asked[0])
     assert list(near_duplicates_are_together(ctx.engine, ctx.workspace)) == []
 
 
@@ -88,8 +96,7 @@ def test_a_copy_of_an_audit_sample_leaves_the_pool(ctx: Context) -> None:
         before = set(groups_of(connection, list(names.values())).values())
     (first, *_) = sorted(stems[sample] for sample in drawn)
     part = f"{first[:3]}-part" if len(first) == 3 else first[:3]
-    pool = set(names.values()) - set(drawn)
-    assert not copies.join_copies_of(ctx, features_of(names), [names[first]], pool)
+    assert copies.join_copies_of(ctx, features_of(names), [names[first]])
     with ctx.engine.connect() as connection:
         state = select(sample_states.c.state).where(sample_states.c.sample_id == names[part])
         assert connection.scalar(state) == "held"
@@ -98,18 +105,43 @@ def test_a_copy_of_an_audit_sample_leaves_the_pool(ctx: Context) -> None:
     assert len(set(groups.values())) == len(before) - 1
 
 
-def test_a_place_is_wasted_on_a_copy_of_one_that_is_not_in_the_pool_or_in_the_batch_too(
-    ctx: Context,
-) -> None:
+def test_a_batch_is_chosen_again_when_groups_were_joined_and_only_then(ctx: Context) -> None:
     names = names_of(ctx)
-    features, everything = features_of(names), set(names.values())
-    assert not copies.join_copies_of(ctx, None, [names["000"]], everything)
-    assert not copies.join_copies_of(ctx, features, [names["000"]], everything)
+    features = features_of(names)
+    assert not copies.join_copies_of(ctx, None, [names["000"]])
     both = [names["001"], names["001-part"]]
-    assert copies.join_copies_of(ctx, features, both, everything)
-    assert not copies.join_copies_of(ctx, features, both, everything)  # they are in one group now
-    labelled = everything - {names["002-part"]}
-    assert copies.join_copies_of(ctx, features, [names["002"]], labelled)
+    assert copies.join_copies_of(ctx, features, both)
+    assert not copies.join_copies_of(ctx, features, both)  # they are in one group now
+    assert copies.join_copies_of(ctx, features, [names["000"]])  # its part was not asked about
+
+
+def test_a_round_killed_after_groups_were_joined_ends_as_an_uninterrupted_one(
+    ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def join_and_die(*given: Any) -> bool:
+        assert copies.join_copies_of(*given)
+        raise Killed
+
+    def chosen(root: Path) -> list[str]:
+        monkeypatch.setenv("HONE_WORKSPACE", str(root))
+        selection = SelectionConfig(strategy="max_herding", size=12, audit_share=0.2)
+        with direct_runs():
+            choose.choose_batch.fn("round-0001", selection, QualityControlConfig(), 0, 500)
+        engine = connect(load_workspace(root).database)
+        with engine.connect() as connection:
+            batch = load_batch(connection, "round-0001").sample_ids
+        engine.dispose()
+        return batch
+
+    shutil.copytree(ctx.workspace.root, tmp_path / "copy")
+    with monkeypatch.context() as patch:
+        patch.setattr(choose, "join_copies_of", join_and_die)
+        with pytest.raises(Killed):
+            chosen(ctx.workspace.root)
+    assert chosen(ctx.workspace.root) == chosen(tmp_path / "copy")
 
 
 def test_an_intake_under_way_leaves_them_for_the_next_round(
@@ -119,6 +151,6 @@ def test_an_intake_under_way_leaves_them_for_the_next_round(
     names = names_of(ctx)
     both = [names["001"], names["001-part"]]
     with only_writer(ctx.engine, "intake"):
-        assert not copies.join_copies_of(ctx, features_of(names), both, set(names.values()))
+        assert not copies.join_copies_of(ctx, features_of(names), both)
     assert "wait for the next round" in capsys.readouterr().out
-    assert copies.join_copies_of(ctx, features_of(names), both, set(names.values()))
+    assert copies.join_copies_of(ctx, features_of(names), both)
