@@ -281,10 +281,7 @@ def studio_address(ctx: Context) -> dict[str, str]:
 
 
 def _without_copies(ctx: Context, seeds: list[int], *about: Any) -> _Chosen | None:
-    """The batch, chosen again, CHOICES times at most, while copies of it are found.
-
-    Each time with the same chance: a run that is killed in between chooses what this one would.
-    """
+    """The batch, chosen again with the same seed while copies of its images are found."""
     for _ in range(CHOICES):
         chosen = _choose(ctx, np.random.default_rng(seeds), *about)
         if not chosen or not join_copies_of(ctx, chosen.features, chosen.batch.sample_ids):
