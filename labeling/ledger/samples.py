@@ -1,9 +1,10 @@
 """What is known of each sample beside its labels: its image's place, format and origin."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, select
+from sqlalchemy import Column, Connection, select
 
 from core.rows import chunks
 from core.table_schema import Schema, Type
@@ -65,26 +66,25 @@ def load_image_places(connection: Connection, sample_ids: Sequence[str]) -> pd.D
 
 def thumbnails_of(connection: Connection, sample_ids: Collection[str]) -> dict[str, bytes]:
     """The thumbnail of each of these samples."""
-    thumbnails: dict[str, bytes] = {}
-    for keys in chunks(sorted(sample_ids)):
-        query = select(*samples.c["sample_id", "thumbnail"]).where(samples.c.sample_id.in_(keys))
-        thumbnails |= dict(connection.execute(query).tuples().all())
-    return thumbnails
+    return _by_sample(connection, samples.c.thumbnail, samples.c.sample_id, sample_ids)
 
 
 def groups_of(connection: Connection, sample_ids: Collection[str]) -> dict[str, str]:
     """The present group of each of these samples."""
-    groups: dict[str, str] = {}
-    for keys in chunks(sorted(sample_ids)):
-        query = select(*samples.c["sample_id", "group_id"]).where(samples.c.sample_id.in_(keys))
-        groups |= dict(connection.execute(query).tuples().all())
-    return groups
+    return _by_sample(connection, samples.c.group_id, samples.c.sample_id, sample_ids)
 
 
 def members_of(connection: Connection, group_ids: Collection[str]) -> dict[str, str]:
     """The group of each sample of these groups."""
-    members: dict[str, str] = {}
-    for keys in chunks(sorted(group_ids)):
-        query = select(*samples.c["sample_id", "group_id"]).where(samples.c.group_id.in_(keys))
-        members |= dict(connection.execute(query).tuples().all())
-    return members
+    return _by_sample(connection, samples.c.group_id, samples.c.group_id, group_ids)
+
+
+def _by_sample(
+    connection: Connection, wanted: Column[Any], key: Column[Any], keys: Collection[str]
+) -> dict[str, Any]:
+    """A column of the samples whose key is among these, by sample."""
+    found: dict[str, Any] = {}
+    for part in chunks(sorted(keys)):
+        query = select(samples.c.sample_id, wanted).where(key.in_(part))
+        found |= dict(connection.execute(query).tuples().all())
+    return found
