@@ -83,8 +83,8 @@ def _by_sample(
     connection: Connection, wanted: Column[Any], key: Column[Any], keys: Collection[str]
 ) -> dict[str, Any]:
     """A column of the samples whose key is among these, by sample."""
-    found: dict[str, Any] = {}
+    by_sample: dict[str, Any] = {}
     for part in chunks(sorted(keys)):
         query = select(samples.c.sample_id, wanted).where(key.in_(part))
-        found |= dict(connection.execute(query).tuples().all())
-    return found
+        by_sample |= dict(connection.execute(query).tuples().all())
+    return by_sample

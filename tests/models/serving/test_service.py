@@ -458,7 +458,10 @@ def test_a_new_champion_that_fails_at_its_first_image_is_not_served(
     assert "release 2 is not served: illegal instruction" in found["problem"]
 
 
-def test_a_database_that_is_away_stops_no_answer(client: TestClient, place: Place) -> None:
+def test_a_database_that_is_away_stops_no_answer(
+    client: TestClient, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.database.BUSY_SECONDS", 0.1)
     hone = service.app.state.hone
     hone._follower._engine = connect("postgresql://nobody@127.0.0.1:1/none")
     assert "the database does not answer" in look(client)["problem"]
