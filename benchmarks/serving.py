@@ -149,7 +149,9 @@ def _uvicorn(factory: str, folder: Path) -> AbstractContextManager[Any]:
 
 
 def _litserve(python: str, folder: Path) -> AbstractContextManager[Any]:
-    return _listening([python, "-m", "benchmarks.servers.peers"], folder, "running on")
+    return _listening(
+        [python, "-m", "benchmarks.servers.with_litserve"], folder, "startup complete"
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The same model served in other ways: bare uvicorn, FastAPI, BentoML by its manual, LitServe."""
+"""The same model served in other ways: bare uvicorn, FastAPI, BentoML by its manual."""
 
 import json
 import os
@@ -102,40 +102,3 @@ def fastapi_and_torch() -> Any:
             return answer_of(network(decoded(image.file.read())).softmax(1)[0].tolist())
 
     return app
-
-
-def litserve(port: int) -> None:
-    """LitServe with batches of up to 16, eager torch, one worker on the processor."""
-    import litserve
-    import torch
-
-    class Api(litserve.LitAPI):  # type: ignore[misc, name-defined, unused-ignore]
-        def setup(self, device: str) -> None:
-            self.network = champion().network.eval()
-
-        def decode_request(self, request: Any) -> Any:
-            return decoded(request["image"].file.read())
-
-        def batch(self, inputs: Any) -> Any:
-            return torch.cat(inputs)
-
-        def predict(self, images: Any) -> Any:
-            with torch.inference_mode():
-                return self.network(images).softmax(1)
-
-        def unbatch(self, output: Any) -> Any:
-            return list(output)
-
-        def encode_response(self, output: Any) -> Any:
-            return answer_of(output.tolist())
-
-    api = Api(max_batch_size=16, batch_timeout=0.005)
-    litserve.LitServer(api, accelerator="cpu", workers_per_device=1).run(
-        host="127.0.0.1", port=port, generate_client_file=False
-    )
-
-
-if __name__ == "__main__":
-    import sys
-
-    litserve(int(sys.argv[1]))
