@@ -17,6 +17,7 @@ from models.registry.releases import Release, current_release
 from tasks.context import Context, open_context
 from tasks.operate.release import refuse_damaged
 from tasks.predictions import predict_with
+from tasks.retrain.evidence import speeds
 
 if TYPE_CHECKING:
     from models.judging.cascade_plan import CascadePlan
@@ -131,18 +132,8 @@ def _plan(ctx: Context, front: str, champion: str, *, loss: float, alpha: float)
 
 def served_ms(ctx: Context, *models: "LoadedModel") -> dict[str, float]:
     """Milliseconds of an image by each model, in the runtime that serves it on this machine."""
-    from functools import partial
-
-    from models.judging.speed import time_of_image
-    from models.scoring.predict import predict
-
-    predictors = {
-        one.version: one.runtime.predict
-        if one.runtime is not None
-        else partial(predict, one.network, threads=ctx.settings.threads)
-        for one in models
-    }
-    return time_of_image(predictors, models[0].card.image_size)
+    taken = speeds(ctx, {model.version: model for model in models})
+    return {version: speed.p50_ms for version, speed in taken.items()}
 
 
 def _gate_rows(ctx: Context, connection: Connection, models: Sequence[str]) -> pd.DataFrame:

@@ -22,10 +22,14 @@ def corrupted_outputs(
     return {kind: predictions.outputs for kind, predictions in made.items()}
 
 
-def speeds(models: "Mapping[str, LoadedModel]") -> "dict[str, Speed]":
-    """The speed of each model on this machine, measured in turns, and the size of its weights."""
-    from models.judging.speed import measure_speed
+def speeds(ctx: Context, models: "Mapping[str, LoadedModel]") -> "dict[str, Speed]":
+    """The speed of each model with the runtime that serves it on this machine, and its size."""
+    from models.judging.speed import Predictor, measure_speed, size_mb
+    from models.runtimes.loading import eager
 
-    return measure_speed(
-        {name: (loaded.network, loaded.card.image_size) for name, loaded in models.items()}
-    )
+    def served(loaded: "LoadedModel") -> Predictor:
+        runtime = loaded.runtime or eager(loaded, threads=ctx.settings.threads)
+        side, size = loaded.card.image_size, size_mb(loaded.network)
+        return Predictor(runtime.predict, side, size, runtime.name)
+
+    return measure_speed({name: served(loaded) for name, loaded in models.items()})

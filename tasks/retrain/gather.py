@@ -124,7 +124,7 @@ def _scored(ctx: Context, models: list[str], rows: pd.DataFrame) -> list[_Scored
     """Each model with its outputs for the rows, in the classes of the first, and its speed."""
     predicted = [predict_with(ctx, version, rows) for version in models]
     classes = predicted[0][0].card.classes
-    taken = speeds({model.version: model for model, _ in predicted})
+    taken = speeds(ctx, {model.version: model for model, _ in predicted})
     return [
         _Scored(
             model,

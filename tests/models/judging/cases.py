@@ -11,7 +11,9 @@ from models.judging.gate_evidence import POOL, Evidence, Judged, Rows, Scored
 from models.judging.speed import Speed
 
 CLASSES = ("cat", "dog", "eel")
-SPEED = Speed(p50_ms=8.0, p95_ms=10.0, p95_low_ms=9.0, p95_high_ms=11.0, size_mb=5.0, runs=60)
+SPEED = Speed(
+    p50_ms=8.0, p95_ms=10.0, p95_low_ms=9.0, p95_high_ms=11.0, size_mb=5.0, runs=60, runtime="torch"
+)
 ROBUST = {kind: Interval(0.01, -0.05, 0.07, 300) for kind in ("all", "noise", "blur")}
 
 

@@ -1,5 +1,6 @@
 """Corrupted rows are predicted once by a model, in any order, and stored as they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from models.judging import corruptions
 from models.judging.corruptions import CORRUPTIONS, corrupted
 from models.network.images import open_images
 from models.network.network import Network
-from models.scoring.predict import predict
+from models.runtimes.runtime import Torch
+from models.scoring.predict import Predictions, predict
 from settings import Settings
 from tasks.context import Context
 from tasks.predictions import load_version, predict_with
@@ -79,10 +81,23 @@ def test_stored_outputs_of_corrupted_images_are_no_outputs_of_the_images(
     assert (outputs["brightness"] != before).any()
 
 
-def test_both_models_have_a_speed_and_a_size(ctx: Context) -> None:
-    models = {
-        str(seed): load_version(ctx, save(ctx.workspace, ctx.engine, seed)) for seed in (0, 1)
-    }
-    found = speeds(models)
-    assert set(found) == {"0", "1"} and all(speed.p95_ms > 0 for speed in found.values())
-    assert found["0"].size_mb == found["1"].size_mb > 1
+class _Slow(Torch):
+    """A runtime that computes each image twenty times."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network, threads=1)
+        self.name = "slow"
+
+    def predict(self, images: torch.Tensor) -> Predictions:
+        for _ in range(19):
+            super().predict(images)
+        return super().predict(images)
+
+
+def test_a_model_has_a_size_and_the_speed_of_the_runtime_that_serves_it(ctx: Context) -> None:
+    eager = load_version(ctx, save(ctx.workspace, ctx.engine))
+    slow = replace(eager, runtime=_Slow(eager.network))
+    measured = speeds(ctx, {"eager": eager, "slow": slow})
+    assert measured["eager"].size_mb == measured["slow"].size_mb > 1
+    assert (measured["eager"].runtime, measured["slow"].runtime) == ("torch", "slow")
+    assert measured["slow"].p50_ms > 5 * measured["eager"].p50_ms > 0

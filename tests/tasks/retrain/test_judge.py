@@ -40,7 +40,7 @@ SHARE = AuditPolicy(share=0.6)
 def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     workspace = init_workspace(tmp_path / "workspace", CLASSES, image_size=16)
     monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
-    monkeypatch.setattr(gather, "speeds", lambda models: dict.fromkeys(models, SPEED))
+    monkeypatch.setattr(gather, "speeds", lambda ctx, models: dict.fromkeys(models, SPEED))
     ctx = open_context()
     with writing(ctx.engine) as connection:
         set_key(connection, b"a key of the tests")
