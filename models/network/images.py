@@ -42,8 +42,8 @@ def prepare(picture: np.ndarray, image_size: int) -> torch.Tensor:
         raise ValueError(
             f"the picture is {picture.dtype} {picture.shape}; uint8 [height, width, 3] is needed"
         )
-    copied = torch.tensor(picture).permute(2, 0, 1)  # decoders give read-only memory
-    return _resized(copied[None], image_size)[0]
+    copied = torch.from_numpy(picture.copy())  # decoders give read-only memory
+    return _resized(copied.permute(2, 0, 1)[None], image_size)[0]
 
 
 def _resized(pictures: torch.Tensor, image_size: int) -> torch.Tensor:

@@ -54,6 +54,8 @@ class ServedRuntime:
         if not self._chosen or not len(images):
             return self._eager.predict(images)
         sizes = batch_sizes(len(images), LARGEST)
+        if len(sizes) == 1:
+            return self._piece(images)
         return Predictions.joined([self._piece(part) for part in images.split(sizes)])
 
     def _piece(self, images: torch.Tensor) -> Predictions:

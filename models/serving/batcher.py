@@ -297,7 +297,7 @@ class Inference:
         return made
 
     def _predict(self, model: LoadedModel, pixels: Sequence[torch.Tensor]) -> Predictions:
-        images = torch.stack([*pixels])
+        images = pixels[0][None].contiguous() if len(pixels) == 1 else torch.stack([*pixels])
         if model.runtime is not None:
             return model.runtime.predict(images)
         return predict(model.network, images, threads=self._threads, name=model.version)

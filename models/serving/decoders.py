@@ -224,10 +224,10 @@ def add_statistics(pictures: Sequence[Picture]) -> None:
     measured = [one for one in pictures if one.pixels is not None and one.container is not None]
     if not measured:
         return
-    pixels = torch.stack(
-        [one.pixels.permute(1, 2, 0) for one in measured if one.pixels is not None]
+    pixels = np.stack(
+        [one.pixels.permute(1, 2, 0).numpy() for one in measured if one.pixels is not None]
     )
-    rows = statistics_of_all(pixels.numpy(), [one.container for one in measured])
+    rows = statistics_of_all(pixels, [one.container for one in measured])
     for one, row in zip(measured, rows, strict=True):
         one.statistics = packed(row)
 

@@ -6,6 +6,7 @@ grow in number. No label holds what a client sent.
 """
 
 import asyncio
+import collections
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -120,7 +121,7 @@ _canary_failures = Counter(
 )  # fmt: skip
 for _outcome in ("200", "503"):  # a counter that begins at 1 shows no rise
     _requests.labels("predict", _outcome, HTTPStatus(int(_outcome)).name)
-_images.labels("answered")
+_answered = _images.labels("answered")
 for _outcome in ("hit", "miss"):
     _lookups.labels(_outcome)
 for _strength in Strength:
@@ -192,15 +193,19 @@ def endpoint_of(path: str) -> str:
     return plain[1:] if plain in ENDPOINTS else OTHER
 
 
-def count_answers(records: Iterable[tuple[Served, bytes]], classes: Sequence[str]) -> None:
+def count_answers(records: Sequence[tuple[Served, bytes]], classes: Sequence[str]) -> None:
     """Count predictions that were recorded; each is counted once, however often it is sent."""
+    if not records:
+        return
     named = set(classes[:LABELS])
-    for served, image in records:
-        _images.labels("answered").inc()
-        _labels.labels(served.label if served.label in named else OTHER).inc()
+    labels = (served.label if served.label in named else OTHER for served, _ in records)
+    for label, count in collections.Counter(labels).items():
+        _labels.labels(label).inc(count)
+    for served, _ in records:
         _confidence.observe(served.confidence)
-        _needs_review.inc(served.needs_review)
-        _bytes.inc(len(image))
+    _answered.inc(len(records))
+    _needs_review.inc(sum(served.needs_review for served, _ in records))
+    _bytes.inc(sum(len(image) for _, image in records))
 
 
 def count_cascade(records: Iterable[tuple[Served, bytes]], front: str) -> None:
