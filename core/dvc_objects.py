@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -48,11 +48,15 @@ class DvcObject:
         return self.md5.endswith(".dir")
 
 
+Replaced = Mapping[str, DvcObject | None]  # by MD5: what took an object's place, if anything
+
+
 class ObjectStore:
     """DVC's cache and remote of one workspace. Use it in a `with` block."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, replaced: Replaced | None = None) -> None:
         self.root = root
+        self._replaced = replaced or {}
         self._opened: Any = None
 
     def __enter__(self) -> Self:
@@ -70,8 +74,13 @@ class ObjectStore:
             self._mend_cache([self._noted(self._note_here(note), note) for note in DVC_FILES])
 
     def objects(self, commit: str) -> list[DvcObject]:
-        """Every object that `commit` needs; a folder's listing comes after its files."""
-        return self._objects(lambda note: show(self.root, commit, note))
+        """Every object that `commit` needs; a folder's listing comes after its files.
+
+        Of one that was replaced since then it is its successor.
+        """
+        wanted = self._objects(lambda note: show(self.root, commit, note))
+        stored = (self._replaced.get(one.md5, one) for one in wanted)
+        return list(dict.fromkeys(one for one in stored if one is not None))
 
     def objects_here(self) -> list[DvcObject]:
         """Every object that the notes in the workspace name."""
@@ -160,10 +169,7 @@ class ObjectStore:
         for wanted in objects:
             try:
                 with self.whole_file(wanted) as copy:
-                    if not self._is_cached(wanted):
-                        with copy.open("rb") as file:
-                            write_atomically(self._usual(wanted), partial(shutil.copyfileobj, file))
-                        self._usual(wanted).chmod(0o444)
+                    self._cache_copy(wanted, copy)
                 if not self._is_whole(wanted):
                     self._send(wanted)
             except (StoreError, OSError) as error:
@@ -172,6 +178,12 @@ class ObjectStore:
             if not _is(Path(held.path), held):
                 Path(held.path).unlink()
         return lost
+
+    def _cache_copy(self, wanted: DvcObject, copy: Path) -> None:
+        if not self._is_cached(wanted):
+            with copy.open("rb") as file:
+                write_atomically(self._usual(wanted), partial(shutil.copyfileobj, file))
+            self._usual(wanted).chmod(0o444)
 
     def restore(self, wanted: DvcObject) -> str:
         """Put an object's bytes at its place in the workspace; return their SHA-256."""

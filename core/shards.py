@@ -21,6 +21,7 @@ _OWNER = b"0000644\0" + b"0000000\0" * 2
 _TIME = b"00000000000\0"
 _REST = (b"0" + bytes(100) + b"ustar\00000").ljust(_BLOCK - 156, b"\0")
 _REST_SUM = sum(_REST) + 8 * ord(" ")
+_PART = 2**20  # bytes read at once of a file that is copied
 _OPEN_AT_ONCE = 64  # shards kept open while reading many
 
 
@@ -83,6 +84,22 @@ def write_shard(folder: Path, images: Sequence[tuple[str, bytes]]) -> list[Shard
     shard = pack(images)
     shard.write(folder)
     return shard.places
+
+
+def blanked(path: Path, places: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+    """The bytes of a file with zeros at these (offset, length), a part at a time."""
+    with path.open("rb") as file:
+        for offset, length in sorted(set(places)):
+            yield from _parts(file, offset - file.tell())
+            yield bytes(length)
+            file.seek(length, os.SEEK_CUR)
+        yield from _parts(file, max(0, path.stat().st_size - file.tell()))
+
+
+def _parts(file: BinaryIO, length: int) -> Iterator[bytes]:
+    while length and (part := file.read(min(length, _PART))):
+        length -= len(part)
+        yield part
 
 
 def read_image(folder: Path, place: ShardLocation) -> bytes:

@@ -1,7 +1,7 @@
 """Images of the traffic by the policy `[retention]`: which are retained, and the others erased.
 
-What became a sample by then stays one: a retained image is taken into the pool, the others never
-are.
+A retained image is taken into the pool, the others never are. What became a sample by then stays
+one, until `sample_days` (`tasks.erasure`).
 """
 
 from collections.abc import Collection
@@ -25,9 +25,9 @@ from models.serving.traffic_history import first_since
 from models.serving.traffic_window import rows_of
 from models.watching.decisions import checked_up_to, newest_decisions
 from tasks.context import Context
+from tasks.erasure import LOCK, erase_old_samples
 from tasks.intake import adopt_served, served_images
 
-LOCK = "retention"
 RETAINED = "retained-traffic"  # watermark: predictions.seq up to which it is decided what to retain
 CHECKED_WITHIN = timedelta(days=1)  # after that an image waits for no check of the traffic
 SHOWN = 50  # decisions, the newest, whose exemplars stay
@@ -100,6 +100,7 @@ def erase_images(ctx: Context, who: str) -> dict[str, int]:
             ends[erasures.AGE] = _before(ctx, timedelta(days=policy.days))
         for why, last in ends.items():
             counts[why] = _erase(ctx, token, who=who, why=why, last=last)
+    counts[erasures.SAMPLE_AGE] = erase_old_samples(ctx, who)
     return {why: images for why, images in counts.items() if images}
 
 
@@ -144,7 +145,7 @@ def _retain_named(ctx: Context) -> None:
         known = set(known_samples(connection, [row.sample_id for row in rows]))
     if not new:
         return
-    absent = [row for row in rows if row.sample_id not in known]
+    absent = [row for row in rows if row.sample_id not in known and row.erased is None]
     images = served_images(ctx.workspace.traffic, absent)
     adopt_served(ctx, images)
     with only_writer(ctx.engine, LOCK) as token, writing(ctx.engine) as connection:

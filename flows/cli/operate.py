@@ -1,11 +1,12 @@
 """Commands that check and mend a workspace."""
 
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from core.text import printable
+from core.text import counted, printable
 from flows.cli.options import AsJson, echo_json
 
 PANEL = "Operation"
@@ -35,6 +36,24 @@ def fsck(
     if not findings and not as_json:
         typer.echo("every promise holds")
     raise typer.Exit(1 if findings else 0)
+
+
+@app.command(rich_help_panel=PANEL)
+def erase(
+    ids: Annotated[list[str], typer.Argument(help="Predictions, or samples, by their ids.")],
+    why: Annotated[str, typer.Option(help="The reason, for the record.")],
+    who: Annotated[str, typer.Option(help="Who asks for it; default: this account.")] = "",
+) -> None:
+    """Delete images for good: from the traffic, the samples, DVC's cache and the remote."""
+    from tasks.context import open_context
+    from tasks.erasure import erase_named
+
+    done = erase_named(open_context(), ids, who=who or getuser(), why=why)
+    where = f"{counted(done.samples, 'sample')} among them"
+    typer.echo(f"{counted(done.images, 'image')} erased, {where}")
+    for problem in done.left:
+        typer.echo(printable(f"an erased image is not gone yet: {problem}"), err=True)
+    raise typer.Exit(1 if done.left else 0)
 
 
 @app.command(rich_help_panel=PANEL)

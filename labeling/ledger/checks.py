@@ -16,6 +16,7 @@ from labeling.consensus.settle import METHODS
 from labeling.kinds import KINDS
 from labeling.ledger import overview
 from labeling.ledger.answers import answer_digest
+from labeling.ledger.erased import erased_samples
 from labeling.ledger.pending import LAST_FULL
 from labeling.ledger.reasons import AnswerKind, Outcome
 from labeling.ledger.rounds import SEND, round_name
@@ -23,10 +24,12 @@ from labeling.ledger.settlement import last_answer
 from labeling.ledger.tables import (
     answers,
     assignments,
+    duel_samples,
     gold,
     label_answers,
     labels,
     rounds,
+    samples,
     watermarks,
 )
 
@@ -87,7 +90,7 @@ def _state(standing: overview.SampleStanding | None) -> str:
 
 
 def rounds_are_complete(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
-    """Rounds and assignments that are gone: their numbers have a gap."""
+    """Rounds and assignments that are gone: their numbers have a gap; samples that never were."""
     last = func.max(rounds.c.number)
     places = func.max(assignments.c.position)
     counted = select(assignments.c.round_id, func.count(), places).group_by(assignments.c.round_id)
@@ -102,6 +105,16 @@ def rounds_are_complete(engine: Engine, workspace: Workspace) -> Iterator[Findin
             if rows != position + 1:
                 what = f"{name} has {rows} assignments, the last is number {position + 1}"
                 yield Finding("I2", what, RESTORE)
+        yield from _of_unknown_samples(connection)
+
+
+def _of_unknown_samples(connection: Connection) -> Iterator[Finding]:
+    for table in (assignments, duel_samples):
+        known = (select(one.c.sample_id) for one in (samples, erased_samples))
+        unknown = [table.c.sample_id.not_in(query) for query in known]
+        for name in stream(connection, select(table.c.sample_id).where(*unknown).distinct()):
+            what = f"{table.name}.sample_id {name[0]} is no sample and was not erased"
+            yield Finding("I2", what, RESTORE)
 
 
 def answers_are_as_given(engine: Engine, workspace: Workspace) -> Iterator[Finding]:

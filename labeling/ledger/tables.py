@@ -44,6 +44,7 @@ samples = Table(
     Column("masked", Json),  # by which masker, and the regions; null: it was not masked
     info=COVERED,
 )
+Index("ix_samples_added_at", samples.c.added_at)
 
 sources = Table(
     "sources",
@@ -98,7 +99,7 @@ assignments = Table(
     "assignments",
     metadata,
     Column("round_id", Text, ForeignKey("rounds.round_id"), primary_key=True),
-    Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
+    Column("sample_id", Text, primary_key=True),  # of samples, or erased_samples
     Column("position", Integer, nullable=False),
     Column("reason", Text, nullable=False),  # "margin", "random", "audit", "gold", "review", ...
     Column("score", Float),
@@ -345,7 +346,7 @@ duel_samples = Table(
     "duel_samples",
     metadata,
     Column("duel_id", Text, ForeignKey("duels.duel_id"), primary_key=True),
-    Column("sample_id", Text, ForeignKey("samples.sample_id"), primary_key=True),
+    Column("sample_id", Text, primary_key=True),  # of samples, or erased_samples
     Column("population", Text, nullable=False),  # "pool" or "traffic"
     Column("position", Integer, nullable=False),  # in the order drawn, from 0 in each population
     Column("champion_output", Json, nullable=False),

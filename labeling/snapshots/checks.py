@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, Row, select
 
 from core.database import stream
-from core.dvc_objects import DvcObject, ObjectStore, StoreError
+from core.dvc_objects import DvcObject, StoreError
 from core.files import file_sha256
 from core.findings import MEND, RESTORE, Finding
 from core.git import tags
@@ -20,6 +20,7 @@ from core.workspace import Workspace
 from labeling.ledger.tables import audit, gold, snapshots
 from labeling.snapshots.publish import KIND, list_snapshots, verify_remote
 from labeling.snapshots.repair import TABLE, is_underway, table_differs, table_of, wrong_notes
+from labeling.snapshots.replaced import bytes_left, open_store, replacements
 
 TRAINED_ON = ("train", "val", "soft")  # splits that have a part in the weights
 BATCH = 5_000  # rows of a table in memory at once
@@ -28,8 +29,15 @@ GROUPS = 20_000  # groups of measured samples in memory at once
 
 def snapshots_are_on_the_remote(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
     """Snapshots with a missing tag, or with an object that is not whole on the DVC remote."""
-    for problem in verify_remote(workspace, *list_snapshots(engine)["name"]):
+    names, replaced = list_snapshots(engine)["name"], replacements(engine)
+    for problem in verify_remote(workspace, *names, replaced=replaced):
         yield Finding("I4", problem, MEND)
+
+
+def erased_samples_are_gone(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
+    """Images of erased samples that are in a shard, in DVC's cache or on its remote."""
+    for what in bytes_left(engine, workspace):
+        yield Finding("I17", what, "`hone fsck --repair` erases it again")
 
 
 def tags_are_snapshots(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
@@ -48,7 +56,7 @@ def tags_are_snapshots(engine: Engine, workspace: Workspace) -> Iterator[Finding
 def snapshots_are_as_frozen(engine: Engine, workspace: Workspace) -> Iterator[Finding]:
     """Snapshots whose tag, table or row is another than the one that was published."""
     made = tags(workspace.root)
-    with engine.connect() as connection, ObjectStore(workspace.root) as store:
+    with engine.connect() as connection, open_store(engine, workspace) as store:
         meant = select(intents.c.key, intents.c.payload).where(intents.c.kind == KIND)
         payloads = dict(connection.execute(meant).tuples().all())
         for row in connection.execute(select(snapshots).order_by(snapshots.c.number)):
@@ -92,7 +100,7 @@ def the_cache_is_whole(engine: Engine, workspace: Workspace) -> Iterator[Finding
     made = tags(workspace.root)
     with engine.connect() as connection:
         is_settled = not is_underway(connection)
-    with ObjectStore(workspace.root) as store:
+    with open_store(engine, workspace) as store:
         wanted: dict[DvcObject, None] = {}
         for name in set(list_snapshots(engine)["name"]) & made.keys():
             wanted |= dict.fromkeys(store.objects(made[name]))
@@ -111,7 +119,7 @@ def the_table_is_the_newest_snapshot(engine: Engine, workspace: Workspace) -> It
     remedy = "`hone fsck --repair` writes it anew from the snapshot"
     for note in wrong_notes(workspace, newest.commit):
         yield Finding("I5", f"{workspace.root / note} is not that of {newest.name}", remedy)
-    with ObjectStore(workspace.root) as store:
+    with open_store(engine, workspace) as store:
         try:
             differs = table_differs(workspace, table_of(store, newest.commit))
         except StoreError:
@@ -125,7 +133,7 @@ def held_out_samples_are_not_trained_on(engine: Engine, workspace: Workspace) ->
     """Audit and gold samples, and their near-duplicates, that the newest snapshot trains on."""
     newest = list_snapshots(engine).tail(1)
     for name, commit, cut_at in newest[["name", "commit", "created_at"]].itertuples(index=False):
-        with ObjectStore(workspace.root) as store, engine.connect() as connection:
+        with open_store(engine, workspace) as store, engine.connect() as connection:
             try:
                 with store.whole_file(table_of(store, commit)) as path:
                     leaked = sorted({*_held_out(connection, path, cut_at), *_like_measured(path)})

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Row, func, or_, select
 
 from core import journal
 from core.database import now, writing
-from core.dvc_objects import DVC_FILES, DvcObject, ObjectStore
+from core.dvc_objects import DVC_FILES, DvcObject, ObjectStore, Replaced
 from core.files import file_sha256, write_atomically
 from core.git import clear_dead_locks, commit, git, tags
 from core.intents import begin_intent, commit_intent, intents, open_intents
@@ -24,6 +24,7 @@ from core.locks import Token, fence
 from core.workspace import Workspace
 from labeling.kinds import KINDS
 from labeling.ledger.tables import labels, snapshots
+from labeling.snapshots.replaced import as_stored, open_store
 from labeling.snapshots.table import (
     SOFT,
     SnapshotConfig,
@@ -77,7 +78,7 @@ def cut_snapshot(
     """
     config = config or SnapshotConfig()
     clear_dead_locks(workspace.root)
-    with ObjectStore(workspace.root) as store:
+    with open_store(engine, workspace) as store:
         finished = _finish(engine, store, token)
         table = build_table(engine, config, soft, KINDS[workspace.kind])
         if teacher is not None and SOFT not in table["split"].to_pylist():
@@ -97,7 +98,10 @@ def cut_snapshot(
 
 
 def load_snapshot(engine: Engine, workspace: Workspace, name: str) -> pd.DataFrame:
-    """The rows of a snapshot as they were frozen; other bytes under its name are an error."""
+    """The rows of a snapshot as they were frozen; other bytes under its name are an error.
+
+    A row whose image was erased since then is left out.
+    """
     row = _known(engine, name)
     commit_id = tags(workspace.root).get(name)
     if commit_id != row.commit:
@@ -105,21 +109,23 @@ def load_snapshot(engine: Engine, workspace: Workspace, name: str) -> pd.DataFra
             f"{name}: its git tag stands for {commit_id}, and {row.commit} was published; "
             f"put the tag back with `git tag --force {name} {row.commit}`"
         )
-    with ObjectStore(workspace.root) as store:
+    with open_store(engine, workspace) as store:
         content = store.read(_labels(store, row.commit))
     if hashlib.sha256(content).hexdigest() != row.table_sha256:
         raise ValueError(
             f"{name}: its table has SHA-256 {hashlib.sha256(content).hexdigest()}, "
             f"{row.table_sha256} was frozen; put the DVC remote back from a backup"
         )
-    return from_parquet(content, KINDS[workspace.kind])
+    table = from_parquet(content, KINDS[workspace.kind])
+    with engine.connect() as connection:
+        return as_stored(connection, table)
 
 
 def fetch_shards(engine: Engine, workspace: Workspace, name: str) -> list[str]:
     """Bring back every shard of a snapshot that is missing or damaged here; return their names."""
     row = _known(engine, name)
     fetched = []
-    with ObjectStore(workspace.root) as store:
+    with open_store(engine, workspace) as store:
         for wanted in _shards(store.objects(row.commit)):
             path = workspace.root / wanted.path
             if not path.is_file() or file_sha256(path) != path.stem:
@@ -173,11 +179,14 @@ def why_soft(connection: Connection, name: str) -> str:
     return str((payload or {}).get("soft", ""))
 
 
-def verify_remote(workspace: Workspace, *names: str) -> list[str]:
-    """What is wrong on the DVC remote with the objects of these snapshots, each read to its end."""
+def verify_remote(workspace: Workspace, *names: str, replaced: Replaced | None = None) -> list[str]:
+    """What is wrong on the DVC remote with the objects of these snapshots, each read to its end.
+
+    `replaced` are objects in whose place others are (`labeling.snapshots.replaced`).
+    """
     made = tags(workspace.root)
     problems = [f"{name}: its git tag is missing" for name in names if name not in made]
-    with ObjectStore(workspace.root) as store:
+    with ObjectStore(workspace.root, replaced) as store:
         wanted: list[DvcObject] = []
         for name in (name for name in names if name in made):
             try:

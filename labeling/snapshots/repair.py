@@ -14,6 +14,7 @@ from core.locks import Token, fence
 from core.workspace import Workspace
 from labeling.ledger.tables import snapshots
 from labeling.snapshots.publish import KIND, fetch_shards
+from labeling.snapshots.replaced import open_store
 
 TABLE = "data/labels.parquet"
 
@@ -30,22 +31,22 @@ def repair_snapshots(engine: Engine, workspace: Workspace, token: Token) -> list
         if made.get(row.name) != row.commit:
             git(workspace.root, "tag", "--force", row.name, row.commit)
         try:
-            with ObjectStore(workspace.root) as store:
+            with open_store(engine, workspace) as store:
                 left += store.mend(store.objects(row.commit))
             fetch_shards(engine, workspace, row.name)
         except (StoreError, ValueError, OSError) as error:
             left.append(f"{row.name}: {error}")
     if rows and is_settled:
-        left += _restore_table(workspace, rows[-1])
+        left += _restore_table(engine, workspace, rows[-1])
     return list(dict.fromkeys(left))
 
 
-def _restore_table(workspace: Workspace, newest: Row[Any]) -> Iterator[str]:
+def _restore_table(engine: Engine, workspace: Workspace, newest: Row[Any]) -> Iterator[str]:
     """Put the table and the notes of the newest snapshot back into the workspace."""
     if wrong_notes(workspace, newest.commit):
         git(workspace.root, "checkout", newest.commit, "--", *DVC_FILES)
     try:
-        with ObjectStore(workspace.root) as store:
+        with open_store(engine, workspace) as store:
             wanted = table_of(store, newest.commit)
             if table_differs(workspace, wanted):
                 store.restore(wanted)

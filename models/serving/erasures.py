@@ -48,6 +48,7 @@ from models.serving.retention import (
 from models.serving.segment_reader import read_records
 
 THINNING, AGE, MASKED = "thinning", "age", "masked"  # why images are erased
+SAMPLE_AGE = "sample age"  # and samples, in the traffic, too
 AT_ONCE = 20_000  # images of one erasure
 Spared = Callable[[Connection, Collection[str]], set[str]]  # those of these predictions
 COMPARED = 500  # records compared with the database at once
@@ -60,11 +61,11 @@ erasures = Table(
     metadata,
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("who", Text, nullable=False),
-    Column("why", Text, nullable=False),  # "thinning" or "age"
+    Column("why", Text, nullable=False),  # one of the words above, or those of who asked for it
     Column("rule", Json, nullable=False),  # the RetentionPolicy
     Column("random_share", Float, nullable=False),  # of the images that chance spared
     Column("first_seq", Integer, nullable=False),  # its images are among these predictions:
-    Column("last_seq", Integer, nullable=False),  # those whose column `erased` is the number
+    Column("last_seq", Integer, nullable=False),  # those whose `erased` is the number; 0: samples
     Column("images", Integer, nullable=False),
     Column("decided_at", Text, nullable=False),
     Column("done_at", Text),
@@ -171,23 +172,75 @@ def decide(
     spared = spares(connection, left) if spares else set[str]()
     gone = [name for name in left if name not in spared]
     if gone:
-        number = (connection.scalar(select(func.max(erasures.c.number))) or 0) + 1
-        row = {
-            "number": number, "who": who, "why": why, "rule": asdict(policy),
-            "random_share": policy.random_share, "first_seq": rows[0].seq,
-            "last_seq": rows[-1].seq, "images": len(gone), "decided_at": now(), "done_at": None,
-        }  # fmt: skip
-        journal.insert(connection, erasures, [row])
-        marks = [{"prediction_id": name, "erased": number} for name in gone]
-        journal.update_rows(connection, predictions, marks)
+        about = _About(who, why, policy, policy.random_share)
+        _mark(connection, about, gone, between=(rows[0].seq, rows[-1].seq))
     return int(rows[-1].seq)
+
+
+def decide_samples(
+    connection: Connection,
+    policy: RetentionPolicy,
+    *,
+    who: str,
+    why: str,
+    sample_ids: Collection[str],
+    forgotten: int,
+) -> int | None:
+    """Mark every image of the traffic with these bytes as erased; the number for their samples.
+
+    Of these `forgotten` are forgotten by the caller, in the same transaction, under that number: a
+    row of its own, without predictions, that `confirm_samples` ends. None where there are none.
+    """
+    about = _About(who, why, policy, 1.0)  # chance had no part in it
+    for part in chunks(sorted(sample_ids)):
+        mine = predictions.c.sample_id.in_(part), predictions.c.erased.is_(None)
+        query = select(*predictions.c["seq", "prediction_id"]).where(*mine)
+        rows = connection.execute(query.order_by(predictions.c.seq)).all()
+        if rows:
+            names = [row.prediction_id for row in rows]
+            _mark(connection, about, names, between=(rows[0].seq, rows[-1].seq))
+    return _add_row(connection, about, forgotten, (0, 0)) if forgotten else None
+
+
+def confirm_samples(connection: Connection, numbers: Collection[int]) -> None:
+    """Record that the samples of these erasures are erased."""
+    mine = erasures.c.number.in_(sorted(numbers)), erasures.c.done_at.is_(None)
+    journal.update(connection, erasures, *mine, done_at=now())
+
+
+class _About(NamedTuple):
+    """What an erasure is on record with."""
+
+    who: str
+    why: str
+    policy: RetentionPolicy
+    random_share: float
+
+
+def _mark(
+    connection: Connection, about: _About, names: Sequence[str], between: tuple[int, int]
+) -> None:
+    number = _add_row(connection, about, len(names), between)
+    marks = [{"prediction_id": name, "erased": number} for name in names]
+    journal.update_rows(connection, predictions, marks)
+
+
+def _add_row(connection: Connection, about: _About, images: int, between: tuple[int, int]) -> int:
+    number = (connection.scalar(select(func.max(erasures.c.number))) or 0) + 1
+    row = {
+        "number": number, "who": about.who, "why": about.why, "rule": asdict(about.policy),
+        "random_share": about.random_share, "first_seq": between[0], "last_seq": between[1],
+        "images": images, "decided_at": now(), "done_at": None,
+    }  # fmt: skip
+    journal.insert(connection, erasures, [row])
+    return number
 
 
 def carry_out(engine: Engine, token: Token, folder: Path) -> int:
     """Erase what was decided and is not confirmed; return how many images. Idempotent."""
     images = 0
     with engine.connect() as connection:
-        waiting = select(erasures).where(erasures.c.done_at.is_(None))
+        waiting = select(erasures).where(erasures.c.done_at.is_(None), erasures.c.last_seq > 0)
         decided = connection.execute(waiting.order_by(erasures.c.number)).all()
     for erasure in decided:
         with engine.connect() as connection:

@@ -47,7 +47,11 @@ class RetentionPolicy:
         ge=0,
         description="after an answer its image is deleted from the traffic; 0: never",
     )
-
+    sample_days: int = Field(
+        default=0,
+        ge=0,
+        description="a sample from the traffic that nobody answered is deleted then; 0: never",
+    )
     mask: Annotated[str, OneOf(MASKERS)] = Field(
         default="none",
         description="what is made coarse in an image before it becomes a sample; the image as it "

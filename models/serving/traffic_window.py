@@ -139,7 +139,7 @@ def referred_rows(connection: Connection, since: str) -> dict[str, Row[Any]]:
 
 def rows_of(connection: Connection, prediction_ids: Sequence[str]) -> list[Row[Any]]:
     """These predictions, with the place of the bytes received."""
-    columns = predictions.c["prediction_id", "sample_id", "segment", "offset", "length"]
+    columns = predictions.c["prediction_id", "sample_id", "segment", "offset", "length", "erased"]
     return [
         row
         for part in chunks(prediction_ids)

@@ -94,6 +94,9 @@ CHECKS: dict[str, Check] = {
     "erased_images_are_gone": Check(
         "I17", "an image that was to be deleted can be looked at", serving.erased_images_are_gone
     ),
+    "erased_samples_are_gone": Check(
+        "I17", "an image that was to be deleted can be looked at", snapshots.erased_samples_are_gone
+    ),
     "served_records_are_stored": Check(
         "I1", "answers that clients got are counted and watched by nobody",
         serving.served_records_are_stored,

@@ -15,11 +15,12 @@ from labeling.ledger.checks import watermarks_ahead
 from labeling.ledger.overview import recount
 from labeling.ledger.watermarks import ADOPTED, drop_watermark
 from labeling.snapshots.repair import repair_snapshots
+from labeling.snapshots.replaced import erase_again
 from models.registry.bento import damaged_bentos, rebuild
 from models.registry.model_store import finish_saves
 from models.registry.stored_entries import mend_tags
 from models.scoring.checks import drop_damaged_scores
-from models.serving.erasures import erase_again
+from models.serving.erasures import erase_again as erase_traffic_again
 from models.serving.prediction_store import drain_again, restore_predictions
 from models.watching.decisions import skip_truths
 from models.watching.outcome_checks import truths_follow_from_outcomes
@@ -84,6 +85,7 @@ def _repository(ctx: Context) -> None:
 
 def _snapshots(ctx: Context) -> list[str]:
     with only_writer(ctx.engine, "workspace-git") as token:
+        erase_again(ctx.engine, ctx.workspace)
         return repair_snapshots(ctx.engine, ctx.workspace, token)
 
 
@@ -100,7 +102,7 @@ def _bentos(ctx: Context) -> None:
 def _traffic(ctx: Context) -> None:
     drain_again(ctx.engine, ctx.workspace.traffic)
     restore_predictions(ctx.engine, ctx.workspace.traffic)
-    erase_again(ctx.engine, ctx.workspace.traffic)
+    erase_traffic_again(ctx.engine, ctx.workspace.traffic)
 
 
 def _truths(ctx: Context) -> None:

@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from core import journal
-from core.database import connect, writing
+from core.database import connect, now, writing
 from core.git import git
 from core.journal_checks import NAMED, rows_are_as_journaled, the_journal_is_whole
 from core.locks import only_writer
 from core.policy_log import PolicyChange, record_policy
 from core.workspace import Workspace
+from labeling.ledger.erased import erased_samples, replaced_shards
 from labeling.ledger.metadata import save_metadata
 from models.serving.callback_store import drain_callbacks
 from models.serving.callbacks import callback_request
@@ -60,6 +61,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     with writing(engine) as connection:
         assert retain(connection, policy, after=0, limit=10)[1]
         decide(connection, policy, who="ann", why=AGE, after=0, last=1)
+        row = {"number": 2, "sample_id": "gone", "group_id": "gone", "shard": "a.tar"}
+        row |= {"offset": 512, "length": 9, "done_at": now()}
+        journal.insert(connection, erased_samples, [row])
+        shards = {"shard": "b.tar", "md5": "b", "successor": "a.tar", "successor_md5": "a"}
+        journal.insert(connection, replaced_shards, [{**shards, "replaced_at": now()}])
     with writing(engine) as connection:  # the last entry
         record_policy(connection, PolicyChange("settling", None, {"a": 1}, "all"))
     engine.dispose()
@@ -112,10 +118,11 @@ def other(column: sa.Column[object]) -> str:
 def test_the_tables_that_carry_promises_are_covered(engine: Engine, workspace: Workspace) -> None:
     assert set(TABLES) == {
         "alert_messages", "alerts", "answers", "assignments", "audit", "audit_key", "callbacks",
-        "decisions", "duel_samples", "duels", "erasures", "gold", "halts", "incident_events",
-        "incidents", "label_answers", "labels", "models", "outcomes", "policy_changes",
-        "prediction_copies", "predictions", "releases", "retained_images", "rounds",
-        "sample_metadata", "samples", "segments", "signals", "snapshots", "verdicts", "watermarks",
+        "decisions", "duel_samples", "duels", "erased_samples", "erasures", "gold", "halts",
+        "incident_events", "incidents", "label_answers", "labels", "models", "outcomes",
+        "policy_changes", "prediction_copies", "predictions", "releases", "replaced_shards",
+        "retained_images", "rounds", "sample_metadata", "samples", "segments", "signals",
+        "snapshots", "verdicts", "watermarks",
     }  # fmt: skip
     with engine.connect() as connection:
         for name in TABLES:

@@ -28,6 +28,7 @@ RUN_NONE = {
     "budget": [],
     "fsck": [],
     "metrics": [],
+    "erase": ["no-such-image", "--why", "because"],
     "export": ["exported", "--no-images"],
     "import": ["labels.csv"],
     "release": ["no-such-version", "--who", "ann", "--why", "because"],
@@ -48,6 +49,7 @@ RUN_NONE = {
 }
 FAILS = {
     "trace",
+    "erase",
     "release",
     "shadow",
     "canary",

@@ -3,6 +3,7 @@
 A break without its check goes unreported, so no check can be removed unnoticed.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -10,17 +11,21 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from unittest.mock import patch
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from core import journal
 from core.database import now, writing
 from core.findings import Finding
 from core.git import git
 from core.locks import only_writer
+from labeling.audit.numbers import AuditPolicy
+from labeling.ingest.intake import adopt
 from labeling.snapshots.publish import cut_snapshot
 from labeling.snapshots.table import SnapshotConfig
 from models.registry.releases import champion, release
@@ -31,6 +36,7 @@ from models.serving.prediction_store import segments
 from models.serving.retention import RetentionPolicy
 from models.serving.segments import SegmentWriter
 from tasks.context import Context, open_context
+from tasks.erasure import erase_named
 from tasks.operate import fsck
 from tests.models.serving.test_prediction_store import served
 from tests.source_code import ROOT
@@ -89,6 +95,19 @@ def put_an_erased_image_back(ctx: Context) -> None:
             decide(connection, policy, who="ann", why=AGE, after=0, last=1)
         assert carry_out(ctx.engine, token, ctx.workspace.traffic) == 1
     path.write_bytes(backup)
+
+
+def put_a_replaced_shard_back(ctx: Context) -> None:
+    """The shard of an image that nobody answered, which was erased whole."""
+    image = BytesIO()
+    Image.new("RGB", (16, 16), "red").save(image, "PNG")
+    audit = AuditPolicy(share=0.0001)
+    assert adopt(ctx.engine, ctx.workspace, [("x", image.getvalue())], audit=audit).added == 1
+    sample_id = hashlib.sha256(image.getvalue()).hexdigest()
+    before = {path: path.read_bytes() for path in ctx.workspace.shards.iterdir()}
+    assert erase_named(ctx, [sample_id], who="ann", why="she asked").samples == 1
+    for path in before.keys() - set(ctx.workspace.shards.iterdir()):
+        path.write_bytes(before[path])
 
 
 def serve(ctx: Context, *numbers: int) -> Path:
@@ -321,6 +340,7 @@ BREAKS = (
     Break("served_images_are_whole", "I1", damage_a_served_image, "was served"),
     Break("served_images_are_whole", "I1", lose_a_segment, "No such file"),
     Break("erased_images_are_gone", "I17", put_an_erased_image_back, "was erased and is in"),
+    Break("erased_samples_are_gone", "I17", put_a_replaced_shard_back, "has erased images"),
     Break("served_records_are_stored", "I1", damage_a_record_that_was_not_drained, "from byte 0"),
     Break("served_records_are_stored", "I1", leave_traffic_undrained, "to be drained: 2"),
     Break("served_records_are_stored", "I1", drop_a_drained_prediction, "are not stored: 1"),
@@ -375,7 +395,9 @@ BREAKS = (
           statements("UPDATE models SET snapshot = 'snapshot-0009'"), "snapshot-0009"),
     Break("stored_models_are_recorded", "I9", leave_a_model_without_a_row, "hone:0009-stray"),
     *(Break("rows_lead_to_rows", "I9", unknown_sample(table), f"{table}.sample_id nobody")
-      for table in ("answers", "assignments", "audit", "gold", "labels")),
+      for table in ("answers", "audit", "gold", "labels")),
+    Break("rounds_are_complete", "I2", unknown_sample("assignments"),
+          "sample_id nobody is no sample and was not erased"),
     Break("rows_lead_to_rows", "I9", statements("DELETE FROM answers WHERE seq = 1"),
           "label_answers.answer_seq 1 is not in answers"),
     Break("answers_are_as_given", "I9",
