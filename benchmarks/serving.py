@@ -2,6 +2,7 @@
 
     python benchmarks/serving.py [--backbone mobilenet_v3_small ...] [--size 64 ...]
         [--format PNG JPEG] [--images ZIP] [--rounds 3] [--seconds 4] [--litserve PYTHON]
+    python benchmarks/serving.py tiny [--rounds 3] [--seconds 4]
     python benchmarks/serving.py memory [--requests 100000]
 
 Each server has one worker and one thread, and they take turns: `ours` (bentoml serve of this
@@ -11,6 +12,10 @@ form, no checks, no record), `default` (BentoML with its own image field, eager 
 and, with the Python of an environment that has it, `litserve`. First 1,000 images must get the same
 labels from all. The client is a process of its own. On a shared machine the processor time of a
 request says more than the rate.
+
+`tiny` shows what the service itself costs: a model of a tenth of a millisecond (mnasnet0_5 at 16
+px), beside `raw`, uvicorn that reads a body, runs the same forward pass on a fixed image and
+answers the same bytes: nothing is decoded, checked, or recorded.
 """
 
 import argparse
@@ -25,6 +30,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +41,7 @@ CLIENTS = (1, 16)
 IMAGES = 1000
 BOUNDARY = "hone-benchmark"
 FIELDS = {"ours": "images", "default": "image", "fastapi": "image", "litserve": "image"}
+TINY = ("mnasnet0_5", 16, "PNG")
 CHOICE_SECONDS = 120  # for the service to choose its runtime
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "HONE_THREADS")
 
@@ -71,7 +78,7 @@ class Measured:
 def main() -> None:
     """Print a table for each model."""
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    words.add_argument("what", nargs="?", choices=("rates", "memory"), default="rates")
+    words.add_argument("what", nargs="?", choices=("rates", "tiny", "memory"), default="rates")
     words.add_argument("--backbone", nargs="+", default=["mobilenet_v3_small", "resnet18"])
     words.add_argument("--size", type=int, nargs="+", default=[64, 224])
     words.add_argument("--format", nargs="+", default=["PNG", "JPEG"])
@@ -84,17 +91,17 @@ def main() -> None:
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     os.environ.update({"HONE_WORKERS": "1", "HONE_ANSWER_CACHE": "0"})
     sys.path.insert(0, str(REPOSITORY))
-    for backbone in given.backbone:
-        for size in given.size:
-            for file_format in given.format:
-                with tempfile.TemporaryDirectory() as folder:
-                    _compare(Path(folder), backbone, size, file_format, given)
+    models = product(given.backbone, given.size, given.format)
+    for backbone, size, file_format in [TINY] if given.what == "tiny" else models:
+        with tempfile.TemporaryDirectory() as folder:
+            _compare(Path(folder), backbone, size, file_format, given)
 
 
 def _compare(
     folder: Path, backbone: str, size: int, file_format: str, given: argparse.Namespace
 ) -> None:
     from benchmarks.servers.model import make_images, make_workspace
+    from benchmarks.servers.peers import RAW_ANSWER
 
     images = make_images(given.images, IMAGES, size, file_format)
     make_workspace(folder / "workspace", backbone, size, images)
@@ -103,14 +110,17 @@ def _compare(
     with ExitStack() as stack:
         servers = [_start(stack, folder, "ours")]
         print(f"  runtime: {_chosen(servers[0])}")
+        _write_bodies(folder, servers, images)
         if given.what == "memory":
-            _write_bodies(folder, servers, images)
             _memory(folder, servers[0], given.requests)
             return
         names = ["bare", "default", "fastapi", *(["litserve"] if given.litserve else [])]
+        if given.what == "tiny":
+            answers = _load(folder, servers[0], 1, seconds=None, keep=True).answers
+            os.environ[RAW_ANSWER], names = answers[0], ["bare", "raw"]
         servers += [_start(stack, folder, name, given.litserve) for name in names]
-        _write_bodies(folder, servers, images)
-        _check_labels(folder, servers)
+        _write_bodies(folder, servers[1:], images)
+        _check_labels(folder, [one for one in servers if one.name != "raw"])
         _show(servers, _measure(folder, servers, given.rounds, given.seconds))
         _bulk(folder, servers[0], images)
 
@@ -123,6 +133,7 @@ def _start(stack: ExitStack, folder: Path, name: str, python: str | None = None)
     starts: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         "ours": lambda: servers.bentoml(REPOSITORY, own),
         "bare": lambda: _uvicorn("bare", own),
+        "raw": lambda: _uvicorn("raw", own),
         "fastapi": lambda: _uvicorn("fastapi_and_torch", own),
         "default": lambda: _default(own),
         "litserve": lambda: _litserve(str(python), own),

@@ -93,12 +93,12 @@ def _middle(pixels: np.ndarray) -> np.ndarray:
     return pixels[:, down : down + DETAIL_SIDE, right : right + DETAIL_SIDE]
 
 
-def packed(statistics: np.ndarray) -> bytes:
-    """The statistics as float16 bytes; what float16 cannot represent becomes NaN."""
+def packed(rows: np.ndarray) -> list[bytes]:
+    """Each row of statistics as float16 bytes; what float16 cannot represent becomes NaN."""
     with np.errstate(over="ignore"):
-        half = statistics.astype(HALF)
+        half = rows.astype(HALF)
     half[~np.isfinite(half)] = np.nan
-    return half.tobytes()
+    return [row.tobytes() for row in half]
 
 
 def unpacked(recorded: "list[bytes | None]") -> np.ndarray:

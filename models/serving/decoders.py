@@ -227,9 +227,9 @@ def add_statistics(pictures: Sequence[Picture]) -> None:
     pixels = np.stack(
         [one.pixels.permute(1, 2, 0).numpy() for one in measured if one.pixels is not None]
     )
-    rows = statistics_of_all(pixels, [one.container for one in measured])
+    rows = packed(statistics_of_all(pixels, [one.container for one in measured]))
     for one, row in zip(measured, rows, strict=True):
-        one.statistics = packed(row)
+        one.statistics = row
 
 
 def _refusal(error: Exception) -> Answer:

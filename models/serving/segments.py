@@ -32,6 +32,7 @@ HALF = np.dtype("<f2")  # of an embedding, as it is recorded: 1 KB of 512 number
 SEGMENT_BYTES = 64 * 2**20  # small enough to copy or delete, large enough to be few
 ABANDONED_SECONDS = 3600.0  # an empty segment is of a dead service, and no copy under way
 HEADER = struct.Struct("<8sIII")  # marker, sequence number, bytes of JSON, bytes of the image
+_encoded = json.JSONEncoder(allow_nan=False).encode  # `dumps` makes an encoder for each record
 CHECKS = struct.Struct("<I8s")  # of the header, of the JSON
 HEAD = HEADER.size + CHECKS.size
 
@@ -228,7 +229,7 @@ def _as_json(record: Served) -> bytes:
     fields = dict(vars(record))  # `asdict` copies each number on its own: a third of a millisecond
     for name in ("embedding", "statistics"):
         fields[name] = base64.b64encode(fields[name]).decode() if fields[name] else None
-    return json.dumps(fields, allow_nan=False).encode()
+    return _encoded(fields).encode()
 
 
 def _encode(marker: bytes, sequence: int, text: bytes, image: bytes) -> bytes:

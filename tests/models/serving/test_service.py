@@ -152,7 +152,7 @@ def test_an_answer_is_recorded_with_statistics_and_source(client: TestClient, pl
     picture = decode_inspected(inspect_image(png(1)))
     pixels = prepare(picture, workspace.image_size).permute(1, 2, 0).numpy()
     stored = Container(picture.shape[1], picture.shape[0], len(content), "PNG")
-    assert row.statistics == packed(statistics_of(pixels, stored))
+    assert [row.statistics] == packed(statistics_of(pixels, stored)[None])
 
 
 @pytest.mark.parametrize("source", ["", "a" * 101, "gate\t3"])
