@@ -88,7 +88,10 @@ class WatchPolicy:
         default=0.5, ge=0, le=1, description="accuracy, measured or estimated with evidence"
     )
     weak_weight: float = Field(
-        default=0.5, ge=0, le=1, description="weight of a weak truth in training, of a label's 1"
+        default=0.5,
+        ge=0,
+        le=1,
+        description="weight of a weak truth in training, of a label's 1; above 0.5 it is 0.5",
     )
     repeats_share: float = Field(
         default=0.5, ge=0, le=1, description="of a day's weak truths that say what was served"

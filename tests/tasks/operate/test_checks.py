@@ -24,6 +24,7 @@ from core.database import now, writing
 from core.findings import Finding
 from core.git import git
 from core.locks import only_writer
+from core.policy_log import policy_changes
 from labeling.audit.numbers import AuditPolicy
 from labeling.ingest.intake import adopt
 from labeling.snapshots.publish import cut_snapshot
@@ -607,3 +608,21 @@ def test_the_page_of_promises_names_the_checks() -> None:
     for name, one in fsck.CHECKS.items():
         checks[one.promise].append(name)
     assert named == checks
+
+
+def test_the_page_of_promises_names_the_locks_and_the_tables_of_the_journal() -> None:
+    page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    sources = [
+        path.read_text()
+        for part in ("labeling", "models", "tasks", "flows")
+        for path in (ROOT / part).rglob("*.py")
+    ]
+    taken = r'only_writer\([\w.]+, "([\w-]+)"|^LOCK = "([\w-]+)"'
+    locks = {a or b for text in sources for a, b in re.findall(taken, text, re.MULTILINE)}
+    assert len(locks) > 10
+    section = page[page.index("## Locks") : page.index("## The journal")]
+    assert locks == set(re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE))
+    tables = policy_changes.metadata.tables.values()
+    covered = {table.name for table in tables if table.info == journal.COVERED}
+    sentence = page[page.index("Each change of a row") : page.index("is also an entry")]
+    assert covered == set(re.findall(r"`(\w+)`", sentence))
