@@ -1,5 +1,6 @@
 """A backbone, of torchvision or EfficientNet-Lite0, and the head of a label kind."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -144,7 +145,16 @@ def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], *, source:
             f"{source} does not fit the network ({'; '.join(misfits)}); "
             "choose weights of the same backbone, stem and classes"
         )
-    network.load_state_dict(dict(state), strict=False)
+    put_weights(network, state, strict=False)
+
+
+def put_weights(
+    part: nn.Module, weights: Mapping[str, torch.Tensor], *, strict: bool = True
+) -> None:
+    """Load weights that are of the layers of this torchvision: MNASNet asks for their version."""
+    state = OrderedDict(weights)
+    state._metadata = part.state_dict()._metadata  # type: ignore[attr-defined]
+    part.load_state_dict(state, strict=strict)
 
 
 def _from_zoo(config: NetworkConfig, image_size: int) -> nn.Module:

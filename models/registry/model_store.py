@@ -110,7 +110,7 @@ def read_model(folder: Path, version: str, sha256: str) -> LoadedModel:
     import safetensors.torch
     import torch
 
-    from models.network.network import NetworkConfig, build
+    from models.network.network import NetworkConfig, build, put_weights
 
     contents = _read_checked(folder, version, sha256)
     card = ModelCard.from_json(contents["card.json"])
@@ -120,7 +120,7 @@ def read_model(folder: Path, version: str, sha256: str) -> LoadedModel:
     )
     weights = safetensors.torch.load(contents["weights.safetensors"])
     weights.setdefault("temperature", torch.ones(()))  # older versions stored none
-    network.load_state_dict(weights)
+    put_weights(network, weights)
     network.eval()
     rows, ids = _unpack(contents["reference.npz"])
     return LoadedModel(version, sha256, network, card, rows, ids, folder=folder)

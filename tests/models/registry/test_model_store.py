@@ -61,6 +61,17 @@ def test_a_loaded_model_predicts_the_same_bits(place: tuple[Workspace, Engine]) 
     assert (loaded.version, loaded.card.snapshot) == (version, "snapshot-0001")
 
 
+def test_a_network_whose_layers_have_a_version_is_loaded(place: tuple[Workspace, Engine]) -> None:
+    workspace, engine = place
+    network = build(NetworkConfig("mnasnet0_5"), classes=3, image_size=SIZE).eval()
+    card = make_card(network={"backbone": "mnasnet0_5"})
+    version = save_model(engine, workspace.bento_home, network, card, reference(network))
+    loaded = load_model(engine, workspace.bento_home, version).network
+    images = torch.full((1, 3, SIZE, SIZE), 99, dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), network(images))
+
+
 def test_a_model_from_before_there_was_a_temperature_has_the_temperature_one(
     place: tuple[Workspace, Engine],
 ) -> None:
