@@ -165,6 +165,23 @@ def test_ratios_compare_labels_for_the_same_accuracy() -> None:
     assert np.allclose(report.rising(np.array([1, 3, 2, 4, 0])), [1, 2.25, 2.25, 2.25, 2.25])
 
 
+def test_the_single_strategy_for_a_seed_is_picked_on_the_others() -> None:
+    steps = [0, 10, 20, 30, 40]
+    rising, good = np.linspace(0.1, 0.5, 5), np.array([0.1, 0.3, 0.5, 0.6, 0.7])
+    best = np.array([0.1, 0.5, 0.6, 0.7, 0.8])
+    curves = {
+        RANDOM[0]: dict.fromkeys(range(3), rising),
+        "steady": dict.fromkeys(range(3), good),
+        "lucky": {0: best, 1: rising, 2: rising},  # once
+        "few": {0: best},
+    }
+    cell = report.Cell(("set", "features", "low"), steps, steps, curves)
+    of_seeds = report.picked(cell, 2)
+    assert [of_seeds[seed] is good for seed in range(3)] == [True, True, True]
+    assert report.best_single(cell, 2) == "steady"
+    assert report.regret(cell, "lucky", of_seeds).value < 1
+
+
 def test_a_stopped_table_goes_on_where_it_was(
     source: Path, tmp_path: Path, pixels: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,7 +199,7 @@ def test_a_stopped_table_goes_on_where_it_was(
     assert "7 plays" in printed
     assert "| auto + student |" in printed and "| random + student |" in printed
     assert "| auto |" in printed and "random again" in printed
-    assert "geometric mean of `auto` / best" in printed
+    assert "geometric mean of `auto` / best" in printed and "`auto` / picked" in printed
     assert "random and a plain head need so many times the labels" in printed
     with Image.open(picture) as image:
         assert image.size[0] > 300

@@ -91,14 +91,14 @@ def ratio(steps: Sequence[int], chance: Curves, other: Curves) -> Ratio:
     return _over_seeds([chance, other], lambda curves: _ratio(steps, curves[0], curves[1]))
 
 
-def regret(cell: Cell, name: str, best: str) -> Ratio:
-    """The label ratio of one strategy over that of another, with its interval over seeds."""
+def regret(cell: Cell, name: str, best: Curves) -> Ratio:
+    """The label ratio of a strategy over that of other curves, with its interval over seeds."""
 
     def quotient(curves: list[np.ndarray]) -> float:
         one, other = (_ratio(cell.steps, curves[0], each) for each in curves[1:])
         return one / other if other else float(one > 0)
 
-    return _over_seeds([cell.chance, cell.curves[name], cell.curves[best]], quotient)
+    return _over_seeds([cell.chance, cell.curves[name], best], quotient)
 
 
 def _over_seeds(curves: Sequence[Curves], figure: Callable[[list[np.ndarray]], float]) -> Ratio:
@@ -144,15 +144,39 @@ def first(steps: Sequence[int], curve: np.ndarray, goal: float) -> float:
     return float(steps[before] + share * (steps[after] - steps[before]))
 
 
+def singles(cell: Cell, seeds: int) -> list[str]:
+    """The strategies with so many seeds; not `auto`, no oracle."""
+    aside = {*RANDOM, "auto", ORACLE}
+    names = [name for name in cell.curves if name not in aside and "+" not in name]
+    return [name for name in names if len(set(cell.curves[name]) & set(cell.chance)) >= seeds]
+
+
 def best_single(cell: Cell, seeds: int) -> str | None:
-    """The strategy with the highest ratio of those with so many seeds; not `auto`, no oracle."""
-    ratios = {}
-    for name in cell.curves:
-        if name not in (*RANDOM, "auto", ORACLE) and "+" not in name:
-            found = cell.ratio(name)
-            if found and found.seeds >= seeds:
-                ratios[name] = found.value
-    return max(ratios, key=lambda name: ratios[name]) if ratios else None
+    """The strategy with the highest ratio of those with so many seeds."""
+    names = singles(cell, seeds)
+    return max(names, key=lambda name: _value(cell, name, set())) if names else None
+
+
+def picked(cell: Cell, seeds: int) -> Curves:
+    """For each seed the curve of the single strategy that is best on all the other seeds.
+
+    The best of many on the seeds that it is judged by is partly luck; this one is not.
+    """
+    names = singles(cell, seeds)
+    curves: Curves = {}
+    for seed in cell.chance:
+        there = [name for name in names if seed in cell.curves[name] and len(cell.curves[name]) > 1]
+        if there:
+            best = max(there, key=lambda name: _value(cell, name, {seed}))
+            curves[seed] = cell.curves[best][seed]
+    return curves
+
+
+def _value(cell: Cell, name: str, without: set[int]) -> float:
+    seeds = sorted((set(cell.chance) & set(cell.curves[name])) - without)
+    means = (np.mean([curves[seed] for seed in seeds], axis=0)
+             for curves in (cell.chance, cell.curves[name]))  # fmt: skip
+    return _ratio(cell.steps, *means) if seeds else 0.0
 
 
 def mean_of(values: Sequence[float]) -> float:
@@ -192,20 +216,26 @@ def _print_table(key: tuple[str, ...], row: list[Cell]) -> None:
 
 
 def _print_regret(choosing: list[Cell]) -> None:
-    values = []
-    print("| cell | `auto` | the best single strategy | `auto` / best | oracle |")
-    print("|---|---|---|---|---|")
+    shares: dict[str, list[float]] = {"best": [], "picked": []}
+    print("| cell | `auto` | the best single strategy | `auto` / best | `auto` / picked | oracle |")
+    print("|---|---|---|---|---|---|")
     for cell in choosing:
         auto = cell.ratio("auto")
-        best = best_single(cell, (auto.seeds + 1) // 2) if auto else None
+        seeds = (auto.seeds + 1) // 2 if auto else 0
+        best = best_single(cell, seeds) if auto else None
         if not auto or not best:
             continue
-        share = regret(cell, "auto", best)
-        values.append(share.value)
-        columns = [", ".join(cell.key), auto, f"{best} {cell.ratio(best)}", share]
+        columns: list[Any] = [", ".join(cell.key), auto, f"{best} {cell.ratio(best)}"]
+        for name, curves in (("best", cell.curves[best]), ("picked", picked(cell, seeds))):
+            columns.append(regret(cell, "auto", curves) if curves else "")
+            shares[name] += [columns[-1].value] if curves else []
         print(f"| {' | '.join(str(each) for each in [*columns, cell.ratio(ORACLE) or ''])} |")
-    if values:
-        print(f"geometric mean of `auto` / best: {mean_of(values):.2f}, least {min(values):.2f}\n")
+    print("picked: the single strategy that is best on the other seeds")
+    for name, values in shares.items():
+        if values:
+            what = f"geometric mean of `auto` / {name}"
+            print(f"{what}: {mean_of(values):.2f}, least {min(values):.2f}")
+    print()
 
 
 def _print_loop(cell: Cell) -> None:
