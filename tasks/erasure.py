@@ -86,11 +86,10 @@ def _old(ctx: Context, connection: Connection) -> list[str]:
     days = ctx.policies.retention.sample_days
     if not days:
         return []
-    spared = ()
-    if ctx.policies.watch.weak_weight:  # they are trained on
-        spared = tuple(one.sample_id for one in weak_truths(connection))
+    trained_on = weak_truths(connection) if ctx.policies.watch.weak_weight else []
+    spared = {one.sample_id for one in trained_on}
     before = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="microseconds")
-    return erased.old_unanswered(connection, before, spared=frozenset(spared))
+    return erased.old_unanswered(connection, before, spared=spared)
 
 
 @contextmanager

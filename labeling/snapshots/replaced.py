@@ -62,8 +62,8 @@ def as_stored(connection: Connection, table: pd.DataFrame) -> pd.DataFrame:
         rows = connection.execute(places.where(erased_samples.c.shard.in_(part)))
         erased |= set(rows.tuples())
     stored = table.assign(shard=table["shard"].map(shards))
-    places = zip(stored["shard"], stored["offset"], strict=True)
-    is_here = [shard is not None and (shard, offset) not in erased for shard, offset in places]
+    at = zip(stored["shard"], stored["offset"], strict=True)
+    is_here = [shard is not None and (shard, offset) not in erased for shard, offset in at]
     return table if all(is_here) and stored["shard"].equals(table["shard"]) else (
         stored[is_here].reset_index(drop=True)
     )  # fmt: skip
@@ -78,8 +78,8 @@ def replace_shards(engine: Engine, workspace: Workspace, token: Token) -> list[s
     with ErasingStore(workspace.root) as store:
         with engine.connect() as connection:
             begun = open_intents(connection, REPLACE)
-        for shard, payload in begun.items():
-            _finish(engine, store, token, shard, payload)
+        for shard, intent in begun.items():
+            _finish(engine, store, token, shard, intent)
         with engine.connect() as connection:
             places = places_to_erase(connection)
         for shard, erased in places.items():

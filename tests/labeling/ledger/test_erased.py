@@ -53,11 +53,11 @@ def engine(tmp_path: Path) -> Engine:
         row = {"sample_id": GOLD, "label": "cat", "source": "ann", "added_at": now()}
         journal.insert(connection, gold, [row])
         duel = {"duel_id": "duel-0001", "number": 1, "champion": "a", "challenger": "b"}
-        duel |= {"snapshot": "s", "plan": {}, "approval": "verdict", "began_at": now()}
-        journal.insert(connection, duels, [duel])
+        duel |= {"snapshot": "s", "approval": "verdict", "began_at": now()}
+        journal.insert(connection, duels, [{**duel, "plan": {}}])
         drawn = {"duel_id": "duel-0001", "sample_id": IN_DUEL, "population": "pool"}
-        drawn |= {"position": 0, "champion_output": {}, "challenger_output": {}}
-        journal.insert(connection, duel_samples, [drawn])
+        outputs: dict[str, object] = {"champion_output": {}, "challenger_output": {}}
+        journal.insert(connection, duel_samples, [{**drawn, **outputs, "position": 0}])
     return engine
 
 

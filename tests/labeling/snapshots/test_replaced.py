@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import Engine, select
 
 from core import journal
-from core.database import now, writing
+from core.database import connect, now, writing
 from core.dvc_objects import DvcObject
 from core.intents import open_intents
 from core.locks import LockLost, only_writer
-from core.shards import ShardLocation, pack, read_image
+from core.shards import pack, read_image
 from core.workspace import Workspace, init_workspace
 from labeling.ledger.erased import REPLACE, erased_samples, forget_samples, replaced_shards
-from labeling.ledger.tables import samples
+from labeling.ledger.tables import location_of, samples
 from labeling.snapshots.replaced import as_stored, replace_shards, replacements
 from tests.labeling.databases import make_engine
 
@@ -49,8 +49,6 @@ def workspace(template: Path, tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def engine(workspace: Workspace) -> Engine:
-    from core.database import connect
-
     return connect(workspace.database)
 
 
@@ -78,8 +76,7 @@ def test_a_table_of_long_ago_leads_through_every_replacement(
         with engine.connect() as connection:
             [row] = as_stored(connection, table).itertuples()
         assert row.sample_id == "c"
-        place = ShardLocation(row.shard, row.offset, row.length, row.stored_sha256)
-        assert read_image(workspace.shards, place) == CONTENT["c"]
+        assert read_image(workspace.shards, location_of(row)) == CONTENT["c"]
     [path] = workspace.shards.iterdir()
     assert all((content in path.read_bytes()) == (name == "c") for name, content in CONTENT.items())
     last = replacements(engine).values()
