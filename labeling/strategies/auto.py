@@ -38,7 +38,6 @@ PRIOR = {  # by development runs: the parts where nothing else tells the candida
     "margin": 0.5,
 }
 EVEN_ONLY = ("uncertainty_coverage", "bait")  # count less where predicted classes are uneven
-CLOSE = 0.25  # of the way from the worst to the best: who is behind by so much gets 1/e of its part
 CONTROLS = 4  # draws by chance that are judged beside the proposals
 LEAST_PART = 0.1  # of the batch: less is left to the others
 PROPOSERS = 20_000  # samples, drawn from a larger pool, that the proposals to be judged come from
@@ -111,11 +110,14 @@ def evenness(probs: np.ndarray) -> float:
 def _shared(
     evidence: Evidence, chance: float, prior: Mapping[str, float], labels: int, even: float
 ) -> Plan:
-    """Parts by the prior and by what each would teach; what chance would teach is the control."""
+    """Parts by the prior and by what each would teach; what chance would teach is the control.
+
+    As much as the worst is behind the best, or the doubt if it is larger, divides a part by e.
+    """
     gains = {name: evidence.gains[name] for name in CANDIDATES}
     order = sorted(gains, key=lambda name: -gains[name])
     best, least = gains[order[0]], min(chance, gains[order[-1]])
-    close = {name: max(evidence.doubts[name], CLOSE * (best - least), 1e-12) for name in order}
+    close = {name: max(evidence.doubts[name], best - least, 1e-12) for name in order}
     raw = {name: prior[name] * float(np.exp((gains[name] - best) / close[name])) for name in order}
     shared = {name: value for name, value in raw.items() if value >= LEAST_PART * sum(raw.values())}
     largest_first = sorted(shared, key=lambda name: -shared[name])
