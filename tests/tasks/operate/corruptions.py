@@ -241,7 +241,7 @@ ROWS = (
       "I9", "round-0009 is not in rounds"),
     C("assignments", "one is about another sample",
       sql("UPDATE assignments SET sample_id = 'nobody' WHERE sample_id = 'b'"),
-      "I9", "assignments.sample_id nobody"),
+      "I2", "assignments.sample_id nobody"),
     C("assignments", "a second one is open for a sample", both(
         sql("DROP INDEX uq_assignments_open", "UPDATE assignments SET closed_at = NULL"),
         inserted("assignments", round_id="'round-0002'")),
