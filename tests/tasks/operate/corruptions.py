@@ -668,7 +668,7 @@ DUELS = tuple(
     C("duels", "a champion is none", sql("UPDATE duels SET champion = 'hone:0009-x'"),
       "I9", "which is no model"),
     C("duels", "a sample is none", sql("UPDATE duel_samples SET sample_id = 'nobody'"),
-      "I9", "duel_samples.sample_id nobody"),
+      "I2", "duel_samples.sample_id nobody"),
     C("duels", "one is gone", sql("DELETE FROM duels"),
       "I9", "duel_samples.duel_id duel-0001 is not in duels"),
 )
