@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
-    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -153,12 +152,10 @@ def forget_samples(connection: Connection, number: int, sample_ids: Sequence[str
 def places_to_erase(connection: Connection) -> dict[str, list[tuple[int, int]]]:
     """By shard with an image that is not known to be erased, the places of all erased ones."""
     undone = select(erased_samples.c.shard).where(erased_samples.c.done_at.is_(None))
-    return _places(connection, erased_samples.c.shard.in_(undone))
-
-
-def erased_places(connection: Connection) -> dict[str, list[tuple[int, int]]]:
-    """By shard, the places of images that are known to be erased."""
-    return _places(connection, erased_samples.c.done_at.is_not(None))
+    columns = erased_samples.c["shard", "offset", "length"]
+    query = select(*columns).where(erased_samples.c.shard.in_(undone)).order_by(*columns).distinct()
+    rows = groupby(stream(connection, query), key=attrgetter("shard"))
+    return {shard: [(row.offset, row.length) for row in places] for shard, places in rows}
 
 
 def undone(connection: Connection) -> list[int]:
@@ -204,12 +201,3 @@ def being_replaced(connection: Connection) -> set[str]:
 def erased_groups() -> Any:
     """The groups of near-duplicates of which a sample was erased, as a query."""
     return select(erased_samples.c.group_id)
-
-
-def _places(
-    connection: Connection, *where: ColumnElement[bool]
-) -> dict[str, list[tuple[int, int]]]:
-    columns = erased_samples.c["shard", "offset", "length"]
-    query = select(*columns).where(*where).order_by(*columns).distinct()
-    rows = groupby(stream(connection, query), key=attrgetter("shard"))
-    return {shard: [(row.offset, row.length) for row in places] for shard, places in rows}
