@@ -29,6 +29,7 @@ from models.network.weights import (
 )
 from models.pretraining import simclr, texture
 from models.pretraining.pretrained import pretrained_embeddings
+from models.runtimes.policy import Policy
 from models.scoring.predict import BATCH
 from models.scoring.score_pool import cache_for, score_table
 
@@ -92,14 +93,16 @@ def cold_start_embeddings(
     seed: int = 0,
     seconds: float = SECONDS,
     threads: int = 1,
+    policy: Policy = Policy.AUTO,
     on_training: Callable[[int, int], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, str]:
     """Embeddings of the rows of `table`, float32 [n, width], and a sentence about their source.
 
-    `features` is one of `choose_encoder`. Nothing is downloaded. What makes the embeddings is
-    stored in `folder` and embeds only new images in later calls; one that was trained or scaled on
-    these images is made anew when the new ones outnumber the old.
+    `features` is one of `choose_encoder`, and `policy` says which runtimes may compute those of
+    published weights. Nothing is downloaded. What makes the embeddings is stored in `folder` and
+    embeds only new images in later calls; one that was trained or scaled on these images is made
+    anew when the new ones outnumber the old.
     """
     chosen = choose_encoder(features, len(table), seconds, image_size)
     if isinstance(chosen, Pretrained):
@@ -110,6 +113,7 @@ def cold_start_embeddings(
             folder=folder,
             seed=seed,
             threads=threads,
+            policy=policy,
             on_progress=on_progress,
         )
         return embeddings, str(chosen)

@@ -14,18 +14,16 @@ from safetensors.torch import load, save
 from core.files import read_checked, write_atomically
 from models.network.images import open_images
 from models.network.network import Network, NetworkConfig, build
-from models.network.precision import computes_bf16, threads_set
+from models.network.precision import threads_set
 from models.network.weights import Pretrained
-from models.scoring.predict import predict
+from models.pretraining.feature_runtime import TRIED, FeatureRuntime, FeatureRuntimes
+from models.runtimes.policy import Policy
 from models.scoring.score_pool import feature_cache, score_table
 
 SIDE = 128  # pixels: a third of the work of 224
 WIDTH = 256  # principal directions of the features, at most
 FITTED = 20_000  # images at most that standardising and directions are fitted on
-TRIED = 32  # images that bf16 is compared with fp32 on
-PRECISION = "precision.json"  # which number format agreed, in the same folder
 PROJECTION = "projection.json"  # beside the features of published weights, and of no others
-AGREES = 0.99  # cosine of each image's features in bf16 and in fp32, at least
 ROWS = 4096  # projected at a time
 
 
@@ -59,25 +57,31 @@ def pretrained_features(
     *,
     folder: Path,
     threads: int = 1,
+    policy: Policy = Policy.AUTO,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, Path]:
     """The backbone's features of the rows of `table`, float32 [n, width], and their cache's folder.
 
     The cache is that of `feature_cache` in `folder`. Only images that are not there yet pass
-    through the backbone: in bf16 where the processor computes in it and the features agree with
-    those in fp32, which is tried once for a cache.
+    through the backbone, in the fastest runtime whose features agree with those of torch in fp32.
     """
     network, side = pretrained_network(pretrained)
     with feature_cache(network, folder, side) as cache:
-        precision = _precision(network, table, shards, side, cache.folder, threads)
+        new = table.iloc[cache.missing(table["sample_id"].tolist())]
+        runtime = FeatureRuntime()
+        if len(new):
+            runtimes = FeatureRuntimes(network, side, cache.folder, threads=threads, policy=policy)
+            images = open_images(new.iloc[:TRIED], shards, side, threads=threads)
+            runtime = runtimes.fastest(images.take(np.arange(len(images))), len(new))
         scored = score_table(
             network,
             table,
             shards,
             side,
             cache,
-            precision=precision,
+            precision=runtime.precision,
             threads=threads,
+            compute=runtime.compute,
             name=f"the pretrained {pretrained.backbone}",
             on_progress=on_progress,
         )
@@ -92,6 +96,7 @@ def pretrained_embeddings(
     folder: Path,
     seed: int = 0,
     threads: int = 1,
+    policy: Policy = Policy.AUTO,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Embeddings of the rows of `table`, float32 [n, WIDTH at most], mapped from a file.
@@ -102,7 +107,13 @@ def pretrained_embeddings(
     if not len(table):
         return np.empty((0, WIDTH), np.float32)
     features, folder = pretrained_features(
-        pretrained, table, shards, folder=folder, threads=threads, on_progress=on_progress
+        pretrained,
+        table,
+        shards,
+        folder=folder,
+        threads=threads,
+        policy=policy,
+        on_progress=on_progress,
     )
     with threads_set(threads):
         projection = _load(folder)
@@ -128,36 +139,6 @@ def fit_projection(features: np.ndarray, rng: np.random.Generator) -> Projection
     _, vectors = torch.linalg.eigh((rows.T @ rows).double())
     directions = vectors.flip(1)[:, :WIDTH].float().contiguous()  # the largest come last
     return Projection(mean, spread, directions, len(features))
-
-
-def _precision(
-    network: Network, table: pd.DataFrame, shards: Path, side: int, folder: Path, threads: int
-) -> str:
-    """The precision: bf16 where the processor computes in it and the features agree, else auto."""
-    if not computes_bf16():
-        return "auto"
-    note = folder / PRECISION
-    if (known := _noted_precision(note)) is not None:
-        return known
-    images = open_images(table.iloc[:TRIED], shards, side, threads=threads)
-    pixels = images.take(np.arange(len(images)))
-    plain, fast = (
-        torch.from_numpy(predict(network, pixels, precision=one, threads=threads).embeddings)
-        for one in ("fp32", "bf16")
-    )
-    cosine = float(torch.nn.functional.cosine_similarity(plain, fast).min())
-    precision = "bf16" if cosine >= AGREES else "fp32"
-    write_atomically(note, json.dumps({"precision": precision, "cosine": cosine}).encode())
-    return precision
-
-
-def _noted_precision(note: Path) -> str | None:
-    """The precision in a note; None without one, and when it is damaged: it is tried anew."""
-    try:
-        known = json.loads(note.read_bytes())["precision"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return known if known in ("bf16", "fp32") else None
 
 
 def _save(folder: Path, projection: Projection) -> None:

