@@ -1,17 +1,13 @@
 """Images in, recorded predictions out: waiting requests share a forward pass and an fsync."""
 
-import asyncio
 import logging
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import torch
@@ -80,6 +76,7 @@ class Inference:
             writer.folder, self._predict, self._load, needs_review_below=needs_review_below
         )
         self._decoded: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._beside = ThreadPoolExecutor(1, "hone-measure")  # ends with this object
         self._decoders = Decoders(self._take, request_pixels=request_pixels)
         self._busy_since: float | None = None  # the thread that answers
         self._calls: queue.SimpleQueue[bool] = queue.SimpleQueue()  # for help; False ends it
@@ -234,7 +231,6 @@ class Inference:
 
     def _answer(self, by: Answering, requests: list[Waiting]) -> None:
         pictures = [picture for one in requests for picture in one.pictures]
-        add_statistics(pictures)
         results = iter(self._computed(by, [one for one in pictures if one.pixels is not None]))
         recorded: list[tuple[Served, Picture]] = []
         answered: list[tuple[Waiting, list[Answer]]] = []
@@ -281,11 +277,16 @@ class Inference:
         return [one if sure else next(rest) for one, sure in zip(first, is_sure, strict=True)]
 
     def _computed_by(self, model: LoadedModel, pictures: list[Picture]) -> list[Computed]:
-        """What one model makes of the pictures; stored for later requests, too."""
+        """What one model makes of the pictures; stored for later requests, too.
+
+        Their statistics are computed meanwhile: one forward pass leaves the interpreter to others.
+        """
         if not pictures:  # each answer is known
             return []
         maker, made = maker_of(model), list[Computed]()
+        measuring = self._beside.submit(add_statistics, pictures)
         rows = self._predict(model, [one.pixels for one in pictures if one.pixels is not None])
+        measuring.result()
         is_lasting = maker == maker_of(model)  # its runtime may change while it answers
         for picture, output, embedding in zip(pictures, rows.outputs, rows.embeddings, strict=True):
             # copied, so that no stored answer holds the whole batch
@@ -336,58 +337,6 @@ class Inference:
             statistics=computed.statistics,
             source=request.source,
         )
-
-
-async def awaited(answers: "Future[list[Answer]]") -> list[Answer]:
-    """The answers; being cancelled stops the work, unless they are being recorded right now."""
-    loop = asyncio.get_running_loop()
-    while not answers.done():
-        done = loop.create_future()
-        answers.add_done_callback(partial(_deliveries_of(loop).put, done))
-        try:
-            await done
-        except asyncio.CancelledError:
-            if answers.cancel():
-                raise
-    if answers.cancelled():
-        raise asyncio.CancelledError
-    return answers.result()
-
-
-class _Deliveries:
-    """Tells an event loop what is done: all that is done meanwhile wakes it once."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = ref(loop)  # which holds these
-        self._done: deque[asyncio.Future[None]] = deque()
-        self._wakes = False
-
-    def put(self, done: "asyncio.Future[None]", _: object) -> None:
-        """Set `done` soon, in its loop; from any thread."""
-        self._done.append(done)
-        if not self._wakes:
-            self._wakes = True
-            loop = self._loop()
-            if loop is not None:
-                with suppress(RuntimeError):  # it has ended, and nobody waits in it
-                    loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        self._wakes = False  # first: what is put from here on wakes the loop again
-        while self._done:
-            done = self._done.popleft()
-            if not done.done():
-                done.set_result(None)
-
-
-_deliveries: WeakKeyDictionary[asyncio.AbstractEventLoop, _Deliveries] = WeakKeyDictionary()
-
-
-def _deliveries_of(loop: asyncio.AbstractEventLoop) -> _Deliveries:
-    its = _deliveries.get(loop)
-    if its is None:
-        its = _deliveries[loop] = _Deliveries(loop)
-    return its
 
 
 def client_json(served: Mapping[str, Any], card: ModelCard) -> Answer:

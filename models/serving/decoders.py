@@ -220,8 +220,15 @@ def _container(decoded: np.ndarray, inspected: InspectedImage) -> Container:
 
 
 def add_statistics(pictures: Sequence[Picture]) -> None:
-    """Compute the statistics that are to be recorded: of a batch in half of the time of each."""
-    measured = [one for one in pictures if one.pixels is not None and one.container is not None]
+    """Compute the statistics that are to be recorded: of a batch in half of the time of each.
+
+    Those that are known stay.
+    """
+    measured = [
+        one
+        for one in pictures
+        if one.pixels is not None and one.container is not None and one.statistics is None
+    ]
     if not measured:
         return
     pixels = np.stack(

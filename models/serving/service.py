@@ -26,13 +26,14 @@ from models.registry.halts import Halt, HaltPolicy
 from models.registry.model_card import ModelCard
 from models.serving import answered, connections, feedback, label_studio
 from models.serving.answer_cache import MEBIBYTE, AnswerCache
-from models.serving.batcher import Inference, Unavailable, awaited, client_json
+from models.serving.batcher import Inference, Unavailable, client_json
 from models.serving.bodies import BODY_SECONDS, SECONDS, CompleteBodies
 from models.serving.callbacks import CallbackRecorder, rules_of
 from models.serving.cascade import cascade_status
 from models.serving.client_api import ClientApi
 from models.serving.client_rates import ClientRates
 from models.serving.decoders import Answer
+from models.serving.deliveries import awaited
 from models.serving.deployment import (
     ReleasedModel,
     bundled_model,
@@ -396,5 +397,4 @@ def _bento() -> Any:
 
 
 def _version() -> str:
-    bento = _bento()
-    return str(bento.tag.version) if bento else "none"
+    return str(bento.tag.version) if (bento := _bento()) else "none"

@@ -10,7 +10,7 @@ from models.registry.challengers import set_challenger, set_front
 from models.registry.model_store import entry, load_model, save_model
 from models.registry.releases import Mode, current_release
 from models.scoring.predict import predict
-from models.serving import batcher, service
+from models.serving import batcher, decoders, service
 from models.serving.cascade import confidences
 from models.serving.prediction_store import drain, find_prediction
 from tests.models.saved_models import make_card, make_network, png, reference, save
@@ -107,6 +107,22 @@ def test_without_the_front_models_answer_a_stored_one_of_the_champion_is_not_giv
     change(place, front, 0.0)
     look(client)
     assert answer(client, png())[0]["model"] == front
+
+
+def test_an_image_that_two_models_see_is_measured_once(
+    client: TestClient, place: Place, front: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(place, front, 1.0)  # which nothing reaches: the champion answers all
+    champion, measured = look(client)["model"], list[int]()
+    inner = decoders.statistics_of_all
+
+    def counting(pixels: np.ndarray, containers: Any) -> np.ndarray:
+        measured.append(len(pixels))
+        return inner(pixels, containers)
+
+    monkeypatch.setattr(decoders, "statistics_of_all", counting)
+    assert {one["model"] for one in answer(client, *IMAGES)} == {champion}
+    assert sum(measured) == len(IMAGES)
 
 
 def test_a_retry_gets_the_answers_of_the_models_that_gave_them(

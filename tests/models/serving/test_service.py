@@ -587,6 +587,41 @@ def test_what_waits_is_answered_before_the_threads_end(place: Place, tmp_path: P
     assert all(answers.result()[0]["label"] in CLASSES for answers in asked)
 
 
+def test_images_are_measured_while_they_pass_through_the_network(
+    loops: Inference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measures, predicts = threading.Event(), threading.Event()
+    inner = loops._predict, batcher.add_statistics
+
+    def predict(*given: Any) -> Any:
+        predicts.set()
+        assert measures.wait(10)
+        return inner[0](*given)
+
+    def measure(pictures: Any) -> None:
+        measures.set()
+        assert predicts.wait(10)
+        inner[1](pictures)
+
+    monkeypatch.setattr(loops, "_predict", predict)
+    monkeypatch.setattr(batcher, "add_statistics", measure)
+    [given] = loops.ask("once", [png()]).result()
+    assert given["label"] in CLASSES
+
+
+def test_an_image_that_cannot_be_measured_is_not_answered(
+    loops: Inference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as during:
+        during.setattr(batcher, "add_statistics", fail)
+        with pytest.raises(batcher.Unavailable):
+            loops.ask("first", [png()]).result()
+    assert loops.ask("second", [png()]).result()[0]["label"] in CLASSES
+
+
 def test_all_that_bentoml_serves_is_behind_the_token() -> None:
     guards = cast(Any, service.Hone).middlewares
     [options] = [options for guard, options in guards if guard is BearerGuard]
