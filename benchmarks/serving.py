@@ -8,7 +8,8 @@
 Each server has one worker and one thread, and they take turns: `ours` (bentoml serve of this
 repository: every image checked, every answer on disk before it is given, the runtime that it chose
 itself, no cache of answers), `bare` (uvicorn and a few lines of ASGI with that same runtime: no
-form, no checks, no record), `default` (BentoML with its own image field, eager torch), `fastapi`
+form, no checks, no record), `synced` (`bare` that puts image and answer on the disk before it
+answers), `default` (BentoML with its own image field, eager torch), `fastapi`
 and, with the Python of an environment that has it, `litserve`. First 1,000 images must get the same
 labels from all. The client is a process of its own. On a shared machine the processor time of a
 request says more than the rate.
@@ -114,7 +115,7 @@ def _compare(
         if given.what == "memory":
             _memory(folder, servers[0], given.requests)
             return
-        names = ["bare", "default", "fastapi", *(["litserve"] if given.litserve else [])]
+        names = ["bare", "synced", "default", "fastapi", *(["litserve"] if given.litserve else [])]
         if given.what == "tiny":
             answers = _load(folder, servers[0], 1, seconds=None, keep=True).answers
             os.environ[RAW_ANSWER], names = answers[0], ["bare", "raw"]
@@ -133,6 +134,7 @@ def _start(stack: ExitStack, folder: Path, name: str, python: str | None = None)
     starts: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         "ours": lambda: servers.bentoml(REPOSITORY, own),
         "bare": lambda: _uvicorn("bare", own),
+        "synced": lambda: _uvicorn("synced", own),
         "raw": lambda: _uvicorn("raw", own),
         "fastapi": lambda: _uvicorn("fastapi_and_torch", own),
         "default": lambda: _default(own),
