@@ -17,7 +17,8 @@ from labeling.ledger.answers import known_samples
 from labeling.ledger.refused import refused_for
 from labeling.ledger.watermarks import ADOPTED, save_watermark, watermark_of
 from models.registry.releases import champion
-from models.rollout.store import disagreeing_predictions, drain_shadow
+from models.rollout.spool import drain_shadow
+from models.rollout.store import disagreeing_predictions
 from models.serving import erasures
 from models.serving.prediction_store import count_predictions
 from models.serving.retention import DISAGREEMENT, EXEMPLAR

@@ -51,7 +51,8 @@ HOLDS_SQL = (
     "models/serving/traffic_history.py",  # reads what the prediction store wrote, for pages
     "models/serving/traffic_window.py",  # draws from the predictions, at a cost of its own
     "models/serving/drained.py",  # how far the folders beside predictions were drained
-    "models/rollout/store.py",  # the tables of trials, their drain and what is asked of them
+    "models/rollout/spool.py",  # the drain of what services recorded of trials
+    "models/rollout/store.py",  # the tables of trials and what is asked of them
     "models/watching/decisions.py",
     "models/watching/incidents.py",
     "models/watching/alerts.py",  # what was raised, and what became of each message

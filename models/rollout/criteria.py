@@ -17,9 +17,10 @@ from models.rollout.policy import ReleasePolicy
 
 ERRORS, LATENCY, ABSTENTIONS = "errors", "latency", "abstentions"
 DISAGREEMENT, OUTCOMES = "disagreement", "outcomes"
-# Their tolerances are shares of all traffic, and say nothing of what a front model left over: it is
-# the hard part, on which a sound challenger may differ from the champion far more.
+# Their tolerances are shares of all traffic. What a front model leaves over is the hard part, on
+# which a sound challenger may differ from the champion far more: by all of it, in the worst case.
 OF_ALL_TRAFFIC = (ABSTENTIONS, DISAGREEMENT, OUTCOMES)
+LARGEST = 0.99  # of a tolerance: more would tolerate everything
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,18 @@ def updated(
     policy: ReleasePolicy,
     *,
     expected: float | None,
-    has_front: bool = False,
+    left: float | None = 1.0,
 ) -> dict[str, Evidence]:
-    """The evidence of every test after new observations; `has_front`: of a cascade's hard part."""
+    """The evidence of every test after new observations.
+
+    `left` is the share of the traffic that a front model leaves over, at least; None: not known.
+    """
     after = {}
     for name in TESTS:
-        tolerance = _tolerance(name, policy, expected, has_front=has_front)
+        tolerance = _tolerance(name, policy, expected, left)
         evidence = before.get(name, Evidence())
         if tolerance is not None:
-            evidence = evidence.after(observed.get(name, ()), tolerance=min(tolerance, 0.99))
+            evidence = evidence.after(observed.get(name, ()), tolerance=tolerance)
         after[name] = evidence
     return after
 
@@ -114,7 +118,7 @@ def criteria_of(
     *,
     number: int,
     expected: float | None,
-    has_front: bool = False,
+    left: float | None = 1.0,
 ) -> tuple[Criterion, ...]:
     """Where every test of the trial of this number stands."""
     threshold = threshold_of(number, policy)
@@ -125,7 +129,7 @@ def criteria_of(
             Criterion(
                 name,
                 test.meaning,
-                _tolerance(name, policy, expected, has_front=has_front),
+                _tolerance(name, policy, expected, left),
                 known.observations,
                 known.mean,
                 known.log_evidence,
@@ -136,8 +140,9 @@ def criteria_of(
 
 
 def _tolerance(
-    name: str, policy: ReleasePolicy, expected: float | None, *, has_front: bool
+    name: str, policy: ReleasePolicy, expected: float | None, left: float | None
 ) -> float | None:
-    if has_front and name in OF_ALL_TRAFFIC:
-        return None
-    return TESTS[name].tolerance(policy, expected)
+    tolerance = TESTS[name].tolerance(policy, expected)
+    if name in OF_ALL_TRAFFIC and tolerance is not None:
+        tolerance = tolerance / left if left else None
+    return None if tolerance is None else min(tolerance, LARGEST)

@@ -1,6 +1,7 @@
 """Where the trial under way stands: what it has seen, what its tests say, what it waits for."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,8 +29,9 @@ from models.rollout.store import (
     trial_counts,
 )
 from models.rollout.trial import Trial, current_trial
+from models.serving.traffic_history import traffic_since
 
-ALPHA = 0.05  # that the verdict's share of disagreement is above its bound
+ALPHA = 0.05  # that the verdict's share of disagreement, or what is left over, is beyond its bound
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class TrialStanding:
     expected: float | None  # share of disagreement
     verdict_id: str | None  # that promotes the challenger
     move: NextMove
+    left: float | None = 1.0  # of the traffic, over from a front model, at least
 
     def sentence(self) -> str:
         """The standing in one line."""
@@ -53,9 +56,14 @@ class TrialStanding:
         if trial.step == Mode.CANARY:
             compared += f", {self.progress.requests:,} answered to clients"
         if trial.has_front:
-            compared += " (of what a front model left over: only errors and latency can end it)"
+            compared += f" (of what a front model left over: {self._left_over()})"
         since = f"{trial.challenger} in {where} for {self.progress.hours:.1f} hours"
         return f"{since}: {compared}; {self._next()}"
+
+    def _left_over(self) -> str:
+        if self.left is None:
+            return "how much that is, is not known, so that only errors and latency can end it"
+        return f"{self.left:.0%} of all at least, by which tolerances are divided"
 
     def _next(self) -> str:
         move = self.move
@@ -79,6 +87,7 @@ class TrialStanding:
             "passed_over": self.counts.passed_over,
             "disagreements": self.counts.disagreements,
             "expected_disagreement": self.expected,
+            "left_over": self.left,
             "criteria": [one.as_json() for one in self.criteria],
             "why": list(self.move.why),
         }
@@ -127,7 +136,7 @@ def _advanced(
         observations(records, answers, truths, policy),
         policy,
         expected=expected,
-        has_front=trial.has_front,
+        left=left_over(connection, trial),
     )
     return replace(
         state,
@@ -159,13 +168,9 @@ def _standing(
         promoted=judged.promoted_by is not None,
         held_by=trial.held_by,
     )
-    state = load_trial(connection, trial.began)
+    state, left = load_trial(connection, trial.began), left_over(connection, trial)
     criteria = criteria_of(
-        _evidence(state),
-        policy,
-        number=trial.number,
-        expected=expected,
-        has_front=trial.has_front,
+        _evidence(state), policy, number=trial.number, expected=expected, left=left
     )
     return TrialStanding(
         trial=trial,
@@ -175,7 +180,23 @@ def _standing(
         expected=expected,
         verdict_id=judged.promoted_by,
         move=next_move(progress, criteria, policy),
+        left=left,
     )
+
+
+def left_over(connection: Connection, trial: Trial) -> float | None:
+    """The share of the traffic that a trial sees at least, behind a front model; None: not known.
+
+    It is not known once the cascade was changed in the trial: its evidence is of different parts.
+    """
+    if not trial.has_front:
+        return 1.0
+    if trial.front is None:
+        return None
+    served = Counter(row.model for row in traffic_since(connection, trial.began_at).rows)
+    left = served[trial.champion] + served[trial.challenger]
+    bounds = Stratum("traffic", left + served[trial.front], left).share_bounds(ALPHA)
+    return round(bounds[0], 6) or None
 
 
 def _expected(

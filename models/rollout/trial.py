@@ -24,6 +24,8 @@ class Trial:
     share: float
     held_by: str | None  # the person who put it where it is
     has_front: bool = False  # whether a front model answered a part of the traffic in it
+    front: str | None = None  # the one that did so all through it, from one confidence on
+    began_at: str = ""
 
 
 def current_trial(rows: Sequence[Release]) -> Trial | None:
@@ -50,6 +52,10 @@ def current_trial(rows: Sequence[Release]) -> Trial | None:
         share=rows[-1].share,
         held_by=placed.who if placed.by_a_person else None,
         has_front=any(row.front is not None for row in mine),
+        front=mine[0].front
+        if len({(row.front, row.front_threshold) for row in mine}) == 1
+        else None,
+        began_at=mine[0].released_at,
     )
 
 

@@ -7,7 +7,7 @@ import httpx
 
 from core.files import write_atomically
 from models.registry.releases import Mode, current_release
-from models.rollout.store import drain_shadow
+from models.rollout.spool import drain_shadow
 from tasks.context import open_context
 from tasks.demo.traffic import send_images
 from tasks.operate.trial_standing import standing_of_trial

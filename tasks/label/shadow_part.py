@@ -8,7 +8,8 @@ from core.text import counted
 from labeling.batches.select import SelectionConfig, share_of
 from labeling.ledger.answers import known_samples
 from labeling.ledger.reasons import Reason
-from models.rollout.store import disagreeing_samples, drain_shadow
+from models.rollout.spool import drain_shadow
+from models.rollout.store import disagreeing_samples
 from models.serving import prediction_store
 from models.watching.outcome_queries import served_rows
 from tasks.context import Context

@@ -23,6 +23,7 @@ from labeling.snapshots import checks as snapshots
 from labeling.snapshots.publish import list_snapshots
 from models.registry import checks as registry
 from models.registry.versions import snapshots_of_models
+from models.rollout import checks as rollout
 from models.scoring import checks as scoring
 from models.serving import checks as serving
 from models.serving.prediction_store import count_predictions
@@ -108,6 +109,9 @@ CHECKS: dict[str, Check] = {
     "feedback_is_stored": Check(
         "I1", "what people said about answers judges and trains nothing",
         outcome_checks.feedback_is_stored,
+    ),
+    "trials_are_stored": Check(
+        "I11", "a trial goes on or ends by a part of what was compared", rollout.trials_are_stored
     ),
     "callbacks_are_stored": Check(
         "I1", "who asked for a label never gets it", serving.callbacks_are_stored

@@ -19,6 +19,7 @@ from labeling.snapshots.replaced import erase_again
 from models.registry.bento import damaged_bentos, rebuild
 from models.registry.model_store import finish_saves
 from models.registry.stored_entries import mend_tags
+from models.rollout.spool import drain_shadow_again
 from models.scoring.checks import drop_damaged_scores
 from models.serving.erasures import erase_again as erase_traffic_again
 from models.serving.prediction_store import drain_again, restore_predictions
@@ -101,6 +102,7 @@ def _bentos(ctx: Context) -> None:
 
 def _traffic(ctx: Context) -> None:
     drain_again(ctx.engine, ctx.workspace.traffic)
+    drain_shadow_again(ctx.engine, ctx.workspace.traffic)
     restore_predictions(ctx.engine, ctx.workspace.traffic)
     erase_traffic_again(ctx.engine, ctx.workspace.traffic)
 

@@ -31,7 +31,8 @@ from models.judging.gate_evidence import Evidence
 from models.judging.verdict import GatePolicy, Verdict
 from models.registry.releases import champion as champion_in_service
 from models.registry.versions import evidence_number
-from models.rollout.store import drain_shadow, has_shadowed
+from models.rollout.spool import drain_shadow
+from models.rollout.store import has_shadowed
 from models.serving.erasures import drawn_by_chance
 from tasks.audit_rows import answered_in_service
 from tasks.context import Context

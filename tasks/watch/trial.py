@@ -20,9 +20,9 @@ from models.registry.releases import (
 )
 from models.registry.versions import AUTOMATIC
 from models.rollout.policy import FULL
+from models.rollout.spool import drain_shadow
 from models.rollout.standing import TrialStanding, check_trial
 from models.rollout.steps import Move
-from models.rollout.store import drain_shadow
 from models.rollout.trial import newest_abort
 from models.watching import decisions, incidents
 from models.watching.alerts import Alert, Kind, raise_alert

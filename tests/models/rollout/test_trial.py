@@ -70,6 +70,19 @@ def test_whoever_placed_the_challenger_holds_it_unless_that_was_the_loop() -> No
     assert current_trial(rows(SHADOW, cascade)).held_by is None  # type: ignore[union-attr]
 
 
+def test_the_front_model_of_a_trial_is_the_one_that_was_there_all_through_it() -> None:
+    behind: Change = {"front": "f", "front_threshold": 0.5}
+    one = current_trial(rows(SHADOW | behind, CANARY | behind))
+    assert one is not None and (one.has_front, one.front, one.began_at) == (
+        True, "f", rows(SHADOW)[-1].released_at
+    )  # fmt: skip
+    for other in (SHADOW, SHADOW | behind | {"front_threshold": 0.6}):
+        changed = current_trial(rows(other, CANARY | behind))
+        assert changed is not None and changed.has_front and changed.front is None
+    none = current_trial(rows(SHADOW))
+    assert none is not None and not none.has_front and none.front is None
+
+
 def test_an_abort_is_found_with_what_it_ended() -> None:
     assert newest_abort(rows(SHADOW, OFF)) is None
     assert newest_abort(rows(SHADOW, ABORT | {"who": "Ada"})) is None

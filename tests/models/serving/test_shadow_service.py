@@ -7,7 +7,8 @@ import pytest
 
 from models.registry.challengers import set_challenger
 from models.registry.releases import Mode, current_release
-from models.rollout.store import drain_shadow, trial_counts
+from models.rollout.spool import drain_shadow
+from models.rollout.store import trial_counts
 from models.serving import shadow as shadow_module
 from models.serving.prediction_store import drain, window
 from tests.models.saved_models import png, save

@@ -30,12 +30,14 @@ from labeling.ingest.intake import adopt
 from labeling.snapshots.publish import cut_snapshot
 from labeling.snapshots.table import SnapshotConfig
 from models.registry.releases import champion, release
+from models.serving import shadow_records
 from models.serving.callbacks import callback_request
 from models.serving.erasures import AGE, carry_out, decide
 from models.serving.feedback_records import Feedback, record_of
 from models.serving.prediction_store import segments
 from models.serving.retention import RetentionPolicy
 from models.serving.segments import SegmentWriter
+from models.serving.shadow_records import ShadowRecord
 from tasks.context import Context, open_context
 from tasks.erasure import erase_named
 from tasks.operate import fsck
@@ -158,6 +160,30 @@ def damage_a_callback(ctx: Context) -> None:
 
 def leave_callbacks_undrained(ctx: Context) -> None:
     ask_for_labels(ctx, "2026-01-01T00:00:00.000000+00:00")
+
+
+def shadow(ctx: Context, at: str) -> Path:
+    writer = SegmentWriter(ctx.workspace.traffic / "shadow")
+    for number in range(2):
+        one = ShadowRecord(f"{number:032x}", 1, "hone:a", "hone:b", at)
+        writer.append_parts([(shadow_records.record_of(one), b"")])
+    writer.close()
+    return max((ctx.workspace.traffic / "shadow").glob("*.seg"))
+
+
+def damage_a_trial(ctx: Context) -> None:
+    flip(shadow(ctx, now()), 60)
+
+
+def leave_a_trial_undrained(ctx: Context) -> None:
+    shadow(ctx, "2026-01-01T00:00:00.000000+00:00")
+
+
+def forget_a_drained_trial(ctx: Context) -> None:
+    path = shadow(ctx, now())
+    with writing(ctx.engine) as connection:
+        row = {"name": f"shadow/{path.name}", "drained_to": path.stat().st_size}
+        journal.insert(connection, segments, [row])
 
 
 def forget_drained_feedback(ctx: Context) -> None:
@@ -351,6 +377,9 @@ BREAKS = (
     Break("feedback_is_stored", "I1", forget_drained_feedback, "are not stored: 2"),
     Break("callbacks_are_stored", "I1", damage_a_callback, "are damaged"),
     Break("callbacks_are_stored", "I1", leave_callbacks_undrained, "wait to be drained, the"),
+    Break("trials_are_stored", "I11", damage_a_trial, "is damaged from byte 0"),
+    Break("trials_are_stored", "I11", leave_a_trial_undrained, "wait to be drained: 2"),
+    Break("trials_are_stored", "I11", forget_a_drained_trial, "are not stored: 2"),
     Break("truths_follow_from_outcomes", "I9",
           statements("UPDATE truths SET truth = 'cat'"), "truth is 'cat', which"),
     Break("truths_follow_from_outcomes", "I9",

@@ -15,6 +15,7 @@ from models.registry.challengers import end_challenger, set_front
 from models.registry.releases import Action, Mode, Release, current_release, release_rows
 from models.rollout.criteria import ABSTENTIONS, DISAGREEMENT, ERRORS, LATENCY, OUTCOMES, TESTS
 from models.rollout.store import trials
+from models.serving.prediction_store import drain
 from models.serving.segments import SegmentWriter
 from models.serving.shadow_records import FOLDER, Live, ShadowAnswer, ShadowRecord, record_of
 from models.watching.alerts import Kind, newest_alerts
@@ -28,6 +29,7 @@ from tasks.retrain.release import release_winner
 from tasks.watch import trial
 from tests.models.registry.named_models import A, B, C, add_models, challenge, judge, promote
 from tests.models.saved_models import make_workspace
+from tests.models.serving.test_prediction_store import served
 from tests.models.watching import feedback_given
 
 POLICY = '[release]\npath = "shadow"\nmin_requests = 20\nmin_hours = 0.0\ncanary_share = 25\n'
@@ -220,11 +222,54 @@ def test_each_test_ends_the_trial_with_its_evidence_an_alert_and_an_incident(
     assert current(in_shadow) == ended
 
 
+def behind_a_front(ctx: Context, *, answered: int, left: int) -> None:
+    """A trial in a cascade whose front model answers so many images and leaves so many over."""
+    add_models(ctx.engine, C)
+    set_front(
+        ctx.engine, front=C, threshold=0.9, who="Ada", why="cheaper", expected=current(ctx).number
+    )
+    assert release_winner.fn(verdict(ctx)) is None
+    assert (current(ctx).front, current(ctx).challenger) == (C, B)
+    writer = SegmentWriter(ctx.workspace.traffic)
+    served_by = [C] * answered + [A] * left
+    writer.append(
+        [
+            (replace(served(number, b"image", model), served_at=now()), b"image")
+            for number, model in enumerate(served_by)
+        ]
+    )
+    writer.close()
+    drain(ctx.engine, ctx.workspace.traffic)
+
+
 @pytest.mark.parametrize("name", TESTS)
-def test_what_a_front_model_leaves_over_says_nothing_of_shares_of_all_traffic(
+def test_what_a_front_model_leaves_over_ends_a_trial_by_all_tests(ctx: Context, name: str) -> None:
+    behind_a_front(ctx, answered=10, left=190)
+    break_it(ctx, name)
+    trial.advance_trial.fn()
+    ended = current(ctx)
+    assert ended.action == Action.ABORT and ended.evidence is not None
+    assert 0.90 < ended.evidence["left_over"] < 0.95
+
+
+@pytest.mark.parametrize("name", [ABSTENTIONS, DISAGREEMENT])
+def test_the_less_a_front_model_leaves_over_the_more_of_it_may_differ(
+    ctx: Context, name: str
+) -> None:
+    """Half of a tenth of the traffic is a twentieth of all."""
+    behind_a_front(ctx, answered=180, left=20)
+    break_it(ctx, name)
+    trial.advance_trial.fn()
+    assert current(ctx).action != Action.ABORT
+    standing = str(load_status(ctx).trial)
+    assert "of all at least, by which tolerances are divided" in standing
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_cascade_that_is_changed_in_a_trial_leaves_it_to_errors_and_latency(
     in_shadow: Context, name: str
 ) -> None:
-    """A challenger that differs on the hard images only is sound; one that fails is not."""
+    """Its evidence is of parts of the traffic that do not compare."""
     add_models(in_shadow.engine, C)
     about: dict[str, Any] = {"who": "Ada", "why": "cheaper"}
     for front in (C, None):  # evidence of the hard part stays in the trial when the front is off
