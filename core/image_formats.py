@@ -7,8 +7,8 @@ length, so that a search examines each byte once or twice, and the number of seg
 import re
 import struct
 import zlib
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
 
 MAX_SCANS = 100  # a progressive JPEG has about ten; thousands keep a decoder busy for minutes
 MAX_SEGMENTS = 10_000  # of a JPEG: 100 scans with tables, and 128 MiB of metadata in 64 KiB parts
@@ -158,32 +158,44 @@ def png_size(bare: bytes) -> tuple[int, int]:
     return width, height
 
 
+class JpegFrame(NamedTuple):
+    """What a frame header of a JPEG claims."""
+
+    code: int  # of its marker
+    bits: int  # of a sample
+    width: int
+    height: int
+    components: int
+
+
 def jpeg_size(bare: bytes) -> tuple[int, int]:
     """The largest width and height that a frame header of a bare JPEG claims."""
     width, height = 0, 0
-    for _, wide, high in _frames(bare):
-        width, height = max(width, wide), max(height, high)
+    for frame in jpeg_frames(bare):
+        width, height = max(width, frame.width), max(height, frame.height)
     return width, height
 
 
-def check_scans(bare: bytes) -> None:
+def check_scans(bare: bytes, frames: Iterable[JpegFrame]) -> None:
     """Refuse a bare JPEG with fewer bits than its picture has blocks of 8 x 8; Pillow takes it.
 
     A Huffman code has a bit or more. What is missing would be decoded to grey.
     """
-    for code, width, height in _frames(bare):
-        if code in _HUFFMAN_FRAMES and -(-width // 8) * -(-height // 8) > 8 * len(bare):
+    for frame in frames:
+        width, height = frame.width, frame.height
+        if frame.code in _HUFFMAN_FRAMES and -(-width // 8) * -(-height // 8) > 8 * len(bare):
             raise ImageRefused("TRUNCATED", f"{len(bare):,} bytes of JPEG for {width} x {height}")
 
 
-def _frames(bare: bytes) -> Iterator[tuple[int, int, int]]:
-    """Code, width and height in each frame header of a bare JPEG."""
+def jpeg_frames(bare: bytes) -> Iterator[JpegFrame]:
+    """Each frame header of a bare JPEG."""
     at = 2
     for _ in range(MAX_SEGMENTS):
         code, at = _next_marker(bare, at)
         if code in _FRAMES and at + 7 <= len(bare):
-            height, width = struct.unpack_from(">HH", bare, at + 3)
-            yield code, width, height
+            bits, height, width = struct.unpack_from(">BHH", bare, at + 2)
+            components = bare[at + 7] if at + 7 < len(bare) else 0
+            yield JpegFrame(code, bits, width, height, components)
         if code in (0xD9, 0xDA):
             return
         at += int.from_bytes(bare[at : at + 2], "big")

@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from core import plain_jpeg
 from core.image_formats import (
     ImageRefused,
     Reason,
@@ -29,6 +30,7 @@ from core.image_formats import (
     check_scans,
     check_tiff,
     detect_format,
+    jpeg_frames,
     jpeg_size,
     png_size,
     strip_jpeg,
@@ -145,23 +147,12 @@ def decode_inspected(inspected: InspectedImage) -> np.ndarray:
     Never at a reduced scale: a model would get other pixels than those it was trained on.
     """
     with _refusing_damage(inspected.kind):
+        if (pixels := _plain_pixels(inspected)) is not None:
+            return pixels
         upright, changed = _upright(inspected)
         if changed and inspected.kind == "JPEG":  # stored with a loss
             return decode_image(_encoded(upright, "JPEG"))
         return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
-
-
-def _jpeg_decoder() -> Callable[..., np.ndarray] | None:
-    """The decoder of simplejpeg, five times as fast as Pillow's; None when not installed."""
-    try:
-        import simplejpeg
-    except ImportError:
-        return None
-    decode: Callable[..., np.ndarray] = simplejpeg.decode_jpeg
-    return decode
-
-
-_decode_jpeg = _jpeg_decoder()
 
 
 def _whole_jpeg(picture: ImageFile, bare: bytes) -> Image.Image:
@@ -170,11 +161,11 @@ def _whole_jpeg(picture: ImageFile, bare: bytes) -> Image.Image:
     One whose data ends before its picture is refused: libjpeg warns of it and makes the rest grey,
     and Pillow passes the warning over. Without simplejpeg such a picture is taken.
     """
-    if _decode_jpeg is None:
+    if plain_jpeg.decode is None:
         return picture
     colours = {"RGB": "RGB", "L": "GRAY"}.get(picture.mode, "CMYK")
     try:
-        pixels = _decode_jpeg(bare, colorspace=colours, strict=True)
+        pixels = plain_jpeg.decode(bare, colorspace=colours, strict=True)
     except ValueError as warning:
         if any(words in str(warning) for words in PREMATURE):
             detail = "the JPEG's data ends before its picture does; send it again, whole"
@@ -188,9 +179,9 @@ def _whole_jpeg(picture: ImageFile, bare: bytes) -> Image.Image:
 def decode_image(content: bytes) -> np.ndarray:
     """The pixels of a `CleanImage`'s content: uint8 RGB [height, width, 3]."""
     is_jpeg = content[:2] == b"\xff\xd8"
-    if is_jpeg and _decode_jpeg is not None:
+    if is_jpeg and plain_jpeg.decode is not None:
         with suppress(ValueError):  # what it refuses, Pillow may decode, to the same pixels
-            return _decode_jpeg(content, colorspace="RGB", strict=False)
+            return plain_jpeg.decode(content, colorspace="RGB", strict=False)
     opener = JpegImageFile if is_jpeg else PngImageFile
     return np.asarray(opener(BytesIO(content)).convert("RGB"))
 
@@ -274,6 +265,8 @@ def _claimed_work(kind: str, bare: bytes) -> int:
 
 def _upright(inspected: InspectedImage) -> tuple[Image.Image, bool]:
     """The decoded picture as people see it, and whether it differs from the bytes received."""
+    if (pixels := _plain_pixels(inspected)) is not None:
+        return Image.fromarray(pixels), False
     picture = plain_png(inspected.bare) if inspected.kind == "PNG" else None
     picture = picture or _decoded(inspected)
     turn = _TURNS.get(_orientation(inspected.exif or picture.info.get("exif")))
@@ -283,10 +276,17 @@ def _upright(inspected: InspectedImage) -> tuple[Image.Image, bool]:
     return upright if turn is None else upright.transpose(turn), True
 
 
+def _plain_pixels(inspected: InspectedImage) -> np.ndarray | None:
+    """The pixels of an ordinary JPEG that is stored as it came; None of any other image."""
+    if inspected.kind != "JPEG" or _orientation(inspected.exif) in _TURNS:
+        return None
+    return plain_jpeg.plain_jpeg(inspected.bare, most_pixels=MAX_PIXELS)
+
+
 def _decoded(inspected: InspectedImage) -> Image.Image:
     picture: Image.Image = _opened(inspected.kind, inspected.bare)
     if isinstance(picture, JpegImageFile):
-        check_scans(inspected.bare)
+        check_scans(inspected.bare, jpeg_frames(inspected.bare))
         picture = _whole_jpeg(picture, inspected.bare)
     if inspected.kind == "PNG":
         check_rows(inspected.bare)

@@ -46,6 +46,7 @@ OUR_OWN = {
     "labeling/snapshots/table.py": "a table whose SHA-256 was checked, or the ledger's JSON",
     "models/judging/corruptions.py": "images that it encoded itself",
     "models/kinds/classification.py": "JSON of the ledger",
+    "models/pretraining/feature_runtime.py": "our own note; a damaged one is made anew",
     "models/pretraining/pretrained.py": "our own notes; a damaged one is made anew",
     "models/registry/bento.py": "the list of a bento's files; damage is a finding of fsck",
     "models/registry/checks.py": "the model store; damage is a finding of fsck",
