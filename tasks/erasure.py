@@ -36,8 +36,9 @@ WAIT = 5.0  # seconds for each: what is not erased now is erased at the next che
 class Erased:
     """What was erased because a person asked for it."""
 
-    images: int  # different ones, in the traffic or among the samples
+    images: int  # different ones, in the traffic or among the samples, that were there
     samples: int
+    before: int  # images that were erased already
     left: list[str]  # a sentence for each shard that cannot be written anew now
 
 
@@ -63,8 +64,11 @@ def erase_named(ctx: Context, names: Sequence[str], *, who: str, why: str) -> Er
     with _only_writers(ctx) as tokens:
         with _deciding(ctx, tokens) as connection:
             _refuse_bound(connection, sample_ids)
+            there = erasures.images_there(connection, sample_ids)
+            there |= set(known_samples(connection, sorted(sample_ids)))
             samples = _decide(ctx, connection, sample_ids, who=who, why=why)
-        return Erased(len(sample_ids), samples, _finish(ctx, tokens))
+        before = len(sample_ids) - len(there)
+        return Erased(len(there), samples, before, _finish(ctx, tokens))
 
 
 def _has_work(ctx: Context) -> bool:

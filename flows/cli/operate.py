@@ -50,7 +50,8 @@ def erase(
 
     done = erase_named(open_context(), ids, who=who or getuser(), why=why)
     where = f"{counted(done.samples, 'sample')} among them"
-    typer.echo(f"{counted(done.images, 'image')} erased, {where}")
+    before = f"; {counted(done.before, 'image')} erased before" if done.before else ""
+    typer.echo(f"{counted(done.images, 'image')} erased, {where}{before}")
     for problem in done.left:
         typer.echo(printable(f"an erased image is not gone yet: {problem}"), err=True)
     raise typer.Exit(1 if done.left else 0)

@@ -202,6 +202,14 @@ def decide_samples(
     return _add_row(connection, about, forgotten, (0, 0)) if forgotten else None
 
 
+def images_there(connection: Connection, sample_ids: Collection[str]) -> set[str]:
+    """Those of these images that the traffic has and that no erasure was decided for."""
+    column = predictions.c.sample_id
+    query = select(column).where(predictions.c.erased.is_(None))
+    parts = chunks(sorted(sample_ids))
+    return {one for part in parts for one in connection.scalars(query.where(column.in_(part)))}
+
+
 def confirm_samples(connection: Connection, numbers: Collection[int]) -> None:
     """Record that the samples of these erasures are erased."""
     mine = erasures.c.number.in_(sorted(numbers)), erasures.c.done_at.is_(None)

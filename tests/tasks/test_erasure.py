@@ -184,7 +184,8 @@ def test_who_asks_has_one_image_erased_in_traffic_and_samples(ctx: Context) -> N
     with ctx.engine.connect() as connection:
         rows = connection.execute(select(erasures)).all()
     assert {(row.who, row.why, row.images) for row in rows} == {("ann", "she asked", 1)}
-    assert erase_named(ctx, [PLAIN], who="ann", why="twice").samples == 0
+    again = erase_named(ctx, ["prediction-4", PLAIN], who="ann", why="twice")
+    assert (again.images, again.samples, again.before) == (0, 0, 1)
 
 
 def test_a_labelled_sample_and_an_unknown_one_are_refused_and_nothing_is_erased(
