@@ -15,6 +15,7 @@ from benchmarks.labels.play import ORACLE, RANDOM, play
 from benchmarks.labels.regimes import COPIES, REGIMES, DataSet, problem_of
 from benchmarks.labels.sets import image_set
 from models.network.weights import lite0_installed
+from tests.source_code import ROOT
 
 LOW, MID, LONGTAIL, REDUNDANT, LOOP = REGIMES
 
@@ -208,3 +209,25 @@ def test_a_stopped_table_goes_on_where_it_was(
 def _without_time(lines: list[str]) -> list[str]:
     parsed = [json.loads(line) for line in lines]
     return [json.dumps({**line, "seconds": 0, "took": 0}) for line in parsed]
+
+
+def test_the_published_table_says_what_its_lines_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every label ratio of `auto` in docs/measured-choosing.md, and their means."""
+    monkeypatch.setattr(report, "RESAMPLES", 2)  # of the intervals, which are not looked at
+    names = {"cifar10-jpeg": "CIFAR-10", "fashion-mnist": "Fashion-MNIST"}
+    page = (ROOT / "docs/measured-choosing.md").read_text()
+    lines = map(json.loads, (ROOT / "benchmarks/labels/measured.jsonl").open())
+    of_set: dict[str, list[float]] = {}
+    for cell in report.cells(lines):
+        images, _, regime = cell.key
+        if regime == report.LOOP:
+            continue
+        name = names.get(images, "two classes")
+        ratio = cell.ratio("auto")
+        assert ratio is not None and ratio.seeds == 10
+        row = f"{name}, {regime.replace('longtail', 'long tail')}"
+        assert f"| {row} | {ratio.value:.2f} [" in page
+        of_set.setdefault(name, []).append(ratio.value)
+    assert {len(ratios) for ratios in of_set.values()} == {4}
+    for name, ratios in of_set.items():
+        assert f"| {name} | {report.mean_of(ratios):.2f} |" in page
