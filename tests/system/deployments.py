@@ -81,6 +81,10 @@ class Deployed:
         scheduled = {"type": {"any_": ["SCHEDULED"]}}
         return self.runs(name, state=scheduled, expected_start_time=due)
 
+    def waiting_for_a_place(self, name: str) -> list[dict[str, Any]]:
+        """Runs that were refused because another one has the only place."""
+        return self.runs(name, state={"name": {"any_": ["AwaitingConcurrencySlot"]}})
+
     def covered(self, name: str) -> list[dict[str, Any]]:
         """Runs whose work another run does."""
         return self.runs(name, state={"name": {"any_": ["Covered"]}})

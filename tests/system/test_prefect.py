@@ -97,9 +97,12 @@ def run_on_demand_beside_a_schedule(deployed: Deployed, images: Path) -> None:
     name, row = "ingest", deployed.by_name["ingest"]
     path = f"deployments/{row['id']}/schedules"
     fast = {"active": True, "schedule": {"interval": 5}}
+    slow = {"active": True, "schedule": {"interval": 86400}}
     with deployed.in_progress(name):
         [schedule] = call_api(deployed.api_url, path, [fast])
-        wait_for(lambda: len(deployed.waiting(name)) >= 3)
+        path += f"/{schedule['id']}"
+        wait_for(lambda: len(deployed.waiting_for_a_place(name)) >= 3)
+        call_api(deployed.api_url, path, slow, method="PATCH")  # each is asked about every second
         own = deployed.start(name, folders=[str(images)], processes=1)
         same = deployed.start(name)  # with the parameters of the scheduled runs
         wait_for(lambda: {own, same} <= {run["id"] for run in deployed.waiting(name)})
@@ -108,9 +111,9 @@ def run_on_demand_beside_a_schedule(deployed: Deployed, images: Path) -> None:
         late = [run["id"] for run in deployed.waiting(name) if run["auto_scheduled"]]
     deployed.completed(own)
     deployed.completed(same)
+    call_api(deployed.api_url, path, fast, method="PATCH")
     wait_for(lambda: completed_by_schedule(deployed, name))
-    slow = {"active": True, "schedule": {"interval": 86400}}
-    call_api(deployed.api_url, f"{path}/{schedule['id']}", slow, method="PATCH")
+    call_api(deployed.api_url, path, slow, method="PATCH")
     ended = wait_for(lambda: all_ended(deployed, name, late))
     assert {run["state_name"] for run in ended} <= {"Covered", "Completed"}
     assert deployed.covered(name), "one run did the work of several"
