@@ -48,7 +48,7 @@ from tests.models.serving.test_prediction_store import served
 from tests.system.restarted_postgres import MOMENTS, RestartedPostgres, interrupted, until_done
 from tests.system.world import ledger, make_world
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 
 TRAIN = TrainConfig(epochs=1, min_steps=4, batch_size=16, precision="fp32")
 NETWORK = NetworkConfig("squeezenet1_1")

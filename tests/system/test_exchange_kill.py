@@ -10,7 +10,7 @@ from core.workspace import Workspace
 from tasks.demo.servers import LabelStudioServer
 from tests.system.world import run_script
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 
 
 def killed(way: str, home: Path, server: LabelStudioServer) -> dict[str, Any]:

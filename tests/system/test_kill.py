@@ -10,7 +10,7 @@ from labeling.studio import client as exchange
 from tasks.demo.servers import LabelStudioServer
 from tests.system.world import ledger, make_world, run_script
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 
 
 def test_a_round_killed_after_every_task_ends_as_an_uninterrupted_one(

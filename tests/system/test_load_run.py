@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.load_run import Load, run
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 REPOSITORY = Path(__file__).parents[2]
 SHORT = Load(seconds=12.0, kills=2, rate=12.0)
 

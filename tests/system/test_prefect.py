@@ -24,7 +24,7 @@ from tests.system.deployments import (
 from tests.system.terminal import Hone, terminal
 from tests.system.world import make_world
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 
 READY = "hone.labels-ready"
 FLOWS = [

@@ -9,7 +9,7 @@ from core.workspace import Workspace
 from tasks.demo.servers import LabelStudioServer
 from tests.system.world import check_status, run_script
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 KILLS = 100  # `python -m tests.system.random_kills --kills 1000 --seed N` is the long form
 
 

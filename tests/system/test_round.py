@@ -24,7 +24,7 @@ from tests.system.world import as_json, environment, make_world
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 
 BY_HAND = 3  # images that the person in the browser labels
 PERSON = "rosa@example.com"  # the server is shared: other tests have their own people

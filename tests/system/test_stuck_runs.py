@@ -29,7 +29,7 @@ from tests.system.deployments import (
 from tests.system.terminal import terminal
 from tests.system.world import make_world
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 
 QUICK = {
     "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "30",  # Prefect's least

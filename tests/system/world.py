@@ -80,7 +80,7 @@ def run_script(
         capture_output=True,
         text=True,
         check=False,
-        timeout=800,
+        timeout=1_500,
     )
 
 

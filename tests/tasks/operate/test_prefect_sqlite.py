@@ -64,7 +64,6 @@ async def longest_stop(database: Path) -> float:
             gc.collect()
             stopped = time.monotonic() - began
         finally:
-            gc.unfreeze()
             gc.enable()
         await writer.exec_driver_sql("COMMIT")
         await asyncio.wait([waiting])  # it has the lock now, or waited in vain
