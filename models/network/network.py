@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 import torch
 from pydantic import Field, model_validator
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from core.configuration import OneOf, configuration
 from models.kinds import DEFAULT, KINDS, Kind
@@ -22,6 +23,8 @@ SMALL_STEMS = (
     "resnet", "resnext", "wide_resnet", "densenet", "efficientnet", "mnasnet", "mobilenet",
     "regnet", "shufflenet", "squeezenet",
 )  # fmt: skip
+
+DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)  # what torchvision's networks draw by
 
 
 @configuration("network")
@@ -122,6 +125,23 @@ def build(
     if config.backbone == LITE0:
         network.normalise(lite0.MEAN, lite0.STD)
     return network
+
+
+class NoRandomWeights(TorchFunctionMode):
+    """Where a network is built for weights that are at hand: none are drawn at random before.
+
+    Drawing those of a resnet18 takes longer than reading and checking its file.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Zeros in place of what would be drawn: torch draws again what is out of bounds."""
+        kwargs = kwargs or {}
+        if func in DRAWS or getattr(func, "__module__", None) == nn.init.__name__:
+            with torch.no_grad():
+                return (args[0] if args else kwargs["tensor"]).zero_()
+        return func(*args, **kwargs)
 
 
 def load_state(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:

@@ -110,14 +110,15 @@ def read_model(folder: Path, version: str, sha256: str) -> LoadedModel:
     import safetensors.torch
     import torch
 
-    from models.network.network import NetworkConfig, build, put_weights
+    from models.network.network import NetworkConfig, NoRandomWeights, build, put_weights
 
     contents = _read_checked(folder, version, sha256)
     card = ModelCard.from_json(contents["card.json"])
     config = replace(NetworkConfig(**card.network), weights=None)  # its own weights follow
-    network = build(
-        config, classes=len(card.classes), image_size=card.image_size, kind=card.label_kind
-    )
+    with NoRandomWeights():
+        network = build(
+            config, classes=len(card.classes), image_size=card.image_size, kind=card.label_kind
+        )
     weights = safetensors.torch.load(contents["weights.safetensors"])
     weights.setdefault("temperature", torch.ones(()))  # older versions stored none
     put_weights(network, weights)

@@ -10,7 +10,15 @@ from safetensors.torch import save_file
 from torchvision import models as zoo
 
 from models.network.images import MEAN, STD
-from models.network.network import Network, NetworkConfig, backbones, build, load_state
+from models.network.network import (
+    Network,
+    NetworkConfig,
+    NoRandomWeights,
+    backbones,
+    build,
+    load_state,
+    put_weights,
+)
 
 SMALLEST = {  # of each family that is quick to make
     "densenet121": 1024,
@@ -34,6 +42,18 @@ def test_every_family_with_a_small_stem_takes_images_of_8_px(backbone):
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     assert network.embed(images).shape == (2, SMALLEST[backbone])
     assert network(images).shape == (2, 3)
+
+
+@pytest.mark.parametrize("backbone", [*SMALLEST, "efficientnet_lite0", "swin_t", "vit_b_32"])
+def test_a_network_for_weights_at_hand_draws_none_and_answers_as_the_one_they_are_of(backbone):
+    whole = made(backbone, 32).eval()
+    before = torch.random.get_rng_state()
+    with NoRandomWeights():
+        network = made(backbone, 32)
+    assert torch.random.get_rng_state().equal(before)
+    put_weights(network, whole.state_dict())
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    assert network.eval()(images).equal(whole(images))
 
 
 @pytest.mark.parametrize(("backbone", "size"), [("vit_b_32", 32), ("alexnet", 64)])
