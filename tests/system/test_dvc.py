@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from core.dvc_objects import ObjectStore, StoreError
+from core import journal
+from core.database import writing
+from core.dvc_objects import StoreError
 from core.git import tags
+from core.locks import only_writer
+from core.shards import pack, read_image
+from labeling.ledger.erased import forget_samples
+from labeling.ledger.tables import location_of, samples
 from labeling.snapshots.publish import fetch_shards, verify_remote
+from labeling.snapshots.replaced import replace_shards
 from tests.labeling.snapshots.workspaces import House, house_at, kill_and_run_again
 
 pytestmark = pytest.mark.system
@@ -79,18 +86,20 @@ def put(key: str, content: bytes | None) -> None:
         client("s3").put_object(Bucket="hone", Key=key, Body=content)
 
 
+def leave_only_the_remote(house: House) -> None:
+    """Lose the shards and DVC's cache."""
+    for folder in (house.workspace.shards, house.root / ".dvc/cache/files"):
+        for path in [path for path in folder.rglob("*") if path.is_file()]:
+            path.unlink()
+
+
 def test_a_snapshot_goes_to_s3_and_comes_back_from_there_alone(house):
     assert house.cut() == "snapshot-0001"
     assert len(bucket(house)) == 3
     assert verify_remote(house.workspace, "snapshot-0001") == []
     before = house.load("snapshot-0001")
     (shard,) = house.workspace.shards.iterdir()
-    shard.unlink()
-    for path in (house.root / ".dvc" / "cache").rglob("*.*"):
-        path.unlink()
-    with ObjectStore(house.root) as store:
-        for known in store.objects(tags(house.root)["snapshot-0001"]):
-            (house.root / ".dvc/cache/files/md5" / known.md5[:2] / known.md5[2:]).unlink(True)
+    leave_only_the_remote(house)
     assert house.load("snapshot-0001").equals(before)
     assert fetch_shards(house.engine, house.workspace, "snapshot-0001") == [shard.name]
 
@@ -105,6 +114,51 @@ def test_missing_and_damaged_objects_on_s3_are_named_and_those_still_needed_sent
     house.label("s0002")
     assert house.cut() == "snapshot-0002"
     assert verify_remote(house.workspace, "snapshot-0002") == []
+
+
+def test_an_erased_image_is_in_no_object_on_s3(house, monkeypatch):
+    pictures = {name: name.encode() * 700 for name in ("s0000", "s0001", "s0002")}
+    for path in house.workspace.shards.iterdir():
+        path.unlink()
+    shard = pack(list(pictures.items()))
+    shard.write(house.workspace.shards)
+    with writing(house.engine) as connection:
+        rows = [
+            {"sample_id": name, "shard": place.shard, "offset": place.offset,
+             "length": place.length, "stored_sha256": place.sha256}
+            for name, place in zip(pictures, shard.places, strict=True)
+        ]  # fmt: skip
+        journal.update_rows(connection, samples, rows)
+    house.cut()
+    assert in_bucket(house, pictures) == set(pictures)
+    with writing(house.engine) as connection:
+        forget_samples(connection, 1, ["s0002"])
+    with monkeypatch.context() as away:
+        away.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        away.setenv("AWS_MAX_ATTEMPTS", "1")
+        with pytest.raises(StoreError, match=r"remote s3://hone/.*run the command again"):
+            erase(house)
+    assert in_bucket(house, pictures) == set(pictures)
+    assert erase(house) == []
+    assert in_bucket(house, pictures) == {"s0000", "s0001"}
+    leave_only_the_remote(house)
+    [fetched] = fetch_shards(house.engine, house.workspace, "snapshot-0001")
+    assert fetched != shard.places[0].shard
+    [row, _] = house.load("snapshot-0001").sort_values("sample_id").itertuples()
+    assert read_image(house.workspace.shards, location_of(row)) == pictures[row.sample_id]
+
+
+def in_bucket(house: House, pictures: dict[str, bytes]) -> set[str]:
+    """Whose bytes are anywhere in the bucket."""
+    objects = bucket(house).values()
+    return {
+        name for name, content in pictures.items() if any(content in stored for stored in objects)
+    }
+
+
+def erase(house: House) -> list[str]:
+    with only_writer(house.engine, "workspace-git") as token:
+        return replace_shards(house.engine, house.workspace, token)
 
 
 def test_an_s3_that_does_not_answer_leaves_nothing_visible_and_is_named(house, monkeypatch):
