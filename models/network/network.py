@@ -130,13 +130,13 @@ def build(
 class NoRandomWeights(TorchFunctionMode):
     """Where a network is built for weights that are at hand: none are drawn at random before.
 
-    Drawing those of a resnet18 takes longer than reading and checking its file.
+    Drawing those of a resnet18 takes as long as reading and checking its file.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Zeros in place of what would be drawn: torch draws again what is out of bounds."""
+        """Zeros in place of what would be drawn; left as it is, torch could draw it forever."""
         kwargs = kwargs or {}
         if func in DRAWS or getattr(func, "__module__", None) == nn.init.__name__:
             with torch.no_grad():

@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiosqlite
+import aiosqlite  # of Prefect: it has no server on SQLite without it
 
 
 def closed_on_failure(
