@@ -1,13 +1,15 @@
 """A database with samples in it, for tests of what stands on the ledger."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine
 
 from core import journal
 from core.database import connect, now, upgrade, writing
+from core.shards import pack
+from core.workspace import Workspace
 from labeling.ledger.tables import audit, samples
 
 
@@ -37,6 +39,20 @@ def make_engine(
     with writing(engine) as connection:
         journal.insert(connection, samples, rows)
     return engine
+
+
+def store_images(engine: Engine, workspace: Workspace, contents: Mapping[str, bytes]) -> str:
+    """Put the images of known samples into one shard; return its name."""
+    shard = pack(list(contents.items()))
+    shard.write(workspace.shards)
+    rows = [
+        {"sample_id": name, "shard": place.shard, "offset": place.offset,
+         "length": place.length, "stored_sha256": place.sha256}
+        for name, place in zip(contents, shard.places, strict=True)
+    ]  # fmt: skip
+    with writing(engine) as connection:
+        journal.update_rows(connection, samples, rows)
+    return shard.places[0].shard
 
 
 def put_in_audit(engine: Engine, sample_ids: Sequence[str], *, part: str = "gate") -> None:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from core import journal
 from core.database import writing
 from core.dvc_objects import StoreError
 from core.git import tags
 from core.locks import only_writer
-from core.shards import pack, read_image
+from core.shards import read_image
 from labeling.ledger.erased import forget_samples
-from labeling.ledger.tables import location_of, samples
+from labeling.ledger.tables import location_of
 from labeling.snapshots.publish import fetch_shards, verify_remote
 from labeling.snapshots.replaced import replace_shards
+from tests.labeling.databases import store_images
 from tests.labeling.snapshots.workspaces import House, house_at, kill_and_run_again
 
 pytestmark = pytest.mark.system
@@ -120,15 +120,7 @@ def test_an_erased_image_is_in_no_object_on_s3(house, monkeypatch):
     pictures = {name: name.encode() * 700 for name in ("s0000", "s0001", "s0002")}
     for path in house.workspace.shards.iterdir():
         path.unlink()
-    shard = pack(list(pictures.items()))
-    shard.write(house.workspace.shards)
-    with writing(house.engine) as connection:
-        rows = [
-            {"sample_id": name, "shard": place.shard, "offset": place.offset,
-             "length": place.length, "stored_sha256": place.sha256}
-            for name, place in zip(pictures, shard.places, strict=True)
-        ]  # fmt: skip
-        journal.update_rows(connection, samples, rows)
+    shard = store_images(house.engine, house.workspace, pictures)
     house.cut()
     assert in_bucket(house, pictures) == set(pictures)
     with writing(house.engine) as connection:
@@ -143,7 +135,7 @@ def test_an_erased_image_is_in_no_object_on_s3(house, monkeypatch):
     assert in_bucket(house, pictures) == {"s0000", "s0001"}
     leave_only_the_remote(house)
     [fetched] = fetch_shards(house.engine, house.workspace, "snapshot-0001")
-    assert fetched != shard.places[0].shard
+    assert fetched != shard
     [row, _] = house.load("snapshot-0001").sort_values("sample_id").itertuples()
     assert read_image(house.workspace.shards, location_of(row)) == pictures[row.sample_id]
 

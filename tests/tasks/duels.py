@@ -11,13 +11,11 @@ from sqlalchemy import Engine
 from core import journal
 from core.database import now, writing
 from core.locks import only_writer
-from core.shards import pack
 from core.workspace import init_workspace
 from labeling import simulation
 from labeling.batches.disagreements import find_disagreements
 from labeling.ledger import duels
 from labeling.ledger.duels import Duel
-from labeling.ledger.tables import samples
 from models.judging.alpha_spending import alpha_of
 from models.judging.criterion import Criterion, Status
 from models.judging.duel import DuelPlan, Stratum
@@ -27,7 +25,7 @@ from models.judging.verdict import GatePolicy
 from models.registry import releases
 from models.registry.versions import models
 from tasks.context import Context, open_context
-from tests.labeling.databases import make_engine
+from tests.labeling.databases import make_engine, store_images
 
 CLASSES = ["cat", "dog"]
 CHAMPION, CHALLENGER, OTHER = "hone:0001-a", "hone:0002-b", "hone:0003-c"
@@ -49,15 +47,8 @@ def make_duel_workspace(
     monkeypatch.setenv("HONE_WORKSPACE", str(workspace.root))
     names = [*sample_ids(pool), *sample_ids(traffic, "served")]
     engine = make_engine(workspace.root, names)
-    shard = pack([(name, name.encode()) for name in names])
-    shard.write(workspace.shards)
+    store_images(engine, workspace, {name: name.encode() for name in names})
     with writing(engine) as connection:
-        rows = [
-            {"sample_id": name, "shard": place.shard, "offset": place.offset,
-             "length": place.length, "stored_sha256": place.sha256}
-            for name, place in zip(names, shard.places, strict=True)
-        ]  # fmt: skip
-        journal.update_rows(connection, samples, rows)
         made = [model_row(version) for version in (CHAMPION, CHALLENGER, OTHER)]
         journal.insert(connection, models, made)
     put_by_hand(engine, CHAMPION, expected=0)

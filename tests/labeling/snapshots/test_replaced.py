@@ -12,12 +12,12 @@ from core.database import connect, now, writing
 from core.dvc_objects import DvcObject
 from core.intents import open_intents
 from core.locks import LockLost, only_writer
-from core.shards import pack, read_image
+from core.shards import read_image
 from core.workspace import Workspace, init_workspace
 from labeling.ledger.erased import REPLACE, erased_samples, forget_samples, replaced_shards
 from labeling.ledger.tables import location_of, samples
 from labeling.snapshots.replaced import as_stored, replace_shards, replacements
-from tests.labeling.databases import make_engine
+from tests.labeling.databases import make_engine, store_images
 
 NAMES = ["a", "b", "c"]
 CONTENT = {name: name.encode() * 700 for name in NAMES}
@@ -28,15 +28,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("replaced") / "work"
     workspace = init_workspace(root, ["cat", "dog"])
     engine = make_engine(root, NAMES)
-    shard = pack(list(CONTENT.items()))
-    shard.write(workspace.shards)
-    with writing(engine) as connection:
-        rows = [
-            {"sample_id": name, "shard": place.shard, "offset": place.offset,
-             "length": place.length, "stored_sha256": place.sha256}
-            for name, place in zip(CONTENT, shard.places, strict=True)
-        ]  # fmt: skip
-        journal.update_rows(connection, samples, rows)
+    store_images(engine, workspace, CONTENT)
     engine.dispose()
     return root
 
