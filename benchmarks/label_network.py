@@ -5,7 +5,8 @@
 EfficientNet-Lite0 with pretrained weights is trained by the product's own `train` on images of
 `--size` pixels: labels drawn at random or chosen by `auto` (on the pretrained features of
 `benchmarks/label_efficiency.py`, which are stored in `--cache`), training plain (all of the
-network, a new head, one learning rate) or by the recipe. One line of JSON for each training goes to
+network, a new head, one learning rate), by the recipe, or by the recipe and with inferred labels of
+the pool as `[train] pool = "auto"` adds them. One line of JSON for each training goes to
 `--out`; those that are there are not made again, so that the same command runs the rest. At the
 end: how many labels random choice and plain training need for what each other pair reaches.
 
@@ -33,18 +34,23 @@ from benchmarks.labels.head import Head
 from benchmarks.labels.questions import Question, at_random, ours
 from benchmarks.labels.sets import ImageSet, image_set
 from core.shards import write_shard
+from labeling.quality.student import reduced, student
+from models.kinds import DEFAULT, KINDS
 from models.network.network import NetworkConfig
 from models.scoring.predict import predict_table
 from models.training.config import TrainConfig
 from models.training.recipe import Recipe
+from models.training.rows import SOFT
 from models.training.train import train
+from tasks.collect.pool_rows import SOFT_ROWS
+from tasks.soft_rows import soft_rows
 
 MARKS = (200, 500, 1_000, 2_500)  # labels at which accuracy is read
 BEYOND = (5_000,)  # more for random choice and plain training, which need them
 BATCHES = (50, 100, 150, 200, 300, 400, 500, 750, 1_000, 1_500, 2_000, 2_500)  # labels after each
 POOL = 10_000
 VAL_SHARE = 0.15  # as in a snapshot
-CHOICES, TRAININGS = ("random", "auto"), ("plain", "recipe")
+CHOICES, TRAININGS = ("random", "auto"), ("plain", "recipe", "pool")
 PAIRS = [f"{choice}+{training}" for choice in CHOICES for training in TRAININGS]
 PLAIN = ("random", "plain")
 LEVELS, RESAMPLES = (0.05, 0.95), 1_000
@@ -90,6 +96,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--min-steps", type=int, default=150)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--fine-tune", default="auto", help="of the recipe")
+    parser.add_argument("--precision", default="auto", help="fp32: the same bits every time")
     parser.add_argument("--development", action="store_true")
     parser.add_argument("--report", action="store_true", help="run nothing")
     return parser.parse_args()
@@ -111,12 +118,13 @@ def _play(images: ImageSet, seed: int, given: argparse.Namespace) -> None:
     most = {choice: max(one[2] for one in missing if one[0] == choice) for choice, *_ in missing}
     orders = {choice: order(game, choice, seed, labels) for choice, labels in most.items()}
     with tempfile.TemporaryDirectory() as folder:
-        needed = np.unique(np.concatenate(list(orders.values())))
+        needed = np.unique(np.concatenate([*orders.values(), _drawn(game, seed)]))
         rows = _stored(images, game, needed, Path(folder))
         for choice, training, labels in missing:
             line = {"seed": seed, "choice": choice, "training": training, "labels": labels}
             line |= {"fine_tune": given.fine_tune}
-            line |= _trained(rows, orders[choice][:labels], training, seed, given, Path(folder))
+            labelled = orders[choice][:labels]
+            line |= _trained(rows, labelled, training, game, seed, given, Path(folder))
             with given.out.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(f"{seed} {choice} + {training}, {labels} labels: {line['accuracy']:.3f} "
@@ -157,6 +165,11 @@ def order(game: Game, choice: str, seed: int, most: int) -> np.ndarray:
     return labelled
 
 
+def _drawn(game: Game, seed: int) -> np.ndarray:
+    """The part of the pool whose inferred labels are trained on; what is labelled is left out."""
+    return np.random.default_rng([seed, 9]).permutation(len(game.classes))[:SOFT_ROWS]
+
+
 def _stored(images: ImageSet, game: Game, needed: np.ndarray, shards: Path) -> pd.DataFrame:
     """The images of the pool that are needed, and the judged ones, in a shard; a row for each."""
     numbers = np.concatenate([game.images[needed], game.judged])
@@ -182,8 +195,33 @@ def _png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def _inferred(
+    rows: pd.DataFrame, learn: pd.DataFrame, labelled: np.ndarray, game: Game, seed: int
+) -> pd.DataFrame:
+    """Soft rows of the drawn part of the pool, as a snapshot has them; none where it is no help."""
+    classes, learnt = sorted(set(rows["label"])), learn["row"].to_numpy()
+    # Validation rows take no part.
+    members = np.setdiff1d(np.arange(len(game.classes)), np.setdiff1d(labelled, learnt))
+    made = student(
+        reduced(game.features[members]),
+        np.searchsorted(members, learnt),
+        pd.Index(classes).get_indexer(pd.Index(learn["label"])),
+        len(classes),
+    )
+    if not made.helps:
+        return rows.iloc[:0]
+    drawn = np.setdiff1d(_drawn(game, seed), labelled)
+    images, at = rows.set_index("row").loc[drawn], np.searchsorted(members, drawn)
+    soft = soft_rows(
+        images["sample_id"].tolist(), made.probs[at], classes, KINDS[DEFAULT],
+        source="pool", trust=made.trust[at],
+    )  # fmt: skip
+    places = images[["sample_id", "shard", "offset", "length", "stored_sha256"]]
+    return soft.merge(places, on="sample_id").assign(split=SOFT)
+
+
 def _trained(
-    rows: pd.DataFrame, labelled: np.ndarray, training: str, seed: int,
+    rows: pd.DataFrame, labelled: np.ndarray, training: str, game: Game, seed: int,
     given: argparse.Namespace, shards: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """The accuracy after a training on these labels, and what it took."""
@@ -191,10 +229,13 @@ def _trained(
     table = rows.set_index("row").loc[labelled].reset_index()
     held = np.random.default_rng([seed, 5]).permutation(len(table)) < VAL_SHARE * len(table)
     table["split"] = np.where(held, "val", "train")
+    if training == "pool":
+        learn = table[table["split"] == "train"]
+        table = pd.concat([table, _inferred(rows, learn, labelled, game, seed)], ignore_index=True)
     classes = sorted(set(rows["label"]))
     config = TrainConfig(
         epochs=given.epochs, min_steps=given.min_steps, batch_size=given.batch, flip=True,
-        precision="fp32", seed=seed, fine_tune=given.fine_tune,
+        precision=given.precision, seed=seed, fine_tune=given.fine_tune,
     )  # fmt: skip
     began = time.process_time()
     trained = train(
@@ -208,7 +249,8 @@ def _trained(
     recipe = {name: trained.recipe.get(name) for name in ("fine_tune", "head_strength")}
     return {
         "accuracy": round(float(right.mean()), 5), "seconds": round(seconds, 1),
-        "best_epoch": trained.best_epoch, "recipe": recipe, "size": given.size,
+        "best_epoch": trained.best_epoch, "precision": trained.precision,
+        "pool": int((table["split"] == SOFT).sum()), "recipe": recipe, "size": given.size,
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The benchmark of tuned networks: orders of labels, label ratios, and one run at a tiny size."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from tests.models.pictures import snapshot
 from tests.models.training.small_runs import trained_weights
 
 
-def game() -> Game:
+def game(classes: np.ndarray | None = None) -> Game:
     rng = np.random.default_rng(0)
-    classes = rng.integers(3, size=400)
-    features = (np.eye(3, 6)[classes] + rng.normal(0, 0.3, (400, 6))).astype(np.float32)
-    return Game(features, classes, np.arange(400), np.arange(0))
+    classes = rng.integers(3, size=400) if classes is None else classes
+    groups = 3 * rng.integers(3, size=len(classes)) + classes  # neighbours teach more than axes
+    features = (np.eye(9)[groups] + rng.normal(0, 0.15, (len(classes), 9))).astype(np.float32)
+    return Game(features, classes, np.arange(len(classes)), np.arange(0))
 
 
 @pytest.mark.parametrize("choice", ["random", "auto"])
@@ -47,27 +49,28 @@ def test_every_pair_is_trained_once_and_a_second_call_trains_nothing(
     rng = np.random.default_rng(0)
     for number, name in enumerate("abc"):
         (tmp_path / "set" / name).mkdir(parents=True)
-        for image in range(30):
+        for image in range(80):
             noise = rng.normal(60 * number + 40, 40, (8, 8, 3)).clip(0, 255)
             file = tmp_path / "set" / name / f"{image:02}.png"
             Image.fromarray(noise.astype(np.uint8)).save(file)
-    played, judged = game(), np.arange(0, 90, 3)
-    pool = np.setdiff1d(np.arange(90), judged)
-    small = Game(played.features[: len(pool)], played.classes[: len(pool)], pool, judged)
+    judged = np.arange(0, 240, 3)
+    pool = np.setdiff1d(np.arange(240), judged)
+    small = replace(game(pool // 80), images=pool, judged=judged)
     monkeypatch.setattr(label_network, "_game", lambda *given: small)
     network, _ = trained_weights(tmp_path, snapshot(tmp_path, train=12))
     out = tmp_path / "out.jsonl"
     asked = [str(tmp_path / "set"), "--out", str(out), "--size", "8", "--seeds", "1", "--labels",
-             "20", "--epochs", "1", "--min-steps", "2", "--backbone", network.backbone,
+             "30", "--epochs", "1", "--min-steps", "2", "--backbone", network.backbone,
              "--weights", str(network.weights)]  # fmt: skip
     monkeypatch.setattr("sys.argv", ["label_network", *asked])
     label_network.main()
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     pairs = {(line["choice"], line["training"]) for line in lines}
-    assert len(lines) == len(pairs) == 4
+    assert len(lines) == len(pairs) == 6
     assert {line["recipe"]["fine_tune"] for line in lines if line["training"] == "recipe"} == {
         "frozen"
     }
-    assert "| random + plain | 20 |" in table(lines)
+    assert all((line["pool"] > 0) == (line["training"] == "pool") for line in lines)
+    assert "| random + plain | 30 |" in table(lines)
     label_network.main()
-    assert len(out.read_text().splitlines()) == 4
+    assert len(out.read_text().splitlines()) == 6
