@@ -9,6 +9,10 @@ from models.judging.cascade_plan import price
 from tasks.report.console import Row, print_line, print_table
 
 MOST = 100  # rows: there are as many as thresholds
+ONCE = (
+    "The confidence is that of one plan: after several, with other models or losses or more "
+    "answers, one that passes may be the one that passed by chance."
+)
 
 if TYPE_CHECKING:
     from models.judging.cascade_plan import CascadePlan, Option
@@ -36,6 +40,8 @@ def show_plans(
     cost = _costs(plans[0].costs.champion_ms, prices)
     words = frozenset({"option"})
     print_table(screen, "Side by side", [*options, {**alone, **cost}], words=words)
+    if any(plan.chosen is not None for plan in plans):
+        print_line(screen, ONCE)
     for plan in plans:
         if plan.chosen is not None:
             print_line(
