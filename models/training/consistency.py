@@ -39,7 +39,7 @@ def try_consistency(
     """
     if len(held) < MIN_VAL_ROWS:
         return f"not tried: {len(held)} validation rows are fewer than {MIN_VAL_ROWS}"
-    before, best_epoch = progress.best_loss, progress.best_epoch
+    before, epochs = progress.best_loss, len(progress.history)
     shorter = replace(
         config,
         epochs=max(1, round(config.epochs * SHARE)),
@@ -48,9 +48,9 @@ def try_consistency(
     )
     term = consistency_term(learn, config, precision)
     fit(network, learn, held, shorter, recipe, precision, progress, term=term)
-    after = min(row["val_loss"] for row in progress.history[best_epoch:])
+    after = min(row["val_loss"] for row in progress.history[epochs:])
     words = f"validation loss {after:.3f} with it, {before:.3f} without"
-    return f"{'used' if progress.best_epoch > best_epoch else 'left out'}: {words}"
+    return f"{'used' if progress.best_epoch > epochs else 'left out'}: {words}"
 
 
 def consistency_term(learn: Rows, config: TrainConfig, precision: Precision) -> Term:

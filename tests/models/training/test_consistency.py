@@ -11,7 +11,9 @@ from models.kinds import DEFAULT, KINDS
 from models.network.images import open_images
 from models.network.precision import Precision
 from models.training import consistency as module
-from models.training.consistency import consistency_term, strong_view
+from models.training.consistency import consistency_term, strong_view, try_consistency
+from models.training.loop import Progress
+from models.training.recipe import Recipe
 from models.training.rows import rows_of
 from tests.models.pictures import CLASSES, SIZE, snapshot
 from tests.models.training.small_runs import SHORT, guessed, run, same, trained_weights
@@ -86,6 +88,19 @@ def test_it_stays_only_where_the_validation_rows_gain(tmp_path, monkeypatch, gai
     assert f"{best + gain:.3f} with it, {best:.3f} without" in words
     assert same(trained.network, plain.network) is not used
     assert len(trained.history) == len(plain.history) + 1
+
+
+def test_its_loss_is_not_taken_from_the_training_before(tmp_path, monkeypatch):
+    """The last epochs before it were worse than the best one, and better than it."""
+    held = rows_of(table := soft_table(tmp_path, val=60), open_images(table, tmp_path, SIZE),
+                   CLASSES, SHORT, KIND)  # fmt: skip
+    part, progress = Sure(1.0), Progress(None)
+    for loss in (0.5, 0.51):
+        progress.add({"val_loss": loss}, loss, part, 0.0)
+    monkeypatch.setattr(module, "fit", lambda *given, **_: given[-1].add(
+        {"val_loss": 0.8}, 0.8, part, 0.0))  # fmt: skip
+    words = try_consistency(part, held, held, SHORT, Recipe(), Precision(), progress)
+    assert words == "left out: validation loss 0.800 with it, 0.500 without"
 
 
 def test_without_enough_validation_rows_it_is_not_tried(tmp_path):
