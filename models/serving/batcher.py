@@ -79,6 +79,7 @@ class Inference:
         self._beside = ThreadPoolExecutor(1, "hone-measure")  # ends with this object
         self._decoders = Decoders(self._take, request_pixels=request_pixels)
         self._busy_since: float | None = None  # the thread that answers
+        self.front_failure: tuple[str, str] | None = None  # whose, and what; until one answers
         self._calls: queue.SimpleQueue[bool] = queue.SimpleQueue()  # for help; False ends it
         self._is_called = False
         self._ended = threading.Event()
@@ -270,8 +271,12 @@ class Inference:
             first = self._computed_by(by.front, pictures)
             is_sure = by.is_sure(np.stack([one.output for one in first]))
         except Exception as error:  # the champion can answer without it
-            logger.warning("the front model failed, the champion answers: %s", error)
+            problem = f"{by.front.version} failed, the champion answers: {error}"
+            logger.warning(problem)
+            self.front_failure = by.front.version, problem
+            metrics.count_front_failures(len(pictures))
             return self._computed_by(by.model, pictures)
+        self.front_failure = None
         left = [picture for picture, sure in zip(pictures, is_sure, strict=True) if not sure]
         rest = iter(self._computed_by(by.model, left))
         return [one if sure else next(rest) for one, sure in zip(first, is_sure, strict=True)]

@@ -94,14 +94,19 @@ def answering(active: ActiveModel, request: Waiting) -> Answering | None:
     return Answering(model, front, threshold)
 
 
-def cascade_status(active: ActiveModel) -> dict[str, Any] | None:
-    """The front model as JSON, with the problem that keeps it from answering; None without one."""
-    if active.front is None or active.model is None:
+def cascade_status(active: ActiveModel, failure: tuple[str, str] | None) -> dict[str, Any] | None:
+    """The front model as JSON, with the problem that keeps it from answering; None without one.
+
+    `failure` is the version of the front model that failed last, and what it failed with.
+    """
+    front = active.front
+    if front is None or active.model is None:
         return None
+    failed = failure[1] if failure and failure[0] == front.version else None
     return {
-        "front": active.front.version,
+        "front": front.version,
         "threshold": active.front_threshold,
-        "problem": unfit(active.front, active.model),
+        "problem": unfit(front, active.model) or failed,
     }
 
 

@@ -119,6 +119,10 @@ _canary_failures = Counter(
     "hone_canary_failures", "Requests that a canary failed at, and the champion answered.",
     registry=registry,
 )  # fmt: skip
+_front_failures = Counter(
+    "hone_front_failures", "Images that a front model failed at, and the champion answered.",
+    registry=registry,
+)  # fmt: skip
 for _outcome in ("200", "503"):  # a counter that begins at 1 shows no rise
     _requests.labels("predict", _outcome, HTTPStatus(int(_outcome)).name)
 _answered = _images.labels("answered")
@@ -234,6 +238,11 @@ def count_shadow(outcome: str, images: int) -> None:
 def count_canary_failure() -> None:
     """Count a request that a canary failed at."""
     _canary_failures.inc()
+
+
+def count_front_failures(images: int) -> None:
+    """Count images that a front model failed at."""
+    _front_failures.inc(images)
 
 
 def count_feedback(recorded: Iterable[Feedback], reasons: Iterable[str]) -> None:

@@ -361,7 +361,7 @@ class Hone(ClientApi):
             "threads": self._settings.threads,
             "answer_cache": self._inference.cache.status(),
             "runtime": self._runtimes.status(model),
-            "cascade": cascade_status(active),
+            "cascade": cascade_status(active, self._inference.front_failure),
             "label_studio": self.backend.status(),
             "worker": os.getpid(),
             "uptime_seconds": round(time.monotonic() - self._began, 1),

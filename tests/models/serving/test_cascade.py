@@ -15,6 +15,7 @@ from models.serving.cascade import confidences
 from models.serving.prediction_store import drain, find_prediction
 from tests.models.saved_models import make_card, make_network, png, reference, save
 from tests.models.serving.test_answer_cache import answer, decoded  # noqa: F401 - fixtures
+from tests.models.serving.test_metrics import Rise
 from tests.models.serving.test_service import (  # noqa: F401 - fixtures
     Place,
     TestClient,
@@ -155,7 +156,7 @@ def test_a_front_model_that_cannot_be_loaded_leaves_the_champion_answering(
     assert answer(client, png())[0]["model"] == status["model"]
 
 
-def test_a_front_model_that_fails_at_an_image_leaves_it_to_the_champion(
+def test_a_front_model_that_fails_leaves_it_to_the_champion_and_is_shown_until_it_answers(
     client: TestClient, place: Place, front: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(place, front, 0.0)
@@ -167,8 +168,24 @@ def test_a_front_model_that_fails_at_an_image_leaves_it_to_the_champion(
             raise RuntimeError("no memory")
         return real(*given, name=name, **more)
 
-    monkeypatch.setattr(batcher, "predict", fail)
-    assert answer(client, png())[0]["model"] == champion
+    rise = Rise()
+    with monkeypatch.context() as patched:
+        patched.setattr(batcher, "predict", fail)
+        assert [one["model"] for one in answer(client, *IMAGES[:3])] == [champion] * 3
+    assert rise.of("hone_front_failures_total") == 3
+    problem = f"{front} failed, the champion answers: no memory"
+    assert look(client)["cascade"]["problem"] == problem
+    assert answer(client, IMAGES[4])[0]["model"] == front
+    assert look(client)["cascade"]["problem"] is None
+
+
+def test_the_failure_of_an_earlier_front_model_is_not_shown_for_the_next(
+    client: TestClient, place: Place, front: str
+) -> None:
+    change(place, front, 0.0)
+    look(client)
+    service.app.state.hone._inference.front_failure = "hone:0000-before", "it failed"
+    assert look(client)["cascade"]["problem"] is None
 
 
 class Changing:
