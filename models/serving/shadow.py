@@ -281,10 +281,11 @@ class Shadow:
     def _time_both(self, image: _Image) -> None:
         """Compare the times of both models on one image, in either order by chance.
 
-        Not while either is answered by torch for want of the runtime that is chosen for it.
+        Not while a runtime is still chosen for either. One that failed since is answered by torch
+        for good, and timed so: that is what clients get.
         """
         trial = image.trial
-        if not (_has_its_runtime(trial.champion) and _has_its_runtime(trial.challenger)):
+        if not (_is_settled(trial.champion) and _is_settled(trial.challenger)):
             return
         seconds = {}
         sizes = {trial.champion.version: image.pixels, trial.challenger.version: _pixels(image)}
@@ -345,11 +346,10 @@ class Shadow:
             logger.warning("what the challenger answered could not be recorded: %s", error)
 
 
-def _has_its_runtime(model: LoadedModel) -> bool:
+def _is_settled(model: LoadedModel) -> bool:
+    """Whether the model answers in the runtime that it keeps."""
     runtime = model.runtime
-    if not isinstance(runtime, ServedRuntime):
-        return True
-    return runtime.settled and runtime.problem is None
+    return not isinstance(runtime, ServedRuntime) or runtime.settled
 
 
 def _failure(served: Served, error: Exception | None) -> ShadowAnswer:

@@ -99,9 +99,10 @@ def test_its_answers_are_recorded_beside_what_was_served(start, trial, tmp_path)
 
 @pytest.mark.parametrize("name", ["champion", "challenger"])
 @pytest.mark.parametrize(
-    ("settled", "problem", "timings"), [(False, None, 0), (True, "no memory", 0), (True, None, 1)]
+    ("settled", "problem", "timings"),
+    [(False, None, 0), (False, "it failed", 0), (True, "it failed", 1), (True, None, 1)],
 )
-def test_models_are_timed_in_the_runtimes_that_were_chosen_for_them(
+def test_models_are_timed_as_they_serve_once_their_runtimes_are_settled(
     start, trial, tmp_path, name, settled, problem, timings
 ):
     models = {one: getattr(trial, one) for one in ("champion", "challenger")}
