@@ -1,6 +1,7 @@
 """Models beside the champion: a challenger in shadow or canary, and the front model of a cascade.
 
-Each change is one row of `releases`; the champion stays.
+Each change is one row of `releases`; the champion stays. The challenger is never the front model:
+it is compared with the champion on what the front model leaves over.
 """
 
 from collections.abc import Mapping
@@ -53,6 +54,12 @@ def set_challenger(
             return current.number
         refuse_other_than(expected, current)
         current = _beside(connection, version, current)
+        if version == current.front:
+            raise ValueError(
+                f"{version} is the front model of the cascade, and a challenger is compared on "
+                "what that leaves over: end the cascade first with `hone cascade off`, or name "
+                "another version"
+            )
         if not is_person(who):
             refuse_withdrawn(connection, version)
             if mode == Mode.CANARY:
@@ -103,6 +110,12 @@ def set_front(
         refuse_other_than(expected, current)
         if front is not None:
             current = _beside(connection, front, current)
+            if front == current.challenger:
+                raise ValueError(
+                    f"{front} is in {current.mode} beside the champion, and a challenger is "
+                    "compared on what a front model leaves over: end that first with "
+                    f"`hone {current.mode} --off`, or name another version"
+                )
         if current is None:
             raise ValueError("nothing is in service: there is no front model to remove")
         changed = replace(current, front=front, front_threshold=threshold)

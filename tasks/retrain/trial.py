@@ -44,7 +44,7 @@ def begin_trial(ctx: Context, verdict: Any, rows: Sequence[Release]) -> None:
             verdict_id=verdict.verdict_id,
             evidence={"verdict": verdict.verdict_id},
         )
-    except ValueError as error:  # other classes, or withdrawn before: a person decides
+    except ValueError as error:  # other classes, withdrawn before, or in front: a person decides
         print(f"{version} is promoted and waits for a person's word: {error}")
         return
     print(

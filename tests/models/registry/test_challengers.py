@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -153,6 +154,24 @@ def test_without_a_challenger_there_is_nothing_to_end(engine: Engine) -> None:
     promote(engine, A)
     with pytest.raises(ValueError, match="nothing to end"):
         end(engine)
+
+
+@pytest.mark.parametrize(("share", "mode"), [(0.0, "shadow"), (10.0, "canary")])
+def test_a_model_is_never_both_front_and_challenger(
+    engine: Engine, share: float, mode: str
+) -> None:
+    promote(engine, A)
+    words: dict[str, Any] = {"threshold": 0.9, "who": "Ada", "why": "cheaper"}
+    set_front(engine, front=B, expected=1, **words)
+    for who in ("Ada", "hone"):
+        with pytest.raises(ValueError, match=f"{B} is the front model.*`hone cascade off`"):
+            challenge(engine, B, share, who=who, verdict_id=judge(engine, B, A))
+    challenge(engine, C, share)
+    with pytest.raises(ValueError, match=f"{C} is in {mode} .*`hone {mode} --off`"):
+        set_front(engine, front=C, expected=3, **words)
+    assert number(engine) == 3
+    assert set_front(engine, front=B, expected=3, **words | {"threshold": 0.8}) == 4
+    assert challenge(engine, C, 20) == 5
 
 
 def test_a_front_model_is_put_before_the_champion_and_removed(engine: Engine) -> None:

@@ -19,6 +19,7 @@ from tasks.direct_run import direct_runs
 from tasks.operate import cascade
 from tasks.report.cascade_view import show_plans
 from tasks.retrain import gather
+from tests.models.registry.named_models import challenge
 from tests.tasks.retrain.test_judge import (  # noqa: F401 - fixtures
     ctx,
     cut,
@@ -119,6 +120,14 @@ def test_a_model_that_cannot_stand_in_front_is_refused(
         cascade.set_cascade("hone:none", 0.9, who="ann", why="a test")
     with pytest.raises(ValueError, match="`hone distill` trains a small one"):
         cascade.plan_cascades([], loss=0.05)  # both have one backbone
+
+
+def test_a_challenger_cannot_be_put_in_front(ctx: Context, models: tuple[str, str]) -> None:
+    challenge(ctx.engine, models[1])
+    with pytest.raises(ValueError, match=f"{models[1]} is in shadow .*`hone shadow --off`"):
+        cascade.set_cascade(models[1], 0.9, who="ann", why="a test")
+    current = current_release(ctx.engine)
+    assert current is not None and current.number == 2 and current.front is None
 
 
 def test_a_damaged_front_model_is_refused_before_anything_changes(
