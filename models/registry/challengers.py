@@ -22,6 +22,7 @@ from models.registry.releases import (
     refuse_unjudged,
     refuse_withdrawn,
     release_of,
+    releases,
 )
 from models.registry.versions import models
 
@@ -50,7 +51,7 @@ def set_challenger(
         current = release_of(connection)
         asked = (version, mode, share)
         same = current and (current.challenger, current.mode, current.share) == asked
-        if current and same and (current.by_a_person or not is_person(who)):
+        if current and same and (not is_person(who) or _is_held(connection)):
             return current.number
         refuse_other_than(expected, current)
         current = _beside(connection, version, current)
@@ -120,6 +121,13 @@ def set_front(
             raise ValueError("nothing is in service: there is no front model to remove")
         changed = replace(current, front=front, front_threshold=threshold)
         return add_next(connection, changed, Action.CASCADE, who, why, evidence)
+
+
+def _is_held(connection: Connection) -> bool:
+    """Whether a person put the newest challenger where it is, whatever was changed since."""
+    placed = releases.c.action.in_([str(Action.SHADOW), str(Action.CANARY)])
+    newest = select(releases.c.who).where(placed).order_by(releases.c.number.desc()).limit(1)
+    return is_person(connection.scalar(newest) or "")
 
 
 def _beside(connection: Connection, version: str, current: Release | None) -> Release:

@@ -10,7 +10,15 @@ from sqlalchemy import Engine
 from core.journal_checks import rows_are_as_journaled
 from core.workspace import Workspace
 from models.registry.challengers import end_challenger, set_challenger, set_front
-from models.registry.releases import Action, Mode, Release, Superseded, current_release
+from models.registry.releases import (
+    Action,
+    Mode,
+    Release,
+    Superseded,
+    current_release,
+    release_rows,
+)
+from models.rollout.trial import current_trial
 from tests.models.registry.named_models import (
     A,
     B,
@@ -82,6 +90,21 @@ def test_a_person_takes_over_what_a_flow_put_in_shadow_and_not_the_other_way(
     assert challenge(engine, B, who="Ada") == 3
     assert challenge(engine, B, who="hone") == 3
     assert current(engine).who == "Ada"
+
+
+def test_a_person_takes_over_a_challenger_after_another_change_by_a_person(engine: Engine) -> None:
+    """Who changed the release last is not who holds the challenger."""
+    promote(engine, A)
+    challenge(engine, B, who="hone")
+    words: dict[str, Any] = {"front": C, "why": "cheaper"}
+    set_front(engine, threshold=0.9, who="Ann", expected=2, **words)
+    assert challenge(engine, B, who="hone") == 3
+    assert challenge(engine, B, who="Ann") == 4
+    with engine.connect() as connection:
+        trial = current_trial(release_rows(connection))
+    assert trial is not None and trial.held_by == "Ann"
+    set_front(engine, threshold=0.8, who="Bob", expected=4, **words)
+    assert challenge(engine, B, who="Ann") == 5  # she holds it already
 
 
 @pytest.mark.parametrize("share", [0.5, 51, 100, -1, float("nan")])
