@@ -1,10 +1,11 @@
 """`auto`: strategies share the batch, by what their proposals would teach in this workspace.
 
 None is best everywhere, and no rule that was tuned on one data set holds on the next. So each of
-`CANDIDATES` proposes, `evidence.weigh` judges the proposals by the labels so far, and random choice
-is judged beside them as the control. The advantage over it decides who gets which part of the
-batch; those that are nearly as good as the best share it, because the judgement is uncertain and
-they see different things. Before the first label, the samples that cover most of the pool come.
+`CANDIDATES` proposes, and `evidence.weigh` judges the proposals by the labels so far. The distance
+to the best decides who gets which part of the batch; those that are nearly as good share it,
+because the judgement is uncertain and they see different things. Random choice is judged beside
+them as the control: it gets no part, and what it is worth is the scale of the distances. Before
+there are labels of two classes, the samples that cover most of the pool come.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +80,8 @@ def plan(pool: Pool, size: int, rng: np.random.Generator) -> Plan:
     if pool.embeddings is None:
         return without_embeddings(pool)
     if pool.probs is None or pool.labels is None or not (pool.labels >= 0).any():
-        return Plan({"coverage": 1.0}, "no label yet: images that represent many others are chosen")
+        why = f"{_unknown(pool)}: images that represent many others are chosen"
+        return Plan({"coverage": 1.0}, why)
     if size < 1 or len(pool.free) <= size:
         return Plan({"margin": 1.0}, "the whole pool is asked, the least certain first")
     sampled = _sample(pool, rng)
@@ -91,6 +93,12 @@ def plan(pool: Pool, size: int, rng: np.random.Generator) -> Plan:
     even = evenness(sampled.probs)
     prior = {name: part * (even**2 if name in EVEN_ONLY else 1.0) for name, part in PRIOR.items()}
     return _shared(evidence, chance, prior, int((pool.labels >= 0).sum()), even)
+
+
+def _unknown(pool: Pool) -> str:
+    """Why nothing is known about the classes of the pool."""
+    labels = 0 if pool.labels is None else int((pool.labels >= 0).sum())
+    return f"{labels} labels of one class" if labels else "no label yet"
 
 
 def without_embeddings(pool: Pool) -> Plan:

@@ -12,6 +12,7 @@ from labeling.batches.features import Features
 from labeling.batches.select import SelectionConfig
 from labeling.ingest.intake import INDEX
 from labeling.ledger.rounds import latest_config
+from labeling.quality.linear_head import fit_head
 from labeling.strategies import STRATEGIES
 from labeling.strategies.pool import Pool
 from models.kinds import KINDS, Kind
@@ -34,6 +35,7 @@ N_MEMBERS = 10  # heads of an ensemble, for strategies that compare them
 BF16_TRIAL_ROWS = 4_000  # images from which on a faster number format is tried out
 ROWS_PER_RAY_CALL = 200_000  # images that a cluster is given before its predictions are stored
 DIGITS = 5  # of a probability in the ledger
+HEAD_LABELS = 10_000  # that a head is fitted to where there is no model: seconds, at most
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def embed_cold_pool(
 ) -> PoolPredictions:
     """The embeddings of the pool before there is a model; none where chance decides anyway.
 
-    No strategy chooses among `others` of the batch: they are the audit and gold.
+    With labels of two classes there are probabilities, too: those of a linear head on the
+    embeddings. No strategy chooses among `others` of the batch: they are the audit and gold.
     """
     classes, kind = ctx.workspace.class_names, KINDS[ctx.workspace.kind]
     arrays, features, source = Pool(), None, ""
@@ -131,15 +134,28 @@ def embed_cold_pool(
         seconds = selection.feature_seconds
         embeddings, source = cold_start_embeddings(ctx, table, seconds=seconds)
         features = Features(pd.Index(table["sample_id"]), embeddings)
-        arrays = Pool(
-            embeddings=embeddings[: len(pool)],
-            labelled=embeddings[len(pool) : len(pool) + len(labelled)],
-            labels=kind.class_numbers(list(labelled["label"]), classes),
-        )
+        of_pool = embeddings[: len(pool)]
+        known = embeddings[len(pool) : len(pool) + len(labelled)]
+        numbers = kind.class_numbers(list(labelled["label"]), classes)
+        probs = _head_probs(of_pool, known, numbers, len(classes))
+        arrays = Pool(probs=probs, embeddings=of_pool, labelled=known, labels=numbers)
     no_outputs = np.empty((0, kind.output_width(len(classes))), np.float32)
     return PoolPredictions(
         arrays, classes, NO_SAMPLES, no_outputs, FEATURES, kind, source, features
     )
+
+
+def _head_probs(
+    embeddings: np.ndarray, labelled: np.ndarray, numbers: np.ndarray, classes: int
+) -> np.ndarray | None:
+    """What a linear head makes of the embeddings; None with labels of fewer than two classes."""
+    known = np.flatnonzero(numbers >= 0)
+    known = np.sort(np.random.default_rng(len(known)).permutation(known)[:HEAD_LABELS])
+    if len(np.unique(numbers[known])) < 2:
+        return None
+    head = fit_head(labelled[known], np.eye(classes, dtype=np.float32)[numbers[known]])
+    probs = head.probs(embeddings)
+    return np.asarray(probs / probs.sum(axis=1, keepdims=True))
 
 
 def cold_start_embeddings(

@@ -11,6 +11,7 @@ import torch
 
 from labeling.batches.select import SelectionConfig
 from labeling.strategies import STRATEGIES, Strategy
+from labeling.strategies.auto import plan
 from models.scoring import ray
 from models.scoring.cache import open_cache
 from models.scoring.predict import predict_table
@@ -78,6 +79,25 @@ def test_a_cluster_reads_shard_by_shard_and_its_answers_go_to_the_right_samples(
     _, alone = score_pool.pool_outputs(ctx, version, table)
     np.testing.assert_allclose(spread_out, alone, rtol=1e-4, atol=1e-5)
     assert len(np.unique(alone.round(4), axis=0)) == len(table)
+
+
+def test_with_labels_but_no_model_strategies_get_the_predictions_of_a_head(ctx: Context) -> None:
+    table = put_pictures(ctx.workspace.shards)
+    ours = replace(ctx, settings=Settings(HONE_FEATURES="texture"))
+    names = ctx.workspace.class_names
+    rng = np.random.default_rng(0)
+    for given, known in ((names[:2], True), ([names[0], names[0]], False)):
+        labelled = table[6:10].assign(label=[*given, None, given[0]])
+        made = score_pool.embed_cold_pool(
+            ours, table[:6], table[10:], labelled, SelectionConfig()
+        ).pool
+        decided = str(plan(made, 2, rng))
+        if not known:
+            assert made.probs is None and "3 labels of one class" in decided
+            continue
+        assert made.probs is not None and made.probs.shape == (6, len(names))
+        np.testing.assert_allclose(made.probs.sum(axis=1), 1, rtol=1e-5)
+        assert "(by 3 labels, points of error" in decided
 
 
 def test_any_strategy_that_needs_an_ensemble_gets_one(
