@@ -45,7 +45,7 @@ WAITING_BYTES = 64 * 2**20  # of their pixels
 QUIET_SECONDS = 0.25  # without a request, after which several images are done at once
 AT_ONCE = 16  # images, while it is quiet
 REST = 100  # times an image's seconds, while requests come: so few of them meet it at work
-RECORD_SECONDS = 2.0  # between two records, at most
+RECORD_SECONDS = 2.0  # between two records, at most, and the time of the images in between
 TIMING_SECONDS = 10.0  # between two comparisons of the times that both models take
 COUNTED = ("answered", "failed", "passed_over", "disagreements")
 
@@ -215,8 +215,8 @@ class Shadow:
     def _next(self) -> list[_Image]:
         """The next images of one trial, once no request waits; none after a while."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._ended.is_set(), RECORD_SECONDS / 2)
-        if not self._queue or not self._load.wait_for_none(RECORD_SECONDS / 2):
+            self._changed.wait_for(lambda: self._queue or self._ended.is_set(), self._until_due())
+        if not self._queue or not self._load.wait_for_none(self._until_due()):
             return []
         most = AT_ONCE if self._load.quiet_seconds() >= QUIET_SECONDS else 1
         with self._changed:
@@ -243,7 +243,15 @@ class Shadow:
         if not answers[-1].error and time.monotonic() - self._timed_at >= TIMING_SECONDS:
             self._time_both(ready[-1][0])
         if self._load.quiet_seconds() < QUIET_SECONDS:
-            self._ended.wait(REST * (time.monotonic() - began))
+            self._rest(REST * (time.monotonic() - began))
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, but for what is to be recorded meanwhile."""
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0 and not self._ended.is_set():
+            self._ended.wait(min(left, self._until_due()))
+            if self._is_due():
+                self._record()
 
     def _ready(self, images: list[_Image]) -> list[tuple[_Image, torch.Tensor]]:
         """The images with their pixels; one that cannot be read again is no fault of the model."""
@@ -332,6 +340,12 @@ class Shadow:
                 return False
             age = time.monotonic() - unrecorded.began
             return len(unrecorded.answers) >= MOST_ANSWERS - AT_ONCE or age >= RECORD_SECONDS
+
+    def _until_due(self) -> float:
+        """Seconds until a record is due; half of RECORD_SECONDS at most, as more may come."""
+        with self._changed:
+            began = self._unrecorded.began if self._unrecorded else time.monotonic()
+        return min(max(0.0, began + RECORD_SECONDS - time.monotonic()), RECORD_SECONDS / 2)
 
     def _record(self) -> None:
         with self._changed:

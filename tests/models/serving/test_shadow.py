@@ -146,6 +146,21 @@ def test_while_requests_come_it_takes_one_image_and_rests(start, trial, monkeypa
     assert set(sizes) == {1}
 
 
+def test_what_it_answered_is_recorded_while_it_rests(start, trial, tmp_path, monkeypatch):
+    """A rest after a slow image takes a minute: a worker that is killed then loses no more."""
+    monkeypatch.setattr(shadow_module, "QUIET_SECONDS", 3600.0)
+    monkeypatch.setattr(shadow_module, "RECORD_SECONDS", 0.05)
+    monkeypatch.setattr(shadow_module, "REST", 10**9)
+    shadow, load = start()
+    load.begin()
+    load.end()
+    shadow.answered(trial, trial.champion, served(1, 2))
+    until(lambda: [one for record in recorded(tmp_path) for one in record.answers])
+    shadow.answered(trial, trial.challenger, served(3))  # by a canary, meanwhile
+    until(lambda: sum(one.challenger_live.answered for one in recorded(tmp_path)) == 1)
+    assert (shadow.status()["answered"], shadow.status()["waiting"]) == (1, 1)
+
+
 def test_what_has_no_place_in_the_queue_is_counted_and_recorded(
     start, trial, tmp_path, monkeypatch
 ):
