@@ -1,8 +1,8 @@
 """How a promoted version gets into service, and what ends its trial: `[release]` in hone.toml."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.configuration import configuration
 
@@ -57,6 +57,15 @@ class ReleasePolicy:
         description="share of a batch, at most, for images that champion and challenger answered "
         "differently in a trial",
     )
+
+    @model_validator(mode="after")
+    def _check_canary(self) -> Self:
+        if self.path == "canary" and not self.canary_share:
+            raise ValueError(
+                'canary_share is 0 with path = "canary", which leaves no step before full service; '
+                'choose from 1 to 50, or path = "direct"'
+            )
+        return self
 
     @property
     def steps(self) -> tuple[str, ...]:
