@@ -18,7 +18,10 @@ class ReleasePolicy:
         description="where retrain puts it: into service, or a trial that goes on by itself",
     )
     min_requests: int = Field(
-        default=1000, ge=1, description="images that the challenger answers in each step, at least"
+        default=1000,
+        ge=1,
+        description="images that the challenger answers in each step, at least; in shadow each "
+        "counts once",
     )
     min_hours: float = Field(
         default=24.0, ge=0, le=2160, description="hours that each step takes, at least"

@@ -53,6 +53,8 @@ class TrialStanding:
         where = str(trial.step) if trial.step == Mode.SHADOW else f"canary of {trial.share:g} %"
         share = "" if counts.share is None else f", {counts.share:.0%} of what it could see"
         compared = f"{counts.compared:,} images compared{share}, {counts.disagreements:,} differ"
+        if counts.compared > counts.first:
+            compared += f", {counts.compared - counts.first:,} had come before"
         if trial.step == Mode.CANARY:
             compared += f", {self.progress.requests:,} answered to clients"
         if trial.has_front:
@@ -162,7 +164,7 @@ def _standing(
     step = trial_counts(connection, trial.challenger, since=trial.step_began)
     progress = Progress(
         step=str(trial.step),
-        requests=step.compared if trial.step == Mode.SHADOW else step.answered,
+        requests=step.first if trial.step == Mode.SHADOW else step.answered,
         hours=_hours_since(trial.step_at),
         passed_over=step.passed_over,
         promoted=judged.promoted_by is not None,

@@ -22,7 +22,7 @@ class Progress:
     """How far the present step of a trial is."""
 
     step: str  # shadow or canary
-    requests: int  # images that the challenger answered in it
+    requests: int  # images that the challenger answered in it; in shadow each once
     hours: float
     passed_over: int = 0  # images that it was not asked about, so that nobody waits
     promoted: bool = False  # whether a PROMOTE verdict stands for it

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Integer,
     Table,
     Text,
+    case,
     func,
     insert,
     select,
@@ -105,6 +106,7 @@ class TrialCounts:
     """How much of the traffic a challenger has answered, and how it answered."""
 
     compared: int = 0  # images that both answered, in shadow
+    first: int = 0  # of these the ones that it had never been asked about before
     failed: int = 0
     passed_over: int = 0
     disagreements: int = 0
@@ -197,13 +199,19 @@ def trial_counts(connection: Connection, challenger: str, *, since: int) -> Tria
     names = ("answered", "failed", "passed_over", "challenger_answered")
     sums = [func.sum(shadow_records.c[name]) for name in names]
     compared, failed, passed_over, answered = connection.execute(select(*sums).where(*mine)).one()
-    differ = select(func.count()).where(
-        shadow_answers.c.challenger == challenger,
-        shadow_answers.c.release >= since,
-        shadow_answers.c.label != shadow_answers.c.served_label,
-    )
+    of = shadow_answers.c
+    made = select(
+        func.sum(case((~of.repeated, 1), else_=0)),
+        func.sum(case((of.label != of.served_label, 1), else_=0)),
+    ).where(of.challenger == challenger, of.release >= since, of.label.is_not(None))
+    first, differ = connection.execute(made).one()
     return TrialCounts(
-        compared or 0, failed or 0, passed_over or 0, connection.scalar(differ) or 0, answered or 0
+        compared=compared or 0,
+        first=first or 0,
+        failed=failed or 0,
+        passed_over=passed_over or 0,
+        disagreements=differ or 0,
+        answered=answered or 0,
     )
 
 

@@ -64,6 +64,7 @@ def test_what_was_recorded_is_drained_once_with_what_was_passed_over(
         counts = trial_counts(connection, "hone:b", since=2)
         assert counts.share == pytest.approx(4 / 11)
         assert (counts.compared, counts.failed, counts.passed_over) == (3, 1, 7)
+        assert counts.first == 2
         assert (counts.disagreements, counts.answered) == (2, 5)
         answers = new_answers(connection, "hone:b", since=2, after=0)
         assert answers["sample_id"].tolist() == ["s1", "s2", "s3"]
