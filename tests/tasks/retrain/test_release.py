@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_a_promoted_front_model_waits_for_a_person_before_its_trial(
         file.write('[release]\npath = "shadow"\n')
     add_models(ctx.engine, A, B)
     promote(ctx.engine, A)
-    words = {"who": "Ada", "why": "cheaper"}
+    words: dict[str, Any] = {"who": "Ada", "why": "cheaper"}
     set_front(ctx.engine, front=B, threshold=0.9, expected=1, **words)
     verdict_id = judge(ctx.engine, B, A)
     assert release_winner.fn(verdict_id) is None
