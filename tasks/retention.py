@@ -49,7 +49,9 @@ def decide_retained(ctx: Context) -> int:
             with writing(ctx.engine) as connection:
                 fence(connection, token)
                 after = _mark(connection, RETAINED)
-                last, _ = erasures.retain(connection, policy, after=after, limit=AT_ONCE)
+                last, _ = erasures.retain(
+                    connection, policy, after=after, limit=AT_ONCE, known=_samples_of
+                )
                 if last == after:
                     return last
                 save_watermark(connection, RETAINED, str(last))
@@ -152,6 +154,11 @@ def _retain_named(ctx: Context) -> None:
     with only_writer(ctx.engine, LOCK) as token, writing(ctx.engine) as connection:
         fence(connection, token)
         erasures.retain_named(connection, {name: reasons[name] for name in new})
+
+
+def _samples_of(connection: Connection, sample_ids: Collection[str]) -> set[str]:
+    """Those of these images that are samples: by a copy that was served before, or as a file."""
+    return set(known_samples(connection, sorted(sample_ids)))
 
 
 def _unmasked(connection: Connection, prediction_ids: Collection[str]) -> set[str]:

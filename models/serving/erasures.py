@@ -5,7 +5,6 @@ overwritten with zeros in the segments, and the space of them given back; then i
 run after a kill does the second step again. The records stay, without their images.
 """
 
-import ctypes
 import fcntl
 import os
 from collections import Counter
@@ -44,17 +43,16 @@ from models.serving.retention import (
     RetentionPolicy,
     in_share,
     retained,
+    rule_of,
 )
 from models.serving.segment_reader import read_records
+from models.serving.zeros import has_bytes, overwrite
 
 THINNING, AGE, MASKED = "thinning", "age", "masked"  # why images are erased
 SAMPLE_AGE = "sample age"  # and samples, in the traffic, too
 AT_ONCE = 20_000  # images of one erasure
-Spared = Callable[[Connection, Collection[str]], set[str]]  # those of these predictions
+Spared = Callable[[Connection, Collection[str]], set[str]]  # those of these ids
 COMPARED = 500  # records compared with the database at once
-ZEROS = bytes(2**20)
-WORTH_A_HOLE = 2**16  # bytes: ext4 takes milliseconds to make one
-PUNCH_HOLE, KEEP_SIZE = 2, 1  # of Linux: give the space back, at the same length
 
 erasures = Table(
     "erasures",
@@ -92,18 +90,28 @@ class Place(NamedTuple):
 
 
 def retain(
-    connection: Connection, policy: RetentionPolicy, *, after: int, limit: int
+    connection: Connection,
+    policy: RetentionPolicy,
+    *,
+    after: int,
+    limit: int,
+    known: Spared | None = None,
 ) -> tuple[int, list[str]]:
-    """Decide which of the next predictions retain their image; the last one looked at, and ids."""
+    """Decide which of the next predictions retain their image; the last one looked at, and ids.
+
+    Beside the share one copy of an image is retained, and none of those that are `known`.
+    """
     columns = predictions.c[
         "seq", "prediction_id", "sample_id", "confidence", "needs_review", "served_at"
     ]
     query = select(*columns).where(predictions.c.seq > after).order_by(predictions.c.seq)
     rows = connection.execute(query.limit(limit)).all()
     used = _used(connection, {row.served_at[:DAY] for row in rows})
+    wanted = {row.sample_id for row in rows if rule_of(row, policy)}
+    there = retained_samples(connection, wanted) | (known(connection, wanted) if known else set())
     chosen = [
         {"prediction_id": row.prediction_id, "why": why, "hour": row.served_at[:HOUR]}
-        for row, why in retained(rows, policy, used)
+        for row, why in retained(rows, policy, used, there)
     ]
     _add(connection, chosen)
     return max((row.seq for row in rows), default=after), [row["prediction_id"] for row in chosen]
@@ -131,9 +139,10 @@ def retained_of(connection: Connection, prediction_ids: Collection[str]) -> set[
 
 
 def retained_samples(connection: Connection, sample_ids: Collection[str]) -> set[str]:
-    """Those of these images of the traffic of which a copy is retained."""
+    """Those of these images of the traffic of which a copy is retained, and not erased since."""
     same = retained_images.c.prediction_id == predictions.c.prediction_id
-    query = select(predictions.c.sample_id).join(retained_images, same).distinct()
+    there = select(predictions.c.sample_id).where(predictions.c.erased.is_(None))
+    query = there.join(retained_images, same).distinct()
     return {
         name
         for part in chunks(sorted(sample_ids))
@@ -270,11 +279,13 @@ def images_left(connection: Connection, folder: Path) -> Iterator[tuple[Any, Pat
         path = folder / Path(name).name
         if path.is_file():
             with path.open("rb") as file:
-                yield from ((row, path) for row in rows if _has_bytes(file.fileno(), row))
+                yield from (
+                    (row, path) for row in rows if has_bytes(file.fileno(), row.offset, row.length)
+                )
     for path in sorted(folder.glob("*.seg")):
         with path.open("rb") as file:
             for row in _in_other_places(connection, path, predictions.c.erased.in_(done)):
-                if _has_bytes(file.fileno(), row):
+                if has_bytes(file.fileno(), row.offset, row.length):
                     yield row, path
 
 
@@ -282,7 +293,7 @@ def erase_again(engine: Engine, folder: Path) -> None:
     """Erase images that came back, as from a backup."""
     with engine.connect() as connection:
         for row, path in images_left(connection, folder):
-            _overwrite(path, [(row.offset, row.length)])
+            overwrite(path, [(row.offset, row.length)])
 
 
 def _add(connection: Connection, rows: list[dict[str, str]]) -> None:
@@ -312,7 +323,7 @@ def _erase(connection: Connection, erasure: Any, folder: Path) -> list[str]:
         path = folder / name
         if Path(name).name != name or not path.is_file():  # a person moved it away
             continue
-        _overwrite(path, [(row.offset, row.length) for row in rows])
+        overwrite(path, [(row.offset, row.length) for row in rows])
         names.append(name)
     return names
 
@@ -348,32 +359,6 @@ def _in_other_places(
         }
         erased = set(connection.scalars(select(predictions.c.prediction_id).where(*mine)))
         yield from sorted(place for place in places - known if place.prediction_id in erased)
-
-
-def _overwrite(path: Path, places: Sequence[tuple[int, int]]) -> None:
-    """Put zeros in the places of images, and give back the space of large ones if the disk can.
-
-    Making a hole waits for what is written there: so all is written, and synced once, before.
-    """
-    with path.open("r+b") as file:
-        for offset, length in places:
-            for start in range(0, length, len(ZEROS)):
-                os.pwrite(file.fileno(), ZEROS[: length - start], offset + start)
-        os.fsync(file.fileno())
-        punch: Any = getattr(ctypes.CDLL(None), "fallocate", None)
-        large = [one for one in places if one[1] >= WORTH_A_HOLE]
-        if punch is None:
-            return
-        for offset, length in large:
-            place = ctypes.c_int64(offset), ctypes.c_int64(length)
-            punch(file.fileno(), PUNCH_HOLE | KEEP_SIZE, *place)  # zeros stay where it cannot
-
-
-def _has_bytes(file: int, row: Any) -> bool:
-    return any(
-        os.pread(file, min(len(ZEROS), row.length - start), row.offset + start).strip(b"\0")
-        for start in range(0, row.length, len(ZEROS))
-    )
 
 
 def _remove_if_spent(engine: Engine, path: Path) -> None:

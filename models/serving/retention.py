@@ -7,7 +7,7 @@ left out. Predictions stay, with label, confidence, statistics and embedding.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -80,20 +80,25 @@ def in_share(sample_id: str, share: float) -> bool:
     return int.from_bytes(digest[:6]) < share * 2**48
 
 
+def rule_of(row: Any, policy: RetentionPolicy) -> str | None:
+    """The first of RULES by which an image is to be retained beside the share; None of none."""
+    return next((name for name, holds in RULES.items() if holds(row, policy)), None)
+
+
 def retained(
-    rows: Iterable[Any], policy: RetentionPolicy, used: Counter[str]
+    rows: Iterable[Any], policy: RetentionPolicy, used: Counter[str], there: Collection[str] = ()
 ) -> Iterator[tuple[Any, str]]:
     """The rows whose image is retained, in their order, each with why.
 
     `used` counts, by hour and by day, the images that were retained beside the share; it is
-    counted on.
+    counted on. Of the images that are `there` no further copy is retained beside the share.
     """
-    sample_ids: set[str] = set()
+    sample_ids = set(there)
     for row in rows:
         if in_share(row.sample_id, policy.random_share):
             yield row, CHANCE
             continue
-        why = next((name for name, holds in RULES.items() if holds(row, policy)), None)
+        why = rule_of(row, policy)
         if why is None or row.sample_id in sample_ids:  # one copy of an image is enough
             continue
         hour, day = row.served_at[:HOUR], row.served_at[:DAY]

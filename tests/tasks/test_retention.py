@@ -1,5 +1,6 @@
 """The policy `[retention]` at work: what becomes a sample, what is erased, and when."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from models.watching.signals import Action
 from tasks import ingest
 from tasks.context import open_context
 from tasks.ingest import adopt_traffic
-from tasks.retention import erase_images
+from tasks.retention import decide_retained, erase_images
 from tasks.watch.retention import apply_retention
 from tests.models.saved_models import make_workspace, png, put_in_service, save
 from tests.models.serving.test_prediction_store import served
@@ -115,6 +116,39 @@ def test_what_is_not_retained_becomes_no_sample_and_is_erased_after_the_check(
     assert why[lost[0]] == "exemplar"
     if unsure:
         assert why[unsure[0]] == "uncertain"
+
+
+def retained_beside(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        beside = retained_images.c.why != "chance"
+        return list(connection.scalars(select(retained_images.c.prediction_id).where(beside)))
+
+
+@pytest.mark.parametrize("between", ["a decision", "an intake", "the image's end"])
+def test_one_copy_of_an_unsure_image_is_retained_however_often_it_is_served(
+    place: tuple[Workspace, Engine], between: str
+) -> None:
+    """A camera that sends the same frame all day would use up the quota of every hour."""
+    content = next(png(n) for n in range(COUNT) if not in_share(served(n, png(n)).sample_id, 0.3))
+
+    def again(number: int) -> None:
+        moment = now() if number else "2026-01-01T00:00:00.000000+00:00"
+        about = {"confidence": 0.5, "needs_review": False, "served_at": moment}
+        writer = SegmentWriter(place[0].traffic)
+        writer.append([(replace(served(number, content), **about), content)])
+        writer.close()
+        ingest.prediction_store.drain(place[1], place[0].traffic)
+        decide_retained(open_context())
+
+    again(0)
+    if between != "a decision":
+        assert adopt_traffic.fn() == 1
+    if between == "the image's end":
+        policy(place[0], f"[retention]\n{POLICY}days = 1\n")
+        assert erase_images(open_context(), "ann") == {"age": 1}
+    again(1)
+    again(2)
+    assert retained_beside(place[1]) == ["prediction-0"]
 
 
 def test_images_that_are_a_day_old_wait_for_no_check(place: tuple[Workspace, Engine]) -> None:

@@ -138,7 +138,7 @@ def test_age_spares_nothing_and_a_segment_without_images_goes(engine: Engine, fo
         assert len(connection.execute(select(predictions.c.label)).all()) == 12
 
 
-@pytest.mark.parametrize("where", ["_erase", "_overwrite", "_remove_if_spent"])
+@pytest.mark.parametrize("where", ["_erase", "overwrite", "_remove_if_spent"])
 def test_a_kill_at_any_step_leaves_what_the_next_run_finishes(
     engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -146,7 +146,7 @@ def test_a_kill_at_any_step_leaves_what_the_next_run_finishes(
         act = getattr(erasures, where)
 
         def killed(*given: Any) -> None:
-            if where == "_overwrite":
+            if where == "overwrite":
                 act(given[0], given[1][:3])
             raise Killed
 
@@ -181,6 +181,27 @@ def test_a_segment_that_a_person_moved_away_holds_up_no_erasure(
 ) -> None:
     shutil.rmtree(folder)
     assert erase(engine, folder, RetentionPolicy(days=1), AGE) == 12
+
+
+def test_an_image_that_comes_again_after_its_erasure_is_retained_anew(
+    engine: Engine, folder: Path
+) -> None:
+    unsure = RetentionPolicy(random_share=1e-9, uncertain_below=1.0)
+    image = IMAGES[0]
+
+    def again(number: int) -> list[str]:
+        writer = SegmentWriter(folder)
+        writer.append([(served(number, image), image)])
+        writer.close()
+        drain(engine, folder)
+        with writing(engine) as connection:
+            return retain(connection, unsure, after=number, limit=10)[1]
+
+    with writing(engine) as connection:
+        assert "prediction-0" in retain(connection, unsure, after=0, limit=12)[1]
+    assert again(12) == []
+    erase(engine, folder, RetentionPolicy(days=1), AGE, last=13)
+    assert again(13) == ["prediction-13"]
 
 
 def test_exemplars_are_retained_whatever_chance_decides(engine: Engine, folder: Path) -> None:

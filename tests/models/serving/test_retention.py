@@ -63,6 +63,15 @@ def test_sure_answers_go_unless_they_were_marked_and_one_copy_is_enough() -> Non
     ]  # fmt: skip
 
 
+def test_of_an_image_that_is_there_no_copy_is_retained_but_by_chance() -> None:
+    policy = RetentionPolicy(random_share=1e-9, per_hour=1)
+    rows = [row(1), row(2)]
+    [(one, why)] = retained(rows, policy, Counter(), {rows[0].sample_id})
+    assert (one, why) == (rows[1], "uncertain")
+    [(one, why)] = retained(rows[:1], RetentionPolicy(), Counter(), {rows[0].sample_id})
+    assert why == "chance"
+
+
 def test_a_share_of_nothing_is_refused() -> None:
     """Nothing would be left that stands for the traffic."""
     with pytest.raises(HoneError, match=r"retention\.random_share is 0\.0; choose above 0 to 1"):
