@@ -37,10 +37,10 @@ class RetentionPolicy:
         description="images answered with less confidence are retained beside that share",
     )
     per_hour: int = Field(
-        default=0, ge=0, description="images retained beside the share in an hour, at most; 0: any"
+        default=0, ge=0, description="images retained for their answer in an hour, at most; 0: any"
     )
     per_day: int = Field(
-        default=0, ge=0, description="images retained beside the share in a day, at most; 0: any"
+        default=0, ge=0, description="images retained for their answer in a day, at most; 0: any"
     )
     days: int = Field(
         default=0,
