@@ -36,6 +36,7 @@ from models.scoring.score_pool import cache_for, score_table
 SECONDS = 90.0  # of training; the gain of more diminishes
 MIN_IMAGES = 200  # from fewer a network learns nothing beyond colours and textures
 MAX_IMAGES = 50_000  # to train on: more would be repeated too rarely in the time
+OUTGROWN = 2  # times as many images as a network was made from: another one is made
 SAMPLE = 2_000  # images that each feature's standard deviation is estimated from
 # Pixels; on digits of 8 px a linear head with 50 labels is right in 0.66 on the features of
 # EfficientNet-Lite0 and in 0.82 on colours and textures.
@@ -117,10 +118,9 @@ def cold_start_embeddings(
             on_progress=on_progress,
         )
         return embeddings, str(chosen)
-    identity = [chosen, seed, seconds, image_size, ""]
-    folder = folder / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    folder = _folder_of(folder, chosen, seed, seconds, image_size)
     encoder = _load_encoder(folder, chosen)
-    if encoder is None or len(table) > 2 * encoder.count:
+    if encoder is None or len(table) > OUTGROWN * encoder.count:
         images = _Images(table, shards, np.random.default_rng(seed), threads)
         if chosen == TEXTURE:
             encoder = _by_texture(images, features)
@@ -128,6 +128,23 @@ def cold_start_embeddings(
             encoder = _by_simclr(images, seconds=seconds, seed=seed, on_training=on_training)
         _save_encoder(folder, encoder)
     return _embeddings(encoder, table, shards, folder, threads, on_progress), encoder.source
+
+
+def is_at_hand(
+    count: int, image_size: int, *, folder: Path, features: str, seconds: float, seed: int = 0
+) -> bool:
+    """Whether `cold_start_embeddings` would embed so many images without making a network first."""
+    chosen = choose_encoder(features, count, seconds, image_size)
+    if isinstance(chosen, Pretrained):
+        return True
+    encoder = _load_encoder(_folder_of(folder, chosen, seed, seconds, image_size), chosen)
+    return encoder is not None and count <= OUTGROWN * encoder.count
+
+
+def _folder_of(folder: Path, chosen: str, seed: int, seconds: float, image_size: int) -> Path:
+    """Where the network of these images is stored."""
+    identity = [chosen, seed, float(seconds), image_size, ""]
+    return folder / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
 def choose_encoder(features: str, count: int, seconds: float, image_size: int) -> Pretrained | str:

@@ -198,19 +198,20 @@ def cold_start_embeddings(
 def features_at_hand(ctx: Context, table: pd.DataFrame) -> np.ndarray | None:
     """The embeddings that samples have before there is a model, for more than choosing.
 
-    None where no network was made for them and no published weights are at hand: to train one
-    takes minutes.
+    None where the network would have to be made for them first: that may take minutes.
     """
-    from models.network.weights import Pretrained
-    from models.pretraining.cold_start import choose_encoder
+    from models.pretraining.cold_start import is_at_hand
 
     with ctx.engine.connect() as connection:
         config = latest_config(connection)
     seconds = float(config.get("feature_seconds", SelectionConfig.feature_seconds))
-    size = ctx.workspace.image_size
-    encoder = choose_encoder(ctx.settings.features, len(table), seconds, size)
-    made = any((ctx.workspace.scores / FEATURES).glob("*/encoder.json"))
-    if not made and not isinstance(encoder, Pretrained):
+    if not is_at_hand(
+        len(table),
+        ctx.workspace.image_size,
+        folder=ctx.workspace.scores / FEATURES,
+        features=ctx.settings.features,
+        seconds=seconds,
+    ):
         return None
     return cold_start_embeddings(ctx, table, seconds=seconds)[0]
 

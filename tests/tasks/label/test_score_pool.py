@@ -87,7 +87,7 @@ def test_with_labels_but_no_model_strategies_get_the_predictions_of_a_head(ctx: 
     names = ctx.workspace.class_names
     rng = np.random.default_rng(0)
     for given, known in ((names[:2], True), ([names[0], names[0]], False)):
-        labelled = table[6:10].assign(label=[*given, None, given[0]])
+        labelled = table[6:10].assign(label=pd.Series([*given, None, given[0]], table.index[6:10]))
         made = score_pool.embed_cold_pool(
             ours, table[:6], table[10:], labelled, SelectionConfig()
         ).pool
@@ -149,12 +149,19 @@ def test_features_of_published_weights_stay_when_a_champion_has_another_backbone
     np.testing.assert_array_equal(again, made)
 
 
-def test_features_serve_more_than_choosing_only_once_they_were_made(ctx: Context) -> None:
+def test_features_serve_more_than_choosing_only_once_they_were_made(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To make them may take minutes of training, which a collect does not begin."""
     table = put_pictures(ctx.workspace.shards)
     ours = replace(ctx, settings=Settings(HONE_FEATURES="texture"))
     assert score_pool.features_at_hand(ours, table) is None
+    made, _ = score_pool.cold_start_embeddings(ours, table[:5], seconds=90)
+    assert score_pool.features_at_hand(ours, table) is None  # outgrown: it would be made anew
     made, _ = score_pool.cold_start_embeddings(ours, table, seconds=90)
+    other = replace(ctx, settings=Settings(HONE_FEATURES="simclr"))
+    monkeypatch.setattr("models.pretraining.cold_start.MIN_IMAGES", len(table))
+    assert score_pool.features_at_hand(other, table) is None  # another kind than what is there
     again = score_pool.features_at_hand(ours, table)
     assert again is not None
     np.testing.assert_array_equal(again, made)
