@@ -1,5 +1,6 @@
 """Rows of the unlabelled pool that a snapshot brings to the training: which may, and their form."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,15 @@ def free_pool(connection: Connection, most: int | None = None) -> pd.DataFrame:
         return pool
     drawn = duels.load_duel_samples(connection, duel.duel_id)["sample_id"].tolist()
     return pool[~pool["group_id"].isin(set(groups_of(connection, drawn).values()))]
+
+
+def may_be_learnt(sample_id: str) -> bool:
+    """Whether the sample is of the half of the pool that is trained on without a label.
+
+    The same half for every model: a duel asks about samples that neither model was trained on, and
+    finds them in the other one.
+    """
+    return hashlib.sha256(f"half:{sample_id}".encode()).digest()[0] % 2 == 0
 
 
 def soft_rows(

@@ -14,6 +14,7 @@ import pandas as pd
 
 from core.locks import LockBusy
 from labeling import kinds as label_kinds
+from labeling.batches.features import Features
 from labeling.ledger.reasons import Split
 from labeling.ledger.rounds import IMAGE_COLUMNS
 from labeling.quality.student import FEWEST, Student, TrainPolicy, reduced, student
@@ -25,8 +26,9 @@ from models.registry.overview import model_origin
 from models.registry.releases import champion
 from models.registry.versions import find_model
 from tasks.context import Context
+from tasks.label.copies import join_copies_of
 from tasks.label.score_pool import pool_outputs
-from tasks.soft_rows import SoftChoice, free_pool, soft_rows
+from tasks.soft_rows import SoftChoice, free_pool, may_be_learnt, soft_rows
 
 SOURCE = "pool"  # of the rows in the snapshot
 POOL_ROWS = 20_000  # of the pool that take part: the cost of the graph is their square
@@ -34,6 +36,7 @@ LEAST_POOL = 200  # samples: fewer teach nothing worth a look
 MOST_LABELS = 10_000  # of more the pool teaches nothing that the labels do not
 MOST_WORK = 500_000  # labels times classes: the heads that are compared take minutes at most
 SOFT_ROWS = 2_000  # in a snapshot; a head learns as much from them as from 10,000
+MOST_APART = 5_000  # samples whose copies are looked for
 ALPHA = 0.2  # of the test whether a model is better already: leaving out costs less than harm
 LEAST_CHECK = 20  # validation rows of that test
 
@@ -43,16 +46,17 @@ Embed = Callable[[pd.DataFrame], np.ndarray | None]
 
 @dataclass(frozen=True)
 class _Samples:
-    """Labels to train on, labels to validate on, and the part of the pool, in one table."""
+    """Labels to train on and to validate on, the pool, and what else must not be trained on."""
 
-    learn: pd.DataFrame
+    learn: pd.DataFrame  # one of each group of near-duplicates, as of the pool
     held: pd.DataFrame
     pool: pd.DataFrame
+    apart: pd.DataFrame  # audit and gold samples with a label
 
     @property
     def images(self) -> pd.DataFrame:
         """What a network needs to know of all, learn and pool first."""
-        parts = (self.learn, self.pool, self.held)
+        parts = (self.learn, self.pool, self.held, self.apart)
         return pd.concat([part[list(IMAGE_COLUMNS)] for part in parts], ignore_index=True)
 
 
@@ -61,8 +65,8 @@ def choose_pool_rows(
 ) -> SoftChoice:
     """The rows of the pool to train on beside the labels of the next snapshot.
 
-    None resembles an audit, gold, duel or validation sample, and of near-duplicates one takes part.
-    Time and memory are bounded whatever the size of the pool.
+    None resembles an audit, gold, duel or validation sample, also by features, and of
+    near-duplicates one takes part. Time and memory are bounded whatever the size of the pool.
     """
     if policy.pool == "off":
         return SoftChoice(None, "the pool is not trained on: it is off in hone.toml")
@@ -76,6 +80,9 @@ def choose_pool_rows(
         )
     try:
         embeddings = embed(samples.images)
+        if embeddings is not None and _joined_copies(ctx, samples, embeddings):
+            samples = _samples(ctx, config)
+            embeddings = embed(samples.images)
     except LockBusy:  # perhaps for an hour; the labels do not wait for the pool
         return _none("another process embeds the pool; the next snapshot tries again")
     if embeddings is None:
@@ -83,6 +90,13 @@ def choose_pool_rows(
     choice = _by_evidence(ctx, samples, embeddings)
     print(choice.why)
     return choice
+
+
+def _joined_copies(ctx: Context, samples: _Samples, embeddings: np.ndarray) -> bool:
+    """Whether a copy that only features show joined the group of what must not be trained on."""
+    features = Features(pd.Index(samples.images["sample_id"]), embeddings)
+    apart = pd.concat([samples.held["sample_id"], samples.apart["sample_id"]])
+    return join_copies_of(ctx, features, apart.tolist()[:MOST_APART])
 
 
 def _by_evidence(ctx: Context, samples: _Samples, embeddings: np.ndarray) -> SoftChoice:
@@ -93,7 +107,8 @@ def _by_evidence(ctx: Context, samples: _Samples, embeddings: np.ndarray) -> Sof
     made = student(features[: learn + pool], np.arange(learn), numbers, len(classes))
     if not made.helps:
         return _none(made.why)
-    if better := _better_model(ctx, samples.held, made, features[learn + pool :]):
+    validation = slice(learn + pool, learn + pool + len(samples.held))
+    if better := _better_model(ctx, samples.held, made, features[validation]):
         return _none(better)
     rows = _rows(ctx, samples.pool, made.probs[learn:], made.trust[learn:])
     return SoftChoice(
@@ -119,7 +134,9 @@ def _samples(ctx: Context, config: SnapshotConfig) -> _Samples:
         pool = free_pool(connection, POOL_ROWS)
     pool = pool.drop_duplicates("group_id")  # copies are each other's neighbours, and teach nothing
     learn, held = (table[known & (table["split"] == split)] for split in (Split.TRAIN, Split.VAL))
-    return _Samples(learn, held, pool[~pool["group_id"].isin(table["group_id"])])
+    learn = learn.drop_duplicates("group_id")  # else a held-out label is predicted from its copy
+    apart = table[table["split"].isin([Split.TEST, Split.HELD])]
+    return _Samples(learn, held, pool[~pool["group_id"].isin(table["group_id"])], apart)
 
 
 def _better_model(
@@ -152,12 +169,13 @@ def _better_model(
 
 
 def _rows(ctx: Context, pool: pd.DataFrame, probs: np.ndarray, trust: np.ndarray) -> pd.DataFrame:
-    """The first SOFT_ROWS of the pool, a random draw, with what the student infers of them."""
+    """At most SOFT_ROWS of the pool's half, a random draw, with what the student infers of them."""
+    rows = np.flatnonzero([may_be_learnt(name) for name in pool["sample_id"]])[:SOFT_ROWS]
     return soft_rows(
-        pool["sample_id"].tolist()[:SOFT_ROWS],
-        probs[:SOFT_ROWS],
+        pool["sample_id"].iloc[rows].tolist(),
+        probs[rows],
         ctx.workspace.class_names,
         KINDS[ctx.workspace.kind],
         source=SOURCE,
-        trust=trust[:SOFT_ROWS],
+        trust=trust[rows],
     )

@@ -15,7 +15,7 @@ from models.registry.releases import champion
 from tasks.context import Context, open_context
 from tasks.label.score_pool import pool_outputs
 from tasks.retries import is_lock_busy, is_transient_error
-from tasks.soft_rows import free_pool, soft_rows
+from tasks.soft_rows import free_pool, may_be_learnt, soft_rows
 
 
 @task(
@@ -25,7 +25,9 @@ from tasks.soft_rows import free_pool, soft_rows
     timeout_seconds=6 * 3600,
 )
 def freeze_soft_targets(config: SnapshotConfig, most: int) -> str:
-    """Cut a snapshot of the labels and of the champion's outputs for up to `most` of the pool.
+    """Cut a snapshot of the labels and of the champion's outputs for up to `most` samples.
+
+    They are of the half of the pool that may be learnt from; the other one is for duels.
 
     Audit, gold and duel samples are not among them, nor what resembles one. Idempotent: the same
     labels, pool and champion are frozen once.
@@ -55,6 +57,7 @@ def freeze_soft_targets(config: SnapshotConfig, most: int) -> str:
 def _free_pool(connection: Connection, most: int) -> pd.DataFrame:
     """Samples of the pool, drawn by their names, without what resembles one of an open duel."""
     pool = free_pool(connection)
+    pool = pool[[may_be_learnt(one) for one in pool["sample_id"]]]
     if pool.empty:
         raise ValueError(publish.NOTHING_TO_LEARN)
     lots = [hashlib.sha256(f"distill:{one}".encode()).hexdigest() for one in pool["sample_id"]]

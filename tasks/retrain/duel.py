@@ -90,7 +90,7 @@ def begin_if_open(
     excluded = evidence.champion.training_groups | evidence.challenger.training_groups
     drawn, classes = draw_disagreements(ctx, champion, challenger, excluded=excluded, policy=policy)
     if drawn.drawn.empty:
-        print(f"{champion} and {challenger} answer alike on what may be asked: the audit decides")
+        print(f"{_nothing_to_ask(champion, challenger, drawn)}: the audit decides")
         return None
     record = DuelRecord(
         plan=plan_of(drawn, policy, _number(ctx, champion, challenger)),
@@ -105,6 +105,12 @@ def begin_if_open(
         rows_fingerprint=_fingerprint(gate.fingerprint, drawn),
     )
     return begin_duel(ctx, record, drawn, snapshot=gate.snapshot, approval=approval)
+
+
+def _nothing_to_ask(champion: str, challenger: str, drawn: Disagreements) -> str:
+    if not sum(drawn.scored.values()):
+        return f"there is no sample that neither {champion} nor {challenger} was trained on"
+    return f"{champion} and {challenger} answer alike on what may be asked"
 
 
 def _fingerprint(audit_rows: str, drawn: Disagreements) -> str:

@@ -17,6 +17,7 @@ from core.findings import Finding
 from core.locks import only_writer
 from core.shards import write_shard
 from core.workspace import init_workspace
+from labeling.ledger.samples import groups_of
 from labeling.ledger.tables import audit, gold, labels, rounds, samples
 from labeling.quality.student import TrainPolicy
 from labeling.snapshots.publish import cut_snapshot
@@ -26,8 +27,9 @@ from models.scoring.cache import open_cache
 from tasks import context
 from tasks.collect import pool_rows
 from tasks.collect.pool_rows import choose_pool_rows, training_samples_of
+from tasks.label import copies
 from tasks.operate import fsck
-from tasks.soft_rows import SoftChoice
+from tasks.soft_rows import SoftChoice, may_be_learnt
 from tests.labeling.databases import make_engine
 from tests.labeling.quality.test_student import clusters
 
@@ -89,21 +91,27 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 def test_inferred_labels_of_the_pool_go_into_the_next_snapshot(world: World) -> None:
     choice = world.choose()
-    assert choice.rows is not None and len(choice.rows) == ALL - LABELS - AUDIT
-    assert choice.rows["sample_id"].min() == f"s{LABELS + AUDIT:03d}"  # none labelled, none audited
+    pool = [f"s{number:03d}" for number in range(LABELS + AUDIT, ALL)]  # none labelled or audited
+    half = [name for name in pool if may_be_learnt(name)]  # the other one is for duels
+    assert 0.4 * len(pool) < len(half) < 0.6 * len(pool)
+    assert choice.rows is not None and choice.rows["sample_id"].tolist() == half
     numbers = choice.rows["sample_id"].str[1:].astype(int)
     right = choice.rows["label"] == np.asarray(CLASSES, object)[world.truth[numbers]]
     sure = choice.rows["trust"] > 0.8
     assert right[sure].mean() > right[~sure].mean() and choice.rows["trust"].between(0, 1).all()
     assert choice.rows["source"].unique().tolist() == ["pool"]
     assert json.loads(choice.rows["probs"][0]).keys() == set(CLASSES)
-    assert choice.why.startswith("550 inferred labels of 550 samples of the pool: held-out labels")
+    words = f"{len(half)} inferred labels of 550 samples of the pool: held-out labels"
+    assert choice.why.startswith(words)
     again = world.choose().rows
     assert again is not None
     pd.testing.assert_frame_equal(again, choice.rows)
 
 
-def test_near_duplicates_of_what_is_measured_or_labelled_have_no_part(world: World) -> None:
+def test_near_duplicates_of_what_is_measured_or_labelled_have_no_part(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_rows, "may_be_learnt", lambda _: True)
     measured = f"s{LABELS:03d}"
     groups = {"s100": measured, "s101": "s000", "s103": "s102"}
     with writing(world.engine) as connection:
@@ -119,6 +127,39 @@ def test_near_duplicates_of_what_is_measured_or_labelled_have_no_part(world: Wor
     soft = set(table.loc[table["split"] == "soft", "sample_id"])
     assert not soft & {"s100", "s101", "s103", "s104"} and {"s102", "s105"} <= soft
     assert not {"s100", "s101", "s103"} & set(world.embedded), "they are not even looked at"
+
+
+def test_copies_that_only_features_show_have_no_part(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audited, copy = LABELS, next(n for n in range(300, ALL) if may_be_learnt(f"s{n}"))
+    world.features[copy] = world.features[audited]
+
+    def aligned(features: np.ndarray, rows: np.ndarray, _: object) -> list[tuple[int, int]]:
+        """What features and thumbnails of real images show."""
+        alike = (features[rows] @ features.T) > 0.9999 * (features[rows] ** 2).sum(axis=1)[:, None]
+        return [(int(rows[at]), int(to)) for at, to in np.argwhere(alike) if rows[at] != to]
+
+    monkeypatch.setattr(copies, "aligned_copies", aligned)
+    choice = world.choose()
+    assert choice.rows is not None and f"s{copy}" not in set(choice.rows["sample_id"])
+    with world.engine.connect() as connection:
+        groups = groups_of(connection, [f"s{copy}", f"s{audited:03d}"])
+    assert len(set(groups.values())) == 1, "it is held back with the audit from now on"
+
+
+def test_copies_of_a_label_do_not_predict_each_other(world: World) -> None:
+    rng = np.random.default_rng(1)
+    world.features = rng.normal(size=(ALL, 8)).astype(np.float32)
+    with writing(world.engine) as connection:
+        for number in range(LABELS):
+            first = number - number % 3
+            world.features[number] = world.features[first]
+            name = labels.c.sample_id == f"s{number:03d}"
+            connection.execute(update(labels).where(name).values(label=CLASSES[world.truth[first]]))
+            at = samples.c.sample_id == f"s{number:03d}"
+            connection.execute(update(samples).where(at).values(group_id=f"s{first:03d}"))
+    assert world.choose().rows is None
 
 
 def test_where_the_features_say_nothing_the_labels_stay_alone(world: World) -> None:
@@ -181,7 +222,7 @@ def test_of_a_large_pool_a_bounded_part_takes_part(
     monkeypatch.setattr(pool_rows, "SOFT_ROWS", 100)
     choice = world.choose()
     assert choice.rows is not None and len(choice.rows) == 100
-    assert len(world.embedded) == LABELS + 300
+    assert len(world.embedded) == LABELS + 300 + AUDIT  # of which copies are looked for
 
 
 def test_while_another_process_embeds_the_pool_labels_do_not_wait(
