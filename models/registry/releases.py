@@ -185,11 +185,13 @@ def release(
     `expected` is the release that the caller read (0 = none): if it has changed, or the verdict was
     reached against another champion, nothing changes and `Superseded` is raised. Without a PROMOTE
     verdict, or after the version was withdrawn, only a named person (`override`) can release.
-    Challenger and front end: they were compared with the champion before. Idempotent.
+    The version answers all, alone: challenger and front end. Idempotent; a person who releases the
+    champion stands for it, and ends what is beside it.
     """
     with changing(engine, who=who, why=why, expected=expected) as connection:
         current = release_of(connection)
-        if current and (current.champion, current.verdict_id) == (version, verdict_id):
+        same = current and (current.champion, current.verdict_id) == (version, verdict_id)
+        if current and same and (not is_person(who) or _stands_alone(connection, current)):
             return current.number
         refuse_other_than(expected, current)
         if override:
@@ -199,6 +201,13 @@ def release(
             refuse_withdrawn(connection, version)
         row = Release(expected + 1, version, verdict_id, who, why, now(), evidence=evidence)
         return add(connection, row)
+
+
+def _stands_alone(connection: Connection, current: Release) -> bool:
+    """Whether a person put the champion in service and nothing is beside it."""
+    tenure = tenure_of(connection)
+    beside = current.challenger or current.front
+    return not beside and tenure is not None and tenure.by_a_person
 
 
 def add_next(
@@ -273,7 +282,8 @@ def withdrawal(rows: Sequence[Release], version: str) -> Release | None:
         if row.by_a_person and version in (row.champion, row.challenger):
             ended = None
         rolled_back = row.action == Action.ROLLBACK and version == before.champion != row.champion
-        ends = row.action == Action.ABORT or (row.action == Action.OFF and row.by_a_person)
+        alone = row.challenger is None and row.champion == before.champion
+        ends = row.action == Action.ABORT or (alone and row.by_a_person)
         if rolled_back or (ends and version == before.challenger):
             ended = row
     return ended

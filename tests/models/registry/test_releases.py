@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select
 from core.database import writing
 from core.journal import insert
 from models.registry import releases as registry
-from models.registry.challengers import end_challenger
+from models.registry.challengers import end_challenger, set_front
 from models.registry.releases import (
     Action,
     Mode,
@@ -180,6 +180,34 @@ def test_a_release_ends_challenger_and_front(engine: Engine) -> None:
     assert (current.champion, current.challenger, current.mode, current.share) == (
         C, None, Mode.OFF, 0
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("before", ["hone", "Ada", "Bob"])
+def test_a_person_who_releases_the_champion_stands_for_it_and_ends_what_is_beside_it(
+    engine: Engine, before: str
+) -> None:
+    if before == "hone":
+        promote(engine, A)
+    else:
+        by_hand(engine, A, who=before)
+        assert by_hand(engine, A) == 1  # a person stands for it, and nothing is beside it
+    challenge(engine, B, 10, who="Bob")
+    set_front(engine, front=C, threshold=0.9, who="Bob", why="cheaper", expected=2)
+    assert by_hand(engine, A) == 4
+    current = current_release(engine)
+    assert current is not None
+    assert (current.champion, current.who, current.action) == (A, "Ada", Action.RELEASE)
+    assert (current.challenger, current.mode, current.front) == (None, Mode.OFF, None)
+    assert by_hand(engine, A) == 4
+    with pytest.raises(ValueError, match="was withdrawn by release 4"):  # a person ended it
+        put(engine, B, judge(engine, B, A), 4)
+
+
+def test_a_flow_that_releases_the_champion_again_leaves_what_is_beside_it(engine: Engine) -> None:
+    verdict = judge(engine, A, None)
+    put(engine, A, verdict, 0)
+    challenge(engine, B, 10)
+    assert put(engine, A, verdict, 2) == 2
 
 
 @pytest.mark.parametrize("end", ["rollback", "abort", "off by a person"])
