@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,19 @@ from pathlib import Path
 import pytest
 
 from core.child_environment import SECRETS
+from tasks.demo import shadow_phase
 
 # Not the database's, which it would use, and not W&B's, with which it would look for a network.
 PLANTED = {
     name: f"canary-{name}" for name in SECRETS - {"HONE_DATABASE_URL", "WANDB_API_KEY"}
     if not name.startswith("PREFECT_")
 }  # fmt: skip
+IN_SHADOW = (
+    r"  shadow: (\S+) in shadow for [\d.]+ hours: ([\d,]+) images compared, .* differ.*; "
+    r"the next check goes on to full\n"
+)
+SERVED = r"  drift round: .*, the service runs (\S+)\n"
+RUNTIME = r"  its runtime is (torch\b.*|.+: [\d.]+ times as fast as torch .*)\n"
 SHARED_BY_DVC = Path("/var/tmp/dvc/repo")
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
@@ -55,6 +63,10 @@ def test_the_demo_goes_round_and_says_so(tmp_path: Path) -> None:
     recovery = facts["recovery"]
     assert recovery["shifted_after"] > recovery["shifted_before"] + 0.1
     assert recovery["clean_after"] > recovery["clean_before"] - 0.05
+    (version, compared), (served,) = (line(done.stdout, one) for one in (IN_SHADOW, SERVED))
+    assert version == served  # the trial put it in service, and no person
+    assert int(compared.replace(",", "")) >= shadow_phase.IMAGES
+    assert line(done.stdout, RUNTIME)
     assert facts["trace"]["annotators"] == ["ada", "ben"]
     assert (Path(facts["workspace"]).parent / "learning-curves.png").stat().st_size > 10_000
     assert "random's" in done.stdout
@@ -72,6 +84,12 @@ def test_the_demo_goes_round_and_says_so(tmp_path: Path) -> None:
     assert told["labels"] >= 300
     assert [row["more"] for row in told["forecasts"]] == [100, 500, 1000]
     assert told["advice"] in ("GO ON", "STOP", "UNSURE") and Path(told["picture"]).is_file()
+
+
+def line(text: str, pattern: str) -> tuple[str, ...]:
+    """What the groups of a pattern match in the only line that has it."""
+    (groups,) = [one.groups() for one in re.finditer(pattern, text)]
+    return groups
 
 
 def open_to_others(home: Path) -> Iterator[Path]:
