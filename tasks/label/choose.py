@@ -351,6 +351,7 @@ def _choose_cold(
     )
     if predictions.source:
         rule += f"; embeddings: {predictions.source}"
+        rule += "" if arrays.probs is None else "; predictions: a linear head on these"
     gold_batch = Batch.of(parts.gold["sample_id"].tolist(), reason=str(Reason.GOLD))
     if arrays.labels is not None and (arrays.labels >= 0).any():
         ids = pool["sample_id"].tolist()
