@@ -150,7 +150,9 @@ def _ended(before: Release | None, now: Release) -> Iterator[str]:
     if before.challenger and before.challenger != now.challenger:
         yield f"the {before.mode} of {before.challenger} ended"
     if before.front and before.front != now.front:
-        yield f"{before.front} is no longer in front: its threshold was for {before.champion}"
+        moved = before.champion != now.champion
+        why = f": its threshold was for {before.champion}" if moved else ""
+        yield f"{before.front} is no longer in front{why}"
     if before.champion != now.champion:
         back = f"`hone rollback --to {before.champion}` returns to it"
         yield f"{before.champion} is out of service; {back}"

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from core.workspace import Workspace
 from flows.cli import app
 from models.registry import bento
+from models.registry.challengers import set_front
 from models.registry.halts import HaltPolicy
 from models.registry.model_store import entry
 from models.registry.releases import champion, current_release
@@ -144,3 +145,13 @@ def test_of_two_people_at_once_the_second_is_not_followed(
     monkeypatch.setattr(changing.releases, "current_release", lambda _: read)
     done = CliRunner().invoke(app, ["shadow", new, "--who", "bob", "--why", "because"])
     assert "release 1 was expected, 2 is current" in str(done.exception)
+
+
+def test_standing_for_the_champion_ends_its_cascade_without_a_word_about_another_one(
+    place: Place,
+) -> None:
+    _, engine, old, new = place
+    set_front(engine, front=new, threshold=0.9, who="ann", why="cheaper", expected=1)
+    lines = run("release", old)
+    assert f"{new} is no longer in front" in lines
+    assert not [one for one in lines if "out of service" in one]
