@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from models.network.images import augment
-from models.network.network import Network
 from models.network.precision import Precision
 from models.training.config import TrainConfig
 from models.training.loop import MIN_VAL_ROWS, Progress, Term, fit, pace_of
@@ -25,7 +24,7 @@ SHARE = 0.5  # of the epochs and of the learning rate of the training before
 
 
 def try_consistency(
-    network: Network,
+    network: nn.Module,
     learn: Rows,
     held: Rows,
     config: TrainConfig,

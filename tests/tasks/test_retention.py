@@ -133,9 +133,11 @@ def test_one_copy_of_an_unsure_image_is_retained_however_often_it_is_served(
 
     def again(number: int) -> None:
         moment = now() if number else "2026-01-01T00:00:00.000000+00:00"
-        about = {"confidence": 0.5, "needs_review": False, "served_at": moment}
+        unsure = replace(
+            served(number, content), confidence=0.5, needs_review=False, served_at=moment
+        )
         writer = SegmentWriter(place[0].traffic)
-        writer.append([(replace(served(number, content), **about), content)])
+        writer.append([(unsure, content)])
         writer.close()
         ingest.prediction_store.drain(place[1], place[0].traffic)
         decide_retained(open_context())

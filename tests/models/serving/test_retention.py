@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,14 +13,14 @@ from core.errors import HoneError
 from models.serving.retention import RetentionPolicy, in_share, retained
 
 
-def row(number: int, confidence: float = 0.5, hour: int = 10, review: bool = False) -> object:
+def row(number: int, confidence: float = 0.5, hour: int = 10, review: bool = False) -> Any:
     return SimpleNamespace(
         sample_id=hashlib.sha256(str(number).encode()).hexdigest(), confidence=confidence,
         needs_review=review, served_at=f"2026-01-31T{hour:02}:30:00.000000+00:00",
     )  # fmt: skip
 
 
-def reasons(rows: list[object], policy: RetentionPolicy, used: Counter[str] | None = None):
+def reasons(rows: list[Any], policy: RetentionPolicy, used: Counter[str] | None = None):
     counter: Counter[str] = Counter() if used is None else used
     return [why for _, why in retained(rows, policy, counter)]
 
