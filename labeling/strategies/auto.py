@@ -97,8 +97,11 @@ def plan(pool: Pool, size: int, rng: np.random.Generator) -> Plan:
 
 def _unknown(pool: Pool) -> str:
     """Why nothing is known about the classes of the pool."""
-    labels = 0 if pool.labels is None else int((pool.labels >= 0).sum())
-    return f"{labels} labels of one class" if labels else "no label yet"
+    known = np.empty(0) if pool.labels is None else pool.labels[pool.labels >= 0]
+    if not len(known):
+        return "no label yet"
+    alike = len(np.unique(known)) == 1
+    return f"{len(known)} labels of one class" if alike else "no predictions"
 
 
 def without_embeddings(pool: Pool) -> Plan:

@@ -154,8 +154,7 @@ def _head_probs(
     if len(np.unique(numbers[known])) < 2:
         return None
     head = fit_head(labelled[known], np.eye(classes, dtype=np.float32)[numbers[known]])
-    probs = head.probs(embeddings)
-    return np.asarray(probs / probs.sum(axis=1, keepdims=True))
+    return head.probs(embeddings)
 
 
 def cold_start_embeddings(

@@ -36,6 +36,8 @@ def test_before_the_first_label_the_pool_is_covered() -> None:
     assert plan(waiting, 5, np.random.default_rng(0)).parts == {"coverage": 1.0}
     alike = Pool(None, embeddings(50), None, embeddings(4), np.zeros(4, int))
     assert "(4 labels of one class: images" in str(plan(alike, 5, np.random.default_rng(0)))
+    several = Pool(None, embeddings(50), None, embeddings(4), np.arange(4))
+    assert "(no predictions: images" in str(plan(several, 5, np.random.default_rng(0)))
 
 
 def test_without_embeddings_doubt_alone_decides() -> None:

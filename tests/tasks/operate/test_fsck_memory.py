@@ -13,15 +13,14 @@ from core import journal
 from core.database import now, writing
 from core.locks import only_writer
 from core.rows import chunks
-from core.shards import pack
 from core.workspace import Workspace, init_workspace
 from labeling.ledger.answers import answer_digest
-from labeling.ledger.tables import answers, label_answers, labels, samples
+from labeling.ledger.tables import answers, label_answers, labels
 from labeling.snapshots.publish import cut_snapshot
 from models.serving.prediction_store import drain
 from models.serving.segments import SegmentWriter
 from tasks.operate import fsck
-from tests.labeling.databases import make_engine
+from tests.labeling.databases import make_engine, store_images
 from tests.models.saved_models import save
 from tests.models.serving.test_prediction_store import served
 
@@ -53,7 +52,8 @@ def fill(root: Path, rows: int) -> Workspace:
     workspace = init_workspace(root, ["cat", "dog", "eel"], image_size=16)
     names = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(rows)]
     engine = make_engine(root, names)
-    _store(engine, workspace, names)
+    for part in chunks(names, 2_000):
+        store_images(engine, workspace, {name: name.encode() for name in part})
     _label(engine, names)
     with only_writer(engine, "workspace-git") as token:
         assert cut_snapshot(engine, workspace, token)
@@ -64,19 +64,6 @@ def fill(root: Path, rows: int) -> Workspace:
     drain(engine, workspace.traffic)
     engine.dispose()
     return workspace
-
-
-def _store(engine: Engine, workspace: Workspace, names: list[str]) -> None:
-    for part in chunks(names, 2_000):
-        shard = pack([(name, name.encode()) for name in part])
-        shard.write(workspace.shards)
-        rows = [
-            {"sample_id": name, "shard": place.shard, "offset": place.offset,
-             "length": place.length, "stored_sha256": place.sha256}
-            for name, place in zip(part, shard.places, strict=True)
-        ]  # fmt: skip
-        with writing(engine) as connection:
-            journal.update_rows(connection, samples, rows)
 
 
 def _label(engine: Engine, names: list[str]) -> None:
